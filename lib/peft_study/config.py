@@ -1,0 +1,256 @@
+"""What a run is (`Variant`) and what a study asks (`Study`): fields, defaults, checks, names.
+
+A variant is one row of the experiment; a study is a matrix of them. Both are validated when they are built, so that a
+typo, a wrong type or an impossible value is one readable message before anything starts.
+"""
+
+import ast
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from peft_study import paths
+from peft_study.errors import StudyError, unknown
+from peft_study.strategies import STRATEGIES
+
+Rate = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Variant(BaseModel):
+    """One run: every choice that its result depends on. The defaults are those of the quick study.
+
+    `model`, `dataset` and `ood_dataset` are `bundled:NAME`, a folder, or a hub name with an optional `@revision`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
+
+    model: Text = "bundled:all-MiniLM-L6-v2"
+    dataset: Text = "bundled:imdb"
+    ood_dataset: Text | None = "bundled:rotten-tomatoes"
+    text_column: Text = "text"
+    label_column: Text = "label"
+    strategy: Text = "lora"
+    train_size: Count = 1000
+    test_size: Count | None = 1000
+    ood_size: Count | None = 1000
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    data_seed: Annotated[int, Field(ge=0)] = 0
+    max_length: Annotated[int, Field(ge=8)] = 128
+    truncation: Literal["head", "tail", "head+tail"] = "head+tail"
+    epochs: Annotated[float, Field(gt=0)] = 2
+    batch_size: Count = 16
+    gradient_accumulation: Count = 1
+    learning_rate: Rate | None = None
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    evaluations: Annotated[int, Field(ge=0)] = 4
+    checkpoint: Literal["best", "last"] = "best"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    lora_r: Count = 8
+    lora_alpha: Count = 16
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    target_modules: list[Text] | None = None
+    save_model: bool = True
+
+    @field_validator("strategy")
+    @classmethod
+    def _known_strategy(cls, value: str) -> str:
+        if value not in STRATEGIES:
+            raise ValueError(unknown("strategy", value, STRATEGIES))
+        return value
+
+    @model_validator(mode="after")
+    def _best_needs_validation(self) -> "Variant":
+        if self.checkpoint == "best" and not (self.validation_fraction and self.evaluations):
+            raise ValueError("checkpoint 'best' is chosen on validation: set validation_fraction and evaluations above "
+                             "0, or checkpoint to 'last'")
+        return self
+
+    @property
+    def rate(self) -> float:
+        """The learning rate in force: the one asked for, or else the strategy's own."""
+        return self.learning_rate if self.learning_rate is not None else STRATEGIES[self.strategy].learning_rate
+
+    def differences(self) -> dict[str, tuple[Any, Any]]:
+        """Field -> (this variant's value, the default), for the fields that differ from the default."""
+        return {name: (value, field.default) for name, field in type(self).model_fields.items()
+                if (value := getattr(self, name)) != field.default}
+
+    def run_id(self, axes: Iterable[str] = ()) -> str:
+        """The name of the run: strategy, size and seed, then the study's other `axes` in the order of the fields."""
+        extra = [name for name in type(self).model_fields if name in set(axes) - {"strategy", "train_size", "seed"}]
+        parts = [self.strategy, f"n{self.train_size:05d}", f"s{self.seed}"]
+        return "-".join(parts + [name + _slug(getattr(self, name)) for name in extra])
+
+
+class Study(BaseModel):
+    """A question and the matrix of variants that answers it, as `runs/<name>/study.yaml` states it.
+
+    A variant takes its values from `defaults`, then from its strategy's entry in `strategies`, then from `matrix`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: Text
+    title: Text
+    question: Text
+    baseline: Text = "full"
+    margin: Annotated[float, Field(gt=0, lt=100)] = 1.0
+    defaults: dict[str, Any] = {}
+    strategies: dict[str, dict[str, Any]] = {}
+    matrix: dict[str, list[Any]]
+
+    @field_validator("defaults", "strategies", "matrix", mode="before")
+    @classmethod
+    def _empty_is_allowed(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+    @field_validator("matrix")
+    @classmethod
+    def _axes_have_values(cls, value: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for axis, values in value.items():
+            if not values:
+                raise ValueError(f"the axis {axis!r} has no values; give at least one")
+            if len({repr(v) for v in values}) < len(values):
+                raise ValueError(f"the axis {axis!r} names a value twice: {values}")
+        return value
+
+    @cached_property
+    def variants(self) -> dict[str, Variant]:
+        """run_id -> variant, in the order of the matrix. Raises `StudyError` listing every fault."""
+        faults: dict[str, None] = {}
+        variants: dict[str, Variant] = {}
+        for values in itertools.product(*self.matrix.values()):
+            point = dict(zip(self.matrix, values, strict=True))
+            strategy = str(point.get("strategy", self.defaults.get("strategy", Variant.model_fields["strategy"].default)))
+            try:
+                variant = Variant(**{**self.defaults, **self.strategies.get(strategy, {}), **point})
+                variants[variant.run_id(self.matrix)] = variant
+            except ValidationError as error:
+                faults |= dict.fromkeys(describe(error, Variant))
+        faults |= dict.fromkeys(self._faults_of_names())
+        if faults:
+            raise _faulty(self.name, list(faults))
+        if len(variants) < len(list(itertools.product(*self.matrix.values()))):
+            raise _faulty(self.name, ["matrix: two points share one run name; make the values differ in letters or digits"])
+        return variants
+
+    def _faults_of_names(self) -> list[str]:
+        """What is wrong between the parts of the file, rather than within one variant."""
+        used = self.matrix.get("strategy", [self.defaults.get("strategy", Variant.model_fields["strategy"].default)])
+        used = [str(name) for name in used]
+        faults = [f"strategies: {unknown('strategy', name, used)} (those of the matrix)"
+                  for name in self.strategies if name not in used]
+        if self.baseline not in used:
+            faults.append(f"baseline: {unknown('strategy', self.baseline, used)} (those of the matrix)")
+        return faults
+
+
+def read_study(name: str) -> Study:
+    """The study `name`, fully checked. Raises `StudyError` with one message that lists every fault of its file."""
+    file = paths.study_folder(name) / "study.yaml"
+    if name not in paths.studies():
+        raise StudyError(f"{unknown('study', name, paths.studies())}; a study is a file {file}")
+    try:
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(f"{file} is not readable as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise StudyError(f"{file} is {type(content).__name__}; it must be a mapping with title, question and matrix")
+    try:
+        study = Study(**{**content, "name": name})
+    except ValidationError as error:
+        raise _faulty(name, describe(error, Study)) from error
+    study.variants  # noqa: B018 -- checks the whole matrix
+    return study
+
+
+def _faulty(name: str, faults: list[str]) -> StudyError:
+    """One message for all faults of a study's file."""
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return StudyError("\n  ".join([f"{paths.study_folder(name) / 'study.yaml'} has {count}:", *faults]))
+
+
+def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Each fault of a pydantic `error` on a line: the field, the value, what is allowed."""
+    lines = []
+    for fault in error.errors():
+        field = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            lines.append(unknown("key", field, model.model_fields))
+        elif fault["type"] == "missing":
+            lines.append(f"{field} is missing")
+        elif not field:
+            lines.append(message)
+        else:
+            lines.append(f"{field} = {fault['input']!r}: {message[0].lower()}{message[1:]}")
+    return lines
+
+
+def notebook_parameters(history: Sequence[str], namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of the running notebook, by name: pass it IPython's `In` and `globals()`.
+
+    papermill only warns of a parameter that the notebook does not declare, then runs the default. Here it is a
+    `StudyError`. Declared are the annotated names of the first cell that has any; injected is the cell that
+    papermill opens with `# Parameters`.
+    """
+    cells = [_parse(source) for source in history]
+    declared = next((names for cell in cells if (names := _names(cell, ast.AnnAssign))), [])
+    for source, cell in zip(history, cells, strict=True):
+        for name in _names(cell, ast.Assign) if source.startswith("# Parameters") else []:
+            if name not in declared:
+                raise StudyError(unknown("parameter", name, declared))
+    return {name: namespace[name] for name in declared}
+
+
+def variant_from_notebook(history: Sequence[str], namespace: Mapping[str, Any]) -> Variant:
+    """The variant that the running notebook's parameters describe, or a `StudyError` that lists every fault."""
+    values = notebook_parameters(history, namespace)
+    try:
+        return Variant(**{name: value for name, value in values.items() if name in Variant.model_fields})
+    except ValidationError as error:
+        raise StudyError("\n  ".join(["the parameters have faults:", *describe(error, Variant)])) from error
+
+
+def _parse(source: str) -> list[ast.stmt]:
+    """The statements of a cell; none where it holds magics, which only IPython understands."""
+    try:
+        return ast.parse(source).body
+    except SyntaxError:
+        return []
+
+
+def _names(cell: list[ast.stmt], kind: type[ast.AnnAssign] | type[ast.Assign]) -> list[str]:
+    """The plain names that statements of this kind assign in a cell."""
+    targets = [target for node in cell if isinstance(node, kind)
+               for target in ([node.target] if isinstance(node, ast.AnnAssign) else node.targets)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _slug(value: Any) -> str:
+    """A value as part of a folder's name."""
+    text = format(value, "g") if isinstance(value, float) else str(value)
+    return re.sub(r"[^A-Za-z0-9.+]+", "_", text)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as its readers expect it: `1e-3` is a number (YAML 1.2), and a key given twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        twice = [key for i, key in enumerate(keys) if key in keys[:i]]
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))

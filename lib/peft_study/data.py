@@ -1,0 +1,271 @@
+"""Reviews, from a dataset's name to the token ids of one run's training, validation and test sets.
+
+Which review goes where is decided by a hash of its text and `data_seed`: the same on every machine, whatever the order
+of the rows in the files. Budgets are prefixes of one order, so that 5,000 is part of 10,000 is part of 25,000.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+
+from peft_study import assets, paths
+from peft_study.config import Variant
+from peft_study.errors import StudyError, writing
+from peft_study.strategies import architecture
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast
+
+LABELS = ("negative", "positive")
+HEAD_SHARE = 0.25  # of the tokens that `head+tail` keeps: reviews conclude at their end
+_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Everything that runs on one dataset share.
+
+    Each table has the columns `id` (the row's number in its split of the dataset), `text` and `label` (0 or 1).
+    `pool` is what a budget is taken from, in the order in which budgets take it. `held_out` says that the dataset has
+    no test split, so that `test` is a part of its training split. `unique` counts the distinct texts of the training
+    split, `duplicates` its repeated rows, which are dropped.
+    """
+
+    pool: pd.DataFrame
+    test: pd.DataFrame
+    ood: pd.DataFrame | None
+    splits: dict[str, list[str]]
+    held_out: bool
+    unique: int
+    duplicates: int
+    fingerprint: str
+
+
+def clean(text: str | None) -> str:
+    """A review without markup: every `<br />` is a line break. A missing text is an empty one."""
+    if not text:
+        return ""
+    text = text.replace("<br />", "\n")
+    return _BREAK.sub("\n", text) if "<br" in text or "<BR" in text else text
+
+
+def load_corpus(variant: Variant) -> Corpus:
+    """Load, check, clean, deduplicate and order the reviews that `variant` names.
+
+    Exact duplicates (after cleaning) are dropped from the training split, the first row staying. An official test split
+    is left as it is, to stay comparable; without one, `test_size` reviews are held out of the training split.
+    """
+    splits = assets.load_dataset(variant.dataset)
+    if "train" not in splits:
+        raise StudyError(f"dataset = {variant.dataset!r} has no split 'train'; it has {', '.join(splits)}")
+    raw = _table(splits["train"], variant.dataset, variant)
+    table = raw.drop_duplicates("text")
+    texts = {"train": raw["text"].tolist()}
+    if held_out := "test" not in splits:
+        table, test = _hold_out(table, variant)
+    else:
+        test = _table(splits["test"], variant.dataset, variant)
+        texts["test"] = test["text"].tolist()
+        test = _sample(test, variant.test_size, "test_size", variant.data_seed)
+    ood, texts["ood"] = _out_of_distribution(variant)
+    duplicates = int(raw["text"].duplicated().sum())
+    return Corpus(_in_order(table, variant.data_seed), test, ood, texts, held_out, len(raw) - duplicates, duplicates,
+                  _fingerprint(raw, test))
+
+
+def _table(split: "Dataset", name: str, variant: Variant) -> pd.DataFrame:
+    """A split as a table; refuses a missing column and labels that are not 0 and 1."""
+    for field in ("text_column", "label_column"):
+        if (column := getattr(variant, field)) not in split.column_names:
+            raise StudyError(f"{field} = {column!r}: dataset {name!r} has no such column; "
+                             f"it has {', '.join(split.column_names)}")
+    table = split.select_columns([variant.text_column, variant.label_column]).to_pandas()
+    table.columns = ["text", "label"]
+    odd = table.loc[~table["label"].isin([0, 1]), "label"]
+    if len(odd):
+        raise StudyError(f"label_column = {variant.label_column!r}: dataset {name!r} has {len(odd)} labels that are not 0 "
+                         f"or 1, the first being {odd.iloc[0]!r}; map them to 0 (negative) and 1 (positive)")
+    table["text"] = [clean(text) for text in table["text"]]
+    table["label"] = table["label"].astype("int64")
+    table.insert(0, "id", np.arange(len(table)))
+    return table
+
+
+def _out_of_distribution(variant: Variant) -> tuple[pd.DataFrame | None, list[str]]:
+    """The test set of another kind of reviews, where the variant names one: its test split, or all that it has."""
+    if variant.ood_dataset is None:
+        return None, []
+    splits = assets.load_dataset(variant.ood_dataset)
+    split = splits["test" if "test" in splits else next(iter(splits))]
+    table = _table(split, variant.ood_dataset, variant)
+    return _sample(table, variant.ood_size, "ood_size", variant.data_seed), table["text"].tolist()
+
+
+def _hold_out(table: pd.DataFrame, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split distinct reviews into what remains for training and a balanced test set of `test_size`."""
+    if variant.test_size is None:
+        raise StudyError(f"test_size = None: dataset {variant.dataset!r} has no test split; say how many reviews to hold out")
+    test = _sample(table, variant.test_size, "test_size", variant.data_seed)
+    return table.drop(test.index), test
+
+
+def _sample(table: pd.DataFrame, size: int | None, field: str, seed: int) -> pd.DataFrame:
+    """`size` reviews in the proportion of the labels, or all; in the order of the dataset."""
+    if size is None:
+        return table
+    if size > len(table):
+        raise StudyError(f"{field} = {size}: there are only {len(table)} reviews; ask for fewer")
+    return _in_order(table, seed, salt="test").iloc[:size].sort_index()
+
+
+def _in_order(table: pd.DataFrame, seed: int, salt: str = "pool") -> pd.DataFrame:
+    """The reviews in an order that depends on nothing but their texts and `seed`, every prefix having the labels'
+    proportion to within one review."""
+    keys = [blake2b(f"{salt}\0{seed}\0{text}".encode(), digest_size=8).digest() for text in table["text"]]
+    ranked = table.iloc[np.argsort(np.array(keys, dtype="S8"), kind="stable")]
+    rank = ranked.groupby("label").cumcount()
+    share = (rank + 0.5) / ranked.groupby("label")["label"].transform("size")
+    return ranked.assign(rank=rank).iloc[np.lexsort((ranked["label"], share))]
+
+
+def budget(corpus: Corpus, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The training and validation reviews that `train_size` labelled reviews pay for.
+
+    Within each label, every review's part (training or validation) is fixed by its place in the order: both parts of a
+    smaller budget are contained in those of a larger one. A budget may count repeated rows (the whole of IMDB's
+    training half is 25,000) but never trains on one twice.
+    """
+    if variant.train_size > len(corpus.pool) + corpus.duplicates:
+        raise StudyError(f"train_size = {variant.train_size}: the pool has {len(corpus.pool)} labelled reviews; ask for fewer")
+    taken = corpus.pool.iloc[: variant.train_size]
+    fraction = variant.validation_fraction
+    chosen = np.floor((taken["rank"] + 1) * fraction) > np.floor(taken["rank"] * fraction)
+    parts = taken[~chosen].drop(columns="rank"), taken[chosen].drop(columns="rank")
+    if fraction and parts[1].empty:
+        raise StudyError(f"train_size = {variant.train_size} with validation_fraction = {fraction} leaves no review for "
+                         "validation; raise one of them, or set validation_fraction to 0 and checkpoint to 'last'")
+    return parts
+
+
+def _fingerprint(*tables: pd.DataFrame) -> str:
+    """A hash of all texts and labels: equal exactly when the data are."""
+    digest = blake2b(digest_size=8)
+    for table in tables:
+        digest.update("\0".join(table["text"]).encode())
+        digest.update(table["label"].to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The untruncated token ids of many texts, laid end to end: `flat[bounds[i]:bounds[i + 1]]` is text i.
+
+    `prefix` and `suffix` are the special tokens around a text ([CLS] and [SEP] for BERT).
+    """
+
+    flat: np.ndarray
+    bounds: np.ndarray
+    prefix: tuple[int, ...]
+    suffix: tuple[int, ...]
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each text, special tokens included; shape (texts,)."""
+        return np.diff(self.bounds) + len(self.prefix) + len(self.suffix)
+
+    def encode(self, row: int, max_length: int, truncation: str) -> list[int]:
+        """The model's input for text `row`: at most `max_length` ids, special tokens included."""
+        ids = self.flat[self.bounds[row] : self.bounds[row + 1]]
+        head, tail = kept(len(ids), max_length - len(self.prefix) - len(self.suffix), truncation)
+        return [*self.prefix, *ids[:head].tolist(), *ids[len(ids) - tail :].tolist(), *self.suffix]
+
+
+def kept(length: int, room: int, truncation: str) -> tuple[int, int]:
+    """How many tokens of the start and of the end of a text of `length` tokens fit in `room`."""
+    if length <= room:
+        return length, 0
+    head = {"head": room, "tail": 0, "head+tail": round(room * HEAD_SHARE)}[truncation]
+    return head, room - head
+
+
+def tokenize(texts: Sequence[str], tokenizer: "PreTrainedTokenizerFast") -> Tokens:
+    """Tokenise `texts` once: the result is kept in the cache under a hash of the texts and the tokenizer.
+
+    Length and truncation are applied later, by slicing, so that every variant shares the one result.
+    """
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    prefix, suffix = _specials(tokenizer)
+    digest = blake2b(backend.to_str().encode(), digest_size=12)
+    digest.update(json.dumps(list(texts)).encode())
+    file = paths.cache() / "tokens" / f"{digest.hexdigest()}.npz"
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_suffix(".lock")):
+            if not file.exists():
+                _write_tokens(texts, backend, file)
+    with np.load(file, allow_pickle=False) as arrays:
+        return Tokens(arrays["flat"], arrays["bounds"], prefix, suffix)
+
+
+def _write_tokens(texts: Sequence[str], backend: Any, file: Any) -> None:
+    """Tokenise and write in one step, so that a half-written file is never read."""
+    rows = [encoding.ids for encoding in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+    bounds = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)])
+    flat = np.fromiter((token for row in rows for token in row), dtype=np.int32, count=int(bounds[-1]))
+    partial = file.with_suffix(".partial.npz")
+    np.savez(partial, flat=flat, bounds=bounds)
+    partial.rename(file)
+
+
+def _specials(tokenizer: "PreTrainedTokenizerFast") -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The special tokens that the model expects before and after a text."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    full = tokenizer("a")["input_ids"]
+    start = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
+    return tuple(full[:start]), tuple(full[start + len(bare) :])
+
+
+def examples(table: pd.DataFrame, tokens: Tokens, variant: Variant) -> list[dict[str, Any]]:
+    """The reviews of `table` as the Trainer takes them: a dict of `input_ids` and `labels` each."""
+    return [{"input_ids": tokens.encode(row, variant.max_length, variant.truncation), "labels": label}
+            for row, label in zip(table["id"], table["label"].tolist(), strict=True)]
+
+
+def load_tokenizer(variant: Variant) -> "PreTrainedTokenizerFast":
+    """The model's own fast tokenizer."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(assets.model_folder(variant.model), local_files_only=True)
+
+
+def check(variants: Iterable[Variant]) -> None:
+    """Refuse, before anything trains, what only the model and the data themselves can tell. Raises `StudyError`."""
+    corpora: dict[str, Corpus] = {}
+    for variant in variants:
+        _check_model(variant)
+        shared = variant.model_dump_json(include={"dataset", "ood_dataset", "text_column", "label_column", "test_size",
+                                                  "ood_size", "data_seed"})
+        if shared not in corpora:
+            corpora[shared] = load_corpus(variant)
+        budget(corpora[shared], variant)
+
+
+def _check_model(variant: Variant) -> None:
+    """Refuse an unsupported architecture and a `max_length` above the model's."""
+    config = json.loads((assets.model_folder(variant.model) / "config.json").read_text())
+    kind = config.get("model_type", "")
+    architecture(kind)
+    longest = config["max_position_embeddings"] - (config.get("pad_token_id", 1) + 1 if kind == "roberta" else 0)
+    if variant.max_length > longest:
+        raise StudyError(f"max_length = {variant.max_length}: {variant.model!r} reads at most {longest} tokens; ask for fewer")

@@ -1,0 +1,37 @@
+"""The one exception for faults that the user can mend."""
+
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+
+
+class StudyError(Exception):
+    """A fault that the user can mend: the message names the field or file, the value, what is allowed, what to do."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the message alone, since the call stack would bury it."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+def unknown(what: str, value: str, allowed: Iterable[str]) -> str:
+    """The message for a name that does not exist: the nearest one that does, then all of them."""
+    allowed = list(allowed)
+    near = get_close_matches(value, allowed, n=1)
+    guess = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown {what} {value!r}; {guess}allowed: {', '.join(allowed) or 'none'}"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the file system says while `path` is written into one clear `StudyError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StudyError(f"no space left to write {path}; free some and run the same command again") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise StudyError(f"{path} cannot be written ({error.strerror}); make it writable, or set PEFT_STUDY_HOME "
+                             "(runs and reports) or PEFT_STUDY_CACHE (assets) to a folder that is") from error
+        raise

@@ -1,0 +1,40 @@
+"""Where things are. The only file that knows a path."""
+
+import os
+from pathlib import Path
+
+LIB = Path(__file__).resolve().parents[1]
+CHECKOUT = LIB.parent
+ASSETS = LIB / "assets.txt"
+NOTEBOOKS = CHECKOUT / "notebooks"
+
+
+def home() -> Path:
+    """The folder that holds `runs/` and `report/`: the checkout, or `PEFT_STUDY_HOME` (a larger disk, a test)."""
+    return Path(os.environ.get("PEFT_STUDY_HOME") or CHECKOUT).resolve()
+
+
+def cache() -> Path:
+    """The folder of unpacked assets and tokenised reviews: `PEFT_STUDY_CACHE`, or `~/.cache/peft-study`."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "peft-study"
+    return Path(os.environ.get("PEFT_STUDY_CACHE") or default).expanduser().resolve()
+
+
+def studies() -> list[str]:
+    """The names of all studies, sorted."""
+    return sorted(path.parent.name for path in (home() / "runs").glob("*/study.yaml"))
+
+
+def study_folder(study: str) -> Path:
+    """The folder of a study: its `study.yaml`, one folder per run, the executed notebooks."""
+    return home() / "runs" / study
+
+
+def run_folder(study: str, run_id: str) -> Path:
+    """What one run left behind."""
+    return study_folder(study) / run_id
+
+
+def report_folder(study: str) -> Path:
+    """`report.html`, `report.pdf` and `figures/` of a study."""
+    return home() / "report" / study

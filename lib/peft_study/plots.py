@@ -1,0 +1,243 @@
+"""One function per figure: a table and an axis in, the same axis out.
+
+Every strategy has one colour and one marker, in every figure of every study. The colours are Okabe and Ito's, which
+colour-blind readers can tell apart. `figure()` makes an axis on a `matplotlib.figure.Figure`, never through pyplot: a
+figure is then shown once, where the notebook says so, and freed with its last reference.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from peft_study.strategies import STRATEGIES
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+GREY = "#6b6b6b"
+COLUMN, FULL = 3.4, 7.0  # inches: the width of a column and of the text in the PDF
+LABELS = {0: "negative", 1: "positive"}
+CLASS_COLOURS = {0: "#D55E00", 1: "#0072B2"}
+
+
+def colour(strategy: str) -> str:
+    """The colour of a strategy, everywhere."""
+    return COLOURS[_place(strategy) % len(COLOURS)]
+
+
+def marker(strategy: str) -> str:
+    """The marker of a strategy, everywhere; it shifts with every turn of the colours."""
+    place = _place(strategy)
+    return MARKERS[(place + place // len(COLOURS)) % len(MARKERS)]
+
+
+def _place(strategy: str) -> int:
+    order = ["full", "lora", *(name for name in STRATEGIES if name not in ("full", "lora"))]
+    return order.index(strategy) if strategy in order else len(order)
+
+
+def label(strategy: str) -> str:
+    """The name of a strategy in words."""
+    return STRATEGIES[strategy].label if strategy in STRATEGIES else strategy
+
+
+def figure(width: float = COLUMN, height: float = 2.4, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
+    """A figure of that many inches and its axis, or its row of `columns` axes."""
+    fig = Figure(figsize=(width, height), layout="constrained")
+    axes = fig.subplots(1, columns, **options)
+    for ax in np.atleast_1d(axes):
+        ax.spines[["top", "right"]].set_visible(False)
+    return fig, axes
+
+
+def class_balance(table: pd.DataFrame, ax: Axes) -> Axes:
+    """How many reviews of each class there are; `table` has the column `label`."""
+    counts = table["label"].value_counts().reindex([0, 1], fill_value=0)
+    bars = ax.bar([LABELS[i] for i in counts.index], counts, color=[CLASS_COLOURS[i] for i in counts.index], width=0.6)
+    ax.bar_label(bars, fmt="{:,.0f}", padding=2)
+    ax.set(ylabel="reviews")
+    ax.margins(y=0.15)
+    return ax
+
+
+def lengths(tokens: pd.DataFrame, max_length: int, ax: Axes) -> Axes:
+    """The lengths of reviews by class, and where truncation cuts; `tokens` has the columns `tokens` and `label`."""
+    limit = float(tokens["tokens"].quantile(0.99))
+    for cls, name in LABELS.items():
+        sns.histplot(tokens.loc[tokens["label"] == cls, "tokens"].clip(upper=limit), ax=ax, bins=60, element="step",
+                     fill=False, color=CLASS_COLOURS[cls], label=name)
+    ax.axvline(max_length, color=GREY, linestyle="--", linewidth=1)
+    ax.annotate(f"cut at {max_length}", (max_length, 0.97), xycoords=("data", "axes fraction"), xytext=(4, 0),
+                textcoords="offset points", va="top", color=GREY)
+    ax.set(xlabel="tokens in the review (99th percentile and above in the last bin)", ylabel="reviews")
+    ax.legend(frameon=False)
+    return ax
+
+
+def words(weights: pd.Series, ax: Axes, count: int = 10) -> Axes:
+    """The words that a linear model of word counts leans on most; `weights` maps word to coefficient."""
+    ordered = weights.sort_values()
+    shown = pd.concat([ordered.head(count), ordered.tail(count)])
+    ax.barh(shown.index, shown, color=[CLASS_COLOURS[int(value > 0)] for value in shown])
+    ax.axvline(0, color=GREY, linewidth=0.8)
+    ax.tick_params(axis="y", labelsize="small")
+    ax.set(xlabel="coefficient (towards positive →)")
+    return ax
+
+
+def baseline_curve(scores: pd.DataFrame, ax: Axes) -> Axes:
+    """Accuracy of the word-count baseline against the size; `scores` has `train_size`, `accuracy`, `low`, `high`."""
+    ax.fill_between(scores["train_size"], 100 * scores["low"], 100 * scores["high"], color=GREY, alpha=0.2, linewidth=0)
+    ax.plot(scores["train_size"], 100 * scores["accuracy"], color=GREY, marker="o")
+    _sizes(ax, scores["train_size"])
+    ax.set(ylabel="accuracy (%)")
+    return ax
+
+
+def accuracy_vs_size(summary: pd.DataFrame, runs: pd.DataFrame, ax: Axes, baseline: pd.DataFrame | None = None) -> Axes:
+    """Test accuracy against the labelled budget: every seed a dot, the mean a line, its interval a band.
+
+    `summary` has `strategy`, `train_size`, `accuracy`, `low`, `high`; `runs` one row per run with `test.accuracy`;
+    `baseline` (optional) is drawn in grey, with the columns of `baseline_curve`.
+    """
+    for strategy, part in summary.groupby("strategy", sort=False):
+        part, own = part.sort_values("train_size"), colour(str(strategy))
+        ax.fill_between(part["train_size"], 100 * part["low"], 100 * part["high"], color=own, alpha=0.15, linewidth=0)
+        ax.plot(part["train_size"], 100 * part["accuracy"], color=own, label=label(str(strategy)), linewidth=1.4)
+        dots = runs[runs["strategy"] == strategy]
+        ax.scatter(dots["train_size"], 100 * dots["test.accuracy"], color=own, marker=marker(str(strategy)), s=18, zorder=3)
+    if baseline is not None:
+        baseline_curve(baseline, ax)
+        ax.lines[-1].set(label="bag of words", linestyle="--", marker="", linewidth=1.1)
+    _sizes(ax, summary["train_size"])
+    ax.set(ylabel="test accuracy (%)")
+    ax.legend(frameon=False, loc="lower right")
+    return ax
+
+
+def differences(comparisons: pd.DataFrame, margin: float, ax: Axes) -> Axes:
+    """Differences from the baseline strategy with their intervals, beside the margin of equivalence.
+
+    `comparisons` has `strategy`, `train_size`, `difference`, `low`, `high` in accuracy points.
+    """
+    ax.axvspan(-margin, margin, color=GREY, alpha=0.15, linewidth=0)
+    ax.axvline(0, color=GREY, linewidth=0.8)
+    names = [f"{label(row.strategy)}, {row.train_size:,}" for row in comparisons.itertuples()]
+    for place, row in enumerate(comparisons.itertuples()):
+        ax.errorbar(row.difference, place, xerr=[[row.difference - row.low], [row.high - row.difference]], capsize=3,
+                    color=colour(row.strategy), marker=marker(row.strategy), linestyle="none")
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
+    ax.margins(y=0.25)
+    ax.set(xlabel=f"difference in accuracy (points); grey: ± {margin:g}")
+    return ax
+
+
+def loss_per_steps(log: pd.DataFrame, ax: Axes, own: str = COLOURS[0]) -> Axes:
+    """Training and validation loss of one run against its steps; `log` is the Trainer's log."""
+    _curve(log, "step", "loss", ax, color=own, alpha=0.6, label="training")
+    _curve(log, "step", "eval_loss", ax, color=GREY, marker="o", linestyle="--", label="validation")
+    ax.set(xlabel="optimizer step", ylabel="cross-entropy (nats)", ylim=(0, None))
+    if ax.lines:
+        ax.legend(frameon=False)
+    return ax
+
+
+def loss_per_epochs(log: pd.DataFrame, ax: Axes, own: str = COLOURS[0]) -> Axes:
+    """Training and validation loss of one run against epochs."""
+    loss_per_steps(log.assign(step=log["epoch"]), ax, own).set(xlabel="epoch")
+    return ax
+
+
+def validation_accuracy(log: pd.DataFrame, ax: Axes, own: str = COLOURS[0]) -> Axes:
+    """Accuracy on the validation part of one run against its steps."""
+    if "eval_accuracy" in log:
+        _curve(log.assign(percent=100 * log["eval_accuracy"]), "step", "percent", ax, color=own, marker="o")
+    ax.set(xlabel="optimizer step", ylabel="validation accuracy (%)")
+    return ax
+
+
+def _curve(log: pd.DataFrame, x: str, y: str, ax: Axes, **style: Any) -> None:
+    """Draw one column of the log, where the log has it."""
+    if y in log:
+        rows = log.dropna(subset=[y])
+        ax.plot(rows[x], rows[y], **style)
+
+
+def curves(logs: dict[str, tuple[str, pd.DataFrame]], column: str, ax: Axes, scale: float = 1.0) -> Axes:
+    """One logged column of many runs against epochs; `logs` maps a run's id to its strategy and log."""
+    for strategy, log in logs.values():
+        rows = log.dropna(subset=[column]) if column in log else log.iloc[:0]
+        ax.plot(rows["epoch"], scale * rows[column], color=colour(strategy), linewidth=1, alpha=0.85,
+                marker=marker(strategy) if len(rows) < 12 else "", markersize=3)
+    ax.set(xlabel="epoch")
+    return ax
+
+
+def strategy_legend(strategies: Sequence[str], ax: Axes, **options: Any) -> Axes:
+    """A legend of strategies, whatever the axis shows."""
+    handles = [ax.plot([], [], color=colour(name), marker=marker(name), markersize=4, label=label(name))[0] for name in strategies]
+    ax.legend(handles=handles, frameon=False, **options)
+    return ax
+
+
+def time_per_step(seconds: np.ndarray, ax: Axes, own: str = COLOURS[0]) -> Axes:
+    """How long each optimizer step took, and the median."""
+    ax.plot(np.arange(1, len(seconds) + 1), seconds, color=own, linewidth=0.8)
+    ax.axhline(float(np.median(seconds)), color=GREY, linestyle="--", linewidth=1, label=f"median {np.median(seconds):.3g} s")
+    ax.set(xlabel="optimizer step", ylabel="seconds", ylim=(0, None))
+    ax.legend(frameon=False)
+    return ax
+
+
+def confusion_matrix(labels: np.ndarray, preds: np.ndarray, ax: Axes) -> Axes:
+    """True against predicted classes, in reviews."""
+    from sklearn.metrics import confusion_matrix as count
+
+    sns.heatmap(count(labels, preds, labels=[0, 1]), annot=True, fmt=",d", cmap="Blues", cbar=False, square=True, ax=ax,
+                xticklabels=list(LABELS.values()), yticklabels=list(LABELS.values()))
+    ax.set(xlabel="predicted", ylabel="true")
+    return ax
+
+
+def trade_off(table: pd.DataFrame, cost: str, axis_label: str, ax: Axes) -> Axes:
+    """Test accuracy of every run against one of its costs (log scale); larger marks are larger budgets."""
+    sizes = sorted(table["train_size"].unique())
+    for row in table.to_dict("records"):
+        ax.scatter(row[cost], 100 * row["test.accuracy"], color=colour(row["strategy"]), marker=marker(row["strategy"]),
+                   s=16 + 22 * sizes.index(row["train_size"]), alpha=0.85, linewidth=0)
+    ax.set(xscale="log", xlabel=axis_label, ylabel="test accuracy (%)")
+    return ax
+
+
+def parameter_bars(parameters: pd.DataFrame, ax: Axes) -> Axes:
+    """Trainable parameters of each strategy, adapter apart from head and backbone (log scale).
+
+    `parameters` has a row per strategy and the columns `trainable_backbone`, `trainable_adapter`, `trainable_head`.
+    """
+    parts = {"trainable_backbone": "backbone", "trainable_adapter": "adapter", "trainable_head": "head"}
+    height = 0.8 / len(parts)
+    for place, (column, name) in enumerate(parts.items()):
+        bars = ax.barh(np.arange(len(parameters)) + (place - 1) * height, parameters[column].clip(lower=1), height=height,
+                       color=COLOURS[place + 2], label=name)
+        ax.bar_label(bars, [f"{value:,}" if value else "" for value in parameters[column]], padding=2, fontsize="x-small")
+    ax.set_yticks(range(len(parameters)), [label(str(name)) for name in parameters.index])
+    ax.invert_yaxis()
+    ax.set(xscale="log", xlabel="trainable parameters")
+    ax.margins(x=0.25)
+    ax.legend(frameon=False)
+    return ax
+
+
+def _sizes(ax: Axes, sizes: "pd.Series[int]") -> None:
+    """A log axis of labelled reviews with a tick at every size."""
+    ticks = sorted(set(sizes))
+    ax.set(xscale="log", xlabel="labelled reviews")
+    ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.minorticks_off()

@@ -1,0 +1,228 @@
+"""Fine-tune one variant with the transformers `Trainer`, and measure what it took.
+
+Seconds of training are those between a step's begin and its end, so that evaluations and checkpoints are not in them.
+"""
+
+import math
+import resource
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from peft_study import assets, data
+from peft_study.config import Variant
+from peft_study.evaluation import Predictions, pad_batch, predict
+from peft_study.strategies import ParameterCounts, build, count_parameters
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A variant that is ready to train: its model, its tokenizer, and the examples of each of its parts.
+
+    `tables` and `examples` have the keys `train`, `validation`, `test` and, where the variant names one, `ood`.
+    """
+
+    variant: Variant
+    corpus: data.Corpus
+    tokenizer: Any
+    model: Any
+    model_hash: str
+    parameters: ParameterCounts
+    tables: dict[str, Any]
+    examples: dict[str, list[dict[str, Any]]]
+
+    @property
+    def bf16(self) -> bool:
+        """Whether the variant computes in bfloat16 on this machine."""
+        return uses_bf16(self.variant.precision)
+
+    def predict(self, part: str) -> Predictions:
+        """One pass of the model over a part."""
+        return predict(self.model, self.examples[part], self.tables[part]["id"], self.tokenizer.pad_token_id, bf16=self.bf16)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What training left: the Trainer's log and the measurements that go into `metrics.json`."""
+
+    log: list[dict[str, Any]]
+    step_seconds: np.ndarray
+    figures: dict[str, Any]
+    arguments: dict[str, Any]
+
+
+def uses_bf16(precision: str) -> bool:
+    """Whether to compute in bfloat16: asked for, or `auto` where the hardware multiplies it natively."""
+    if precision != "auto":
+        return precision == "bf16"
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_capability() >= (8, 0)
+    return torch.backends.cpu.get_cpu_capability().startswith("AVX512") and torch.cpu._is_avx512_bf16_supported()
+
+
+def prepare(variant: Variant) -> Prepared:
+    """Load the data, the tokenizer and the model of a variant."""
+    corpus = data.load_corpus(variant)
+    tokenizer = data.load_tokenizer(variant)
+    train, validation = data.budget(corpus, variant)
+    tables = {"train": train, "validation": validation, "test": corpus.test}
+    tokens = {split: data.tokenize(texts, tokenizer) for split, texts in corpus.splits.items() if texts}
+    tokens |= {"validation": tokens["train"], "test": tokens["train" if corpus.held_out else "test"]}
+    if corpus.ood is not None:
+        tables["ood"] = corpus.ood
+    examples = {part: data.examples(table, tokens[part], variant) for part, table in tables.items()}
+    folder = assets.model_folder(variant.model)
+    model = build(str(folder), variant, data.LABELS)
+    return Prepared(variant, corpus, tokenizer, model, assets.weights_hash(folder), count_parameters(model), tables, examples)
+
+
+def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback] = ()) -> Training:
+    """Train the prepared model in place; it ends as the checkpoint that the variant selects.
+
+    `folder` takes the checkpoints while training runs; they are gone when it returns.
+    """
+    checkpoints = folder / "checkpoints"
+    arguments = training_arguments(prepared.variant, len(prepared.examples["train"]), checkpoints)
+    timer = _Timer()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    trainer = Trainer(
+        model=prepared.model,
+        args=arguments,
+        train_dataset=prepared.examples["train"],
+        eval_dataset=prepared.examples["validation"] or None,
+        data_collator=_Collator(prepared.tokenizer.pad_token_id),
+        compute_metrics=lambda output: {"accuracy": float((output.predictions.argmax(-1) == output.label_ids).mean())},
+        callbacks=[timer, *callbacks],
+    )
+    trainer.remove_callback(PrinterCallback)
+    start = perf_counter()
+    try:
+        trainer.train()
+    finally:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    wall = perf_counter() - start
+    return Training(trainer.state.log_history, np.array(timer.steps), _figures(trainer, timer, wall),
+                    arguments.to_sanitized_dict())
+
+
+def training_arguments(variant: Variant, examples: int, checkpoints: Path) -> TrainingArguments:
+    """The Trainer's settings for a variant that trains on `examples` reviews."""
+    steps = total_steps(variant, examples)
+    best = variant.checkpoint == "best"
+    evaluate = bool(variant.evaluations and variant.validation_fraction)
+    every = max(1, math.ceil(steps / variant.evaluations)) if evaluate else steps
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=variant.epochs,
+        per_device_train_batch_size=variant.batch_size,
+        per_device_eval_batch_size=64,
+        gradient_accumulation_steps=variant.gradient_accumulation,
+        learning_rate=variant.rate,
+        weight_decay=variant.weight_decay,
+        warmup_steps=variant.warmup,
+        seed=variant.seed,
+        bf16=uses_bf16(variant.precision),
+        use_cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),  # bf16 on a CPU must be asked for
+        train_sampling_strategy="group_by_length",
+        include_num_input_tokens_seen="non_padding",
+        logging_steps=max(1, steps // 50),
+        eval_strategy="steps" if evaluate else "no",
+        eval_steps=every,
+        save_strategy="steps" if best else "no",
+        save_steps=every,
+        save_total_limit=1,
+        save_only_model=True,
+        load_best_model_at_end=best,
+        metric_for_best_model="eval_loss" if best else None,
+        disable_tqdm=True,  # its bars become dead widgets in an executed notebook
+        report_to="none",
+    )
+
+
+def total_steps(variant: Variant, examples: int) -> int:
+    """How many optimizer steps the variant takes over `examples` training reviews."""
+    batches = math.ceil(examples / variant.batch_size)
+    return math.ceil(variant.epochs * max(1, math.ceil(batches / variant.gradient_accumulation)))
+
+
+@dataclass(frozen=True)
+class _Collator:
+    """Pads a batch to its own longest review."""
+
+    pad: int
+
+    def __call__(self, batch: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        labels = torch.tensor([example["labels"] for example in batch])
+        return pad_batch([example["input_ids"] for example in batch], self.pad) | {"labels": labels}
+
+
+class _Timer(TrainerCallback):  # type: ignore[misc]
+    """Notes how long each optimizer step takes, waiting for the device, which works behind our back."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+        self._begin = 0.0
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self._begin = _now()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.steps.append(_now() - self._begin)
+
+
+class PlainProgress(TrainerCallback):  # type: ignore[misc]
+    """Prints a line for every tenth of the training and every evaluation: progress for a log file."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        """Print what was just measured."""
+        tenth = max(1, state.max_steps // 10)
+        where = f"step {state.global_step:>5} of {state.max_steps}"
+        if logs and "eval_loss" in logs:
+            print(f"{where}   validation loss {logs['eval_loss']:.3f}, accuracy {logs['eval_accuracy']:.1%}", flush=True)
+        elif logs and "loss" in logs and state.global_step % tenth < args.logging_steps:
+            print(f"{where}   training loss {logs['loss']:.3f}", flush=True)
+
+
+def _now() -> float:
+    """The clock, once the device has finished what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return perf_counter()
+
+
+def _figures(trainer: Trainer, timer: _Timer, wall: float) -> dict[str, Any]:
+    """The measurements of a finished training."""
+    seconds = sum(timer.steps)
+    evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
+    tokens = int(trainer.state.num_input_tokens_seen)
+    chosen = trainer.state.best_global_step if trainer.args.load_best_model_at_end else trainer.state.global_step
+    return {
+        "seconds": seconds,
+        "evaluation_seconds": sum(entry["eval_runtime"] for entry in evaluations),
+        "wall_seconds": wall,
+        "steps": trainer.state.global_step,
+        "selected_step": chosen,
+        "epochs": trainer.state.epoch,
+        "tokens": tokens,
+        "tokens_per_second": tokens / seconds,
+        "seconds_per_step": float(np.median(timer.steps)),
+        "learning_rate": trainer.args.learning_rate,
+        **peak_memory(),
+    }
+
+
+def peak_memory() -> dict[str, Any]:
+    """Peak memory so far: what torch allocated on the GPU, or else what this process had resident, in bytes."""
+    if torch.cuda.is_available():
+        return {"peak_memory_bytes": torch.cuda.max_memory_allocated(), "peak_memory_of": "GPU, allocated"}
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {"peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "peak_memory_of": "process, resident"}

@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# Set up once, then explore the data, train every run that is not finished, compare them, write the report.
+#
+#   ./run_all.sh                    the quick study: bundled model and reviews, on this machine, in minutes
+#   ./run_all.sh STUDY [OPTION...]  any study in runs/; options go to Snakemake:
+#       -n                              only list what is left to do
+#       --cores 1                       one run at a time
+#       --config allow_missing=1        report on the runs that are done, train no other
+#   ./run_all.sh test [OPTION...]   the checks and the tests; options go to pytest
+#   ./run_all.sh lab [OPTION...]    JupyterLab with the notebooks; options go to it
+#   ./run_all.sh --help             this text
+#
+# Stop it with Ctrl-C at any time; the same command goes on where it stopped, and finished runs are kept.
+# It uses the environment you have activated if that has peft_study, otherwise one of its own in .venv.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+say() { echo "run_all.sh: $*" >&2; }
+die() { say "$@"; exit 1; }
+
+# Whether Python $1 imports peft_study, and from this checkout rather than from another one.
+has_study() {
+  "$1" -c 'import os, sys, peft_study
+sys.exit(not os.path.samefile(os.path.dirname(peft_study.__file__), "lib/peft_study"))' 2> /dev/null
+}
+
+# What an up-to-date .venv was made from.
+inputs() { { cat lib/requirements.lock lib/pyproject.toml; pwd -P; } | cksum; }
+
+ready() { [ -x .venv/bin/python ] && [ "$(cat .venv/made-from 2> /dev/null)" = "$(inputs)" ]; }
+
+find_python() {
+  local python
+  for python in python3 python3.13 python3.12 python3.11 python3.14 python; do
+    if "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2> /dev/null; then
+      echo "$python"
+      return
+    fi
+  done
+  die "Python 3.11 to 3.14 is needed and was not found; install one from your system's packages, python.org or conda"
+}
+
+# Run a step of the set-up: its output goes to the log, its last lines to the terminal if it fails.
+step() {
+  local words=$1
+  shift
+  say "$words"
+  "$@" >> .venv/setup.log 2>&1 && return
+  { grep -v '^WARNING' .venv/setup.log || true; } | tail -n 3 >&2
+  die "the set-up failed; check the network and the free disk space, then run the same command again. All of it: .venv/setup.log"
+}
+
+set_up() {
+  local python free torch record
+  python=$(find_python)
+  "$python" -c 'import venv, ensurepip' 2> /dev/null ||
+    die "Python's venv module is missing; install it (Debian, Ubuntu: apt install python3-venv) and run this again"
+  free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1024) }')
+  [ -d .venv ] || [ "$free" -ge 4096 ] || die "the set-up needs 4 GB of disk here, and $free MB are free; free some and run this again"
+
+  mkdir -p .venv
+  exec 8> .venv/lock    # one set-up at a time; the lock dies with this process
+  "$python" -c 'import fcntl; fcntl.flock(8, fcntl.LOCK_EX)'
+  ! ready || return 0
+  say "setting up .venv, once, in 2 to 5 minutes"
+  : > .venv/setup.log
+  # The Python that .venv was made from may be gone since, with an upgrade of the system.
+  [ ! -d .venv/bin ] || .venv/bin/python -c '' 2> /dev/null || rm -rf .venv/bin .venv/lib .venv/lib64
+  # A set-up that was killed in the middle of a package has not written its RECORD yet: let pip install it again.
+  for record in .venv/lib/python*/site-packages/*.dist-info; do
+    [ ! -d "$record" ] || [ -f "$record/RECORD" ] || rm -rf "$record"
+  done
+  export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_REQUIRE_VIRTUALENV=0
+  torch=$(sed -n 's/.*"\(torch==[0-9.]*\)".*/\1/p' lib/pyproject.toml)
+  step "  1/4 the environment" "$python" -m venv .venv
+  step "  2/4 the packages of lib/requirements.lock (about 2 minutes)" \
+    .venv/bin/python -m pip install --no-deps --require-hashes -r lib/requirements.lock
+  step "  3/4 $torch (about half a minute, longer with CUDA)" .venv/bin/python -m pip install "$torch"
+  step "  4/4 peft_study" .venv/bin/python -m pip install --no-deps --no-build-isolation -e lib
+  inputs > .venv/made-from
+  exec 8>&-
+}
+
+# Put the right python first on the PATH.
+activate() {
+  if [ "${VIRTUAL_ENV-}" != "$PWD/.venv" ]; then
+    if has_study python; then return; fi
+    if [ -n "${CONDA_PREFIX-}" ] && [ "${CONDA_DEFAULT_ENV-}" = peft-study ]; then
+      say "adding peft_study to the conda environment"
+      python -m pip install --quiet --no-deps --no-build-isolation -e lib
+      return
+    fi
+  fi
+  ready || set_up
+  export VIRTUAL_ENV="$PWD/.venv" PATH="$PWD/.venv/bin:$PATH"
+}
+
+run_tests() {
+  ruff check --config lib/pyproject.toml lib notebooks
+  mypy --config-file lib/pyproject.toml lib/peft_study lib/nbpaper
+  nbstripout --verify --keep-id --extra-keys "metadata.language_info metadata.papermill cell.metadata.papermill cell.metadata.execution" \
+    notebooks/*.ipynb
+  python -m pytest -c lib/pyproject.toml lib/tests "$@"
+}
+
+case ${1-} in
+  -h | --help) sed -n '2,/^set /{/^set /d; s/^# \{0,1\}//; p;}' "$0"; exit ;;
+  test) activate; shift; run_tests "$@" ;;
+  lab) activate; shift; exec python -m jupyterlab notebooks/01_explore_data.ipynb "$@" ;;
+  '' | -*) activate; exec python -m peft_study run quick "$@" ;;
+  *) activate; exec python -m peft_study run "$@" ;;
+esac
