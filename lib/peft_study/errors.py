@@ -29,9 +29,11 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StudyError(f"no space left to write {path}; free some and run the same command again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise StudyError(f"{path} cannot be written ({error.strerror}); make it writable, or set PEFT_STUDY_HOME "
-                             "(runs and reports) or PEFT_STUDY_CACHE (assets) to a folder that is") from error
+            raise StudyError(
+                f"{path} cannot be written ({error.strerror}); make it writable, or set PEFT_STUDY_HOME "
+                "(runs and reports) or PEFT_STUDY_CACHE (assets) to a folder that is"
+            ) from error
         raise

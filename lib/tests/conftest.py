@@ -1,0 +1,153 @@
+"""What tests share: tiny models with random weights, and tiny reviews that a tiny model can learn.
+
+Everything is made by the libraries' own `save_pretrained` and parquet writers, in the layout of the hub: no test needs
+the network, the bundled assets or a pretrained model, unless it says so.
+"""
+
+import gc
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from made_folders import reviews, save_model, save_reviews
+from made_runs import PLANTED, REAL_RUNS
+
+from peft_study import paths
+from peft_study.config import Variant
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads slow tiny models down, on a busy machine a hundredfold
+os.environ["HF_HUB_OFFLINE"] = "1"  # read once, as the libraries are imported
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of the tiny models `bert` and `distilbert`; of the datasets `reviews` (train and test) and `other`."""
+    root = tmp_path_factory.mktemp("tiny")
+    models = {kind: save_model(root / kind, kind) for kind in ("bert", "distilbert")}
+    return models | {
+        "reviews": save_reviews(root / "reviews", train=reviews(200), test=reviews(60, seed=1)),
+        "other": save_reviews(root / "other", test=reviews(40, seed=2)),
+    }
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test has its own home and cache, and none asks a hub."""
+    monkeypatch.setenv("PEFT_STUDY_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PEFT_STUDY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def settings(tiny: dict[str, Path]) -> dict[str, Any]:
+    """The fields of a variant that trains a tiny model on tiny reviews in a second or two."""
+    return {
+        "model": str(tiny["distilbert"]),
+        "dataset": str(tiny["reviews"]),
+        "ood_dataset": str(tiny["other"]),
+        "train_size": 100,
+        "test_size": None,
+        "ood_size": None,
+        "max_length": 32,
+        "epochs": 2.0,
+        "evaluations": 2,
+        "learning_rate": 5e-3,
+        "precision": "fp32",
+    }
+
+
+@pytest.fixture
+def variant(settings: dict[str, Any]) -> Callable[..., Variant]:
+    """Makes tiny variants: `variant(strategy="full")`."""
+    return lambda **changes: Variant(**(settings | changes))
+
+
+@pytest.fixture
+def make_study(tmp_path: Path, settings: dict[str, Any]) -> Callable[..., Path]:
+    """Writes `runs/<name>/study.yaml` in the test's home: `make_study(matrix={...})`; returns the study's folder."""
+
+    def make(name: str = "tiny", **content: Any) -> Path:
+        folder = tmp_path / "home" / "runs" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        study = {
+            "title": "Tiny",
+            "question": "Does it run?",
+            "defaults": settings,
+            "matrix": {"strategy": ["full", "lora"], "train_size": [60, 100], "seed": [1]},
+        } | content
+        (folder / "study.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(study))), encoding="utf-8")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def real_home(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home where the notebooks have run on tiny reviews: 01, 02 for three of four runs, 03, and the report of it.
+
+    Every test review ends with markup that must never take effect. `full` learns, `lora` hardly does: they disagree.
+    """
+    from peft_study import batch
+
+    root = tmp_path_factory.mktemp("real")
+    train, test = reviews(200), reviews(60, seed=1)
+    train.loc[:20, "text"] += " 8/10"
+    data = save_reviews(root / "reviews", train=train, test=test.assign(text=test["text"] + " " + PLANTED))
+    study = {
+        "title": "Tiny",
+        "question": "Does it run?",
+        "defaults": {
+            "model": str(tiny["distilbert"]),
+            "dataset": str(data),
+            "ood_dataset": str(tiny["other"]),
+            "test_size": None,
+            "ood_size": None,
+            "max_length": 32,
+            "truncation": "head",
+            "epochs": 4.0,
+            "evaluations": 2,
+            "precision": "fp32",
+        },
+        "strategies": {"full": {"learning_rate": 1e-2}, "lora": {"learning_rate": 1e-4}},
+        "matrix": {"strategy": ["full", "lora"], "train_size": [60, 100], "seed": [1]},
+    }
+    (root / "runs" / "tiny").mkdir(parents=True)
+    (root / "runs" / "tiny" / "study.yaml").write_text(yaml.safe_dump(study))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "PEFT_STUDY_HOME": str(root),
+            "PEFT_STUDY_CACHE": str(root / "cache"),
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONWARNINGS": "error::RuntimeWarning",
+        }.items():
+            patch.setenv(name, value)
+        steps = [["explore", "tiny"], *(["train", "tiny", run] for run in REAL_RUNS)]
+        processes = [subprocess.Popen([sys.executable, "-m", "peft_study", *step], cwd=paths.LIB) for step in steps]
+        assert [process.wait() for process in processes] == [0] * len(steps)
+        batch.compare("tiny")
+        batch.report("tiny")
+    return root
+
+
+@pytest.fixture
+def finished(real_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the study that `real_home` holds, as the home of this test; to be read only."""
+    monkeypatch.setenv("PEFT_STUDY_HOME", str(real_home))
+    monkeypatch.setenv("PEFT_STUDY_CACHE", str(real_home / "cache"))
+    return real_home / "runs" / "tiny"
+
+
+@pytest.fixture(scope="module")
+def cheap_garbage() -> Iterator[None]:
+    """statsmodels collects the garbage of the whole process at every correction: leave out what is there already."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()

@@ -1,0 +1,79 @@
+"""Folders in the layout of the hub: tiny models with random weights, and tiny reviews that a tiny model can learn."""
+
+import random
+from pathlib import Path
+
+import pandas as pd
+
+WORDS = "the film a plot with some actors and one long scene was in its end all of us saw it there".split()  # noqa: SIM905
+CLASSES = (("bad", "dull", "awful", "boring"), ("good", "fine", "superb", "moving"))
+
+
+def reviews(count: int, seed: int = 0) -> pd.DataFrame:
+    """`count` distinct reviews, half of each class, whose class shows in four of its words."""
+    rng = random.Random(seed)
+    rows = []
+    for i in range(count):
+        words = rng.choices(WORDS, k=rng.randint(4, 30)) + rng.choices(CLASSES[i % 2], k=4)
+        rng.shuffle(words)
+        rows.append((" ".join(words) + f" {i}", i % 2))
+    return pd.DataFrame(rows, columns=["text", "label"])
+
+
+def save_reviews(folder: Path, **splits: pd.DataFrame) -> Path:
+    """A dataset folder in the hub's layout: `plain_text/<split>-00000-of-00001.parquet`."""
+    (folder / "plain_text").mkdir(parents=True)
+    for name, table in splits.items():
+        table.to_parquet(folder / "plain_text" / f"{name}-00000-of-00001.parquet", index=False)
+    return folder
+
+
+def save_tokenizer(folder: Path, kind: str) -> int:
+    """A word-piece tokenizer of the test reviews' words and letters; returns the size of its vocabulary."""
+    from transformers import BertTokenizer, DistilBertTokenizer
+
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *CLASSES[0], *CLASSES[1], *letters]
+    vocabulary = list(dict.fromkeys([*vocabulary, *(f"##{letter}" for letter in letters)]))
+    make = BertTokenizer if kind == "bert" else DistilBertTokenizer
+    tokenizer = make(vocab={word: i for i, word in enumerate(vocabulary)})
+    tokenizer.model_max_length = 64
+    tokenizer.save_pretrained(folder)
+    return len(vocabulary)
+
+
+def save_model(folder: Path, kind: str) -> Path:
+    """A random two-layer encoder of the family `kind` with its tokenizer, as `save_pretrained` lays it out."""
+    import torch
+    from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    size = save_tokenizer(folder, kind)
+    torch.manual_seed(0)
+    if kind == "bert":
+        model = BertModel(
+            BertConfig(
+                vocab_size=size,
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                intermediate_size=64,
+                max_position_embeddings=64,
+                initializer_range=0.1,
+            )
+        )
+    else:
+        model = DistilBertModel(
+            DistilBertConfig(
+                vocab_size=size,
+                dim=32,
+                n_layers=2,
+                n_heads=2,
+                hidden_dim=64,
+                max_position_embeddings=64,
+                initializer_range=0.1,
+            )
+        )
+    model.save_pretrained(folder)
+    return folder

@@ -1,0 +1,353 @@
+"""Variants and studies: what is refused, in one message, and how runs are named."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from peft_study import paths
+from peft_study.config import Study, Variant, describe, notebook_parameters, read_study, variant_from_notebook
+from peft_study.errors import StudyError
+
+MATRIX: dict[str, list[Any]] = {"strategy": ["full", "lora"], "train_size": [100]}
+
+
+@pytest.fixture
+def refusal(tmp_path: Path) -> Callable[..., str]:
+    """Writes a study and returns the message with which it is refused; checks that it names the file."""
+
+    def refuse(text: str | None = None, **content: Any) -> str:
+        file = tmp_path / "home" / "runs" / "tiny" / "study.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        whole = {"title": "Tiny", "question": "Does it run?", "matrix": MATRIX} | content
+        file.write_text(text if text is not None else yaml.safe_dump(whole), encoding="utf-8")
+        with pytest.raises(StudyError) as error:
+            read_study("tiny")
+        assert str(file) in str(error.value)
+        return str(error.value)
+
+    return refuse
+
+
+def study(**content: Any) -> Study:
+    """A study that names one strategy unless told otherwise."""
+    return Study(**{"name": "s", "title": "t", "question": "q", "matrix": MATRIX} | content)
+
+
+def faults(**fields: Any) -> str:
+    """What is said of a variant with faulty fields."""
+    with pytest.raises(ValidationError) as error:
+        Variant(**fields)
+    return "\n".join(describe(error.value, Variant))
+
+
+# --- one variant
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"train_size": 0}, "train_size = 0: input should be greater than or equal to 1"),
+        ({"train_size": -5}, "train_size = -5: input should be greater than or equal to 1"),
+        ({"train_size": 100.0}, "train_size = 100.0: input should be a valid integer"),
+        ({"train_size": True}, "train_size = True: input should be a valid integer"),
+        ({"epochs": "abc"}, "epochs = 'abc': input should be a valid number"),
+        ({"epochs": "2"}, "epochs = '2': input should be a valid number"),
+        ({"epochs": 0}, "epochs = 0: input should be greater than 0"),
+        ({"epochs": float("inf")}, "epochs = inf: input should be a finite number"),
+        ({"weight_decay": float("nan")}, "weight_decay = nan: input should be"),
+        ({"learning_rate": 0.0}, "learning_rate = 0.0: input should be greater than 0"),
+        ({"lora_r": 0}, "lora_r = 0: input should be greater than or equal to 1"),
+        ({"dropout": 1.0}, "dropout = 1.0: input should be less than 1"),
+        ({"validation_fraction": 1.0}, "validation_fraction = 1.0: input should be less than 1"),
+        ({"truncation": "middle"}, "truncation = 'middle': input should be 'head', 'tail' or 'head+tail'"),
+        ({"seed": -1}, "seed = -1: input should be greater than or equal to 0"),
+        ({"model": ""}, "model = ''"),
+        ({"target_modules": ["query", 3]}, "target_modules.1 = 3: input should be a valid string"),
+        ({"stratgy": "full"}, "unknown key 'stratgy'; did you mean 'strategy'?"),
+        ({"strategy": "lroa"}, "strategy = 'lroa': unknown strategy 'lroa'; did you mean 'lora'?"),
+        ({"validation_fraction": 0.0}, "checkpoint 'best' is chosen on validation"),
+        ({"evaluations": 0}, "checkpoint 'best' is chosen on validation"),
+    ],
+)
+def test_an_impossible_value_is_refused_with_field_value_and_what_is_allowed(fields: dict[str, Any], said: str) -> None:
+    assert said in faults(**fields)
+
+
+def test_all_faults_of_a_variant_are_listed() -> None:
+    said = faults(lora_r=0, epochs="abc", stratgy="full", truncation="middle").splitlines()
+    assert {line.split(" ")[0] for line in said} == {"lora_r", "epochs", "unknown", "truncation"}
+
+
+def test_a_variant_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Variant().seed = 7  # type: ignore[misc]
+
+
+def test_the_rate_is_the_one_asked_for_or_else_the_strategys_own() -> None:
+    assert Variant(strategy="full").rate != Variant(strategy="lora").rate
+    assert Variant(strategy="full", learning_rate=3e-5).rate == 3e-5
+
+
+def test_differences_are_the_fields_that_differ_from_the_default() -> None:
+    assert Variant().differences() == {}
+    assert Variant(seed=7, dropout=None, batch_size=8).differences() == {"seed": (7, 42), "dropout": (None, 0.0)}
+
+
+@pytest.mark.parametrize(
+    ("axes", "name"),
+    [
+        ([], "lora-n05000-s42"),
+        (["seed", "strategy", "train_size"], "lora-n05000-s42"),
+        (["learning_rate"], "lora-n05000-s42-learning_rate1e_05"),
+        (["lora_r", "max_length"], "lora-n05000-s42-max_length128-lora_r16"),
+        (["truncation"], "lora-n05000-s42-truncationhead+tail"),
+        (["model"], "lora-n05000-s42-modelbundled_all_MiniLM_L6_v2"),
+    ],
+)
+def test_a_run_is_named_after_strategy_size_seed_and_further_axes(axes: list[str], name: str) -> None:
+    variant = Variant(strategy="lora", train_size=5000, lora_r=16, learning_rate=1e-5)
+    assert variant.run_id(axes) == name
+
+
+# --- the matrix
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 200_000), min_size=1, max_size=4, unique=True),
+    seeds=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=3, unique=True),
+    rates=st.lists(st.sampled_from([1e-5, 2e-5, 5e-5, 1e-4, 1e-3]), min_size=1, max_size=3, unique=True),
+)
+def test_every_point_of_a_matrix_has_its_own_run_name(sizes: list[int], seeds: list[int], rates: list[float]) -> None:
+    matrix = {"strategy": ["full", "lora"], "train_size": sizes, "seed": seeds, "learning_rate": rates}
+    assert len(study(matrix=matrix).variants) == 2 * len(sizes) * len(seeds) * len(rates)
+
+
+def test_two_points_with_one_name_are_refused() -> None:
+    with pytest.raises(StudyError, match="two points share one run name"):
+        _ = study(matrix=MATRIX | {"model": ["a/b", "a_b"]}).variants
+
+
+def test_defaults_yield_to_strategies_and_strategies_to_the_matrix() -> None:
+    variants = study(
+        defaults={"batch_size": 4, "epochs": 5, "seed": 1},
+        strategies={"lora": {"epochs": 7, "seed": 2}},
+        matrix=MATRIX | {"seed": [3]},
+    ).variants
+    full, lora = variants["full-n00100-s3"], variants["lora-n00100-s3"]
+    assert (full.batch_size, full.epochs, full.seed) == (4, 5, 3)
+    assert (lora.batch_size, lora.epochs, lora.seed) == (4, 7, 3)
+
+
+def test_any_parameter_may_be_an_axis() -> None:
+    values: dict[str, list[Any]] = {
+        name: [field.default] for name, field in Variant.model_fields.items() if name != "strategy"
+    }
+    (variant,) = study(baseline="lora", matrix=values).variants.values()
+    assert variant == Variant()
+
+
+# --- the file
+
+
+def test_every_fault_of_a_file_is_in_one_message(refusal: Callable[..., str]) -> None:
+    said = refusal(
+        titel="Tiny",
+        margin="wide",
+        baseline="ful",
+        defaults={"epochs": "abc", "max_lenght": 64, "seed": True},
+        strategies={"head": {"lora_r": 8}, "lora": {"lora_alpha": 0}},
+        matrix={"strategy": ["full", "lora", "lroa"], "train_size": [0, -1, 100]},
+    )
+    for fault in (
+        "unknown key 'titel'; did you mean 'title'?",
+        "margin = 'wide': input should be a valid number",
+        "unknown key 'max_lenght'; did you mean 'max_length'?",
+        "epochs = 'abc': input should be a valid number",
+        "seed = True: input should be a valid integer",
+        "lora_alpha = 0: input should be greater than or equal to 1",
+        "unknown strategy 'lroa'; did you mean 'lora'?",
+        "train_size = 0: input",
+        "train_size = -1: input",
+        "strategies: unknown strategy 'head'",
+        "baseline: unknown strategy 'ful'; did you mean 'full'?",
+    ):
+        assert said.count(fault) == 1, fault
+    assert "has 11 faults" in said
+
+
+@pytest.mark.parametrize("broken", [{"matrix": {"seed": []}}, {"strategies": {"lora": 5}}, {"defaults": 3}])
+def test_a_broken_section_hides_no_fault_of_the_others(refusal: Callable[..., str], broken: dict[str, Any]) -> None:
+    said = refusal(**{"defaults": {"epochs": "abc"}, "strategies": {"lora": {"lora_r": 0}}, "margin": 0} | broken)
+    assert "margin = 0" in said
+    assert ("epochs = 'abc'" in said) == ("defaults" not in broken)
+    assert ("lora_r = 0" in said) == ("strategies" not in broken)
+    assert "baseline" not in said
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"matrix": {"strategy": []}}, "the axis 'strategy' has no values"),
+        ({"matrix": MATRIX | {"seed": [1, 2, 1]}}, "the axis 'seed' names a value twice: [1, 2, 1]"),
+        ({"matrix": MATRIX | {"sede": [1]}}, "unknown key 'sede'; did you mean 'seed'?"),
+        ({"matrix": MATRIX | {"seed": 1}}, "matrix.seed = 1: input should be a valid list"),
+        ({"matrix": [1]}, "matrix = [1]: input should be a valid dictionary"),
+        ({"matrix": {"strategy": ["lora"], "train_size": [100]}}, "baseline: unknown strategy 'full'"),
+        ({"baseline": "head"}, "baseline: unknown strategy 'head'; allowed: full, lora (those of the matrix)"),
+        ({"strategies": {"bitfit": {}}}, "strategies: unknown strategy 'bitfit'"),
+        ({"strategies": {"lora": {"sede": 1}}}, "unknown key 'sede'; did you mean 'seed'?"),
+        ({"margin": float("inf")}, "margin = inf"),
+        ({"title": 5}, "title = 5: input should be a valid string"),
+    ],
+)
+def test_a_fault_of_a_study_is_named(refusal: Callable[..., str], content: dict[str, Any], said: str) -> None:
+    message = refusal(**content)
+    assert said in message
+    assert "has 1 fault:" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("title: [", "is not readable as YAML"),
+        ("title: a\ntitle: b\n", "the key 'title' is given twice"),
+        ("defaults: {seed: 1, seed: 2}\n", "the key 'seed' is given twice"),
+        ("title: a\non: b\n", "the key True is no text; put it in quotes"),
+        ("title: 2026-13-45\n", "is not readable as YAML: month must be in 1..12"),
+        ("title: !!python/object:os.system {}\n", "is not readable as YAML"),
+        ("- title\n- question\n", "is list; it must be a mapping"),
+        ("", "is NoneType; it must be a mapping"),
+        ("just text", "is str; it must be a mapping"),
+        ("question: q\nmatrix: {strategy: [full]}\n", "title is missing"),
+    ],
+)
+def test_a_file_that_is_no_study_is_refused(refusal: Callable[..., str], text: str, said: str) -> None:
+    assert said in refusal(text)
+
+
+def test_a_file_that_is_no_utf8_is_refused(make_study: Callable[..., Path]) -> None:
+    (make_study() / "study.yaml").write_bytes(b"title: caf\xe9\n")
+    with pytest.raises(StudyError, match="not readable as YAML"):
+        read_study("tiny")
+
+
+@pytest.mark.parametrize(("written", "meant"), [("1e-3", 1e-3), ("5E-5", 5e-5), ("1.e-3", 1e-3), ("+2e-4", 2e-4)])
+def test_a_rate_without_a_dot_is_a_number(make_study: Callable[..., Path], written: str, meant: float) -> None:
+    file = make_study() / "study.yaml"
+    file.write_text(
+        f"title: t\nquestion: q\nmatrix: {{strategy: [full, lora]}}\ndefaults: {{learning_rate: {written}}}\n"
+    )
+    assert {variant.rate for variant in read_study("tiny").variants.values()} == {meant}
+
+
+def test_anchors_and_merges_of_yaml_work(make_study: Callable[..., Path]) -> None:
+    file = make_study() / "study.yaml"
+    file.write_text(
+        "title: t\nquestion: q\nmatrix: {strategy: [full, lora]}\n"
+        "strategies:\n  full: &shared {epochs: 5, seed: 1}\n  lora:\n    <<: *shared\n    epochs: 6\n"
+    )
+    full, lora = read_study("tiny").variants.values()
+    assert (full.epochs, full.seed, lora.epochs, lora.seed) == (5, 1, 6, 1)
+
+
+def test_empty_sections_are_allowed(make_study: Callable[..., Path]) -> None:
+    (make_study() / "study.yaml").write_text("title: t\nquestion: q\nbaseline: lora\ndefaults:\nstrategies:\nmatrix:\n")
+    assert list(read_study("tiny").variants.values()) == [Variant()]
+
+
+def test_an_unknown_study_is_refused_with_those_that_exist(make_study: Callable[..., Path]) -> None:
+    make_study("first")
+    make_study("second")
+    with pytest.raises(StudyError, match=r"unknown study 'frist'; did you mean 'first'\? allowed: first, second"):
+        read_study("frist")
+    with pytest.raises(StudyError, match=r"unknown study '\.\./first'"):
+        read_study("../first")
+
+
+# --- the studies that ship
+
+
+SHIPPED = sorted(file.parent.name for file in (paths.CHECKOUT / "runs").glob("*/study.yaml"))
+
+
+@pytest.fixture
+def shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The home is the checkout."""
+    monkeypatch.setenv("PEFT_STUDY_HOME", str(paths.CHECKOUT))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_study_is_sound(shipped: None, name: str) -> None:
+    assert len(read_study(name).variants) > 1
+
+
+def test_quick_and_imdb_are_shipped() -> None:
+    assert {"quick", "imdb"} <= set(SHIPPED)
+
+
+def test_imdb_is_the_matrix_of_the_seed_study(shipped: None) -> None:
+    variants = read_study("imdb").variants
+    assert list(variants) == [f"{name}-n{size:05d}-s42" for name in ("full", "lora") for size in (5000, 10000, 25000)]
+    for variant in variants.values():
+        assert variant.model == "distilbert/distilbert-base-uncased"
+        assert variant.dataset == "stanfordnlp/imdb"
+        assert variant.rate == {"full": 5e-5, "lora": 1e-4}[variant.strategy]
+        assert (variant.lora_r, variant.lora_alpha, variant.lora_dropout) == (8, 16, 0.2)
+        assert (variant.max_length, variant.batch_size, variant.epochs, variant.seed) == (256, 32, 3, 42)
+        assert (variant.truncation, variant.target_modules, variant.dropout) == ("head", None, None)
+
+
+# --- the notebook's parameters
+
+DECLARED = "strategy: str = 'lora'  # which\nepochs: float = 2.0\nseed: int = 42"
+
+
+def test_parameters_are_the_annotated_names_of_the_first_cell_that_has_any() -> None:
+    history = ["", "import os", DECLARED, "# Parameters\nepochs = 3.0", "later: int = 1"]
+    space = {"strategy": "lora", "epochs": 3.0, "seed": 42, "later": 1, "os": None}
+    assert notebook_parameters(history, space) == {"strategy": "lora", "epochs": 3.0, "seed": 42}
+
+
+def test_a_parameter_that_the_notebook_does_not_declare_is_refused() -> None:
+    with pytest.raises(StudyError, match="unknown parameter 'stratgy'; did you mean 'strategy'"):
+        notebook_parameters(["", DECLARED, "# Parameters\nstratgy = 'full'"], {"strategy": "lora"})
+
+
+def test_cells_of_magics_are_no_obstacle() -> None:
+    history = ["", "%load_ext autoreload\n%autoreload 2", "!ls", DECLARED, "# Parameters\nseed = 1", "%%time\nx = 1"]
+    space = {"strategy": "lora", "epochs": 2.0, "seed": 1}
+    assert variant_from_notebook(history, space) == Variant(**space)
+
+
+def test_a_parameter_of_the_wrong_type_is_refused_with_all_other_faults() -> None:
+    with pytest.raises(StudyError, match=r"(?s)strategy = 'ful'.*epochs = 'abc': input should be a valid number"):
+        variant_from_notebook(["", DECLARED], {"strategy": "ful", "epochs": "abc", "seed": 1})
+
+
+def test_names_that_are_no_field_stay_out_of_the_variant() -> None:
+    space = {"study": "quick", "seed": 3}
+    assert variant_from_notebook(["", "study: str = 'quick'\nseed: int = 1"], space) == Variant(seed=3)
+
+
+# --- instant
+
+
+def test_reading_a_study_loads_no_large_library() -> None:
+    program = (
+        "import sys, time, peft_study.config\n"
+        "large = {'torch', 'transformers', 'peft', 'datasets', 'pandas', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+        "print(sorted(large), time.process_time())"
+    )
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    loaded, _, seconds = output.rpartition(" ")
+    assert loaded == "[]"
+    assert float(seconds) < 3  # of the processor, so that a busy machine does not count

@@ -1,0 +1,386 @@
+"""Which review goes where, what is refused, and which tokens a model is given."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from made_folders import reviews, save_model, save_reviews
+
+from peft_study import data, paths
+from peft_study.config import Variant
+from peft_study.errors import StudyError
+
+Make = Callable[..., Variant]
+SHARED = examples(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+QUICK = examples(deadline=None, max_examples=40)
+FRACTIONS = st.floats(0, 0.5)
+
+
+def corpus_of(table: pd.DataFrame, seed: int = 0, duplicates: int = 0) -> data.Corpus:
+    """A corpus whose pool is `table`."""
+    pool = data._in_order(table.assign(id=range(len(table))), seed)
+    return data.Corpus(pool, table.head(0), None, {}, False, len(table), duplicates, "")
+
+
+def sized(train_size: int, fraction: float, **fields: Any) -> Variant:
+    """A variant of a budget, validated on a part of it or not at all."""
+    return Variant(train_size=train_size, validation_fraction=fraction, checkpoint="last", **fields)
+
+
+def parts(corpus: data.Corpus, size: int, fraction: float) -> tuple[list[str], list[str]]:
+    """The texts to train on and those to validate with; none to validate with where the budget is too small."""
+    try:
+        train, validation = data.budget(corpus, sized(size, fraction))
+    except StudyError as error:
+        assert "leaves no review for validation" in str(error)
+        train, validation = data.budget(corpus, sized(size, 0))
+    return train["text"].tolist(), validation["text"].tolist()
+
+
+# --- budgets
+
+BALANCED = corpus_of(reviews(300))
+SKEWED = corpus_of(reviews(400).query("label == 1 or index < 100"))
+
+
+@pytest.mark.parametrize("corpus", [BALANCED, SKEWED], ids=["balanced", "skewed"])
+@QUICK
+@given(sizes=st.tuples(st.integers(1, 250), st.integers(1, 250)), fraction=FRACTIONS)
+def test_subsets_are_nested(corpus: data.Corpus, sizes: tuple[int, int], fraction: float) -> None:
+    small, large = (data.budget(corpus, sized(size, 0))[0]["text"].tolist() for size in sorted(sizes))
+    assert large[: len(small)] == small
+    (train, validation), (more_train, more_validation) = (parts(corpus, size, fraction) for size in sorted(sizes))
+    if validation:
+        assert set(train) <= set(more_train)
+        assert set(validation) <= set(more_validation)
+
+
+@pytest.mark.parametrize("corpus", [BALANCED, SKEWED], ids=["balanced", "skewed"])
+@QUICK
+@given(size=st.integers(20, 250), fraction=FRACTIONS)
+def test_training_and_validation_share_the_budget_and_no_review(
+    corpus: data.Corpus, size: int, fraction: float
+) -> None:
+    train, validation = parts(corpus, size, fraction)
+    assert len(train) + len(validation) == size
+    assert not set(train) & set(validation)
+    assert abs(len(validation) - fraction * size) <= 2 or not validation
+
+
+@pytest.mark.parametrize("corpus", [BALANCED, SKEWED], ids=["balanced", "skewed"])
+def test_every_prefix_has_the_proportion_of_the_labels(corpus: data.Corpus) -> None:
+    positives = corpus.pool["label"].to_numpy()
+    expected = positives.mean() * np.arange(1, len(positives) + 1)
+    assert np.abs(np.cumsum(positives) - expected).max() <= 1
+
+
+@QUICK
+@given(order=st.randoms(use_true_random=False), seed=st.integers(0, 9))
+def test_the_order_does_not_depend_on_the_rows_order(order: Any, seed: int) -> None:
+    table = reviews(60)
+    rows = list(range(60))
+    order.shuffle(rows)
+    assert corpus_of(table.iloc[rows], seed).pool["text"].tolist() == corpus_of(table, seed).pool["text"].tolist()
+
+
+def test_another_data_seed_gives_another_order() -> None:
+    orders = {tuple(corpus_of(reviews(60), seed).pool["text"]) for seed in range(5)}
+    assert len(orders) == 5
+
+
+def test_a_budget_too_small_for_validation_is_refused() -> None:
+    with pytest.raises(StudyError, match=r"train_size = 8 with validation_fraction = 0\.1 leaves no review for valid"):
+        data.budget(BALANCED, sized(8, 0.1))
+
+
+def test_the_whole_pool_can_be_asked_for_and_one_more_is_refused() -> None:
+    corpus = corpus_of(reviews(100), duplicates=7)
+    assert len(data.budget(corpus, sized(107, 0))[0]) == 100
+    with pytest.raises(StudyError, match="train_size = 108: the pool has 107 labelled reviews"):
+        data.budget(corpus, sized(108, 0))
+
+
+# --- a corpus
+
+
+def test_a_dataset_with_a_test_split_is_tested_on_all_of_it(variant: Make) -> None:
+    corpus = data.load_corpus(variant())
+    assert (len(corpus.pool), len(corpus.test), corpus.held_out) == (200, 60, False)
+    assert corpus.ood is not None
+    assert len(corpus.ood) == 40
+
+
+def test_a_test_set_of_the_asked_size_is_balanced_and_in_the_datasets_order(variant: Make) -> None:
+    corpus = data.load_corpus(variant(test_size=20, ood_size=10))
+    assert len(corpus.test) == 20
+    assert corpus.test["label"].sum() == 10
+    assert corpus.test["id"].is_monotonic_increasing
+    assert corpus.ood is not None
+    assert len(corpus.ood) == 10
+
+
+@pytest.mark.parametrize("size", [2, 30, 101])
+def test_a_test_set_is_held_out_where_there_is_none(variant: Make, tmp_path: Path, size: int) -> None:
+    folder = save_reviews(tmp_path / "one", train=reviews(200))
+    corpus = data.load_corpus(variant(dataset=str(folder), test_size=size))
+    assert corpus.held_out
+    assert (len(corpus.test), len(corpus.pool)) == (size, 200 - size)
+    assert not set(corpus.test["text"]) & set(corpus.pool["text"])
+    assert abs(corpus.test["label"].sum() - size / 2) <= 1
+
+
+def test_without_a_test_split_its_size_must_be_given(variant: Make, tmp_path: Path) -> None:
+    folder = save_reviews(tmp_path / "one", train=reviews(200))
+    with pytest.raises(StudyError, match=r"test_size = None.*has no test split; say how many"):
+        data.load_corpus(variant(dataset=str(folder)))
+    with pytest.raises(StudyError, match="test_size = 201: there are only 200 reviews"):
+        data.load_corpus(variant(dataset=str(folder), test_size=201))
+
+
+@pytest.mark.parametrize("official", [True, False])
+def test_a_repeated_review_is_dropped_and_never_on_both_sides(variant: Make, tmp_path: Path, official: bool) -> None:
+    table, test = reviews(200), reviews(60, seed=1)
+    repeated = pd.concat([table, table.iloc[:30], test.iloc[:5]])  # five of them are in the test split, if there is one
+    splits = {"train": repeated, "test": test} if official else {"train": repeated}
+    folder = save_reviews(tmp_path / "twice", **splits)
+    corpus = data.load_corpus(variant(dataset=str(folder), test_size=None if official else 60))
+    assert not corpus.pool["text"].duplicated().any()
+    assert not set(corpus.pool["text"]) & set(corpus.test["text"])
+    assert (len(corpus.test), corpus.duplicates) == (60, 35 if official else 30)
+    assert len(corpus.pool) + corpus.duplicates == 235 - (0 if official else 60)
+
+
+def test_texts_that_differ_only_in_how_a_break_is_written_are_duplicates(variant: Make, tmp_path: Path) -> None:
+    table = reviews(200)
+    table.loc[0, "text"], table.loc[2, "text"] = "good<br />film", "good<br>film"
+    folder = save_reviews(tmp_path / "breaks", train=table, test=reviews(60, seed=1))
+    assert data.load_corpus(variant(dataset=str(folder))).duplicates == 1
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ("a<br />b", "a\nb"),
+        ("a<br/>b<BR>c<Br />d", "a\nb\nc\nd"),
+        ("a < b and c > d", "a < b and c > d"),
+        ("<brave>", "<brave>"),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_a_break_is_markup_and_a_missing_text_is_empty(raw: str | None, text: str) -> None:
+    assert data.clean(raw) == text
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_empty_and_missing_reviews_are_kept(variant: Make, tmp_path: Path, split: str) -> None:
+    tables = {"train": reviews(200), "test": reviews(60, seed=1)}
+    tables[split].loc[0, "text"] = None
+    if split == "test":
+        tables[split].loc[3, "text"] = ""
+    asked = variant(dataset=str(save_reviews(tmp_path / "empty", **tables)), train_size=200)
+    corpus, tokenizer = data.load_corpus(asked), data.load_tokenizer(asked)
+    assert (len(corpus.pool), len(corpus.test)) == (200, 60)
+    rows = corpus.pool.sort_values("id") if split == "train" else corpus.test
+    tokens = data.tokenize(corpus.splits[split], tokenizer)
+    assert data.examples(rows, tokens, asked)[0]["input_ids"] == tokenizer("")["input_ids"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "table", "said"),
+    [
+        ({"text_column": "review"}, {}, "text_column = 'review': dataset .* has no such column; it has text, label"),
+        ({"label_column": "lable"}, {}, "label_column = 'lable': dataset .* has no such column; it has text, label"),
+        ({}, {"label": [0, 1, 2, -1] * 50}, "label_column = 'label': .* has 100 labels that are not 0 or 1, .* '2'"),
+        ({}, {"label": ["pos", "neg"] * 100}, "has 200 labels that are not 0 or 1, the first being 'pos'"),
+        ({}, {"label": [0, None] * 100}, "has 100 labels that are not 0 or 1"),
+        ({"text_column": "stars"}, {"stars": range(200)}, "text_column = 'stars': .* values there that are no text"),
+    ],
+)
+def test_a_table_of_another_kind_is_refused(
+    variant: Make, tmp_path: Path, changes: dict[str, Any], table: dict[str, Any], said: str
+) -> None:
+    folder = save_reviews(tmp_path / "odd", train=reviews(200).assign(**table))
+    with pytest.raises(StudyError, match=said):
+        data.load_corpus(variant(dataset=str(folder), test_size=10, **changes))
+
+
+def test_columns_of_other_names_work(variant: Make, tmp_path: Path) -> None:
+    table = reviews(200).rename(columns={"text": "review", "label": "positive"})
+    table["positive"] = reviews(200)["label"] == 1
+    folder = save_reviews(tmp_path / "named", train=table)
+    corpus = data.load_corpus(
+        variant(dataset=str(folder), test_size=10, text_column="review", label_column="positive", ood_dataset=None)
+    )
+    assert set(corpus.test["label"]) == {0, 1}
+
+
+def test_a_dataset_without_a_training_split_is_refused(variant: Make, tiny: dict[str, Path]) -> None:
+    with pytest.raises(StudyError, match="has no split 'train'; it has test"):
+        data.load_corpus(variant(dataset=str(tiny["other"])))
+
+
+def test_a_folder_of_csv_files_works(variant: Make, tmp_path: Path) -> None:
+    (tmp_path / "csv").mkdir()
+    for name, table in (("train", reviews(200)), ("test", reviews(60, seed=1))):
+        table.to_csv(tmp_path / "csv" / f"{name}.csv", index=False)
+    fields: dict[str, Any] = {"ood_dataset": None}
+    from_csv = data.load_corpus(variant(dataset=str(tmp_path / "csv"), **fields))
+    pd.testing.assert_frame_equal(from_csv.pool, data.load_corpus(variant(**fields)).pool)
+    assert from_csv.fingerprint == data.load_corpus(variant(**fields)).fingerprint
+
+
+def test_a_folder_that_holds_no_dataset_is_refused(variant: Make, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(StudyError, match="cannot be read as a dataset"):
+        data.load_corpus(variant(dataset=str(tmp_path / "empty")))
+
+
+def test_the_fingerprint_follows_every_text_and_label() -> None:
+    table = reviews(20)
+    other_text, other_label = table.copy(), table.copy()
+    other_text.loc[3, "text"] += "!"
+    other_label.loc[3, "label"] = 0
+    assert len({data._fingerprint(t) for t in (table, other_text, other_label)}) == 3
+    assert data._fingerprint(table) == data._fingerprint(reviews(20))
+
+
+# --- tokens
+
+
+@SHARED
+@given(length=st.integers(0, 60), max_length=st.integers(8, 64), mode=st.sampled_from(["head", "tail", "head+tail"]))
+def test_truncation_keeps_the_head_the_tail_or_both(length: int, max_length: int, mode: str) -> None:
+    tokens = data.Tokens(np.arange(10, 10 + length), np.array([0, length]), (1,), (2,))
+    ids, text, room = tokens.encode(0, max_length, mode), list(range(10, 10 + length)), max_length - 2
+    assert (ids[0], ids[-1]) == (1, 2)
+    assert len(ids) == min(length, room) + 2
+    if length <= room:
+        assert ids[1:-1] == text
+    else:
+        head = {"head": room, "tail": 0, "head+tail": round(room / 4)}[mode]
+        assert ids[1:-1] == text[:head] + text[length - (room - head) :]
+
+
+@SHARED
+@given(texts=st.lists(st.text(max_size=60), min_size=1, max_size=5))
+def test_tokens_are_those_of_the_tokenizer_itself(variant: Make, texts: list[str]) -> None:
+    tokenizer = data.load_tokenizer(variant())
+    tokens = data.tokenize(texts, tokenizer)
+    for row, text in enumerate(texts):
+        expected = tokenizer(text)["input_ids"]
+        assert tokens.lengths[row] == len(expected)
+        assert tokens.encode(row, 1000, "head") == expected
+        assert tokens.encode(row, 16, "head") == tokenizer(text, truncation=True, max_length=16)["input_ids"]
+
+
+@pytest.fixture
+def tokenizer(variant: Make) -> Any:
+    return data.load_tokenizer(variant())
+
+
+def cached() -> list[Path]:
+    return sorted((paths.cache() / "tokens").glob("*.npz"))
+
+
+def test_texts_are_tokenised_once(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = data.tokenize(["good film"], tokenizer)
+    monkeypatch.setattr(data, "_write_tokens", lambda *_: pytest.fail("tokenised again"))
+    assert data.tokenize(["good film"], tokenizer).encode(0, 64, "head") == first.encode(0, 64, "head")
+    with pytest.raises(pytest.fail.Exception):
+        data.tokenize(["bad film"], tokenizer)
+
+
+def test_the_cache_tells_tokenizers_apart(tokenizer: Any, variant: Make, tmp_path: Path) -> None:
+    other = save_model(tmp_path / "goad", "bert")
+    vocabulary = (other / "tokenizer.json").read_text()
+    (other / "tokenizer.json").write_text(vocabulary.replace('"good"', '"goad"'))
+    goad = data.load_tokenizer(variant(model=str(other)))
+    assert len(data.tokenize(["good"], tokenizer).flat) < len(data.tokenize(["good"], goad).flat)
+    assert len(cached()) == 2
+
+
+def test_a_half_written_file_of_tokens_is_not_read(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(file: Path, **_: Any) -> None:
+        Path(file).write_bytes(b"PK half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            data.tokenize(["good film"], tokenizer)
+    assert data.tokenize(["good film"], tokenizer).lengths.tolist() == [4]
+
+
+@pytest.mark.parametrize("keep", [0, 50, 0.5])
+def test_a_truncated_file_of_tokens_is_made_anew(tokenizer: Any, keep: float) -> None:
+    whole = data.tokenize(["good film", "bad film"], tokenizer)
+    (file,) = cached()
+    content = file.read_bytes()
+    file.write_bytes(content[: int(keep if keep != 0.5 else len(content) / 2)])
+    assert data.tokenize(["good film", "bad film"], tokenizer).flat.tolist() == whole.flat.tolist()
+    assert file.read_bytes() == content
+
+
+# --- refused before anything trains
+
+
+def test_sound_variants_pass_the_check(variant: Make) -> None:
+    data.check([variant(seed=seed, train_size=size) for seed in (1, 2) for size in (60, 200)])
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"max_length": 65}, "max_length = 65: .* reads at most 64 tokens"),
+        ({"train_size": 201}, "train_size = 201: the pool has 200 labelled reviews"),
+        ({"test_size": 61}, "test_size = 61: there are only 60 reviews"),
+        ({"ood_size": 41}, "ood_size = 41: there are only 40 reviews"),
+        ({"train_size": 8}, "leaves no review for validation"),
+        ({"text_column": "txt"}, "text_column = 'txt'"),
+        ({"model": "./nowhere"}, "there is no folder .*nowhere"),
+        ({"dataset": "/nowhere/at/all"}, "there is no folder /nowhere/at/all"),
+        ({"ood_dataset": "bundled:imbd"}, "unknown bundled asset 'imbd'; did you mean 'imdb'"),
+    ],
+)
+def test_the_check_refuses_what_only_model_and_data_can_tell(variant: Make, fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(StudyError, match=said):
+        data.check([variant(), variant(**fields)])
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ('{"model_type": "t5"}', "model type 't5' is not supported; supported: distilbert, bert, roberta"),
+        ("{}", "model type '' is not supported"),
+        ('{"model_type": "bert"', r"config\.json is not readable as JSON"),
+    ],
+)
+def test_the_check_refuses_a_model_of_another_kind(variant: Make, tmp_path: Path, config: str, said: str) -> None:
+    folder = save_model(tmp_path / "model", "bert")
+    (folder / "config.json").write_text(config)
+    with pytest.raises(StudyError, match=said):
+        data.check([variant(model=str(folder))])
+
+
+def test_roberta_counts_its_positions_from_behind_the_padding(variant: Make, tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "model", "bert")
+    (folder / "config.json").write_text(
+        '{"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1, "vocab_size": 9}'
+    )
+    data.check([variant(model=str(folder), max_length=512)])
+    with pytest.raises(StudyError, match="reads at most 512 tokens"):
+        data.check([variant(model=str(folder), max_length=513)])
+
+
+def test_the_texts_of_the_test_set_are_found_by_id(variant: Make) -> None:
+    texts = data.test_texts(variant(test_size=20))
+    table = reviews(60, seed=1)
+    assert len(texts) == 20
+    assert all(table.loc[row, "text"] == text for row, text in texts.items())
