@@ -15,7 +15,7 @@ import numpy as np
 class Predictions:
     """One pass of a model over a set of reviews.
 
-    ids: (n,) the reviews' row numbers in their split. labels: (n,) 0 or 1. logits: (n, 2) float32. seconds: of the pass.
+    ids: (n,) the reviews' row numbers in their split. labels: (n,) 0 or 1. logits: (n, 2) float32. seconds: it took.
     """
 
     ids: np.ndarray
@@ -35,8 +35,11 @@ class Predictions:
 
     def metrics(self) -> dict[str, float]:
         """`accuracy`, `macro_f1`, `log_loss` (in nats per review) and `n`."""
-        return {**_metrics().compute(predictions=self.preds, references=self.labels),
-                "log_loss": log_loss(self.logits, self.labels), "n": len(self.labels)}
+        return {
+            **_metrics().compute(predictions=self.preds, references=self.labels),
+            "log_loss": log_loss(self.logits, self.labels),
+            "n": len(self.labels),
+        }
 
 
 def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -57,14 +60,22 @@ def _metrics() -> Any:
             return evaluate.MetricInfo(description="accuracy and macro F1", citation="", features=kinds)
 
         def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-            return {"accuracy": float(accuracy_score(references, predictions)),
-                    "macro_f1": float(f1_score(references, predictions, average="macro", labels=[0, 1], zero_division=0.0))}
+            return {
+                "accuracy": float(accuracy_score(references, predictions)),
+                "macro_f1": float(f1_score(references, predictions, average="macro", labels=[0, 1], zero_division=0.0)),
+            }
 
-    return _Classification()
+    return _Classification(keep_in_memory=True)
 
 
-def predict(model: Any, examples: Sequence[dict[str, Any]], ids: Sequence[int], pad: int, batch_size: int = 64,
-            bf16: bool = False) -> Predictions:
+def predict(
+    model: Any,
+    examples: Sequence[dict[str, Any]],
+    ids: Sequence[int],
+    pad: int,
+    batch_size: int = 64,
+    bf16: bool = False,
+) -> Predictions:
     """Classify `examples` (dicts of `input_ids` and `labels`) with `model`, in the order given.
 
     Batches are made of reviews of like length, padded with the id `pad` to their longest; `bf16` computes under
@@ -81,7 +92,9 @@ def predict(model: Any, examples: Sequence[dict[str, Any]], ids: Sequence[int], 
         for first in range(0, len(order), batch_size):
             rows = order[first : first + batch_size]
             inputs = pad_batch([examples[i]["input_ids"] for i in rows], pad)
-            logits[rows] = model(**{name: tensor.to(device) for name, tensor in inputs.items()}).logits.float().cpu().numpy()
+            logits[rows] = (
+                model(**{name: tensor.to(device) for name, tensor in inputs.items()}).logits.float().cpu().numpy()
+            )
     labels = np.array([example["labels"] for example in examples], dtype=np.int64)
     return Predictions(np.asarray(ids, dtype=np.int64), labels, logits, perf_counter() - start)
 

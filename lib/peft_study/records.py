@@ -4,11 +4,15 @@ Every file is written under a temporary name and moved. A run is done when its `
 moves into place last; README documents the files field by field, so that another program may write them.
 """
 
+import errno
 import json
 import os
 import platform
+import re
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +28,7 @@ import yaml
 from peft_study import paths
 from peft_study.config import Study, Variant, read_study
 from peft_study.errors import StudyError, writing
+from peft_study.folders import changed, replacing, write_params
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,19 +38,6 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "transformers", "peft", "datasets", "accelerate", "evaluate", "numpy", "scikit-learn")
 ARRAYS = ("preds", "labels", "logits", "ids")
-
-
-@contextmanager
-def replacing(file: Path) -> Iterator[Path]:
-    """A temporary name beside `file` to write to; it takes the name `file` when the block ends well."""
-    partial = file.with_name(f".{file.stem}.partial-{os.getpid()}{file.suffix}")
-    with writing(file):
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            yield partial
-            partial.replace(file)
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def write_json(file: Path, content: Any) -> None:
@@ -59,37 +51,44 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else str(value)
 
 
-def write_params(folder: Path, variant: Variant) -> None:
-    """`params.yaml`: every choice of the run, as it was asked for."""
-    with replacing(folder / "params.yaml") as partial:
-        partial.write_text(yaml.safe_dump(variant.model_dump(), sort_keys=False), encoding="utf-8")
-
-
 def write_figure(file: Path, figure: "Figure") -> None:
     """Save a figure under its name, in one step."""
     with replacing(file) as partial:
         figure.savefig(partial, dpi=150, bbox_inches="tight")
 
 
-def write_run(folder: Path, prepared: "Prepared", training: "Training", test: "Predictions",
-              ood: "Predictions | None") -> dict[str, Any]:
+def write_run(
+    folder: Path, prepared: "Prepared", training: "Training", test: "Predictions", ood: "Predictions | None"
+) -> dict[str, Any]:
     """Write the record of a finished run, `metrics.json` last; returns what that file holds."""
     variant = prepared.variant
     write_params(folder, variant)
     write_json(folder / "log_history.json", training.log)
     write_json(folder / "training_args.json", training.arguments)
     _write_predictions(folder / "preds_and_labels.npz", test)
+    for name in ("ood_preds_and_labels.npz", "model"):
+        _remove(folder / name)  # of an earlier run with other values
     if ood is not None:
         _write_predictions(folder / "ood_preds_and_labels.npz", ood)
     size = save_model(folder / "model", prepared) if variant.save_model else None
     metrics = {
-        "run": {"id": folder.name, "strategy": variant.strategy, "train_size": variant.train_size, "seed": variant.seed},
+        "run": {
+            "id": folder.name,
+            "strategy": variant.strategy,
+            "train_size": variant.train_size,
+            "seed": variant.seed,
+        },
         "data": _data_block(prepared),
         "parameters": prepared.parameters.as_dict(),
         "training": training.figures,
         "evaluation": {"test": test.metrics(), "test_seconds": test.seconds, "ood": ood.metrics() if ood else None},
-        "cost": {"model_bytes": size, **{key: training.figures[key] for key in
-                                         ("seconds", "tokens_per_second", "peak_memory_bytes", "peak_memory_of")}},
+        "cost": {
+            "model_bytes": size,
+            **{
+                key: training.figures[key]
+                for key in ("seconds", "tokens_per_second", "peak_memory_bytes", "peak_memory_of")
+            },
+        },
         "environment": environment() | {"precision": "bf16" if prepared.bf16 else "fp32", "model": prepared.model_hash},
     }
     write_json(folder / "metrics.json", metrics)
@@ -118,16 +117,30 @@ def _write_predictions(file: Path, predictions: "Predictions") -> None:
 
 def save_model(folder: Path, prepared: "Prepared") -> int:
     """Save what the strategy trained (the adapter, or the whole model) as safetensors; returns the weights' bytes."""
-    import shutil
+    from safetensors import SafetensorError
 
     partial = folder.with_name(".model.partial")
     with writing(folder):
-        shutil.rmtree(partial, ignore_errors=True)
-        prepared.model.save_pretrained(str(partial))
-        prepared.tokenizer.save_pretrained(str(partial))
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
+        try:
+            _remove(partial)
+            prepared.model.save_pretrained(str(partial))
+            prepared.tokenizer.save_pretrained(str(partial))
+            _remove(folder)
+            partial.replace(folder)
+        except SafetensorError as error:  # its way of saying what the file system said
+            code = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(code[1]) if code else errno.EIO, str(error)) from error
+        finally:
+            _remove(partial)
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+def _remove(path: Path) -> None:
+    """Delete a file, or a folder with all that is in it, where there is one."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def environment() -> dict[str, Any]:
@@ -137,7 +150,7 @@ def environment() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": gpu or f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)",
+        "device": gpu or f"CPU ({platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} cores)",
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
@@ -146,27 +159,18 @@ def environment() -> dict[str, Any]:
 
 
 def commit() -> dict[str, Any]:
-    """The checkout's commit and whether files differ from it; both None outside git."""
+    """The checkout's commit and whether the code that made a run differs from it; both None outside git."""
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(paths.CHECKOUT), *arguments], capture_output=True, text=True,
-                              check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(paths.CHECKOUT), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+        changes = git("status", "--porcelain", "--", "lib", "notebooks")
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changes)}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
-
-
-def is_done(study: str, run_id: str, variant: Variant) -> bool:
-    """Whether the run is finished and was made with these values."""
-    folder = paths.run_folder(study, run_id)
-    if not (folder / "train.ipynb").exists():
-        return False
-    try:
-        return yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8")) == variant.model_dump()
-    except (OSError, yaml.YAMLError):
-        return False
 
 
 @dataclass(frozen=True)
@@ -203,71 +207,123 @@ class Runs:
 
 
 def read_log(folder: Path) -> pd.DataFrame:
-    """A run's `log_history.json` as a table."""
-    return pd.DataFrame(json.loads((folder / "log_history.json").read_text(encoding="utf-8")))
+    """A run's `log_history.json` as a table: a row per entry, always with `step` and `epoch`."""
+    file = folder / "log_history.json"
+    with _reading(file):
+        log = pd.DataFrame(list(map(dict, json.loads(file.read_text(encoding="utf-8")))))
+        return log.reindex(columns=list(dict.fromkeys(["step", "epoch", *log.columns])))
 
 
 def load_runs(study_name: str) -> Runs:
     """Every run of a study. What is missing, broken or made with other values is named, and the rest is compared."""
     study = read_study(study_name)
     rows: dict[str, dict[str, Any]] = {}
+    tested: dict[Hashable, dict[str, Hashable]] = {}
     missing: dict[str, str] = {}
-    ids: bytes | None = None
     for run_id, variant in study.variants.items():
         try:
-            row, tested = _read_run(study_name, run_id, variant)
-            if ids not in (None, tested):
-                raise StudyError("it was tested on other reviews than the runs before it; delete its folder and run again")
-            rows[run_id], ids = row, tested
+            rows[run_id], sets = _read_run(study_name, run_id, variant)
+            for test_set, reviews in sets.items():
+                tested.setdefault(test_set, {})[run_id] = reviews
         except StudyError as error:
             missing[run_id] = str(error)
+    for run_id in {run_id for runs in tested.values() for run_id in _odd_ones_out(runs)}:
+        del rows[run_id]
+        missing[run_id] = "it was tested on other reviews than most runs; delete its folder and run the study again"
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index.name = "run_id"
-    return Runs(study, table, missing)
+    return Runs(study, table, {run_id: missing[run_id] for run_id in study.variants if run_id in missing})
 
 
-def _read_run(study: str, run_id: str, variant: Variant) -> tuple[dict[str, Any], bytes]:
-    """The row of a finished run and the bytes of its test ids. Raises `StudyError` with the reason why it has none."""
+def _odd_ones_out(tested: Mapping[str, Hashable]) -> list[str]:
+    """The runs that were not tested on the reviews on which most (of equally many: the first) were."""
+    common = Counter(tested.values()).most_common(1)
+    return [run_id for run_id, reviews in tested.items() if reviews != common[0][0]]
+
+
+def require_runs(runs: Runs) -> None:
+    """Raise `StudyError` with every reason where no run at all can be compared."""
+    if runs.table.empty:
+        reasons = "".join(f"\n  {run_id}: {reason}" for run_id, reason in runs.missing.items())
+        raise StudyError(
+            f"no run of the study {runs.study.name!r} can be compared yet; ./run_all.sh {runs.study.name} makes "
+            f"them{reasons}"
+        )
+
+
+def _read_run(study: str, run_id: str, variant: Variant) -> tuple[dict[str, Any], dict[Hashable, Hashable]]:
+    """The row of a finished run; for each of its test sets, what tells the reviews in it from others.
+
+    Raises `StudyError` with the reason where the run cannot be compared: all that the comparison reads is read here.
+    """
     folder = paths.run_folder(study, run_id)
     if not (folder / "train.ipynb").exists():
         raise StudyError("failed: see train.log" if (folder / "train.partial.ipynb").exists() else "not finished")
-    if not is_done(study, run_id, variant):
-        raise StudyError("made with other values than study.yaml now asks for (params.yaml); run the study again")
+    with _reading(folder / "params.yaml"):
+        values = dict(yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8")))
+    if other := changed(values, variant):
+        raise StudyError(
+            f"made with other values than study.yaml now asks for (params.yaml: {', '.join(other)}); run the study "
+            "again"
+        )
     metrics = _read_metrics(folder / "metrics.json")
-    ids = _read_arrays(folder / "preds_and_labels.npz")["ids"]
-    return variant.model_dump() | metrics, ids.tobytes()
+    read_log(folder)
+    tests: dict[Hashable, str] = {"": ""}
+    if "ood.accuracy" in metrics:
+        tests[variant.ood_dataset, variant.ood_size, variant.data_seed] = "ood_"
+    arrays = {test: _read_arrays(folder / f"{part}preds_and_labels.npz") for test, part in tests.items()}
+    seen = {test: (array["ids"].tobytes(), array["labels"].tobytes()) for test, array in arrays.items()}
+    return variant.model_dump() | metrics, {**seen, "fingerprint": metrics.get("data.fingerprint")}
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Turn whatever a missing or damaged `file` leads to into one `StudyError` that names it."""
+    again = "delete the run's folder and run the study again"
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StudyError(f"{file.name} is missing; {again}") from error
+    except OSError as error:
+        raise StudyError(f"{file.name} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # damaged bytes raise whatever they lead to
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise StudyError(f"{file.name} is corrupt ({told}); {again}") from error
 
 
 def _read_metrics(file: Path) -> dict[str, Any]:
     """`metrics.json` as one flat dict of dotted names."""
-    try:
+    with _reading(file):
         blocks = json.loads(file.read_text(encoding="utf-8"))
-        flat = {f"{block}.{key}": value for block in ("data", "parameters", "training", "cost", "environment")
-                for key, value in blocks[block].items()}
+        flat = {
+            f"{block}.{key}": value
+            for block in ("data", "parameters", "training", "cost", "environment")
+            for key, value in blocks[block].items()
+        }
         for part in ("test", "ood"):
             scores = blocks["evaluation"].get(part) or {}
             flat |= {f"{part}.{key}": value for key, value in scores.items()}
-        return flat | {"test.seconds": blocks["evaluation"].get("test_seconds"), "test.accuracy": float(flat["test.accuracy"])}
-    except OSError as error:
-        raise StudyError(f"{file.name} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StudyError(f"{file.name} is corrupt ({type(error).__name__}: {error}); delete the run's folder and run the "
-                         "study again") from error
+        return flat | {
+            "test.seconds": blocks["evaluation"].get("test_seconds"),
+            "test.accuracy": float(flat["test.accuracy"]),
+        }
 
 
 def _read_arrays(file: Path) -> dict[str, np.ndarray]:
-    """The arrays of a predictions file, of one length. Pickle is never loaded."""
-    try:
+    """The arrays of a predictions file, in the order of the reviews' ids. Pickle is never loaded."""
+    with _reading(file):
         with np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in ARRAYS}
-    except FileNotFoundError as error:
-        raise StudyError(f"{file.name} is missing; delete the run's folder and run the study again") from error
-    except Exception as error:  # a damaged zip file raises whatever its bytes lead to
-        raise StudyError(f"{file.name} is corrupt ({type(error).__name__}); delete the run's folder and run the study "
-                         "again") from error
-    if len({len(array) for array in arrays.values()}) != 1:
-        raise StudyError(f"{file.name} has arrays of different lengths; delete the run's folder and run the study again")
-    return arrays
+        shapes = {name: array.shape for name, array in arrays.items()}
+        count = len(arrays["ids"])
+        if shapes != {"preds": (count,), "labels": (count,), "logits": (count, 2), "ids": (count,)} or not count:
+            raise ValueError(f"the shapes of its arrays do not fit: {shapes}")
+        if not all(np.isin(arrays[name], (0, 1)).all() for name in ("preds", "labels")):
+            raise ValueError("its classes are not all 0 or 1")
+        if len(np.unique(arrays["ids"])) < count:
+            raise ValueError("it names a review twice")
+        order = np.argsort(arrays["ids"])
+        return {name: array[order] if name == "logits" else array[order].astype(int) for name, array in arrays.items()}
 
 
 def write_aggregate(runs: Runs) -> Path:
@@ -276,3 +332,9 @@ def write_aggregate(runs: Runs) -> Path:
     with replacing(file) as partial:
         runs.table.to_csv(partial)
     return file
+
+
+def write_answer(study: str, text: str) -> None:
+    """`answer.md`: the study's answer in a paragraph, for whoever quotes it."""
+    with replacing(paths.report_folder(study) / "answer.md") as partial:
+        partial.write_text(text + "\n", encoding="utf-8")

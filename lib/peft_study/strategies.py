@@ -6,6 +6,7 @@ reading a study stays instant.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ class Architecture:
     head: tuple[str, ...]
     query_value: tuple[str, ...]
     linears: tuple[str, ...]
+    dropouts: tuple[str, ...] = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
 
 _BERT_LINEARS = ("query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense")
@@ -49,6 +51,7 @@ ARCHITECTURES = {
         head=("pre_classifier", "classifier"),
         query_value=("q_lin", "v_lin"),
         linears=("q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2"),
+        dropouts=("dropout", "attention_dropout"),
     ),
     "bert": Architecture(head=("classifier",), query_value=("query", "value"), linears=_BERT_LINEARS),
     "roberta": Architecture(head=("classifier",), query_value=("query", "value"), linears=_BERT_LINEARS),
@@ -58,8 +61,10 @@ ARCHITECTURES = {
 def architecture(model_type: str) -> Architecture:
     """The architecture of a transformers `model_type`, or a `StudyError` naming those that are known."""
     if model_type not in ARCHITECTURES:
-        raise StudyError(f"model type {model_type!r} is not supported; supported: {', '.join(ARCHITECTURES)}. "
-                         "Add an entry to ARCHITECTURES in lib/peft_study/strategies.py")
+        raise StudyError(
+            f"model type {model_type!r} is not supported; supported: {', '.join(ARCHITECTURES)}. "
+            "Add an entry to ARCHITECTURES in lib/peft_study/strategies.py"
+        )
     return ARCHITECTURES[model_type]
 
 
@@ -91,7 +96,9 @@ def _lora(targets: str) -> Callable[[PreTrainedModel, Variant], torch.nn.Module]
             modules_to_save=list(family.head),
         )
         try:
-            return get_peft_model(model, config)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # by peft
+                return get_peft_model(model, config)
         except ValueError as error:  # peft found none of the names, or a module it cannot adapt
             raise StudyError(f"target_modules = {config.target_modules}: {error}") from error
 
@@ -100,15 +107,31 @@ def _lora(targets: str) -> Callable[[PreTrainedModel, Variant], torch.nn.Module]
 
 _HU = "hu2022"
 STRATEGIES: dict[str, Strategy] = {
-    "full": Strategy("Full fine-tuning", "every weight trains", 2e-4, _train_only(lambda name: True)),
-    "head": Strategy("Head only", "the encoder is frozen; only the classification head trains", 5e-3,
-                     _train_only(lambda name: False)),
-    "bitfit": Strategy("BitFit", "only the bias terms and the head train", 2e-3,
-                       _train_only(lambda name: name.endswith(".bias")), "benzaken2022"),
-    "lora": Strategy("LoRA (query, value)", "a low-rank update of every query and value projection, and the head, train",
-                     2e-3, _lora("query_value"), _HU),
-    "lora-all": Strategy("LoRA (all linear)", "a low-rank update of all six linear layers of every encoder block, and "
-                         "the head, train", 1e-3, _lora("linears"), _HU),
+    "full": Strategy("Full fine-tuning", "every weight trains", 1e-4, _train_only(lambda name: True)),
+    "head": Strategy(
+        "Head only", "the encoder is frozen; only the classification head trains", 5e-3, _train_only(lambda name: False)
+    ),
+    "bitfit": Strategy(
+        "BitFit",
+        "only the bias terms and the head train",
+        2e-3,
+        _train_only(lambda name: name.endswith(".bias")),
+        "benzaken2022",
+    ),
+    "lora": Strategy(
+        "LoRA (query, value)",
+        "a low-rank update of every query and value projection, and the head, train",
+        2e-3,
+        _lora("query_value"),
+        _HU,
+    ),
+    "lora-all": Strategy(
+        "LoRA (all linear)",
+        "a low-rank update of all six linear layers of every encoder block, and the head, train",
+        1e-3,
+        _lora("linears"),
+        _HU,
+    ),
 }
 
 
@@ -159,19 +182,49 @@ def _is_part(name: str, parts: Iterable[str]) -> bool:
     return not set(name.split(".")).isdisjoint(parts)
 
 
-def build(path: str, variant: Variant, labels: tuple[str, str], **options: Any) -> torch.nn.Module:
+def build(path: str, variant: Variant, labels: tuple[str, str]) -> torch.nn.Module:
     """The pretrained classifier in the folder `path`, prepared for the variant's strategy.
 
     The seed is set first: the head's and the adapter's initial weights must follow it. Weights are read from
-    safetensors only; no code of the model's folder is run.
+    safetensors only; no code of the model's folder is run. Raises `StudyError` for weights that cannot be read or that
+    are of another model.
     """
-    from transformers import AutoModelForSequenceClassification, set_seed
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
     from transformers.utils import logging
+
+    names: dict[str, Any] = {
+        "num_labels": 2,
+        "id2label": dict(enumerate(labels)),
+        "label2id": {name: i for i, name in enumerate(labels)},
+    }
+    config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False, **names)
+    family = architecture(config.model_type)
+    if variant.dropout is not None:
+        for name in family.dropouts:
+            setattr(config, name, variant.dropout)
 
     logging.set_verbosity_error()  # that the head is new is no news
     logging.disable_progress_bar()
     set_seed(variant.seed)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        path, num_labels=2, id2label=dict(enumerate(labels)), label2id={name: i for i, name in enumerate(labels)},
-        use_safetensors=True, trust_remote_code=False, local_files_only=True, dtype="float32", **options)
+    try:
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            path,
+            config=config,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            dtype="float32",
+            # On a CPU the fused attention's backward pass is slow: plain products make a whole step of full fine-tuning
+            # 1.2 times as fast, one of LoRA 1.5 times (lib/NOTES.md).
+            attn_implementation="sdpa" if torch.cuda.is_available() else "eager",
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # damaged, or of other shapes
+        raise StudyError(f"the weights in {path} do not load: {str(error).splitlines()[0]}") from error
+    # transformers fills what the file lacks with random numbers; only a head, and BERT's pooler, may begin so
+    absent = sorted(name for name in loading["missing_keys"] if not _is_part(name, (*family.head, "pooler")))
+    if absent:
+        raise StudyError(f"the weights in {path} are of another model: {len(absent)} are absent, the first {absent[0]}")
     return STRATEGIES[variant.strategy].prepare(model, variant)

@@ -19,6 +19,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from peft_study import assets, data
 from peft_study.config import Variant
+from peft_study.errors import writing
 from peft_study.evaluation import Predictions, pad_batch, predict
 from peft_study.strategies import ParameterCounts, build, count_parameters
 
@@ -46,7 +47,9 @@ class Prepared:
 
     def predict(self, part: str) -> Predictions:
         """One pass of the model over a part."""
-        return predict(self.model, self.examples[part], self.tables[part]["id"], self.tokenizer.pad_token_id, bf16=self.bf16)
+        return predict(
+            self.model, self.examples[part], self.tables[part]["id"], self.tokenizer.pad_token_id, bf16=self.bf16
+        )
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,9 @@ def prepare(variant: Variant) -> Prepared:
     examples = {part: data.examples(table, tokens[part], variant) for part, table in tables.items()}
     folder = assets.model_folder(variant.model)
     model = build(str(folder), variant, data.LABELS)
-    return Prepared(variant, corpus, tokenizer, model, assets.weights_hash(folder), count_parameters(model), tables, examples)
+    return Prepared(
+        variant, corpus, tokenizer, model, assets.weights_hash(folder), count_parameters(model), tables, examples
+    )
 
 
 def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback] = ()) -> Training:
@@ -101,17 +106,19 @@ def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback]
         eval_dataset=prepared.examples["validation"] or None,
         data_collator=_Collator(prepared.tokenizer.pad_token_id),
         compute_metrics=lambda output: {"accuracy": float((output.predictions.argmax(-1) == output.label_ids).mean())},
-        callbacks=[timer, *callbacks],
+        callbacks=[timer, _Schedule(prepared.variant), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
     start = perf_counter()
     try:
-        trainer.train()
+        with writing(checkpoints):
+            trainer.train()
     finally:
         shutil.rmtree(checkpoints, ignore_errors=True)
     wall = perf_counter() - start
-    return Training(trainer.state.log_history, np.array(timer.steps), _figures(trainer, timer, wall),
-                    arguments.to_sanitized_dict())
+    return Training(
+        trainer.state.log_history, np.array(timer.steps), _figures(trainer, timer, wall), arguments.to_sanitized_dict()
+    )
 
 
 def training_arguments(variant: Variant, examples: int, checkpoints: Path) -> TrainingArguments:
@@ -119,7 +126,6 @@ def training_arguments(variant: Variant, examples: int, checkpoints: Path) -> Tr
     steps = total_steps(variant, examples)
     best = variant.checkpoint == "best"
     evaluate = bool(variant.evaluations and variant.validation_fraction)
-    every = max(1, math.ceil(steps / variant.evaluations)) if evaluate else steps
     return TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=variant.epochs,
@@ -135,10 +141,10 @@ def training_arguments(variant: Variant, examples: int, checkpoints: Path) -> Tr
         train_sampling_strategy="group_by_length",
         include_num_input_tokens_seen="non_padding",
         logging_steps=max(1, steps // 50),
-        eval_strategy="steps" if evaluate else "no",
-        eval_steps=every,
+        eval_strategy="steps" if evaluate else "no",  # at the last step; `_Schedule` adds those before
+        eval_steps=steps,
         save_strategy="steps" if best else "no",
-        save_steps=every,
+        save_steps=steps,
         save_total_limit=1,
         save_only_model=True,
         load_best_model_at_end=best,
@@ -179,6 +185,23 @@ class _Timer(TrainerCallback):  # type: ignore[misc]
         self.steps.append(_now() - self._begin)
 
 
+class _Schedule(TrainerCallback):  # type: ignore[misc]
+    """Spreads the variant's evaluations evenly over the training, the last at its end.
+
+    The Trainer's own `eval_steps` gives one too few or too many where it does not divide the number of steps.
+    """
+
+    def __init__(self, variant: Variant) -> None:
+        self._evaluations = variant.evaluations if variant.validation_fraction else 0
+        self._save = variant.checkpoint == "best"
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        due = state.global_step * self._evaluations // state.max_steps
+        if due > (state.global_step - 1) * self._evaluations // state.max_steps:
+            control.should_evaluate = True
+            control.should_save = self._save
+
+
 class PlainProgress(TrainerCallback):  # type: ignore[misc]
     """Prints a line for every tenth of the training and every evaluation: progress for a log file."""
 
@@ -187,7 +210,9 @@ class PlainProgress(TrainerCallback):  # type: ignore[misc]
         tenth = max(1, state.max_steps // 10)
         where = f"step {state.global_step:>5} of {state.max_steps}"
         if logs and "eval_loss" in logs:
-            print(f"{where}   validation loss {logs['eval_loss']:.3f}, accuracy {logs['eval_accuracy']:.1%}", flush=True)
+            print(
+                f"{where}   validation loss {logs['eval_loss']:.3f}, accuracy {logs['eval_accuracy']:.1%}", flush=True
+            )
         elif logs and "loss" in logs and state.global_step % tenth < args.logging_steps:
             print(f"{where}   training loss {logs['loss']:.3f}", flush=True)
 
@@ -225,4 +250,7 @@ def peak_memory() -> dict[str, Any]:
     if torch.cuda.is_available():
         return {"peak_memory_bytes": torch.cuda.max_memory_allocated(), "peak_memory_of": "GPU, allocated"}
     unit = 1 if sys.platform == "darwin" else 1024
-    return {"peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "peak_memory_of": "process, resident"}
+    return {
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        "peak_memory_of": "process, resident",
+    }

@@ -1,0 +1,111 @@
+"""Run folders in the documented layout, written by another program than ours: this one. Nothing is trained."""
+
+import json
+import shutil
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from peft_study import paths
+from peft_study.config import Study, read_study
+from peft_study.records import Runs, load_runs
+
+REAL_RUNS = ("full-n00060-s1", "lora-n00060-s1", "full-n00100-s1")  # of the one study that is really run
+PLANTED = '<script>alert("hi")</script> & *stars* $5 [@nobody]'  # in its test reviews
+SIZES = {"full": 22_000_000, "lora": 300_000, "lora-all": 900_000, "head": 770, "bitfit": 50_000}
+
+
+def make_study(name: str = "made", **content: Any) -> Study:
+    """Write `runs/<name>/study.yaml`, by default of two strategies and two sizes, anew, and read it."""
+    matrix = {"strategy": ["full", "lora"], "train_size": [250, 1000], "seed": [1]}
+    file = paths.study_folder(name) / "study.yaml"
+    shutil.rmtree(file.parent, ignore_errors=True)
+    file.parent.mkdir(parents=True)
+    text = yaml.safe_dump({"title": "Made", "question": "Which is it?", "matrix": matrix} | content, sort_keys=False)
+    file.write_text(text, encoding="utf-8")
+    return read_study(name)
+
+
+def make_preds(run_id: str, accuracy: float, count: int) -> np.ndarray:
+    """Predicted classes of `count` reviews (labelled 0, 1, 0, ...), of which just that share is right."""
+    wrong = np.random.default_rng(zlib.crc32(run_id.encode())).permutation(count)[: round(count * (1 - accuracy))]
+    preds = np.arange(count) % 2
+    preds[wrong] = 1 - preds[wrong]
+    return preds
+
+
+def write_arrays(file: Path, told: np.ndarray, **changes: Any) -> None:
+    """A predictions file of the classes `told`; `changes` replaces arrays."""
+    sure = np.random.default_rng(len(told)).uniform(0.1, 3, len(told))
+    logits = np.stack([-sure, sure], axis=1) * np.where(told == 1, 1, -1)[:, None]
+    arrays = {"preds": told, "labels": np.arange(len(told)) % 2, "logits": logits, "ids": np.arange(len(told))}
+    np.savez(file, **(arrays | changes))
+
+
+def scores(preds: np.ndarray) -> dict[str, float]:
+    """What `metrics.json` says of predictions."""
+    share = float((preds == np.arange(len(preds)) % 2).mean())
+    return {"accuracy": share, "macro_f1": share, "log_loss": 0.4, "n": len(preds)}
+
+
+def metrics(study: Study, run_id: str, preds: np.ndarray, ood: np.ndarray | None) -> dict[str, Any]:
+    """The content of a `metrics.json`."""
+    variant = study.variants[run_id]
+    trainable, own = SIZES[variant.strategy], variant.strategy == "full"
+    kinds = {"backbone": trainable * own, "adapter": trainable * (not own), "head": 770}
+    cost = {
+        "seconds": variant.train_size / (10 if own else 15),
+        "tokens_per_second": 900.0,
+        "peak_memory_bytes": 2**30,
+        "peak_memory_of": "process, resident",
+    }
+    return {
+        "run": {"id": run_id, "strategy": variant.strategy, "train_size": variant.train_size, "seed": variant.seed},
+        "data": {"dataset": variant.dataset, "fingerprint": "same", "held_out": True, "duplicates": 3},
+        "parameters": {"total": 23_000_000, "trainable": trainable + 770}
+        | {f"trainable_{kind}": count for kind, count in kinds.items()},
+        "training": {"steps": 100, **cost},
+        "evaluation": {"test": scores(preds), "test_seconds": 2.0, "ood": None if ood is None else scores(ood)},
+        "cost": {"model_bytes": 4 * trainable, **cost},
+        "environment": {"device": "CPU", "python": "3.11", "packages": {"torch": "2.13.0"}, "commit": None},
+    }
+
+
+def make_run(study: Study, run_id: str, accuracy: float = 0.9, count: int = 400, ood: float | None = 0.7) -> Path:
+    """Write one finished run; returns its folder."""
+    folder = paths.run_folder(study.name, run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    preds = make_preds(run_id, accuracy, count)
+    other = None if ood is None else make_preds(f"ood {run_id}", ood, 100)
+    write_arrays(folder / "preds_and_labels.npz", preds)
+    if other is not None:
+        write_arrays(folder / "ood_preds_and_labels.npz", other)
+    (folder / "params.yaml").write_text(yaml.safe_dump(study.variants[run_id].model_dump()))
+    (folder / "metrics.json").write_text(json.dumps(metrics(study, run_id, preds, other)))
+    log = [{"step": step, "epoch": step / 50, "loss": 0.7 - step / 200} for step in (10, 50, 100)]
+    log += [{"step": 100, "epoch": 2.0, "eval_loss": 0.3, "eval_accuracy": 0.9}]
+    (folder / "log_history.json").write_text(json.dumps(log))
+    (folder / "train.ipynb").write_text("{}")
+    return folder
+
+
+def make_runs(
+    accuracy: dict[str, float] | None = None,
+    count: int = 400,
+    ood: float | None = 0.7,
+    without: str = "",
+    **content: Any,
+) -> Runs:
+    """A study whose runs are all there, but those whose name contains `without`.
+
+    `accuracy` maps a part of a run's name to its accuracy (0.9 where none fits, the last that fits where several do).
+    """
+    study = make_study(**content)
+    for run_id in study.variants:
+        fits = [value for part, value in (accuracy or {}).items() if part in run_id]
+        if not without or without not in run_id:
+            make_run(study, run_id, fits[-1] if fits else 0.9, count, ood)
+    return load_runs(study.name)

@@ -1,0 +1,126 @@
+"""Predictions do not depend on how they are batched, and the metrics are the field's."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn import metrics
+
+from peft_study import training
+from peft_study.config import Variant
+from peft_study.evaluation import Predictions, log_loss, pad_batch, predict
+
+QUICK = settings(deadline=None, max_examples=25)
+LOGITS = arrays(np.float32, st.tuples(st.integers(1, 40), st.just(2)), elements=st.floats(-30, 30, width=32))
+
+
+def labelled(logits: np.ndarray, seed: int) -> Predictions:
+    """These logits with random labels."""
+    labels = np.random.default_rng(seed).integers(0, 2, len(logits))
+    return Predictions(np.arange(len(logits)), labels, logits, 0.0)
+
+
+@QUICK
+@given(
+    LOGITS.map(lambda logits: logits / 3),  # scikit-learn clips what is surer
+    st.integers(0, 99),
+)
+def test_log_loss_is_that_of_scikit_learn(logits: np.ndarray, seed: int) -> None:
+    made = labelled(logits, seed)
+    exact = np.exp(logits.astype(np.float64))
+    exact /= exact.sum(axis=1, keepdims=True)
+    assert log_loss(logits, made.labels) == pytest.approx(metrics.log_loss(made.labels, exact, labels=[0, 1]), abs=1e-6)
+
+
+@QUICK
+@given(LOGITS, st.integers(0, 99))
+def test_accuracy_and_macro_f1_are_those_of_scikit_learn(logits: np.ndarray, seed: int) -> None:
+    made = labelled(logits, seed)
+    found = made.metrics()
+    assert found["n"] == len(logits)
+    assert found["accuracy"] == metrics.accuracy_score(made.labels, made.preds)
+    both = metrics.f1_score(made.labels, made.preds, average=None, labels=[0, 1], zero_division=0)
+    assert found["macro_f1"] == pytest.approx(both.mean())
+
+
+@QUICK
+@given(LOGITS)
+def test_the_prediction_is_the_more_probable_class(logits: np.ndarray) -> None:
+    made = labelled(logits, 0)
+    assert ((made.probabilities >= 0) & (made.probabilities <= 1)).all()
+    clear = np.abs(logits[:, 0] - logits[:, 1]) > 1e-6
+    assert ((made.probabilities > 0.5) == (made.preds == 1))[clear].all()
+
+
+def test_log_loss_of_a_sure_and_wrong_prediction_is_finite() -> None:
+    sure = np.array([[300.0, -300.0]], dtype=np.float32)
+    assert log_loss(sure, np.array([1])) == pytest.approx(600)
+    assert log_loss(sure, np.array([0])) == pytest.approx(0)
+
+
+def test_metrics_ask_no_network_and_leave_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import socket
+
+    from evaluate import config
+
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("asked the network"))
+    monkeypatch.setattr(config, "HF_METRICS_CACHE", str(tmp_path))
+    assert labelled(np.zeros((4, 2), dtype=np.float32), 0).metrics()["n"] == 4
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+
+
+def test_a_batch_is_padded_to_its_longest_review() -> None:
+    batch = pad_batch([[5, 6, 7], [8]], pad=9)
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 9]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+@pytest.fixture(scope="module")
+def model(tiny: dict[str, Path]) -> Any:
+    """A tiny classifier with a random head."""
+    from peft_study.strategies import build
+
+    return build(str(tiny["bert"]), Variant(model=str(tiny["bert"]), strategy="full"), ("no", "yes"))
+
+
+def random_examples(count: int, seed: int) -> list[dict[str, Any]]:
+    """Random token ids of random lengths."""
+    rng = np.random.default_rng(seed)
+    return [{"input_ids": rng.integers(5, 60, rng.integers(2, 40)).tolist(), "labels": i % 2} for i in range(count)]
+
+
+@settings(deadline=None, max_examples=10)
+@given(batch_size=st.integers(1, 30), seed=st.integers(0, 99), count=st.integers(1, 24))
+def test_predictions_depend_neither_on_batches_nor_on_order(model: Any, batch_size: int, seed: int, count: int) -> None:
+    examples, ids = random_examples(count, seed), np.arange(100, 100 + count)
+    found = predict(model, examples, ids, pad=0, batch_size=batch_size)
+    assert found.ids.tolist() == ids.tolist()
+    assert found.labels.tolist() == [example["labels"] for example in examples]
+    one_by_one = np.concatenate([predict(model, [example], [0], pad=0).logits for example in examples])
+    np.testing.assert_allclose(found.logits, one_by_one, atol=1e-5)
+    order = np.random.default_rng(seed).permutation(count)
+    shuffled = predict(model, [examples[i] for i in order], ids[order], pad=0, batch_size=batch_size)
+    np.testing.assert_allclose(shuffled.logits, found.logits[order], atol=1e-5)
+
+
+def test_predictions_are_made_without_dropout_and_repeat_exactly(variant: Callable[..., Variant]) -> None:
+    prepared = training.prepare(variant(dropout=0.5))
+    prepared.model.train()
+    assert np.array_equal(prepared.predict("test").logits, prepared.predict("test").logits)
+
+
+def test_bf16_predicts_nearly_the_same(model: Any) -> None:
+    examples = random_examples(20, 0)
+    exact, coarse = (predict(model, examples, range(20), pad=0, bf16=bf16).logits for bf16 in (False, True))
+    assert coarse.dtype == np.float32
+    np.testing.assert_allclose(exact, coarse, atol=0.1)
+    assert not np.array_equal(exact, coarse)
+
+
+def test_no_reviews_give_no_predictions(model: Any) -> None:
+    assert predict(model, [], [], pad=0).logits.shape == (0, 2)

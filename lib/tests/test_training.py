@@ -1,0 +1,313 @@
+"""Real trainings of tiny models: that they learn, repeat, select and measure what they say."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from transformers import TrainerCallback
+
+from peft_study import training
+from peft_study.config import Variant
+from peft_study.errors import StudyError
+from peft_study.evaluation import Predictions, log_loss
+from peft_study.training import Prepared, Training
+
+Make = Callable[..., Variant]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training, what it predicts, and what was in its folder."""
+
+    prepared: Prepared
+    training: Training
+    test: Predictions
+    left: list[Path]
+
+    @property
+    def evaluations(self) -> list[dict[str, Any]]:
+        return [entry for entry in self.training.log if "eval_loss" in entry]
+
+
+@pytest.fixture(scope="session")
+def trained(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trained]:
+    """Trains a tiny variant, once a session for the same fields."""
+    known: dict[str, Trained] = {}
+    cache = tmp_path_factory.mktemp("cache")
+    fixed: dict[str, Any] = {"model": str(tiny["distilbert"]), "dataset": str(tiny["reviews"]), "ood_dataset": None}
+    fixed |= {"train_size": 200, "test_size": None, "max_length": 32, "precision": "fp32", "evaluations": 3}
+    rates = {"full": 5e-3, "lora": 1e-2}
+
+    def run(repeat: int = 0, callbacks: Any = (), **fields: Any) -> Trained:
+        asked = {"strategy": "lora", "epochs": 3.0} | fields
+        variant = Variant(**(fixed | {"learning_rate": rates[asked["strategy"]]} | asked))
+        key = f"{repeat} {variant} {callbacks}"
+        if key not in known:
+            folder = tmp_path_factory.mktemp("run")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("PEFT_STUDY_CACHE", str(cache))
+                prepared = training.prepare(variant)
+                result = training.train(prepared, folder, callbacks)
+            known[key] = Trained(prepared, result, prepared.predict("test"), list(folder.iterdir()))
+        return known[key]
+
+    return run
+
+
+# --- what is learnt
+
+
+@pytest.mark.parametrize("strategy", ["full", "lora"])
+def test_learning_is_real(trained: Callable[..., Trained], strategy: str) -> None:
+    run = trained(strategy=strategy)
+    assert run.test.metrics()["accuracy"] >= 0.9
+    assert run.evaluations[-1]["eval_loss"] < 0.5
+
+
+@pytest.mark.parametrize("strategy", ["full", "lora"])
+def test_the_same_variant_twice_gives_the_same_predictions_bit_for_bit(
+    trained: Callable[..., Trained], strategy: str
+) -> None:
+    first = trained(strategy=strategy)
+    torch.manual_seed(12345)
+    again = trained(strategy=strategy, repeat=1)
+    assert np.array_equal(first.test.logits, again.test.logits)
+    assert [entry.get("loss") for entry in first.training.log] == [entry.get("loss") for entry in again.training.log]
+
+
+def test_dropout_is_drawn_anew_and_still_repeats(trained: Callable[..., Trained]) -> None:
+    fields: dict[str, Any] = {"strategy": "full", "epochs": 1.0, "dropout": 0.3}
+    first, again = trained(**fields), trained(repeat=1, **fields)
+    assert np.array_equal(first.test.logits, again.test.logits)
+    assert not np.array_equal(first.test.logits, trained(**fields | {"dropout": 0.0}).test.logits)
+
+
+def test_another_seed_gives_other_predictions(trained: Callable[..., Trained]) -> None:
+    assert not np.allclose(trained().test.logits, trained(seed=43).test.logits)
+
+
+def test_training_changes_only_what_the_strategy_trains(variant: Make, tmp_path: Path) -> None:
+    prepared = training.prepare(variant(strategy="lora", epochs=1.0))
+    before = {name: value.clone() for name, value in prepared.model.named_parameters()}
+    training.train(prepared, tmp_path)
+    for name, parameter in prepared.model.named_parameters():
+        assert torch.equal(parameter, before[name]) != parameter.requires_grad, name
+
+
+# --- which checkpoint
+
+
+def test_the_best_checkpoint_has_the_lowest_validation_loss_and_is_the_one_that_predicts(
+    trained: Callable[..., Trained],
+) -> None:
+    run = trained(
+        strategy="full", learning_rate=0.02, epochs=4.0, evaluations=8
+    )  # overshoots: the last is not the best
+    best = min(run.evaluations, key=lambda entry: entry["eval_loss"])
+    assert best["step"] == run.training.figures["selected_step"] < run.training.figures["steps"]
+    validation = run.prepared.predict("validation")
+    assert log_loss(validation.logits, validation.labels) == pytest.approx(best["eval_loss"], abs=1e-4)
+    assert validation.metrics()["accuracy"] == pytest.approx(best["eval_accuracy"])
+
+
+def test_last_keeps_the_last(trained: Callable[..., Trained]) -> None:
+    run = trained(strategy="full", learning_rate=0.02, epochs=4.0, evaluations=8, checkpoint="last")
+    validation = run.prepared.predict("validation")
+    assert run.training.figures["selected_step"] == run.training.figures["steps"]
+    assert log_loss(validation.logits, validation.labels) == pytest.approx(run.evaluations[-1]["eval_loss"], abs=1e-4)
+
+
+def test_a_whole_budget_can_be_trained_on(trained: Callable[..., Trained]) -> None:
+    run = trained(strategy="full", validation_fraction=0.0, checkpoint="last", epochs=1.0)
+    assert len(run.prepared.examples["train"]) == 200
+    assert run.prepared.examples["validation"] == []
+    assert run.evaluations == []
+    assert run.training.figures["evaluation_seconds"] == 0
+
+
+# --- how often and how much
+
+
+@pytest.mark.parametrize("asked", [1, 2, 3, 5, 7])
+def test_there_are_as_many_evaluations_as_asked_evenly_spread_and_one_at_the_end(
+    trained: Callable[..., Trained], asked: int
+) -> None:
+    run = trained(strategy="full", epochs=0.5, evaluations=asked)  # 12 steps
+    steps = [entry["step"] for entry in run.evaluations]
+    assert len(steps) == asked
+    assert steps[-1] == run.training.figures["steps"] == 12
+    assert max(np.diff([0, *steps])) - min(np.diff([0, *steps])) <= 1
+
+
+def test_more_evaluations_than_steps_are_one_a_step(trained: Callable[..., Trained]) -> None:
+    run = trained(strategy="full", epochs=0.1, evaluations=50)
+    assert [entry["step"] for entry in run.evaluations] == list(range(1, run.training.figures["steps"] + 1))
+
+
+@pytest.mark.parametrize(
+    ("fields", "steps"),
+    [
+        ({"epochs": 1.0}, 23),
+        ({"epochs": 0.5}, 12),
+        ({"epochs": 1.0, "gradient_accumulation": 4}, 6),
+        ({"epochs": 1.5, "gradient_accumulation": 4, "batch_size": 7}, 11),
+        ({"epochs": 2.0, "batch_size": 500}, 2),
+    ],
+)
+def test_the_trainer_takes_the_steps_that_were_counted(
+    trained: Callable[..., Trained], fields: dict[str, Any], steps: int
+) -> None:
+    run = trained(strategy="full", **fields)
+    assert training.total_steps(run.prepared.variant, 180) == steps
+    assert run.training.figures["steps"] == len(run.training.step_seconds) == steps
+
+
+@examples(deadline=None, max_examples=50)
+@given(size=st.integers(1, 3000), batch=st.integers(1, 64), accumulation=st.integers(1, 8), epochs=st.floats(0.1, 5))
+def test_the_count_of_steps_is_bounded_by_the_examples(size: int, batch: int, accumulation: int, epochs: float) -> None:
+    variant = Variant(batch_size=batch, gradient_accumulation=accumulation, epochs=epochs)
+    steps, exact = training.total_steps(variant, size), size * epochs / (batch * accumulation)
+    assert exact <= steps + 1e-9
+    assert steps <= math.ceil(exact + epochs) + 1
+
+
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_tokens_are_counted_without_padding(trained: Callable[..., Trained], accumulation: int) -> None:
+    run = trained(strategy="full", epochs=2.0, gradient_accumulation=accumulation)
+    by_hand = 2 * sum(len(example["input_ids"]) for example in run.prepared.examples["train"])
+    assert run.training.figures["tokens"] == by_hand
+    assert run.training.figures["tokens_per_second"] == pytest.approx(by_hand / run.training.figures["seconds"])
+
+
+def test_seconds_of_training_leave_evaluations_out(trained: Callable[..., Trained]) -> None:
+    class Slow(TrainerCallback):  # type: ignore[misc]
+        def on_evaluate(self, *_: Any, **__: Any) -> None:
+            import time
+
+            time.sleep(0.5)
+
+    run = trained(strategy="full", epochs=0.2, callbacks=[Slow()], evaluations=2)
+    figures = run.training.figures
+    assert figures["seconds"] == pytest.approx(run.training.step_seconds.sum())
+    assert figures["seconds"] + figures["evaluation_seconds"] + 1.0 <= figures["wall_seconds"]
+    assert figures["evaluation_seconds"] == pytest.approx(sum(entry["eval_runtime"] for entry in run.evaluations))
+    assert figures["seconds_per_step"] == np.median(run.training.step_seconds) > 0
+    assert figures["peak_memory_bytes"] > 50 * 2**20
+
+
+def test_the_rate_warms_up_to_the_one_in_force_and_falls(trained: Callable[..., Trained]) -> None:
+    rates = [entry["learning_rate"] for entry in trained(strategy="full").training.log if "learning_rate" in entry]
+    peak = int(np.argmax(rates))
+    assert rates[peak] == pytest.approx(5e-3, rel=0.05)
+    assert rates == sorted(rates[: peak + 1]) + sorted(rates[peak + 1 :], reverse=True)
+    assert 0 < peak < 0.25 * len(rates)
+
+
+# --- precision
+
+
+@pytest.mark.parametrize(("precision", "bf16"), [("bf16", True), ("fp32", False)])
+def test_the_precision_asked_for_is_the_one_computed_in(
+    trained: Callable[..., Trained], precision: str, bf16: bool
+) -> None:
+    seen: list[bool] = []
+
+    class Watch(TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, *_: Any, model: Any = None, **__: Any) -> None:
+            linear = next(module for name, module in model.named_modules() if name.endswith("lin1"))
+            linear.register_forward_hook(lambda _m, _i, output: seen.append(output.dtype == torch.bfloat16))
+
+    run = trained(strategy="full", precision=precision, epochs=0.2, callbacks=[Watch()], repeat=2)
+    assert run.prepared.bf16 is bf16
+    assert set(seen) == {bf16}
+    assert run.training.arguments["bf16"] is bf16
+    assert {parameter.dtype for parameter in run.prepared.model.parameters()} == {torch.float32}
+
+
+def test_auto_is_bf16_just_where_the_hardware_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    assert not training.uses_bf16("auto")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0))
+    assert training.uses_bf16("auto")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert not training.uses_bf16("auto")
+    assert training.uses_bf16("bf16")
+
+
+# --- what is left behind
+
+
+def test_the_checkpoints_are_gone_afterwards(trained: Callable[..., Trained]) -> None:
+    assert trained(strategy="full").left == []
+
+
+@pytest.fixture
+def failing() -> Iterator[Callable[[Exception], TrainerCallback]]:
+    """Makes callbacks that raise once a checkpoint has been written."""
+
+    def make(error: Exception) -> TrainerCallback:
+        class Fails(TrainerCallback):  # type: ignore[misc]
+            def on_save(self, args: Any, *_: Any, **__: Any) -> None:
+                assert list(Path(args.output_dir).iterdir())
+                raise error
+
+        return Fails()
+
+    yield make
+
+
+@pytest.mark.parametrize(
+    ("raised", "seen"),
+    [
+        (RuntimeError("the device is gone"), RuntimeError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (OSError(28, "No space left on device"), StudyError),
+    ],
+)
+def test_the_checkpoints_are_gone_after_a_failure_too(
+    variant: Make, tmp_path: Path, failing: Any, raised: Exception, seen: type[Exception]
+) -> None:
+    prepared = training.prepare(variant(strategy="full", epochs=0.5))
+    with pytest.raises(seen):
+        training.train(prepared, tmp_path / "run", [failing(raised)])
+    assert not list((tmp_path / "run").iterdir())
+
+
+# --- what is prepared
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_every_part_has_its_own_reviews_as_tokens(variant: Make, tmp_path: Path, held_out: bool) -> None:
+    from made_folders import reviews, save_reviews
+
+    changes: dict[str, Any] = {}
+    if held_out:
+        changes = {"dataset": str(save_reviews(tmp_path / "one", train=reviews(200))), "test_size": 30}
+    prepared = training.prepare(variant(max_length=64, **changes))
+    assert {part: len(table) for part, table in prepared.tables.items()} == {
+        "train": 90, "validation": 10, "test": 30 if held_out else 60, "ood": 40,
+    }  # fmt: skip
+    for part, table in prepared.tables.items():
+        for text, label, example in zip(table["text"], table["label"], prepared.examples[part], strict=True):
+            assert example == {"input_ids": prepared.tokenizer(text)["input_ids"], "labels": label}
+
+
+def test_progress_is_a_line_for_every_evaluation_and_tenth(variant: Make, tmp_path: Path, capsys: Any) -> None:
+    prepared = training.prepare(variant(strategy="full"))
+    training.train(prepared, tmp_path, [training.PlainProgress()])
+    out, err = capsys.readouterr()
+    lines = [line for line in out.splitlines() if line.startswith("step")]
+    assert sum("validation loss" in line for line in lines) == 2
+    assert 8 <= sum("training loss" in line for line in lines) <= 12
+    assert lines == out.splitlines()
+    assert err == ""
