@@ -1,0 +1,192 @@
+"""From finished runs to the tables of the comparison."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from peft_study.baseline import Baseline
+from peft_study.config import Variant
+from peft_study.records import Runs
+from peft_study.statistics import Comparison, Statistic, accuracy, compare, holm, interval, macro_f1, verdict
+from peft_study.strategies import STRATEGIES
+
+METRICS: dict[str, Statistic] = {"accuracy": accuracy, "macro_f1": macro_f1}
+
+
+def varying(runs: Runs) -> list[str]:
+    """What tells the groups of runs apart: the axes of the matrix, without the seed; strategy and size come first."""
+    return ["strategy", "train_size", *further(runs.study.matrix)]
+
+
+def further(columns: Iterable[Any]) -> list[str]:
+    """The columns of a table (or the axes of a matrix) that are axes beyond strategy, size and seed."""
+    return [str(c) for c in columns if c in Variant.model_fields and c not in ("strategy", "train_size", "seed")]
+
+
+def title(row: Mapping[Any, Any]) -> str:
+    """The strategy of a table's row in words, with its value on every further axis: `LoRA (query, value), lora_r 4`."""
+    values = ((axis, row[axis]) for axis in further(row))
+    return ", ".join(
+        [STRATEGIES[row["strategy"]].label]
+        + [f"{axis} {value:g}" if isinstance(value, float) else f"{axis} {value}" for axis, value in values]
+    )
+
+
+def _keys(runs: Runs) -> pd.DataFrame:
+    """`varying` of every run, as values that can be grouped and printed: lists as text, None as "default"."""
+    return runs.table[varying(runs)].apply(lambda column: column.astype(object).map(_key))
+
+
+def _key(value: Any) -> Any:
+    if isinstance(value, list):
+        return "+".join(map(str, value))
+    return "default" if pd.isna(value) else value
+
+
+def grouped(runs: Runs) -> Any:
+    """The table of runs, grouped by `varying`."""
+    return runs.table.groupby([column for _, column in _keys(runs).items()], sort=False)
+
+
+def summary(runs: Runs, metric: str = "accuracy", part: str = "") -> pd.DataFrame:
+    """A row per strategy, size (and further axis): the metric averaged over seeds, its interval, how many seeds.
+
+    Columns: those of `varying`, `accuracy` (or the `metric`), `low`, `high`, `seeds`, `run_ids`. `part="ood_"` takes
+    the other test set.
+    """
+    rows = []
+    for key, group in grouped(runs):
+        arrays = [runs.arrays(run_id, part) for run_id in group.index]
+        found = interval(np.stack([a["preds"] for a in arrays]), arrays[0]["labels"], METRICS[metric])
+        rows.append((*key, found.estimate, found.low, found.high, len(group), list(group.index)))
+    return pd.DataFrame(rows, columns=[*varying(runs), metric, "low", "high", "seeds", "run_ids"])
+
+
+def against_baseline(runs: Runs) -> pd.DataFrame:
+    """Every strategy against the study's baseline strategy at the same size, on the same test reviews.
+
+    Columns: those of `varying`, `difference`, `low`, `high` (accuracy points), `p_value`, `corrected_p` (Holm, over
+    all rows), `only_strategy`, `only_baseline` (reviews that only one got right), `verdict`. Empty without a baseline.
+    """
+    groups = summary(runs)
+    axes = [axis for axis in varying(runs) if axis != "strategy"]
+    base = {
+        tuple(row[axis] for axis in axes): row["run_ids"]
+        for row in groups.to_dict("records")
+        if row["strategy"] == runs.study.baseline
+    }
+    rows, found = [], []
+    for row in groups.to_dict("records"):
+        other = base.get(tuple(row[axis] for axis in axes))
+        if row["strategy"] != runs.study.baseline and other:
+            rows.append({axis: row[axis] for axis in varying(runs)})
+            ours, theirs = (runs.preds[ids].to_numpy().T for ids in (row["run_ids"], other))
+            found.append(compare(ours, theirs, runs.labels))
+    return _comparisons(rows, found, runs.study.margin)
+
+
+def against_words(runs: Runs, baseline: Baseline | None) -> pd.DataFrame:
+    """Every strategy against the bag-of-words baseline at the same size; columns as in `against_baseline`."""
+    rows, found = [], []
+    for row in summary(runs).to_dict("records"):
+        if baseline and row["train_size"] in baseline.preds and np.array_equal(baseline.ids, runs.preds.index):
+            rows.append({axis: row[axis] for axis in varying(runs)})
+            preds = runs.preds[row["run_ids"]].to_numpy().T
+            found.append(compare(preds, baseline.preds[row["train_size"]], runs.labels))
+    return _comparisons(rows, found, runs.study.margin)
+
+
+def _comparisons(rows: list[dict[str, object]], found: Sequence[Comparison], margin: float) -> pd.DataFrame:
+    """One table of a family of comparisons, corrected for their number."""
+    corrected = holm([c.p_value for c in found])
+    columns = [
+        {
+            "difference": c.difference.estimate,
+            "low": c.difference.low,
+            "high": c.difference.high,
+            "p_value": c.p_value,
+            "corrected_p": p,
+            "only_strategy": c.discordant[0],
+            "only_baseline": c.discordant[1],
+            "verdict": verdict(c, p, margin),
+        }
+        for c, p in zip(found, corrected, strict=True)
+    ]
+    names = [
+        "strategy",
+        "train_size",
+        "difference",
+        "low",
+        "high",
+        "p_value",
+        "corrected_p",
+        "only_strategy",
+        "only_baseline",
+        "verdict",
+    ]
+    return pd.DataFrame(
+        [row | column for row, column in zip(rows, columns, strict=True)], columns=None if rows else names
+    )
+
+
+def costs(runs: Runs) -> pd.DataFrame:
+    """A row per strategy, size (and further axis): medians over seeds of what the runs cost; NaN where none says."""
+    measured = [
+        "training.seconds",
+        "training.tokens_per_second",
+        "training.peak_memory_bytes",
+        "cost.model_bytes",
+        "parameters.trainable",
+        "parameters.trainable_backbone",
+        "parameters.trainable_adapter",
+        "parameters.trainable_head",
+        "parameters.total",
+    ]
+    numbers = runs.table.reindex(columns=measured).apply(pd.to_numeric, errors="coerce")
+    return pd.concat([_keys(runs), numbers], axis=1).groupby(varying(runs), sort=False).median().reset_index()
+
+
+def grid(runs: Runs) -> pd.DataFrame:
+    """Finished of planned runs: a row per strategy, a column per size."""
+    planned = pd.DataFrame(
+        [
+            {"strategy": v.strategy, "train_size": v.train_size, "done": run_id in runs.table.index}
+            for run_id, v in runs.study.variants.items()
+        ]
+    )
+    cells = planned.groupby(["strategy", "train_size"], sort=False)["done"].agg(["sum", "size"])
+    table = (cells["sum"].astype(str) + " of " + cells["size"].astype(str)).unstack(fill_value="–")
+    table.columns = [f"{size:,}" for size in table.columns]
+    return table.rename(index=lambda name: STRATEGIES[name].label)
+
+
+def largest_pair(runs: Runs) -> tuple[str, str] | None:
+    """The run ids of the baseline strategy and of another one at the largest budget that both have, if any.
+
+    All else, the seed and any further axis, is the same.
+    """
+    table = pd.concat([_keys(runs), runs.table["seed"]], axis=1)
+    table = table.sort_values(["train_size", "seed"], ascending=[False, True], kind="stable")
+    base = table[table["strategy"] == runs.study.baseline]
+    for run_id, row in table[table["strategy"] != runs.study.baseline].iterrows():
+        same = base[(base == row).drop(columns="strategy").all(axis=1)]
+        if len(same):
+            return str(same.index[0]), str(run_id)
+    return None
+
+
+def disagreements(runs: Runs, right: str, wrong: str) -> pd.DataFrame:
+    """The test reviews that run `right` got right and run `wrong` got wrong, the latter's most confident first.
+
+    Columns: `id`, `label`, `right` and `wrong` (each run's probability of the true class).
+    """
+    chances = {}
+    for name, run_id in {"right": right, "wrong": wrong}.items():
+        arrays = runs.arrays(run_id)
+        gap = (arrays["logits"][:, 1] - arrays["logits"][:, 0]).astype(float)
+        chances[name] = 1 / (1 + np.exp(np.where(arrays["labels"] == 1, -gap, gap)))
+    table = pd.DataFrame({"id": arrays["ids"], "label": arrays["labels"], **chances})
+    table = table[(runs.preds[right].to_numpy() == table["label"]) & (runs.preds[wrong].to_numpy() != table["label"])]
+    return table.sort_values("wrong")

@@ -1,0 +1,82 @@
+"""What can be known of the reviews before any model is trained on them."""
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from peft_study import baseline, data
+from peft_study.config import Study, Variant
+
+_RATING = re.compile(r"(?<![\d/.])(\d{1,2}(?:\.\d+)?)\s*(?:/|out of)\s*(?:10|ten\b)(?![\d/.]?\d)", re.IGNORECASE)
+
+
+def explicit_rating(text: str) -> float | None:
+    """The first rating out of ten that a review states ("8/10", "3 out of 10"), if it states one."""
+    found = (float(match) for match in _RATING.findall(text))
+    return next((value for value in found if value <= 10), None)
+
+
+def ratings(table: pd.DataFrame) -> pd.DataFrame:
+    """The reviews of `table` that state a rating, with the column `rating`."""
+    stated = table.assign(rating=[explicit_rating(text) for text in table["text"]])
+    return stated.dropna(subset=["rating"]).astype({"rating": float})
+
+
+def overlap(corpus: data.Corpus) -> pd.DataFrame:
+    """Repeated texts within and between the parts: a row per finding, with the number of reviews."""
+    pool, test = set(corpus.pool["text"]), corpus.test["text"]
+    counts = {
+        "rows of the training split that repeat another, or a test review (dropped)": corpus.duplicates,
+        "repeated rows in the test set": int(test.duplicated().sum()),
+        "test reviews whose text is also in the training pool": int(test.isin(pool).sum()),
+    }
+    if corpus.ood is not None:
+        counts["out-of-distribution reviews whose text is also in the training pool"] = int(
+            corpus.ood["text"].isin(pool).sum()
+        )
+    return pd.DataFrame({"reviews": counts})
+
+
+def token_lengths(corpus: data.Corpus, variant: Variant) -> pd.DataFrame:
+    """`tokens` (special ones included) and `label` of every review of the pool."""
+    tokens = data.tokenize(corpus.splits["train"], data.load_tokenizer(variant))
+    return pd.DataFrame({"tokens": tokens.lengths[corpus.pool["id"]], "label": corpus.pool["label"].to_numpy()})
+
+
+def truncation(lengths: pd.DataFrame, limits: tuple[int, ...] = (64, 128, 256, 512)) -> pd.DataFrame:
+    """For each limit: the share of reviews that are cut, and the share of all tokens that is lost; in percent."""
+    tokens = lengths["tokens"].to_numpy()
+    rows = {
+        f"{limit}": (100 * np.mean(tokens > limit), 100 * np.clip(tokens - limit, 0, None).sum() / tokens.sum())
+        for limit in limits
+    }
+    return pd.DataFrame(rows, index=["reviews cut (%)", "tokens lost (%)"]).T.rename_axis("limit (tokens)")
+
+
+def representativeness(corpus: data.Corpus, study: Study) -> pd.DataFrame:
+    """Each budget beside the whole pool: balance, length, stated ratings, and the words of the test set it knows."""
+    test_words = pd.Series(" ".join(corpus.test["text"]).lower().split())
+    rows = {}
+    for size in [*sizes(study), len(corpus.pool)]:
+        taken = corpus.pool.iloc[:size]
+        known = set(" ".join(taken["text"]).lower().split())
+        rows[f"{len(taken):,}"] = {
+            "positive (%)": 100 * taken["label"].mean(),
+            "words, median": taken["text"].str.split().str.len().median(),
+            "state a rating (%)": 100 * len(ratings(taken)) / len(taken),
+            "test words known (%)": 100 * test_words.isin(known).mean(),
+        }
+    return pd.DataFrame(rows).T.rename_axis("labelled reviews")
+
+
+def sizes(study: Study) -> list[int]:
+    """The budgets of a study, ascending."""
+    return sorted({variant.train_size for variant in study.variants.values()})
+
+
+def word_weights(corpus: data.Corpus, size: int) -> "pd.Series[float]":
+    """Each word (pair) of the first `size` reviews and its weight in the bag-of-words baseline."""
+    taken = corpus.pool.iloc[:size]
+    model = baseline.fit(taken["text"], taken["label"])
+    return pd.Series(model[-1].coef_[0], index=model[0].get_feature_names_out())  # type: ignore[index]

@@ -1,0 +1,117 @@
+"""The tables of the comparison as they are printed: numbers made readable, with their intervals."""
+
+from typing import Any
+
+import pandas as pd
+
+from peft_study.claims import p_text, points
+from peft_study.comparison import further, summary, title, varying
+from peft_study.records import Runs
+from peft_study.strategies import STRATEGIES
+
+UNKNOWN = "–"
+
+
+def named(table: pd.DataFrame) -> pd.DataFrame:
+    """`table` indexed by the strategy's name and the size, as text."""
+    names = [STRATEGIES[name].label for name in table["strategy"]]
+    index = pd.MultiIndex.from_arrays(
+        [names, [f"{size:,}" for size in table["train_size"]]], names=["strategy", "reviews"]
+    )
+    return table.drop(columns=["strategy", "train_size"]).set_index(index)
+
+
+def _percent(table: pd.DataFrame, column: str) -> "pd.Series[str]":
+    """A share and its interval in percent."""
+    return pd.Series(
+        [
+            f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+            for value, low, high in zip(table[column], table["low"], table["high"], strict=True)
+        ],
+        table.index,
+    )
+
+
+def _numbers(values: "pd.Series[float]", form: str) -> "pd.Series[str]":
+    """Numbers in the format `form`, and a dash for each that no record holds."""
+    return values.map(lambda value: UNKNOWN if pd.isna(value) else form.format(value))
+
+
+def scores(runs: Runs) -> pd.DataFrame:
+    """Accuracy and macro F1 on the test set, and accuracy on the out-of-distribution set, with 95 % intervals."""
+    table = summary(runs)
+    shown = table[varying(runs)].assign(
+        **{
+            "accuracy (%)": _percent(table, "accuracy"),
+            "macro F1 (%)": _percent(summary(runs, "macro_f1"), "macro_f1"),
+        }
+    )
+    if has_ood(runs):
+        shown["other reviews (%)"] = _percent(summary(runs, part="ood_"), "accuracy")
+    return named(shown.assign(seeds=table["seeds"]))
+
+
+def has_ood(runs: Runs) -> bool:
+    """Whether every run was also tested on out-of-distribution reviews."""
+    return "ood.accuracy" in runs.table and bool(runs.table["ood.accuracy"].notna().all())
+
+
+def differences(comparisons: pd.DataFrame) -> pd.DataFrame:
+    """Differences from the baseline strategy in accuracy points, with interval, test and verdict."""
+    rows = comparisons.to_dict("records")
+    shown = comparisons.drop(
+        columns=["difference", "low", "high", "p_value", "corrected_p", "only_strategy", "only_baseline", "verdict"]
+    )
+    return named(
+        shown.assign(
+            **{
+                "difference": [
+                    f"{points(row['difference'])} [{points(row['low'])}, {points(row['high'])}]" for row in rows
+                ],
+                "right alone": [f"{row['only_strategy']} : {row['only_baseline']}" for row in rows],
+                "test (corrected)": [p_text(row["corrected_p"]) for row in rows],
+                "verdict": [row["verdict"] for row in rows],
+            }
+        )
+    )
+
+
+def parameters(costs: pd.DataFrame) -> pd.DataFrame:
+    """Trainable parameters of each strategy (and further axis), the adapter apart from the head."""
+    first = costs.drop_duplicates(["strategy", *further(costs)])
+    first = first.set_index(pd.Index([title(row) for row in first.to_dict("records")], name="strategy"))
+    shown = pd.DataFrame(
+        {part: _numbers(first[f"parameters.trainable_{part}"], "{:,.0f}") for part in ("backbone", "adapter", "head")}
+    )
+    shown["sum"] = _numbers(first["parameters.trainable"], "{:,.0f}")
+    shown["share of the model"] = _numbers(first["parameters.trainable"] / first["parameters.total"], "{:.2%}")
+    return shown
+
+
+def costs(table: pd.DataFrame, f1: pd.DataFrame) -> pd.DataFrame:
+    """What training took: time, speed, memory, the size on disk, and the seed study's F1 per million parameters."""
+    shown = table[["strategy", "train_size", *further(table)]].assign(
+        **{
+            "training (s)": _numbers(table["training.seconds"], "{:,.0f}"),
+            "tokens/s": _numbers(table["training.tokens_per_second"], "{:,.0f}"),
+            "peak memory (GiB)": _numbers(table["training.peak_memory_bytes"] / 2**30, "{:.2f}"),
+            "weights on disk (MiB)": _numbers(table["cost.model_bytes"] / 2**20, "{:.1f}"),
+            "macro F1 per 10⁶ trainable": _numbers(f1["macro_f1"] / (table["parameters.trainable"] / 1e6), "{:.3g}"),
+        }
+    )
+    return named(shown)
+
+
+def environments(runs: Runs) -> pd.DataFrame:
+    """Where the runs were made, one column per distinct environment."""
+    keys = ("device", "precision", "system", "python", "commit", "model", "packages")
+    table = runs.table.reindex(columns=[f"environment.{key}" for key in keys]).set_axis(keys, axis=1)
+    table = table.apply(lambda column: column.map(_environment)).drop_duplicates()
+    return table.T.set_axis(range(1, len(table) + 1), axis=1)
+
+
+def _environment(value: Any) -> str:
+    """An entry of the environment as text: versions in a list, and a dash for what is not known."""
+    if isinstance(value, dict):
+        return ", ".join(f"{package} {version}" for package, version in value.items())
+    return UNKNOWN if value is None or value != value else str(value)
