@@ -1,0 +1,109 @@
+-- Display mathematics: finds it wherever authors put it and makes it a block of its own.
+--
+-- `$$ … $$ {#eq-name}`, `\begin{align} … \end{align}` (which pandoc would drop from most targets) and
+-- `\label{eq:name}` all become Divs of class `paper-equation`, with `eq-name` as identifier when there is one.
+
+local equations = {}
+
+local ENVIRONMENTS = {
+  equation = '%s', displaymath = '%s', math = '%s',
+  align = '\\begin{aligned}%s\\end{aligned}', eqnarray = '\\begin{aligned}%s\\end{aligned}',
+  alignat = '\\begin{aligned}%s\\end{aligned}', flalign = '\\begin{aligned}%s\\end{aligned}',
+  gather = '\\begin{gathered}%s\\end{gathered}', multline = '\\begin{gathered}%s\\end{gathered}',
+}
+
+-- The TeX of a whole environment as TeX that means the same inside `$$`, or nil if it is no mathematics.
+local function unwrapped(text)
+  local name, body = text:match('^%s*\\begin{(%a+)%*?}(.*)\\end{%a+%*?}%s*$')
+  local pattern = name and ENVIRONMENTS[name]
+  if not pattern then return nil end
+  if name == 'alignat' then body = body:gsub('^%s*{%d+}', '') end
+  return (pattern:gsub('%%s', function() return body end))
+end
+
+local function block(tex, identifier)
+  tex = unwrapped(tex) or tex
+  local label = tex:match('\\label%s*{([^}]*)}')
+  tex = tex:gsub('%s*\\label%s*{[^}]*}', ''):gsub('\\nonumber', ''):gsub('\\notag', '')
+  local id = identifier or (label and equations.normal(label)) or ''
+  return pandoc.Div({pandoc.Plain {pandoc.Math('DisplayMath', tex)}}, {id = id, class = 'paper-equation'})
+end
+
+-- With `\left` and `\right` pandoc no longer takes the bars of a norm for the fences they are.
+local function norms(tex)
+  tex = tex:gsub('\\left%s*\\lVert', '\\lVert'):gsub('\\right%s*\\rVert', '\\rVert')
+  return (tex:gsub('\\left%s*\\|', '\\lVert '):gsub('\\right%s*\\|', '\\rVert '))
+end
+
+-- `eq:name`, as LaTeX users write it, is `eq-name` here.
+function equations.normal(label)
+  return (label:gsub(':', '-'))
+end
+
+local function environment(element)
+  return element.t:match('^Raw') and element.format:match('tex') and unwrapped(element.text) and element.text
+end
+
+local function is_blank(element)
+  return element and (element.t == 'Space' or element.t == 'SoftBreak' or element.t == 'LineBreak')
+end
+
+-- An equation that starts at `content[i]`, and the index of the first element after it and its `{#eq-name}`.
+local function equation_at(content, i)
+  local element = content[i]
+  local is_math = element.t == 'Math' and element.mathtype == 'DisplayMath'
+  local tex = is_math and element.text or environment(element)
+  if not tex then return nil end
+  local after = is_blank(content[i + 1]) and i + 2 or i + 1
+  local mark = content[after]
+  local id = mark and mark.t == 'Str' and mark.text:match('^{#(eq%-[%w_-]+)}')
+  if not id then return block(tex), i + 1 end
+  local rest = mark.text:gsub('^{#eq%-[%w_-]+}', '')
+  if rest ~= '' then content[after] = pandoc.Str(rest) end
+  return block(tex, id), rest ~= '' and after or after + 1
+end
+
+local function split(paragraph)
+  local blocks, line, found, i = pandoc.Blocks {}, pandoc.Inlines {}, false, 1
+  local content = paragraph.content
+  local function flush()
+    while is_blank(line[#line]) do line:remove() end
+    if #line > 0 then blocks:insert(pandoc[paragraph.t](line)) end
+    line = pandoc.Inlines {}
+  end
+  while i <= #content do
+    local equation, after = equation_at(content, i)
+    if equation then
+      flush()
+      blocks:insert(equation)
+      found, i = true, after
+    else
+      if #line > 0 or not is_blank(content[i]) then line:insert(content[i]) end
+      i = i + 1
+    end
+  end
+  flush()
+  return found and blocks or nil
+end
+
+-- TeX that is no mathematics would vanish; show it as it was written.
+local function literal(raw)
+  if not raw.format:match('tex') then return nil end
+  if raw.text:match('^\\eqref{') or raw.text:match('^\\ref{') then return nil end
+  return raw.t == 'RawBlock' and pandoc.Para {pandoc.Code(raw.text)} or pandoc.Code(raw.text)
+end
+
+function equations.lift(blocks)
+  local function raw_block(raw)
+    local tex = environment(raw)
+    if tex then return block(tex) end
+  end
+  blocks = blocks:walk {RawBlock = raw_block, Para = split, Plain = split}
+  local function math(element)
+    element.text = norms(element.text)
+    return element
+  end
+  return blocks:walk {RawBlock = literal, RawInline = literal, Math = math}
+end
+
+return equations

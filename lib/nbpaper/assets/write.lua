@@ -1,0 +1,126 @@
+-- Writes floats, equations and tables for the target; everything else pandoc writes itself.
+
+local write = {}
+
+local function typst_string(text)
+  return '"' .. text:gsub('\\', '\\\\'):gsub('"', '\\"'):gsub('%s+', ' ') .. '"'
+end
+
+local function parts_of(float)
+  local body = pandoc.Blocks(float.content)
+  local caption = body:remove().content
+  local is_table = float.identifier:match('^tbl') ~= nil
+  return body, caption, is_table, (is_table and 'Table ' or 'Figure ') .. float.attributes.number
+end
+
+-- Puts inlines in front of a caption's first paragraph.
+local function led(caption, lead)
+  local first = caption[1]
+  if first and (first.t == 'Para' or first.t == 'Plain') then
+    first.content = lead .. first.content
+  else
+    caption:insert(1, pandoc.Plain(lead))
+  end
+  return caption
+end
+
+local html = {}
+
+function html.float(float)
+  local body, caption, is_table, name = parts_of(float)
+  local classes = (is_table and 'table' or 'figure') .. (float.attributes.full == 'true' and ' full' or '')
+  local lead = pandoc.Inlines {pandoc.Strong(name .. '.'), pandoc.Space()}
+  local opening = string.format('<figure id="%s" class="%s">', float.identifier, classes)
+  local blocks = pandoc.Blocks {pandoc.RawBlock('html', opening)}
+  local figcaption = pandoc.Blocks {pandoc.RawBlock('html', '<figcaption>')}
+  figcaption:extend(led(caption, lead))
+  figcaption:insert(pandoc.RawBlock('html', '</figcaption>'))
+  if is_table then blocks:extend(figcaption) end
+  blocks:extend(body)
+  if not is_table then blocks:extend(figcaption) end
+  blocks:insert(pandoc.RawBlock('html', '</figure>'))
+  return blocks
+end
+
+function html.equation(div)
+  div.classes = {'equation'}
+  if div.attributes.number then
+    local number = pandoc.Span('(' .. div.attributes.number .. ')', {class = 'equation-number'})
+    div.content:insert(pandoc.Plain {number})
+    div.attributes.number = nil
+  end
+  return div
+end
+
+function html.table(element)
+  return {
+    pandoc.RawBlock('html', '<div class="table-scroll" tabindex="0">'), element, pandoc.RawBlock('html', '</div>'),
+  }, false
+end
+
+local typst = {}
+
+function typst.float(float)
+  local body, caption, is_table = parts_of(float)
+  local given = float.attributes
+  local options = string.format('#paper-float(kind: %s, number: %s, full: %s, long: %s, caption: [',
+    is_table and '"table"' or '"image"', typst_string(given.number), given.full, given.long)
+  local blocks = pandoc.Blocks {pandoc.RawBlock('typst', options)}
+  blocks:extend(caption)
+  blocks:insert(pandoc.RawBlock('typst', '], ['))
+  blocks:extend(body)
+  blocks:insert(pandoc.RawBlock('typst', ']) <' .. float.identifier .. '>'))
+  return blocks
+end
+
+-- What pandoc translates wrongly into Typst, said in a way that it translates rightly.
+local REPLACEMENTS = {
+  {'\\operatorname%*%s*{arg%s*\\?,?%s*min}', '\\arg\\min '},  -- the star puts limits below, and is lost
+  {'\\operatorname%*%s*{arg%s*\\?,?%s*max}', '\\arg\\max '},
+  {'\\[;:]', '\\,'}, {'\\!', ''},  -- widths are rounded to whole ems
+}
+
+local function translatable(tex)
+  for _, pair in ipairs(REPLACEMENTS) do tex = tex:gsub(pair[1], pair[2]) end
+  return tex
+end
+
+function typst.equation(div)
+  local math = div.content[1].content[1]
+  local alt = typst_string(math.text)
+  math.text = translatable(math.text)
+  local body = pandoc.write(pandoc.Pandoc {pandoc.Plain {math}}, 'typst'):gsub('%s+$', '')
+  local number = div.attributes.number and typst_string(div.attributes.number) or 'none'
+  local label = div.identifier ~= '' and ' <' .. div.identifier .. '>' or ''
+  return pandoc.RawBlock('typst', string.format('#paper-equation(number: %s, alt: %s)[%s]%s', number, alt, body, label))
+end
+
+function typst.table(element)
+  local caption = element.caption.long
+  element.attr.classes, element.caption = {'typst:no-figure'}, pandoc.Caption()
+  local blocks = pandoc.Blocks {pandoc.RawBlock('typst', '#paper-markdown-table(caption: [')}
+  blocks:extend(caption)
+  blocks:extend {pandoc.RawBlock('typst', '])['), element, pandoc.RawBlock('typst', ']')}
+  return blocks, false
+end
+
+function typst.math(math)
+  if math.mathtype == 'InlineMath' then
+    math.text = translatable(math.text)
+    return math
+  end
+end
+
+function write.finish(document, target)
+  local writer = target == 'html' and html or typst
+  document = document:walk {Table = writer.table}
+  return document:walk {
+    Math = writer.math,
+    Div = function(div)
+      if div.classes:includes('paper-float') then return writer.float(div) end
+      if div.classes:includes('paper-equation') then return writer.equation(div) end
+    end,
+  }
+end
+
+return write

@@ -1,0 +1,147 @@
+"""The two nbconvert exporters: `paper-html` and `paper-pdf`."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from nbconvert.exporters.exporter import Exporter
+from nbformat import NotebookNode
+from traitlets import Bool, Enum, Unicode, default
+
+from nbpaper.compose import compose
+from nbpaper.errors import PaperError
+from nbpaper.images import place_images
+from nbpaper.pandoc import ASSETS, convert
+from nbpaper.preprocessor import Paper, PaperPreprocessor
+from nbpaper.target_html import HtmlTarget, data_uri
+from nbpaper.target_typst import TypstTarget, typst_string
+
+BEYOND_BUNDLED_FONTS = re.compile("[\u0590-\u1cff\u2e80-\ud7ff\uf900-\ufaff\U0001f000-\U0003ffff]")
+"""Scripts that the fonts inside Typst lack: Hebrew and Arabic to the south Asian ones, CJK, emoji."""
+
+
+class PaperExporter(Exporter):
+    """What both exporters share: the notebook is read by `PaperPreprocessor`, then written for one target."""
+
+    target = ""
+
+    def _init_preprocessors(self) -> None:
+        super()._init_preprocessors()
+        self.register_preprocessor(PaperPreprocessor(parent=self, target=self.target), enabled=True)
+
+    def from_notebook_node(
+        self, nb: NotebookNode, resources: dict[str, Any] | None = None, **kwargs: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """The finished paper, and the resources with its file extension."""
+        nb, resources = super().from_notebook_node(nb, resources, **kwargs)
+        return self.write(resources.pop("paper")), resources
+
+    def write(self, paper: Paper) -> Any:
+        """The finished file, from the paper that the preprocessor read."""
+        raise NotImplementedError
+
+
+class PaperHTMLExporter(PaperExporter):
+    """One self-contained page: no request leaves it, and no script runs but its own."""
+
+    export_from_notebook = "Paper (HTML)"
+    output_mimetype = "text/html"
+    target = "html"
+    show_code = Bool(True, help="Keep the code, folded.").tag(config=True)
+
+    @default("file_extension")
+    def _file_extension_default(self) -> str:
+        return ".html"
+
+    def write(self, paper: Paper) -> str:
+        """The page as HTML."""
+        pieces = compose(paper.cells, HtmlTarget(shows_code=self.show_code), self.log)
+        page = convert(paper, pieces, "html", self.log, {"script-hash": script_hash()})
+        return place_images(page, paper, data_uri)
+
+
+class PaperPDFExporter(PaperExporter):
+    """A typeset PDF: two columns, vector figures, tagged, and the same bytes for the same notebook."""
+
+    export_from_notebook = "Paper (PDF)"
+    output_mimetype = "application/pdf"
+    target = "typst"
+    columns = Enum((1, 2), 2, help="Columns of text.").tag(config=True)
+    paper_size = Enum(("a4", "us-letter"), "a4", help="Paper size.").tag(config=True)
+    system_fonts = Bool(
+        False, help="Also use the fonts of this machine, for scripts that the bundled ones lack (CJK, emoji)."
+    ).tag(config=True)
+    keep_typst = Unicode("", help="Folder to keep the Typst source in.").tag(config=True)
+
+    @default("file_extension")
+    def _file_extension_default(self) -> str:
+        return ".pdf"
+
+    def write(self, paper: Paper) -> bytes:
+        """The document as PDF."""
+        target = TypstTarget()
+        pieces = compose(paper.cells, target, self.log)
+        document = convert(paper, pieces, "typst", self.log)
+        document = place_images(document, paper, target.add_file)
+        if not self.system_fonts and BEYOND_BUNDLED_FONTS.search(document):
+            self.log.warning(
+                "the PDF fonts lack some characters (CJK, emoji, …); --PaperPDFExporter.system_fonts=True adds your own"
+            )
+        files = dict(target.files)
+        files["main.typ"] = f"{self._settings(paper)}\n{document}".encode()
+        if self.keep_typst:
+            _write_project(Path(self.keep_typst), files)
+        with tempfile.TemporaryDirectory() as folder:
+            _write_project(Path(folder), files)
+            return self._compile(Path(folder), _timestamp(paper))
+
+    def _settings(self, paper: Paper) -> str:
+        names = "".join(f"{typst_string(author['name'])}, " for author in paper.front.authors)
+        keywords = "".join(f"{typst_string(word)}, " for word in paper.front.keywords)
+        return (
+            f"#let settings = (columns: {self.columns}, paper-size: {typst_string(self.paper_size)}, "
+            f"author-names: ({names}), keyword-names: ({keywords}))"
+        )
+
+    def _compile(self, folder: Path, timestamp: int) -> bytes:
+        import typst
+
+        try:
+            pdf, warnings = typst.compile_with_warnings(
+                str(folder / "main.typ"),
+                root=str(folder),
+                format="pdf",
+                ignore_system_fonts=not self.system_fonts,
+                timestamp=timestamp,
+            )
+        except typst.TypstError as error:
+            raise PaperError(f"Typst cannot set this paper: {' '.join([error.message, *error.hints])}") from error
+        for warning in warnings:
+            self.log.warning("typst: %s", warning.message)
+        return bytes(pdf)
+
+
+def script_hash() -> str:
+    """The hash by which the page's Content-Security-Policy knows its one script."""
+    script = (ASSETS / "page.js").read_text("utf-8").rstrip("\n")
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+
+
+def _timestamp(paper: Paper) -> int:
+    """Reproducible: what SOURCE_DATE_EPOCH says, else the paper's own date, else 1970."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return int(epoch) if epoch.isdecimal() else paper.front.timestamp()
+
+
+def _write_project(folder: Path, files: dict[str, bytes]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ASSETS / "paper.typ", folder)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)

@@ -1,0 +1,70 @@
+"""Matplotlib settings for figures that sit well in the paper: small type, thin lines, vector output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+COLUMN = 3.3
+"""Width in inches of one column of the PDF (A4)."""
+
+FULL = 6.85
+"""Width in inches of both columns of the PDF (A4), for figures with `#| fig-span: full`."""
+
+# Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), readable with any colour vision, darkest first.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+RC: dict[str, Any] = {
+    "figure.figsize": (COLUMN, 2.2),
+    "figure.facecolor": "white",
+    "font.family": "STIXGeneral",  # ships with matplotlib and goes with the PDF's Libertinus
+    "mathtext.fontset": "stix",
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8.5,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "legend.title_fontsize": 7.5,
+    "legend.frameon": False,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "grid.linewidth": 0.4,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "patch.linewidth": 0.4,
+    "svg.fonttype": "path",  # the same glyphs in JupyterLab, HTML and PDF, whatever fonts are installed
+    "svg.hashsalt": "nbpaper",  # the same figure gives the same bytes
+}
+
+
+def use_paper_style() -> None:
+    """Set the paper's matplotlib style and, inside IPython, show figures as SVG.
+
+    SVG alone serves JupyterLab, the HTML page and the PDF, which keeps notebooks small.
+    """
+    import matplotlib
+    from cycler import cycler
+
+    settings: Any = matplotlib.rcParams
+    settings.update(RC)
+    settings["axes.prop_cycle"] = cycler(color=PALETTE)
+    _show_whole_tables()
+    try:
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+    except ImportError:  # plain Python: the style is enough
+        return
+    from IPython.core.getipython import get_ipython
+
+    if get_ipython() is not None:
+        set_matplotlib_formats("svg", bbox_inches="tight", pad_inches=0.02, metadata={"Date": None})
+
+
+def _show_whole_tables() -> None:
+    """pandas cuts long texts, rows and columns when it shows a table: a paper shows what the notebook asks for."""
+    import pandas as pd
+
+    for option in ("max_colwidth", "max_rows", "max_columns"):
+        pd.set_option(f"display.{option}", None)

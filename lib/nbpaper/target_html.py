@@ -1,0 +1,239 @@
+"""Writes outputs as HTML. Everything ends up inside the page: images as data URIs, foreign HTML sanitised."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from nbpaper.table_grid import Cell
+from nbpaper.tables import Table
+
+FOLD_ABOVE = 15
+"""Streams and results with more lines than this are folded."""
+
+SVG_ZOOM = 1.6
+"""Figures are drawn for print, at 8 points; on screen they are shown larger so that their text matches the page's."""
+
+PIXELS = {"pt": 96 / 72, "in": 96.0, "cm": 96 / 2.54, "mm": 96 / 25.4, "px": 1.0, "": 1.0}
+
+SAFE_TAGS = frozenset(
+    [
+        "a",
+        "abbr",
+        "b",
+        "blockquote",
+        "br",
+        "caption",
+        "code",
+        "col",
+        "colgroup",
+        "dd",
+        "del",
+        "details",
+        "div",
+        "dl",
+        "dt",
+        "em",
+        "figcaption",
+        "figure",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "i",
+        "img",
+        "ins",
+        "kbd",
+        "li",
+        "mark",
+        "ol",
+        "p",
+        "pre",
+        "q",
+        "s",
+        "samp",
+        "section",
+        "small",
+        "span",
+        "strong",
+        "sub",
+        "summary",
+        "sup",
+        "table",
+        "tbody",
+        "td",
+        "tfoot",
+        "th",
+        "thead",
+        "tr",
+        "u",
+        "ul",
+        "var",
+        "wbr",
+    ]
+)
+SAFE_STYLES = {"border", "border-left", "border-radius", "margin", "max-width", "padding"}  # none moves out of its box
+SAFE_ATTRIBUTES = ["title", "lang", "dir", "style", "open", "colspan", "rowspan", "scope", "alt", "width", "height"]
+
+
+class HtmlTarget:
+    """See `outputs.Target`."""
+
+    name = "html"
+    raw_format = "html"
+    image_types: tuple[str, ...] = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")
+
+    def __init__(self, shows_code: bool = True) -> None:
+        self.shows_code = shows_code
+
+    def image(self, data: bytes, mime: str, alt: str, size: Mapping[str, Any]) -> str:
+        pixels = _svg_pixels(data) if mime == "image/svg+xml" else _given_pixels(size)
+        dimensions = f' width="{pixels[0]}" height="{pixels[1]}"' if pixels else ""
+        return f'<img src="{data_uri(data, mime)}" alt="{escape(alt)}"{dimensions}>'
+
+    def table(self, table: Table) -> str:
+        caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
+        head = "".join(_row(row, table, "col") for row in table.head)
+        body = "".join(_row(row, table, "row") for row in table.body)
+        note = f'<p class="table-note">{escape(table.note)}</p>' if table.note else ""
+        return (
+            f'<div class="table-scroll" tabindex="0"><table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>'
+            f"</div>{note}"
+        )
+
+    def text(self, text: str) -> str:
+        return _folded("result", "Result", text)
+
+    def stream(self, name: str, text: str, asked: bool) -> str:
+        if not text.strip():
+            return ""
+        if name == "stderr":
+            return _details("stream", f"Messages ({_counted(text)})", text)
+        return _folded("stream", "Output", text)
+
+    def error(self, name: str, message: str, traceback: list[str]) -> str:
+        title = f'<p class="error-title">This cell failed: {escape(_plain(f"{name}: {message}"))}</p>'
+        return f'<div class="error">{title}{_details("traceback", "Traceback", chr(10).join(traceback))}</div>'
+
+    def fragment(self, html: str) -> str:
+        clean = sanitised(html)
+        return f'<div class="fragment">{clean}</div>' if clean.strip() else ""
+
+
+def data_uri(data: bytes, mime: str) -> str:
+    """The bytes as a `data:` address."""
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
+
+
+def sanitised(html: str) -> str:
+    """The HTML without anything that runs, loads, or reaches outside its own box."""
+    import bleach
+    from bleach.css_sanitizer import ALLOWED_CSS_PROPERTIES, CSSSanitizer
+    from bs4 import BeautifulSoup
+
+    soup = BeautifulSoup(html, "html.parser")
+    for element in soup.find_all(["script", "style", "template", "noscript", "iframe", "object", "svg"]):
+        element.decompose()
+    clean: str = bleach.clean(
+        str(soup),
+        tags=SAFE_TAGS,
+        attributes={"*": SAFE_ATTRIBUTES, "a": _safe_link_attribute, "img": _safe_image_attribute},
+        protocols=["http", "https", "mailto", "data"],
+        css_sanitizer=CSSSanitizer(allowed_css_properties=ALLOWED_CSS_PROPERTIES | SAFE_STYLES),
+        strip=True,
+    )
+    return clean
+
+
+def _safe_link_attribute(_tag: str, name: str, value: str) -> bool:
+    return name == "href" and not value.strip().lower().startswith("data:")
+
+
+def _safe_image_attribute(_tag: str, name: str, value: str) -> bool:
+    return name in ("alt", "width", "height") or (name == "src" and value.startswith("data:image/"))
+
+
+def _row(row: list[Cell], table: Table, scope: str) -> str:
+    return f"<tr>{''.join(_cell(cell, table, scope) for cell in row)}</tr>"
+
+
+def _cell(cell: Cell, table: Table, scope: str) -> str:
+    header = bool(cell.text) and (scope == "col" or cell.header)  # an empty header is no header to a screen reader
+    spans_columns = cell.colspan > 1
+    attributes = f' class="{"center" if spans_columns else table.alignments[cell.column]}"'
+    if header:
+        attributes += f' scope="{scope}{"group" if spans_columns or cell.rowspan > 1 else ""}"'
+    if spans_columns:
+        attributes += f' colspan="{cell.colspan}"'
+    if cell.rowspan > 1:
+        attributes += f' rowspan="{cell.rowspan}"'
+    name = "th" if header else "td"
+    return f"<{name}{attributes}{_style(cell)}>{escape(cell.text).replace(chr(10), '<br>')}</{name}>"
+
+
+def _style(cell: Cell) -> str:
+    """The Styler's emphasis. A cell with a background keeps dark text in dark mode too."""
+    color = cell.color or ("#111" if cell.background else "")
+    rules = [
+        "font-weight:700" if cell.bold else "",
+        "font-style:italic" if cell.italic else "",
+        f"color:{color}" if color else "",
+        f"background:{cell.background}" if cell.background else "",
+    ]
+    text = ";".join(rule for rule in rules if rule)
+    return f' style="{text}"' if text else ""
+
+
+def _folded(kind: str, title: str, text: str) -> str:
+    if _lines(text) > FOLD_ABOVE:
+        return _details(kind, f"{title} ({_counted(text)})", text)
+    return f'<pre class="{kind}" tabindex="0">{_terminal(text)}</pre>'
+
+
+def _details(kind: str, summary: str, text: str) -> str:
+    block = f'<pre tabindex="0">{_terminal(text)}</pre>'
+    return f'<details class="{kind}"><summary>{escape(summary)}</summary>{block}</details>'
+
+
+def _counted(text: str) -> str:
+    return "1 line" if _lines(text) == 1 else f"{_lines(text)} lines"
+
+
+def _lines(text: str) -> int:
+    return text.rstrip("\n").count("\n") + 1
+
+
+def _terminal(text: str) -> str:
+    """Terminal colours as classes; everything else escaped."""
+    from nbconvert.filters import ansi2html
+
+    return str(ansi2html(text.rstrip("\n")))
+
+
+def _plain(text: str) -> str:
+    from nbconvert.filters import strip_ansi
+
+    return str(strip_ansi(text))
+
+
+def _svg_pixels(data: bytes) -> tuple[int, int] | None:
+    """The size to show an SVG at, if it says how large it is."""
+    opening = re.search(rb"<svg\b[^>]*>", data)
+    if not opening:
+        return None
+    sides = []
+    for name in (rb"width", rb"height"):
+        found = re.search(rb"\s" + name + rb'\s*=\s*["\']([\d.]+)(pt|in|cm|mm|px|)["\']', opening.group())
+        if not found:
+            return None
+        sides.append(round(float(found.group(1)) * PIXELS[found.group(2).decode()] * SVG_ZOOM))
+    return sides[0], sides[1]
+
+
+def _given_pixels(size: Mapping[str, Any]) -> tuple[int, int] | None:
+    width, height = size.get("width"), size.get("height")
+    return (int(width), int(height)) if isinstance(width, int | float) and isinstance(height, int | float) else None

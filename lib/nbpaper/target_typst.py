@@ -1,0 +1,135 @@
+"""Writes outputs as Typst. Untrusted text only ever travels inside string literals, so it cannot act as markup."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nbpaper.table_grid import Cell, Row
+from nbpaper.tables import Table
+
+MAX_LINES = 40
+"""Longer text is cut in its middle: a paper is no place for a log."""
+
+WRAP_ABOVE = 34
+"""Columns with longer cells than this many characters share the width that is left and wrap."""
+
+SUFFIXES = {
+    "image/svg+xml": "svg",
+    "application/pdf": "pdf",
+    "image/png": "png",
+    "image/jpeg": "jpg",
+    "image/gif": "gif",
+    "image/webp": "webp",
+}
+
+
+class TypstTarget:
+    """See `outputs.Target`. `files` collects the images that the document refers to, by name."""
+
+    name = "PDF"
+    raw_format = "typst"
+    shows_code = False
+    image_types: tuple[str, ...] = (
+        "image/svg+xml",
+        "application/pdf",
+        "image/png",
+        "image/jpeg",
+        "image/gif",
+        "image/webp",
+    )
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def add_file(self, data: bytes, mime: str) -> str:
+        """Keep an image for the compiler and return the name it can be found under."""
+        name = f"image-{len(self.files) + 1:03}.{SUFFIXES.get(mime, 'png')}"
+        self.files[name] = data
+        return name
+
+    def image(self, data: bytes, mime: str, alt: str, size: Mapping[str, Any]) -> str:
+        return f"#paper-image({typst_string(self.add_file(data, mime))}, alt: {typst_string(alt)})"
+
+    def table(self, table: Table) -> str:
+        widths = table.column_widths()
+        columns = ", ".join(f"{min(width, 100)}fr" if width > WRAP_ABOVE else "auto" for width in widths)
+        wraps = any(width > WRAP_ABOVE for width in widths)
+        arguments = [f"columns: ({columns},)", f"align: ({', '.join(table.alignments)},)"]
+        rows = [_header(table.head), *(_cells(row) for row in table.body)]
+        options = f"wraps: {_flag(wraps)}, long: {_flag(table.is_long)}, note: {typst_string(table.note)}"
+        return f"#paper-table({options}, table({', '.join(arguments)},\n{''.join(rows)}))"
+
+    def text(self, text: str) -> str:
+        return f"#paper-text({typst_string(_shortened(_plain(text)))})"
+
+    def stream(self, name: str, text: str, asked: bool) -> str:
+        return self.text(text) if asked and text.strip() else ""
+
+    def error(self, name: str, message: str, traceback: list[str]) -> str:
+        return f"#paper-error({typst_string(_shortened(_plain(f'{name}: {message}')))})"
+
+    def fragment(self, html: str) -> str:
+        return ""  # Typst cannot show HTML: the output's Markdown or text stands in for it
+
+
+def typst_string(text: str) -> str:
+    """A Typst string literal."""
+    escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+    return '"' + "".join(escapes.get(char, char) for char in text if char >= " " or char in "\n\t\r") + '"'
+
+
+def _header(head: list[Row]) -> str:
+    if not head:
+        return ""
+    lines = []
+    for index, row in enumerate(head):
+        lines.append(_cells(row))
+        if index < len(head) - 1:  # a thin rule under every header that spans columns
+            spans = [cell for cell in row if cell.colspan > 1 and cell.text]
+            lines += [f"span-rule({cell.column}, {cell.column + cell.colspan}),\n" for cell in spans]
+    return f"table.header(\n{''.join(lines)}),\nhead-rule,\n"
+
+
+def _cells(row: Row) -> str:
+    return "".join(f"{_cell(cell)}, " for cell in row) + "\n"
+
+
+def _cell(cell: Cell) -> str:
+    text = typst_string(cell.text)
+    if cell.color:
+        text = f"text(fill: {_paint(cell.color)}, {text})"
+    if cell.italic:
+        text = f"emph({text})"
+    if cell.bold:
+        text = f"strong({text})"
+    options = [
+        f"colspan: {cell.colspan}, align: center" if cell.colspan > 1 else "",
+        f"rowspan: {cell.rowspan}" if cell.rowspan > 1 else "",
+        f"fill: {_paint(cell.background)}" if cell.background else "",
+    ]
+    given = ", ".join(option for option in options if option)
+    return f"table.cell({given}, {text})" if given else text
+
+
+def _paint(color: str) -> str:
+    return f'rgb("{color}")' if color.startswith("#") else color
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _plain(text: str) -> str:
+    from nbconvert.filters import strip_ansi
+
+    return str(strip_ansi(text)).rstrip("\n")
+
+
+def _shortened(text: str) -> str:
+    lines = text.split("\n")
+    if len(lines) <= MAX_LINES:
+        return text
+    half = MAX_LINES // 2
+    omitted = len(lines) - 2 * half
+    return "\n".join([*lines[:half], f"… {omitted} lines omitted …", *lines[-half:]])

@@ -1,0 +1,149 @@
+"""The HTML page: self-contained, safe with untrusted text, complete without its script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+
+from paper_notebooks import PIXEL, SVG, code, fails, figure, html, md, png_bytes, prints, raw, shows
+
+HOSTILE = '<script>alert(1)</script><img src="https://evil.example/x.png" onerror="alert(2)">'
+
+
+def test_the_policy_allows_exactly_the_pages_own_script() -> None:
+    page = html(md("# Title"))
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    allowed = re.findall(r"script-src 'sha256-([^']+)'", page)
+    assert [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts] == allowed
+    assert "default-src 'none'" in page
+
+
+def test_no_address_outside_the_page_is_ever_loaded() -> None:
+    page = html(md("![remote](https://example.org/a.png) [link](https://example.org)"), code("x", shows(html=HOSTILE)))
+    loaded = re.findall(r'(?:src|srcset|data|poster|action|background)="([^"]*)"', page)
+    assert all(address.startswith("data:") for address in loaded)
+    assert "<link" not in page and "@import" not in page and "url(" not in page
+    assert '<a href="https://example.org/a.png">remote</a>' in page
+
+
+def test_scripts_in_outputs_do_not_reach_the_page() -> None:
+    page = html(
+        code("x", shows(html=f"<details><summary>A review</summary>{HOSTILE}</details>")),
+        code("x", shows(markdown=HOSTILE)),
+        code("x", shows(html=f"<table><tr><td>{HOSTILE}</td></tr></table>")),
+        code("x", prints(HOSTILE), fails(value=HOSTILE)),
+    )
+    assert page.count("<script") == 1
+    assert "onerror=" not in re.sub(r"&lt;.*?&gt;", "", page)
+    assert "<details><summary>A review</summary>" in page
+
+
+def test_escaped_markup_in_a_table_is_shown_as_text() -> None:
+    page = html(code("x", shows(html="<table><tr><td>&lt;script&gt;alert(1)&lt;/script&gt;</td></tr></table>")))
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+def test_links_that_run_code_are_disarmed() -> None:
+    assert "javascript:" not in html(code("x", shows(markdown="[click](javascript:alert(1))")))
+
+
+def test_figures_prefer_vectors_and_carry_their_alt_text() -> None:
+    cell = code("#| label: fig-a\n#| fig-cap: C\n#| fig-alt: A <falling> line\nplot()", shows(svg=SVG, png=PIXEL))
+    page = html(cell)
+    assert f'<img src="data:image/svg+xml;base64,{base64.b64encode(SVG.encode()).decode()}"' in page
+    assert 'alt="A &lt;falling&gt; line"' in page
+    assert 'width="192" height="96"' in page
+
+
+def test_captions_that_code_computed_win() -> None:
+    note = {"caption": "Of **9** runs.", "alt": "computed"}
+    for metadata in (note, {"nbpaper": note}):
+        page = html(code("#| label: fig-a\n#| fig-cap: Static.\nplot()", shows(metadata, svg=SVG)))
+        assert "Of <strong>9</strong> runs." in page and "Static." not in page and 'alt="computed"' in page
+
+
+def test_code_is_folded_and_can_be_left_out() -> None:
+    cells = [code("secret = 1"), code("#| echo: false\nhidden = 2"), code("seeds = 3", tags=("parameters",))]
+    page = html(*cells)
+    assert "<summary>Code</summary>" in page and "<summary>Parameters</summary>" in page
+    assert page.count('<details class="code">') == 2
+    assert "<summary>Code</summary>" not in html(*cells, show_code=False)
+
+
+def test_long_streams_are_folded_and_short_ones_are_not() -> None:
+    page = html(code("x", prints("line\n" * 2000)), code("x", prints("short\n")))
+    assert "<summary>Output (2000 lines)</summary>" in page
+    assert '<pre class="stream" tabindex="0">short</pre>' in page
+
+
+def test_progress_bars_show_only_their_last_state() -> None:
+    page = html(code("x", prints("10%\r 50%\r100%\n")))
+    assert "100%" in page and "50%" not in page.split("<main")[1]
+
+
+def test_tags_choose_what_a_target_shows() -> None:
+    page = html(md("kept", "html-only"), md("dropped-a", "pdf-only"), md("dropped-b", "remove-cell"))
+    assert "kept" in page and "dropped" not in page
+
+
+def test_widgets_vanish() -> None:
+    page = html(code("#| echo: false\nw", shows(widget="{}", plain="IntSlider(value=1)")))
+    assert "IntSlider" not in page
+
+
+def test_the_front_matter_is_shown_and_the_title_not_repeated() -> None:
+    front = raw(
+        "---\ntitle: A *fine* paper\nauthors:\n- {name: Ada <b>, affiliation: Lab & Co}\n- Bo\ndate: 2026-11-12\n"
+        "abstract: We ask $x$.\nkeywords: [one, two]\nlang: de\n---"
+    )
+    page = html(front, md("# In the notebook"), md("## First"))
+    assert "<h1>A <em>fine</em> paper</h1>" in page and "<title>A fine paper</title>" in page
+    assert "In the notebook" not in page
+    assert "Ada &lt;b&gt;" in page and "Lab &amp; Co" in page and "2026-11-12" in page and '<html lang="de">' in page
+
+
+def test_the_first_heading_is_the_title_when_nothing_else_is() -> None:
+    assert "<h1>From a heading</h1>" in html(md("intro"), md("# From a heading\n\ntext"))
+    assert "<h1>Untitled</h1>" in html()
+
+
+def test_the_abstract_can_be_computed() -> None:
+    for cell in (
+        code("#| label: abstract\nsay()", shows(markdown="Accuracy is **91** %.")),
+        code("say()", shows(markdown="Accuracy is **91** %."), tags=("abstract",)),
+    ):
+        page = html(raw("---\ntitle: T\nabstract: static\n---"), cell)
+        assert page.count("Accuracy is <strong>91</strong>") == 1 and "static" not in page
+        assert page.index("<header>") < page.index("Accuracy is") < page.index("</header>")
+
+
+def test_the_contents_list_the_headings() -> None:
+    contents = html(md("## One\n\n### Inner\n\n## Two")).split("<nav")[1].split("</nav>")[0]
+    assert re.findall(r'href="#(\w+)"', contents) == ["one", "inner", "two"]
+
+
+def test_an_unclosed_fence_does_not_swallow_the_next_cell() -> None:
+    assert '<h2 id="next">' in html(md("```python\nx = 1"), md("## Next"))
+
+
+def test_footnotes_work() -> None:
+    assert 'role="doc-noteref"' in html(md("Text.[^a]\n\n[^a]: The note."))
+
+
+def test_images_next_to_the_notebook_and_attachments_are_embedded(tmp_path: Path) -> None:
+    (tmp_path / "a b.png").write_bytes(png_bytes())
+    attached = md("![x](attachment:p.png)")
+    attached["attachments"] = {"p.png": {"image/png": PIXEL}}
+    page = html(md('![x](<a b.png>) <img src="a b.png" width=30 alt="y">'), attached, folder=tmp_path)
+    assert page.count(f"data:image/png;base64,{PIXEL}") == 3
+
+
+def test_broken_mathematics_is_shown_as_it_was_written() -> None:
+    assert "\\frac{a" in html(md("Broken $\\frac{a$ here."))
+
+
+def test_the_same_notebook_gives_the_same_page() -> None:
+    cells = [md("# T"), figure("fig-a"), md("See @fig-a.")]
+    assert html(*cells) == html(*cells)

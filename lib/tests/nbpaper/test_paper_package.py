@@ -1,0 +1,46 @@
+"""Importing nbpaper, its figure style, and its use through nbconvert's command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_notebook
+from paper_notebooks import figure, md
+
+import nbpaper
+
+
+def test_importing_the_package_is_light() -> None:
+    heavy = "('nbconvert', 'bs4', 'matplotlib', 'typst')"
+    check = f"import sys, nbpaper; print([name for name in {heavy} if name in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_every_public_name_exists() -> None:
+    assert all(hasattr(nbpaper, name) for name in nbpaper.__all__)
+    with pytest.raises(AttributeError):
+        nbpaper.missing  # noqa: B018
+
+
+def test_the_paper_style_draws_text_as_paths_with_stable_names() -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    with matplotlib.rc_context():
+        nbpaper.use_paper_style()
+        assert matplotlib.rcParams["svg.fonttype"] == "path"
+        assert matplotlib.rcParams["svg.hashsalt"] == "nbpaper"
+
+
+def test_nbconvert_runs_both_exporters_by_name(tmp_path: Path) -> None:
+    nbformat.write(new_notebook(cells=[md("# T\n\nSee @fig-a."), figure("fig-a")]), tmp_path / "paper.ipynb")
+    for exporter, start in (("PaperHTMLExporter", b"<!DOCTYPE html>"), ("PaperPDFExporter", b"%PDF")):
+        command = [sys.executable, "-m", "nbconvert", "--to", f"nbpaper.{exporter}", str(tmp_path / "paper.ipynb")]
+        option = f"--PaperPreprocessor.resource_path={tmp_path}"
+        done = subprocess.run([*command, option], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        suffix = ".html" if exporter == "PaperHTMLExporter" else ".pdf"
+        assert (tmp_path / f"paper{suffix}").read_bytes().startswith(start)

@@ -1,0 +1,141 @@
+"""The PDF: real pages with real text, the same bytes each time, and nothing in a cell acts as Typst."""
+
+from __future__ import annotations
+
+import io
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from paper_notebooks import PIXEL, SVG, code, fails, figure, html, md, pdf, prints, raw, shows, table, typst
+
+pypdf = pytest.importorskip("pypdf")
+
+FRONT = raw("---\ntitle: A paper\nauthors: [Ada, Bo]\ndate: 2026-11-12\nabstract: We ask.\nkeywords: [k]\n---")
+WIDE = "<table><thead><tr>{}</tr></thead><tbody><tr>{}</tr></tbody></table>".format(
+    "".join(f"<th>column {i}</th>" for i in range(14)), "".join(f"<td>{i}.25</td>" for i in range(14))
+)
+
+
+def text_of(data: bytes) -> str:
+    return " ".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(data)).pages)
+
+
+def test_the_text_figures_and_tables_of_the_notebook_are_in_the_pdf() -> None:
+    data = pdf(
+        FRONT,
+        md("## Results\n\nSee @tbl-a and @fig-a."),
+        figure("fig-a", "What the figure shows."),
+        table("tbl-a", "<table><tr><th>row</th><td>0.91</td></tr></table>", "What the table says."),
+    )
+    text = text_of(data)
+    for expected in ("A paper", "Ada", "Abstract. We ask.", "1 Results", "Figure 1.", "What the table says.", "0.91"):
+        assert expected in text
+
+
+def test_the_pdf_is_tagged_and_carries_its_metadata() -> None:
+    reader = pypdf.PdfReader(io.BytesIO(pdf(FRONT, md("text"))))
+    assert reader.metadata.title == "A paper" and "Ada" in reader.metadata.author
+    assert str(reader.metadata.creation_date).startswith("2026-11-12")
+    assert reader.trailer["/Root"]["/MarkInfo"]["/Marked"]
+
+
+def test_the_same_notebook_gives_the_same_bytes() -> None:
+    cells = [FRONT, figure("fig-a"), md("See @fig-a and $x^2$.")]
+    assert pdf(*cells) == pdf(*cells)
+
+
+def test_source_date_epoch_sets_the_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
+    reader = pypdf.PdfReader(io.BytesIO(pdf(md("text"))))
+    assert str(reader.metadata.creation_date).startswith("1970-01-02")
+
+
+def test_code_streams_widgets_and_parameters_stay_out() -> None:
+    text = text_of(
+        pdf(
+            code("secret_code()", prints("secret stream")),
+            code("w", shows(widget="{}", plain="secret widget")),
+            code("secret_parameter = 1", tags=("parameters",)),
+            md("secret html", "html-only"),
+            md("visible", "pdf-only"),
+            code("#| output: true\nx", prints("asked for")),
+        )
+    )
+    assert "secret" not in text and "visible" in text and "asked for" in text
+
+
+def test_html_that_is_no_table_gives_way_to_markdown_or_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        logger = logging.getLogger("nbpaper-test")
+        text = text_of(
+            pdf(
+                code("x", shows(html="<div>card</div>", markdown="As *Markdown*.", plain="<Card object>")),
+                code("x", shows(html="<div>lost</div>", plain="<IPython.core.display.HTML object>")),
+                log=logger,
+            )
+        )
+    assert "As Markdown." in text and "card" not in text and "lost" not in text and "IPython" not in text
+    assert "cell 2" in caplog.text
+
+
+def test_text_that_looks_like_typst_stays_text(tmp_path: Path) -> None:
+    hostile = '#panic("x") ] $ " \\ @fig-x <label> //'
+    frame = f"<table><tr><td>{hostile.replace('<', '&lt;')}</td></tr></table>"
+    cells = [
+        md("`#panic(1)` and \\#panic(2) ] [ end"),
+        code("x", shows(html=frame)),
+        code("x", shows(plain=hostile)),
+        code("x", shows(markdown="```{=typst}\n#panic(3)\n```")),
+        code("x", fails(value=hostile)),
+    ]
+    assert "#panic" in text_of(pdf(*cells))
+
+
+def test_a_wide_table_spans_the_page_and_a_narrow_one_does_not(tmp_path: Path) -> None:
+    source = typst(table("tbl-w", WIDE), table("tbl-n", "<table><tr><td>1</td></tr></table>"), kept=tmp_path)
+    assert 'number: "1", full: true' in source and 'number: "2", full: false' in source
+
+
+def test_a_long_table_runs_over_several_pages_and_loses_no_row() -> None:
+    rows = "".join(f"<tr><td>row {i}</td><td>{i}</td></tr>" for i in range(300))
+    text = text_of(pdf(md("text"), table("tbl-long", f"<table>{rows}</table>")))
+    assert all(f"row {i}" in text for i in range(300))
+
+
+def test_characters_without_a_bundled_font_are_reported(caplog: pytest.LogCaptureFixture) -> None:
+    pdf(md("plain, naïve, Σ ≤ —, $\\mathbb{E}$"), log=logging.getLogger("nbpaper-test"))
+    assert "system_fonts" not in caplog.text
+    pdf(md("雨"), log=logging.getLogger("nbpaper-test"))
+    assert "system_fonts" in caplog.text
+
+
+def test_columns_and_paper_size_are_options() -> None:
+    page = pypdf.PdfReader(io.BytesIO(pdf(md("text"), columns=1, paper_size="us-letter"))).pages[0]
+    assert float(page.mediabox.width) == 612
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [],
+        [md("")],
+        [md("no title at all")],
+        [code("1/0", fails())],
+        [code("x", shows(plain="\n".join(map(str, range(2000)))))],
+        [
+            md("naïve 雨が降った 🌧️ مرحبا שלום \u202e x"),
+            code("x", shows(html="<table><tr><td>🌧️ 雨 مرحبا</td></tr></table>")),
+        ],
+        [md("Broken $\\frac{a$ and $$\\undefined{x$$ and \\begin{nothing}x\\end{nothing}")],
+        [md("[x]() [y](#nowhere) <b>raw <i>html</b> @ alone, a@b.c, 5 $ and 6 $")],
+        [code("#| label: fig-p\nplot()", shows(png=PIXEL)), code("plot()", shows(svg=SVG))],
+        [code("x", shows(html="<table></table>", plain="empty"))],
+        [code("x", shows(html="<table><tr><td colspan='9' rowspan='99'>a</td></tr><tr><td>b</td></tr></table>"))],
+        [code("x", shows(latex="$\\displaystyle x^2$")), code("x", shows(latex="\\begin{align}a&=b\\end{align}"))],
+    ],
+)
+def test_odd_input_renders_in_both_targets(cells: list[Any], tmp_path: Path) -> None:
+    assert pdf(*cells, folder=tmp_path).startswith(b"%PDF")
+    assert "</html>" in html(*cells, folder=tmp_path)
