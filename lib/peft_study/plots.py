@@ -5,7 +5,8 @@ colour-blind readers can tell apart. `figure()` makes an axis on a `matplotlib.f
 figure is then shown once, where the notebook says so, and freed with its last reference.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,25 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from nbpaper.style import COLUMN as COLUMN
+from nbpaper.style import FULL as FULL
+from peft_study import paths
+from peft_study.comparison import further, title
+from peft_study.folders import replacing
 from peft_study.strategies import STRATEGIES
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+LINES = ("-", "--", ":", "-.")
 GREY = "#6b6b6b"
-COLUMN, FULL = 3.4, 7.0  # inches: the width of a column and of the text in the PDF
 LABELS = {0: "negative", 1: "positive"}
+CURVES = (
+    ("loss", "training loss (nats)", 1.0),
+    ("eval_loss", "validation loss (nats)", 1.0),
+    ("eval_accuracy", "validation accuracy (%)", 100.0),
+)
 CLASS_COLOURS = {0: "#D55E00", 1: "#0072B2"}
 
 
@@ -49,10 +60,15 @@ def label(strategy: str) -> str:
 def figure(width: float = COLUMN, height: float = 2.4, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
     """A figure of that many inches and its axis, or its row of `columns` axes."""
     fig = Figure(figsize=(width, height), layout="constrained")
-    axes = fig.subplots(1, columns, **options)
-    for ax in np.atleast_1d(axes):
-        ax.spines[["top", "right"]].set_visible(False)
-    return fig, axes
+    return fig, fig.subplots(1, columns, **options)
+
+
+def save_figure(fig: Figure, study: str, name: str) -> Figure:
+    """Keep a figure of the report as `report/<study>/figures/<name>.pdf` and `.svg`; returns it, to be shown."""
+    for kind in ("pdf", "svg"):
+        with replacing(paths.report_folder(study) / "figures" / f"{name}.{kind}") as partial:
+            fig.savefig(partial, metadata={"CreationDate": None} if kind == "pdf" else {"Date": None})
+    return fig
 
 
 def class_balance(table: pd.DataFrame, ax: Axes) -> Axes:
@@ -69,11 +85,25 @@ def lengths(tokens: pd.DataFrame, max_length: int, ax: Axes) -> Axes:
     """The lengths of reviews by class, and where truncation cuts; `tokens` has the columns `tokens` and `label`."""
     limit = float(tokens["tokens"].quantile(0.99))
     for cls, name in LABELS.items():
-        sns.histplot(tokens.loc[tokens["label"] == cls, "tokens"].clip(upper=limit), ax=ax, bins=60, element="step",
-                     fill=False, color=CLASS_COLOURS[cls], label=name)
+        sns.histplot(
+            tokens.loc[tokens["label"] == cls, "tokens"].clip(upper=limit),
+            ax=ax,
+            bins=60,
+            element="step",
+            fill=False,
+            color=CLASS_COLOURS[cls],
+            label=name,
+        )
     ax.axvline(max_length, color=GREY, linestyle="--", linewidth=1)
-    ax.annotate(f"cut at {max_length}", (max_length, 0.97), xycoords=("data", "axes fraction"), xytext=(4, 0),
-                textcoords="offset points", va="top", color=GREY)
+    ax.annotate(
+        f"cut at {max_length}",
+        (max_length, 0.97),
+        xycoords=("data", "axes fraction"),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="top",
+        color=GREY,
+    )
     ax.set(xlabel="tokens in the review (99th percentile and above in the last bin)", ylabel="reviews")
     ax.legend(frameon=False)
     return ax
@@ -100,17 +130,22 @@ def baseline_curve(scores: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def accuracy_vs_size(summary: pd.DataFrame, runs: pd.DataFrame, ax: Axes, baseline: pd.DataFrame | None = None) -> Axes:
-    """Test accuracy against the labelled budget: every seed a dot, the mean a line, its interval a band.
+    """Test accuracy against the labelled budget: every run a dot, the mean over seeds a line, its interval a band.
 
-    `summary` has `strategy`, `train_size`, `accuracy`, `low`, `high`; `runs` one row per run with `test.accuracy`;
+    `summary` has `strategy`, `train_size`, `accuracy`, `low`, `high`; a further axis is a line of another style in the
+    strategy's colour. `runs` has one row per run with `test.accuracy`;
     `baseline` (optional) is drawn in grey, with the columns of `baseline_curve`.
     """
-    for strategy, part in summary.groupby("strategy", sort=False):
-        part, own = part.sort_values("train_size"), colour(str(strategy))
+    drawn: Counter[str] = Counter()
+    for (strategy, *_), part in summary.groupby(["strategy", *further(summary)], sort=False):
+        part, own = part.sort_values("train_size"), colour(strategy)
+        line = {"color": own, "label": title(part.iloc[0].to_dict()), "linestyle": LINES[drawn[strategy] % len(LINES)]}
         ax.fill_between(part["train_size"], 100 * part["low"], 100 * part["high"], color=own, alpha=0.15, linewidth=0)
-        ax.plot(part["train_size"], 100 * part["accuracy"], color=own, label=label(str(strategy)), linewidth=1.4)
-        dots = runs[runs["strategy"] == strategy]
-        ax.scatter(dots["train_size"], 100 * dots["test.accuracy"], color=own, marker=marker(str(strategy)), s=18, zorder=3)
+        ax.plot(part["train_size"], 100 * part["accuracy"], linewidth=1.4, **line)
+        drawn[strategy] += 1
+    for strategy, dots in runs.groupby("strategy", sort=False):
+        style = {"color": colour(str(strategy)), "marker": marker(str(strategy))}
+        ax.scatter(dots["train_size"], 100 * dots["test.accuracy"], s=18, zorder=3, **style)
     if baseline is not None:
         baseline_curve(baseline, ax)
         ax.lines[-1].set(label="bag of words", linestyle="--", marker="", linewidth=1.1)
@@ -127,10 +162,17 @@ def differences(comparisons: pd.DataFrame, margin: float, ax: Axes) -> Axes:
     """
     ax.axvspan(-margin, margin, color=GREY, alpha=0.15, linewidth=0)
     ax.axvline(0, color=GREY, linewidth=0.8)
-    names = [f"{label(row.strategy)}, {row.train_size:,}" for row in comparisons.itertuples()]
+    names = [f"{title(row)}, {row['train_size']:,}" for row in comparisons.to_dict("records")]
     for place, row in enumerate(comparisons.itertuples()):
-        ax.errorbar(row.difference, place, xerr=[[row.difference - row.low], [row.high - row.difference]], capsize=3,
-                    color=colour(row.strategy), marker=marker(row.strategy), linestyle="none")
+        ax.errorbar(
+            row.difference,
+            place,
+            xerr=[[row.difference - row.low], [row.high - row.difference]],
+            capsize=3,
+            color=colour(row.strategy),
+            marker=marker(row.strategy),
+            linestyle="none",
+        )
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
     ax.margins(y=0.25)
@@ -169,19 +211,32 @@ def _curve(log: pd.DataFrame, x: str, y: str, ax: Axes, **style: Any) -> None:
         ax.plot(rows[x], rows[y], **style)
 
 
-def curves(logs: dict[str, tuple[str, pd.DataFrame]], column: str, ax: Axes, scale: float = 1.0) -> Axes:
-    """One logged column of many runs against epochs; `logs` maps a run's id to its strategy and log."""
-    for strategy, log in logs.values():
-        rows = log.dropna(subset=[column]) if column in log else log.iloc[:0]
-        ax.plot(rows["epoch"], scale * rows[column], color=colour(strategy), linewidth=1, alpha=0.85,
-                marker=marker(strategy) if len(rows) < 12 else "", markersize=3)
+def curves(
+    runs: pd.DataFrame, log: Callable[[str], pd.DataFrame], column: str, ax: Axes, scale: float = 1.0, window: int = 5
+) -> Axes:
+    """One logged column of every run against epochs; larger budgets are drawn thicker.
+
+    `runs` has a row per run id with `strategy` and `train_size`, `log` gives the Trainer's log of a run id. The loss on
+    single batches is noisy: of `loss`, the running mean of `window` entries is drawn.
+    """
+    sizes = sorted(runs["train_size"].unique())
+    for run_id, run in runs.iterrows():
+        entries = log(str(run_id))
+        rows = entries.dropna(subset=[column]) if column in entries else entries.iloc[:0].assign(**{column: []})
+        values = rows[column].rolling(window, min_periods=1).mean() if column == "loss" else rows[column]
+        style = {"color": colour(run["strategy"]), "linewidth": 0.6 + 0.5 * sizes.index(run["train_size"])}
+        dots = {} if column == "loss" else {"marker": marker(run["strategy"]), "markersize": 3}
+        ax.plot(rows["epoch"], scale * values, alpha=0.85, **style, **dots)
     ax.set(xlabel="epoch")
     return ax
 
 
 def strategy_legend(strategies: Sequence[str], ax: Axes, **options: Any) -> Axes:
     """A legend of strategies, whatever the axis shows."""
-    handles = [ax.plot([], [], color=colour(name), marker=marker(name), markersize=4, label=label(name))[0] for name in strategies]
+    handles = [
+        ax.plot([], [], color=colour(name), marker=marker(name), markersize=4, label=label(name))[0]
+        for name in strategies
+    ]
     ax.legend(handles=handles, frameon=False, **options)
     return ax
 
@@ -189,7 +244,9 @@ def strategy_legend(strategies: Sequence[str], ax: Axes, **options: Any) -> Axes
 def time_per_step(seconds: np.ndarray, ax: Axes, own: str = COLOURS[0]) -> Axes:
     """How long each optimizer step took, and the median."""
     ax.plot(np.arange(1, len(seconds) + 1), seconds, color=own, linewidth=0.8)
-    ax.axhline(float(np.median(seconds)), color=GREY, linestyle="--", linewidth=1, label=f"median {np.median(seconds):.3g} s")
+    ax.axhline(
+        float(np.median(seconds)), color=GREY, linestyle="--", linewidth=1, label=f"median {np.median(seconds):.3g} s"
+    )
     ax.set(xlabel="optimizer step", ylabel="seconds", ylim=(0, None))
     ax.legend(frameon=False)
     return ax
@@ -199,8 +256,17 @@ def confusion_matrix(labels: np.ndarray, preds: np.ndarray, ax: Axes) -> Axes:
     """True against predicted classes, in reviews."""
     from sklearn.metrics import confusion_matrix as count
 
-    sns.heatmap(count(labels, preds, labels=[0, 1]), annot=True, fmt=",d", cmap="Blues", cbar=False, square=True, ax=ax,
-                xticklabels=list(LABELS.values()), yticklabels=list(LABELS.values()))
+    sns.heatmap(
+        count(labels, preds, labels=[0, 1]),
+        annot=True,
+        fmt=",d",
+        cmap="Blues",
+        cbar=False,
+        square=True,
+        ax=ax,
+        xticklabels=list(LABELS.values()),
+        yticklabels=list(LABELS.values()),
+    )
     ax.set(xlabel="predicted", ylabel="true")
     return ax
 
@@ -209,10 +275,26 @@ def trade_off(table: pd.DataFrame, cost: str, axis_label: str, ax: Axes) -> Axes
     """Test accuracy of every run against one of its costs (log scale); larger marks are larger budgets."""
     sizes = sorted(table["train_size"].unique())
     for row in table.to_dict("records"):
-        ax.scatter(row[cost], 100 * row["test.accuracy"], color=colour(row["strategy"]), marker=marker(row["strategy"]),
-                   s=16 + 22 * sizes.index(row["train_size"]), alpha=0.85, linewidth=0)
+        ax.scatter(
+            row[cost],
+            100 * row["test.accuracy"],
+            color=colour(row["strategy"]),
+            marker=marker(row["strategy"]),
+            s=16 + 22 * sizes.index(row["train_size"]),
+            alpha=0.85,
+            linewidth=0,
+        )
     ax.set(xscale="log", xlabel=axis_label, ylabel="test accuracy (%)")
+    for axis_formatter in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
+        axis_formatter(FuncFormatter(_short_number))
     return ax
+
+
+def _short_number(value: float, _: object) -> str:
+    """A tick of a log axis: 40, 2,000, 1 M; only 1, 2 and 5 of every decade are named."""
+    if f"{value:e}"[0] not in "125":
+        return ""
+    return f"{value / 1e6:g} M" if value >= 1e6 else f"{value:,g}" if value < 1e4 else f"{value / 1e3:g} k"
 
 
 def parameter_bars(parameters: pd.DataFrame, ax: Axes) -> Axes:
@@ -223,9 +305,16 @@ def parameter_bars(parameters: pd.DataFrame, ax: Axes) -> Axes:
     parts = {"trainable_backbone": "backbone", "trainable_adapter": "adapter", "trainable_head": "head"}
     height = 0.8 / len(parts)
     for place, (column, name) in enumerate(parts.items()):
-        bars = ax.barh(np.arange(len(parameters)) + (place - 1) * height, parameters[column].clip(lower=1), height=height,
-                       color=COLOURS[place + 2], label=name)
-        ax.bar_label(bars, [f"{value:,}" if value else "" for value in parameters[column]], padding=2, fontsize="x-small")
+        bars = ax.barh(
+            np.arange(len(parameters)) + (place - 1) * height,
+            parameters[column].clip(lower=1),
+            height=height,
+            color=COLOURS[place + 2],
+            label=name,
+        )
+        ax.bar_label(
+            bars, [f"{value:,}" if value else "" for value in parameters[column]], padding=2, fontsize="x-small"
+        )
     ax.set_yticks(range(len(parameters)), [label(str(name)) for name in parameters.index])
     ax.invert_yaxis()
     ax.set(xscale="log", xlabel="trainable parameters")

@@ -1,0 +1,309 @@
+"""The three notebooks: how they are written, and that they run from top to bottom on tiny reviews."""
+
+import ast
+import copy
+import html
+import json
+import re
+import statistics
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pypdf
+import pytest
+from made_runs import PLANTED, REAL_RUNS
+from nbstripout import strip_output
+
+from peft_study import batch, config, paths
+from peft_study.config import Variant
+from peft_study.errors import StudyError
+
+NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
+EXECUTED = ["explore.ipynb", *(f"{run_id}/train.ipynb" for run_id in REAL_RUNS), "compare.ipynb"]
+EXTRA = ["metadata.language_info", "metadata.papermill", "cell.metadata.papermill", "cell.metadata.execution"]
+
+
+def read(path: Path) -> Any:
+    return nbformat.read(path, as_version=4)
+
+
+def stripped(notebook: Any) -> Any:
+    """The notebook as git keeps it."""
+    return strip_output(copy.deepcopy(notebook), keep_output=False, keep_count=False, keep_id=True, extra_keys=EXTRA)
+
+
+def lines(cell: Any) -> list[str]:
+    """The lines of a cell that are code: neither blank, nor comments, nor options of the paper."""
+    return [line for line in cell.source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+
+
+def is_parameters(cell: Any) -> bool:
+    return "parameters" in cell.metadata.get("tags", [])
+
+
+def code(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request: pytest.FixtureRequest) -> Any:
+    return read(request.param)
+
+
+@pytest.fixture(params=EXECUTED)
+def executed(request: pytest.FixtureRequest, finished: Path) -> Path:
+    return finished / request.param
+
+
+# --- How they are written ---------------------------------------------------------------------------------------------
+
+
+def test_there_are_three_notebooks() -> None:
+    assert [path.name for path in NOTEBOOKS] == [batch.EXPLORE, batch.TRAIN, batch.COMPARE]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
+    notebook = read(path)
+    assert notebook == stripped(notebook)
+    assert all(cell.execution_count is None and not cell.outputs for cell in code(notebook))
+    assert notebook.metadata == {
+        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    }
+    nbformat.validate(notebook)
+
+
+def test_a_notebook_opens_with_its_title_and_says_what_it_is_for(notebook: Any) -> None:
+    opening = next(cell for cell in notebook.cells if cell.cell_type == "markdown").source
+    assert re.match(r"# \S.*\n\n", opening) and "?" in opening and len(opening.split()) > 30
+    for cell in notebook.cells[:2]:
+        if cell.cell_type == "raw":
+            assert "title: " in cell.source
+
+
+def test_there_is_one_cell_of_parameters_and_nothing_is_derived_in_it(notebook: Any) -> None:
+    first, *rest = code(notebook)
+    assert is_parameters(first) and not any(map(is_parameters, rest))
+    for node in ast.parse(first.source).body:
+        if isinstance(node, ast.ImportFrom) and node.module == "typing":
+            continue  # papermill reads Optional[int], not int | None
+        assert isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None
+        ast.literal_eval(node.value)
+
+
+def test_every_parameter_is_explained(notebook: Any) -> None:
+    explained = False
+    for line in code(notebook)[0].source.splitlines():
+        if line.startswith("from typing import") or not line:
+            continue
+        explained = explained or line.startswith("#")
+        assert explained or "  # " in line, line
+
+
+def test_the_parameters_of_02_are_the_fields_and_defaults_of_a_variant() -> None:
+    source = code(read(paths.NOTEBOOKS / batch.TRAIN))[0].source
+    space: dict[str, Any] = {}
+    exec(source, space)
+    values = {name: space[name] for name in space["__annotations__"]}
+    assert values.pop("folder") is None
+    assert values == Variant().model_dump()
+
+
+def test_the_annotations_of_02_are_the_types_of_the_fields() -> None:
+    source = code(read(paths.NOTEBOOKS / batch.TRAIN))[0].source
+    space: dict[str, Any] = {}
+    exec(source, space)
+    for name, field in Variant.model_fields.items():
+        assert kinds(space["__annotations__"][name]) == kinds(field.annotation), name
+
+
+def kinds(annotation: Any) -> set[type]:
+    """The plain types of an annotation: `float | None` and a constrained `Optional[Rate]` are the same."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return {type(value) for value in arguments}
+    if origin is typing.Annotated:
+        return kinds(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return {kind for argument in arguments for kind in kinds(argument)}
+    return {origin or annotation}
+
+
+def test_cells_are_short_and_prose_comes_between_them(notebook: Any) -> None:
+    sizes = [len(lines(cell)) for cell in code(notebook)[1:]]
+    assert max(sizes) <= 15 and statistics.median(sizes) <= 6
+    shown = [cell for cell in notebook.cells if "remove-cell" not in cell.metadata.get("tags", [])]
+    assert "ccc" not in "".join("p" if is_prose(cell) else "c" for cell in shown)
+
+
+def is_prose(cell: Any) -> bool:
+    """Whether a cell is there to be read: written prose, or a call that shows a generated sentence."""
+    return cell.cell_type != "code" or cell.source.startswith("show.sentence(")
+
+
+def test_prose_far_outweighs_code(notebook: Any) -> None:
+    prose = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
+    assert prose >= 4 * sum(len(lines(cell)) for cell in code(notebook))
+
+
+def test_what_is_longer_than_five_lines_is_in_the_library(notebook: Any) -> None:
+    for cell in code(notebook):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda):
+                assert (node.end_lineno or 0) - node.lineno < 5, cell.source
+
+
+def test_every_figure_and_table_has_a_caption_and_every_figure_a_description(notebook: Any) -> None:
+    for cell in code(notebook):
+        for kind, label in re.findall(r"^#\| label: (fig|tbl)-(\S+)", cell.source, re.MULTILINE):
+            assert f"#| {kind}-cap: " in cell.source, label
+            assert kind != "fig" or "#| fig-alt: " in cell.source, label
+
+
+def test_cross_references_and_citations_lead_somewhere(notebook: Any) -> None:
+    labels = set(re.findall(r"^#\| label: (\S+)", "\n".join(cell.source for cell in code(notebook)), re.MULTILINE))
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    labels |= set(re.findall(r"\{#(eq-[\w-]+)", prose))
+    known = set(re.findall(r"^@\w+\{([^,]+),", (paths.NOTEBOOKS / "references.bib").read_text(), re.MULTILINE))
+    used = set(re.findall(r"(?<![\w.])@([A-Za-z][\w-]*)", prose))
+    used |= {key for cell in code(notebook) for key in re.findall(r"\[@([\w-]+)", cell.source)}
+    assert used <= labels | known, used - labels - known
+    links = re.findall(r"\]\(([^)#:]+)\)", prose)
+    assert all((paths.NOTEBOOKS / link).exists() for link in links), links
+
+
+def test_the_prose_of_02_claims_nothing_of_a_run() -> None:
+    for cell in read(paths.NOTEBOOKS / batch.TRAIN).cells:
+        if cell.cell_type == "markdown":
+            assert not re.search(r"\d\s*(%|percent|points)", cell.source), cell.source
+
+
+# --- How they run -----------------------------------------------------------------------------------------------------
+
+
+def outputs(notebook: Any) -> list[Any]:
+    return [output for cell in code(notebook) for output in cell.outputs]
+
+
+def test_an_executed_notebook_shows_no_error_no_warning_and_no_widget(executed: Path) -> None:
+    for output in outputs(read(executed)):
+        assert output.output_type != "error"
+        assert output.get("name") != "stderr", output.text
+        assert not [kind for kind in output.get("data", {}) if "widget" in kind]
+    assert executed.stat().st_size <= 2**20
+
+
+def test_nothing_that_a_notebook_says_is_undefined(executed: Path) -> None:
+    for output in outputs(read(executed)):
+        for kind in ("text/plain", "text/markdown"):
+            for cell in re.findall(r"\b(nan|NaN|NaT|<NA>|inf)\b|nan%", output.get("data", {}).get(kind, "")):
+                pytest.fail(f"{cell!r} in {output.data[kind]}")
+
+
+def test_every_cell_but_the_last_prose_is_executed_in_order(executed: Path) -> None:
+    counts = [cell.execution_count for cell in code(read(executed))]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_an_executed_notebook_without_its_outputs_is_the_notebook(executed: Path) -> None:
+    source = {"explore": batch.EXPLORE, "train": batch.TRAIN, "compare": batch.COMPARE}[executed.stem]
+    cells = [
+        cell for cell in stripped(read(executed)).cells if "injected-parameters" not in cell.metadata.get("tags", [])
+    ]
+    assert [cell.source for cell in cells] == [cell.source for cell in read(paths.NOTEBOOKS / source).cells]
+    assert not any(cell.get("outputs") for cell in cells)
+
+
+def test_a_run_is_made_with_the_values_that_were_injected(finished: Path) -> None:
+    for run_id in REAL_RUNS:
+        metrics = json.loads((finished / run_id / "metrics.json").read_text())
+        variant = config.read_study("tiny").variants[run_id]
+        assert metrics["training"]["learning_rate"] == variant.rate
+        assert metrics["data"]["train"] + metrics["data"]["validation"] == variant.train_size
+        assert metrics["run"]["seed"] == 1
+        assert (metrics["parameters"]["adapter"] > 0) == (variant.strategy == "lora")
+
+
+@pytest.mark.parametrize(
+    ("values", "errors"),
+    [
+        ({"stratgy": "full"}, ["unknown parameter 'stratgy'; did you mean 'strategy'? allowed: model, dataset, "]),
+        (
+            {"epochs": "abc", "strategy": "lorra"},
+            ["the parameters have faults:", "epochs = 'abc': ", "unknown strategy 'lorra'; did you mean 'lora'?"],
+        ),
+    ],
+)
+def test_mistaken_parameters_stop_02_before_anything_is_loaded(
+    tmp_path: Path, values: dict[str, str], errors: list[str]
+) -> None:
+    with pytest.raises(StudyError) as caught:
+        batch.execute(
+            paths.NOTEBOOKS / batch.TRAIN, tmp_path / "train.ipynb", {**values, "folder": str(tmp_path / "run")}
+        )
+    assert str(caught.value).startswith(errors[0])
+    partial = read(tmp_path / "train.partial.ipynb")
+    failed = [cell for cell in code(partial) if any(output.output_type == "error" for output in cell.outputs)]
+    assert len(failed) == 1 and "variant_from_notebook" in failed[0].source
+    assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
+    log = (tmp_path / "train.log").read_text()
+    assert all(error in log for error in errors) and "Traceback" not in log
+
+
+# --- The report -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def page(real_home: Path) -> str:
+    return (real_home / "report" / "tiny" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def pdf(real_home: Path) -> str:
+    reader = pypdf.PdfReader(real_home / "report" / "tiny" / "report.pdf")
+    return " ".join(" ".join(page.extract_text() for page in reader.pages).split())
+
+
+def captions() -> list[tuple[str, str]]:
+    source = "\n".join(cell.source for cell in code(read(paths.NOTEBOOKS / batch.COMPARE)))
+    return re.findall(r"^#\| (fig|tbl)-cap: (.*)$", source, re.MULTILINE)
+
+
+def test_the_report_has_every_figure_and_table_under_its_number(page: str, pdf: str) -> None:
+    seen = " ".join(html.unescape(re.sub(r"<[^>]*>", "", page)).split())
+    counts = {"fig": 0, "tbl": 0}
+    for kind, caption in captions():
+        counts[kind] += 1
+        numbered = f"{'Figure' if kind == 'fig' else 'Table'} {counts[kind]}"
+        assert caption in seen and numbered in seen, numbered
+        assert numbered in pdf.replace("\xa0", " "), numbered
+    assert min(counts.values()) >= 3
+
+
+def test_no_cross_reference_of_the_report_is_left_open(page: str, pdf: str) -> None:
+    text = re.sub(r"<(script|style)\b.*?</\1>|<details\b.*?</details>|<[^>]*>", "", page, flags=re.DOTALL)
+    for form in (text, pdf):
+        assert not re.search(r"@(fig|tbl|eq)-|\?\?|\[@\w+\d{4}\]", form)
+    targets = set(re.findall(r'href="#([^"]+)"', page))
+    assert targets <= set(re.findall(r'id="([^"]+)"', page))
+
+
+def test_markup_in_a_review_is_text_in_the_report(page: str, pdf: str, finished: Path) -> None:
+    explored = json.dumps([output.get("data", {}) for output in outputs(read(finished / "compare.ipynb"))])
+    assert "&lt;script&gt;" in explored, "no review with the planted markup is shown"
+    assert page.count("<script") == 1, "the page's own"
+    assert html.escape(PLANTED, quote=False) in page.replace("&quot;", '"').replace("&#x27;", "'").replace("&#39;", "'")
+    assert PLANTED.replace('"', "") in re.sub('[“”"]', "", pdf)
+
+
+def test_the_answer_of_the_report_is_the_one_that_is_kept_for_quoting(page: str, real_home: Path) -> None:
+    answer = (real_home / "report" / "tiny" / "answer.md").read_text(encoding="utf-8").strip()
+    assert answer.replace("**", "") in " ".join(html.unescape(re.sub(r"<[^>]*>", "", page)).split())
+
+
+def test_the_report_names_the_run_that_is_missing(page: str, pdf: str) -> None:
+    for form in (re.sub(r"<[^>]*>", "", page), pdf):
+        assert "3 of 4 planned runs are compared" in form and "lora-n00100-s1" in form
