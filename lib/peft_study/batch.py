@@ -1,0 +1,206 @@
+"""The steps of a study: execute a notebook, render the report. The Snakefile calls them, one process each.
+
+A notebook is executed as `NAME.partial.ipynb`, saved while it runs, and moved to `NAME.ipynb` when it has succeeded. So
+the final name means success, and what failed or was stopped can be opened and read.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from peft_study import paths
+from peft_study.config import read_study
+from peft_study.errors import StudyError, unknown, writing
+from peft_study.folders import is_done, replacing, write_params
+
+EXPLORE, TRAIN, COMPARE = "01_explore_data.ipynb", "02_train_variant.ipynb", "03_compare_variants.ipynb"
+FAILURE = "error: "  # opens the last line of the log of a step that failed
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def explore(study: str) -> None:
+    """Execute 01 on the reviews of `study`."""
+    read_study(study)
+    execute(paths.NOTEBOOKS / EXPLORE, paths.study_folder(study) / "explore.ipynb", {"study": study})
+
+
+def compare(study: str) -> None:
+    """Execute 03 on the runs of `study` that are there."""
+    read_study(study)
+    execute(paths.NOTEBOOKS / COMPARE, paths.study_folder(study) / "compare.ipynb", {"study": study})
+
+
+def train(study: str, run_id: str) -> None:
+    """Execute 02 with the values of one run, in that run's folder. A second process on the same run waits its turn."""
+    variants = read_study(study).variants
+    if run_id not in variants:
+        raise StudyError(unknown("run", run_id, variants))
+    folder, variant = paths.run_folder(study, run_id), variants[run_id]
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with _hold(folder / ".lock") as (_, waited), _one_gpu():
+        if waited and is_done(folder, variant) and code(folder / "train.ipynb") == code(paths.NOTEBOOKS / TRAIN):
+            return  # a process that outlived its driver has just finished this very run
+        for name in ("train.ipynb", "train.partial.ipynb"):
+            (folder / name).unlink(missing_ok=True)
+        write_params(folder, variant)
+        execute(paths.NOTEBOOKS / TRAIN, folder / "train.ipynb", {**variant.model_dump(), "folder": str(folder)})
+
+
+def report(study: str) -> None:
+    """Render the executed 03 as `report.html` and `report.pdf`."""
+    from traitlets.config import Config
+
+    from nbpaper import PaperHTMLExporter, PaperPDFExporter
+
+    source = paths.study_folder(study) / "compare.ipynb"
+    if not source.exists():
+        raise StudyError(f"{source} is missing; ./run_all.sh {study} makes it")
+    config = Config(PaperPreprocessor={"resource_path": str(paths.NOTEBOOKS)})  # where the bibliography is
+    exporters: dict[str, Any] = {"report.html": PaperHTMLExporter, "report.pdf": PaperPDFExporter}
+    for name, exporter in exporters.items():
+        body, _ = exporter(config=config).from_filename(str(source))
+        with replacing(paths.report_folder(study) / name) as partial:
+            partial.write_bytes(body.encode() if isinstance(body, str) else body)
+
+
+def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
+    """Execute `notebook` with `parameters` in its own folder, into `output`; what it prints goes to `output`'s `.log`.
+
+    Raises `StudyError` with one line that says what went wrong; the partial notebook shows where.
+    """
+    partial, log = output.with_suffix(".partial.ipynb"), output.with_suffix(".log")
+    if not notebook.exists():
+        raise StudyError(f"the notebook {notebook} is missing; restore it from git")
+    with writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with _output_to(log) as printed:
+            error = _papermill(notebook, partial, parameters, printed)
+        if error is None:
+            os.replace(partial, output)
+            return
+    raise StudyError(error)
+
+
+def _papermill(notebook: Path, output: Path, parameters: dict[str, Any], printed: TextIO) -> str | None:
+    """Execute a notebook, its streams to `printed`; one line that says what went wrong, or None."""
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    os.environ.pop("JPY_SESSION_NAME", None)  # set in a terminal of JupyterLab; the notebook would think itself live
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this environment, not one of ~/.local
+    try:
+        papermill.execute_notebook(
+            str(notebook),
+            str(output),
+            parameters,
+            kernel_name="python3",
+            language="python",
+            cwd=str(notebook.parent),
+            start_timeout=300,
+            progress_bar=False,
+            stdout_file=printed,
+            stderr_file=printed,
+            # a notebook of long training: one output per stream rather than thousands, and no dead widgets
+            coalesce_streams=True,
+            store_widget_state=False,
+        )
+    except papermill.PapermillExecutionError as error:
+        printed.write("\n".join(_ANSI.sub("", line) for line in error.traceback) + "\n")
+        return message(error.ename, error.evalue)
+    except DeadKernelError as error:
+        return f"{error}; often the memory was not enough: try ./run_all.sh with --cores 1"
+    return None
+
+
+def message(name: str, value: str) -> str:
+    """The one line of an exception that says what went wrong: its name and the first line of its value."""
+    first = next((line.strip() for line in _ANSI.sub("", value).splitlines() if line.strip()), "")
+    return first if name == StudyError.__name__ else f"{name}: {first}"
+
+
+def code(notebook: Path) -> str:
+    """A fingerprint of a notebook's code cells: neither prose, outputs nor injected parameters count."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    sources = [
+        "".join(cell["source"])
+        for cell in cells
+        if cell["cell_type"] == "code" and "injected-parameters" not in cell.get("metadata", {}).get("tags", [])
+    ]
+    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
+
+
+def fingerprint(*files: Path) -> str:
+    """A fingerprint of the contents of `files`, those that exist, in any order."""
+    sums = sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file())
+    return hashlib.sha256("".join(sums).encode()).hexdigest()
+
+
+def lock(path: Path) -> int | None:
+    """Lock a file and give its descriptor; None if another process holds it. The lock ends with the process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+@contextmanager
+def _hold(*files: Path) -> Iterator[tuple[Path, bool]]:
+    """Hold the lock of the first of `files` that is free; yields that file, and whether it had to be waited for."""
+    waited = False
+    while (held := next(((file, fd) for file in files if (fd := lock(file)) is not None), None)) is None:
+        waited = True
+        time.sleep(0.5)
+    file, descriptor = held
+    try:
+        yield file, waited
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _one_gpu() -> Iterator[None]:
+    """Where GPUS=0,1,... names the GPUs of this machine, hold a free one and let the notebook see only that."""
+    gpus = {
+        Path(tempfile.gettempdir(), f"peft-study-{os.getuid()}-gpu-{gpu}.lock"): gpu
+        for gpu in os.environ.get("GPUS", "").split(",")
+        if gpu
+    }
+    if not gpus:
+        yield
+        return
+    with _hold(*gpus) as (file, _):
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[file]
+        yield
+
+
+@contextmanager
+def _output_to(log: Path) -> Iterator[TextIO]:
+    """Send all that this process and its kernel print, to whichever stream, to the file `log`; yields that file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with open(log, "w", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield file
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for descriptor, copy in enumerate(saved, start=1):
+                os.dup2(copy, descriptor)
+                os.close(copy)

@@ -1,0 +1,103 @@
+"""From the name of a study to Snakemake at work: `check` refuses what cannot work, `run` hands over to Snakemake.
+
+Which values a run was made with stands in its `params.yaml`, so that a finished run counts as finished wherever its
+folder is copied to. Snakemake's own notes, in `runs/<study>/.snakemake`, add whether the code of its notebook changed.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from peft_study import batch, paths
+from peft_study.config import Study, read_study
+from peft_study.errors import StudyError, writing
+from peft_study.status import left, status
+
+_SPACE = 500 * 2**20  # bytes: what the runs and the report of a small study take
+
+
+def check(name: str, dry_run: bool = False) -> Study:
+    """The study `name` if it can be run: its file, a place to write, then (where runs are left) its model and data."""
+    study = read_study(name)
+    folder = paths.study_folder(name)
+    for place in (folder, paths.report_folder(name)):
+        _be_writable(place)
+    if dry_run or not left(study):
+        return study
+    if (free := shutil.disk_usage(folder).free) < _SPACE:
+        raise StudyError(
+            f"no space left in {folder}: {free >> 20} MiB free, {_SPACE >> 20} needed; free some, or set "
+            "PEFT_STUDY_HOME to a folder on a larger disk with this study's runs/"
+        )
+    from peft_study.data import check as check_data
+
+    check_data([study.variants[run] for run in left(study)])
+    return study
+
+
+def _be_writable(folder: Path) -> None:
+    """Make `folder` if need be, and try to write in it."""
+    try:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise StudyError(f"{folder} cannot be written: {error}") from error
+
+
+def run(name: str, options: list[str]) -> None:
+    """Become Snakemake at work on the study `name`, with `options` added; does not return."""
+    dry_run = bool({"-n", "--dry-run", "--dryrun"} & set(options))
+    study = check(name, dry_run)
+    if not dry_run:
+        held = batch.lock(paths.study_folder(name) / ".lock")
+        if held is None:
+            raise StudyError(f"another ./run_all.sh is at work on the study {name!r}; wait for it, or stop it first")
+        os.set_inheritable(held, True)  # ours until Snakemake ends, however it ends
+        if not left(study):
+            print(status(name), file=sys.stderr)  # Snakemake says no more than that nothing is to be done
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "snakemake", *arguments(study, options)])
+
+
+def arguments(study: Study, options: list[str]) -> list[str]:
+    """Snakemake's arguments: ours first, so that those of the user win."""
+    arguments = ["--snakefile", str(paths.LIB / "Snakefile"), "--directory", str(paths.study_folder(study.name))]
+    if not _given(options, "--profile"):
+        arguments += ["--profile", str(paths.LIB / "profiles" / "default")]
+        if not _given(options, "--executor", "-e") and (gpus := _gpus()):
+            os.environ["GPUS"] = ",".join(gpus)
+            arguments += ["--resources", f"gpu={len(gpus)}"]
+    if sys.stderr.isatty() and not _given(options, "--logger", "-n", "--dry-run", "--dryrun"):
+        arguments += ["--logger", "rich"]
+    outdated = [run for run in left(study) if (paths.run_folder(study.name, run) / "train.ipynb").exists()]
+    if outdated:
+        options = _adding(options, "--forcerun", [f"{run}/train.ipynb" for run in outdated])
+    # One profile, not two that are merged. And no lock of Snakemake's: ours ends with the process, that one does not.
+    return [*arguments, "--workflow-profile", "none", "--nolock", *options]
+
+
+def _given(options: list[str], *names: str) -> bool:
+    return any(option.split("=")[0] in names for option in options)
+
+
+def _adding(options: list[str], name: str, values: list[str]) -> list[str]:
+    """`options` with `values` added to the option `name`, which Snakemake reads only once."""
+    if name not in options:
+        return [name, *values, "--nolock", *options]
+    place = options.index(name) + 1
+    return [*options[:place], *values, *options[place:]]
+
+
+def _gpus() -> list[str]:
+    """The GPUs of this machine that may be used."""
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [gpu for gpu in visible.split(",") if gpu and gpu != "-1"]
+    try:
+        query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()
+    except (OSError, subprocess.CalledProcessError):
+        return []

@@ -1,0 +1,204 @@
+"""One step at a time: a notebook executed, kept where it failed, and the judgement whether a run is done."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from peft_study import batch, driver, folders, paths
+from peft_study.config import read_study
+from peft_study.errors import StudyError
+from peft_study.status import status
+
+STUDY = {"title": "Tiny", "question": "Does it run?", "matrix": {"strategy": ["full", "lora"]}}
+RUN = "lora-n01000-s42"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with one study of two runs."""
+    monkeypatch.setenv("PEFT_STUDY_HOME", str(tmp_path))
+    (tmp_path / "runs" / "tiny").mkdir(parents=True)
+    (tmp_path / "runs" / "tiny" / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    return tmp_path
+
+
+def notebook(path: Path, *sources: str, prose: str = "Prose.") -> Path:
+    """A notebook whose first code cell declares the parameters."""
+    cells = [nbformat.v4.new_markdown_cell(prose), *map(nbformat.v4.new_code_cell, sources)]
+    cells[1].metadata["tags"] = ["parameters"]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+def make_done(folder: Path, study: str = "tiny") -> None:
+    """What a finished run leaves, as far as the engine looks at it."""
+    folder.mkdir(parents=True)
+    variant = read_study(study).variants[folder.name]
+    (folder / "params.yaml").write_text(yaml.safe_dump(variant.model_dump()))
+    (folder / "metrics.json").write_text("{}")
+    (folder / "train.ipynb").write_text("{}")
+
+
+def test_a_notebook_is_executed_with_its_parameters_in_its_own_folder(tmp_path: Path) -> None:
+    source = notebook(tmp_path / "source.ipynb", "epochs: float = 1.0", "import os", "print(epochs, os.getcwd())")
+    batch.execute(source, tmp_path / "out" / "train.ipynb", {"epochs": 2.5})
+    assert f"2.5 {tmp_path}" in (tmp_path / "out" / "train.log").read_text()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"train.ipynb", "train.log"}
+    assert batch.code(tmp_path / "out" / "train.ipynb") == batch.code(source)
+
+
+def test_a_failing_notebook_is_kept_as_partial_with_its_error(tmp_path: Path) -> None:
+    code = ["seed: int = 1", "print('before')", "raise ValueError('unlucky\\nsecond line')"]
+    source = notebook(tmp_path / "source.ipynb", *code)
+    with pytest.raises(StudyError, match=r"^ValueError: unlucky$"):
+        batch.execute(source, tmp_path / "train.ipynb", {"seed": 13})
+    assert not (tmp_path / "train.ipynb").exists()
+    assert "unlucky" in (tmp_path / "train.partial.ipynb").read_text()
+    log = (tmp_path / "train.log").read_text()
+    assert log.index("before") < log.index("ValueError: unlucky")
+
+
+def test_a_kernel_that_dies_is_one_clear_error(tmp_path: Path) -> None:
+    source = notebook(tmp_path / "source.ipynb", "seed: int = 1", "import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(StudyError, match=r"Kernel died.*memory"):
+        batch.execute(source, tmp_path / "train.ipynb", {"seed": 13})
+
+
+def test_prose_outputs_and_injected_parameters_do_not_change_the_fingerprint_of_the_code(tmp_path: Path) -> None:
+    code = ["seed: int = 1", "print(seed)"]
+    first = batch.code(notebook(tmp_path / "a.ipynb", *code))
+    assert batch.code(notebook(tmp_path / "b.ipynb", *code, prose="Other prose.")) == first
+    executed = nbformat.read(tmp_path / "a.ipynb", as_version=4)
+    executed.cells[2].outputs = [nbformat.v4.new_output("stream", text="1")]
+    injected = nbformat.v4.new_code_cell("seed = 2", metadata={"tags": ["injected-parameters"]})
+    executed.cells.insert(2, injected)
+    nbformat.write(executed, tmp_path / "c.ipynb")
+    assert batch.code(tmp_path / "c.ipynb") == first
+    assert batch.code(notebook(tmp_path / "d.ipynb", "seed: int = 1", "print(seed + 1)")) != first
+
+
+def test_a_run_is_done_when_its_folder_is_complete_and_asked_for_the_same_values(home: Path) -> None:
+    folder, variant = paths.run_folder("tiny", RUN), read_study("tiny").variants[RUN]
+    assert not folders.is_done(folder, variant)
+    make_done(folder)
+    assert folders.is_done(folder, variant)
+    assert not folders.is_done(folder, variant.model_copy(update={"epochs": 7}))
+    (folder / "params.yaml").write_text("{not yaml")
+    assert not folders.is_done(folder, variant)
+
+
+def test_an_unknown_run_is_refused_with_the_nearest_name(home: Path) -> None:
+    with pytest.raises(StudyError, match="did you mean 'lora-n01000-s42'"):
+        batch.train("tiny", "lora-n01000-s43")
+
+
+def test_a_run_gets_every_value_of_its_variant_and_its_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(batch, "execute", lambda *arguments: calls.append(arguments))
+    folder = paths.run_folder("tiny", RUN)
+    make_done(folder)
+    batch.train("tiny", RUN)
+    variant = read_study("tiny").variants[RUN]
+    values = {**variant.model_dump(), "folder": str(folder)}
+    assert calls == [(paths.NOTEBOOKS / batch.TRAIN, folder / "train.ipynb", values)]
+    assert yaml.safe_load((folder / "params.yaml").read_text()) == variant.model_dump()
+    assert not (folder / "train.ipynb").exists(), "the old result must not outlive the start of a new one"
+
+
+def test_one_run_is_never_trained_by_two_processes_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "execute", lambda *arguments: pytest.fail("a finished run is trained again"))
+    monkeypatch.setattr(batch, "code", lambda notebook: "the same")
+    folder = paths.run_folder("tiny", RUN)
+    program = f"""
+import time
+from pathlib import Path
+from peft_study import batch
+assert batch.lock(Path({str(folder / ".lock")!r})) is not None
+print("held", flush=True)
+time.sleep(60)
+"""
+    other = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert other.stdout is not None and other.stdout.readline() == b"held\n"
+    assert batch.lock(folder / ".lock") is None
+    folder.rename(folder.with_name("moved"))
+    make_done(folder)
+    (folder / ".lock").hardlink_to(folder.with_name("moved") / ".lock")
+
+    def release(_: float) -> None:
+        other.kill()
+        other.wait()
+
+    monkeypatch.setattr(time, "sleep", release)  # the wait for the lock: meanwhile the other process ends
+    batch.train("tiny", RUN)
+
+
+def test_each_run_sees_one_gpu_of_those_that_are_free(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setenv("TMPDIR", str(home))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setenv("GPUS", "0,3")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
+    monkeypatch.setattr(batch, "execute", lambda *arguments: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]))
+    batch.train("tiny", RUN)
+    held = batch.lock(home / f"peft-study-{os.getuid()}-gpu-0.lock")
+    assert held is not None
+    batch.train("tiny", RUN)
+    os.close(held)
+    assert seen == ["0", "3"]
+
+
+def test_the_closing_list_says_what_became_of_every_run(home: Path) -> None:
+    assert "0 of 2 runs are done" in status("tiny")
+    make_done(paths.run_folder("tiny", RUN))
+    failed = paths.run_folder("tiny", "full-n01000-s42")
+    failed.mkdir()
+    (failed / "train.log").write_text("loading\nerror: ValueError: unlucky\n")
+    (failed / "train.partial.ipynb").write_text("{}")
+    words = status("tiny")
+    assert "1 of 2 runs are done" in words
+    assert "full-n01000-s42: failed: ValueError: unlucky" in words
+    assert str(failed / "train.partial.ipynb") in words
+    assert "allow_missing=1" in words
+    (failed / "train.log").write_text("loading\n")
+    assert "full-n01000-s42: stopped" in status("tiny")
+
+
+def test_the_closing_list_names_the_values_that_changed_since(home: Path) -> None:
+    make_done(paths.run_folder("tiny", RUN))
+    (home / "runs" / "tiny" / "study.yaml").write_text(yaml.safe_dump({**STUDY, "defaults": {"epochs": 5}}))
+    assert f"{RUN}: outdated: epochs changed since" in status("tiny")
+
+
+def test_a_read_only_file_system_is_one_clear_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(StudyError, match=r"runs/tiny cannot be written \(Read-only file system\)"):
+        driver.check("tiny")
+
+
+def test_a_full_disk_is_refused_before_anything_starts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(home)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100 * 2**20))
+    with pytest.raises(StudyError, match=r"no space left in .*: 100 MiB free, 500 needed"):
+        driver.check("tiny")
+
+
+def test_the_options_of_the_user_come_last_and_runs_with_other_values_are_forced(home: Path) -> None:
+    study = read_study("tiny")
+    assert "--forcerun" not in driver.arguments(study, ["--cores", "1"])
+    make_done(paths.run_folder("tiny", RUN))
+    (home / "runs" / "tiny" / "study.yaml").write_text(yaml.safe_dump({**STUDY, "defaults": {"epochs": 5}}))
+    given = driver.arguments(read_study("tiny"), ["-n", "--forcerun", "compare"])
+    assert given[-4:] == ["-n", "--forcerun", f"{RUN}/train.ipynb", "compare"]
+    assert "--profile" not in driver.arguments(study, ["--profile", "mine"])[:-2], "theirs, not ours"

@@ -1,0 +1,407 @@
+"""The one command, from the outside: run_all.sh in a copy of this checkout, with notebooks that train nothing.
+
+The copy has the real engine. Only its three notebooks and the check of the data are stand-ins, so that a whole study
+takes seconds, fails when told to, and lasts as long as a test needs it to.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+import yaml
+
+from peft_study import batch, paths
+from peft_study.config import Variant
+
+TINY = {"title": "Tiny", "question": "Does it run?", "matrix": {"strategy": ["full", "lora"], "seed": [1]}}
+Said = subprocess.CompletedProcess[str]
+FULL, LORA = "full-n01000-s1", "lora-n01000-s1"
+
+TRAINING = """\
+import json, time, uuid
+from pathlib import Path
+study = Path(folder).parent
+print("training", strategy, flush=True)
+while strategy == "full" and (study / "wait").exists():
+    time.sleep(0.1)
+if strategy == "lora" and (study / "fail").exists():
+    raise ValueError("unlucky")
+Path(folder, "metrics.json").write_text(json.dumps({"made": str(uuid.uuid4())}))
+"""
+
+
+def cell(source: str, *tags: str) -> nbformat.NotebookNode:
+    return nbformat.v4.new_code_cell(source, metadata={"tags": list(tags)})
+
+
+def save(path: Path, *cells: nbformat.NotebookNode) -> None:
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A title"), *cells]), path)
+
+
+class Checkout:
+    """A copy of this checkout and the ways to call its run_all.sh."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.study = folder / "runs" / "tiny"
+        here = {key: value for key, value in os.environ.items() if not key.startswith(("PEFT_STUDY", "SNAKEMAKE"))}
+        self.library = str(folder / "lib")
+        self.environment = {
+            **here,
+            "PYTHONPATH": self.library,
+            "CUDA_VISIBLE_DEVICES": "",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+
+    def fill(self) -> None:
+        ignored = shutil.ignore_patterns("tests", "__pycache__", "*.egg-info", ".*_cache")
+        shutil.copytree(paths.LIB, self.folder / "lib", ignore=ignored)
+        shutil.copy2(paths.CHECKOUT / "run_all.sh", self.folder)
+        (self.folder / "lib" / "peft_study" / "data.py").write_text("def check(variants):\n    list(variants)\n")
+        notebooks = self.folder / "notebooks"
+        notebooks.mkdir()
+        parameters = "\n".join(f"{name}: object = None" for name in [*Variant.model_fields, "folder"])
+        save(notebooks / batch.EXPLORE, cell("study: str = ''", "parameters"), cell("print(study)"))
+        save(notebooks / batch.TRAIN, cell(parameters, "parameters"), cell(TRAINING))
+        save(notebooks / batch.COMPARE, cell("study: str = ''", "parameters"), cell("print(study)"))
+        self.write_study(TINY)
+
+    def write_study(self, content: Mapping[str, object]) -> None:
+        self.study.mkdir(parents=True, exist_ok=True)
+        (self.study / "study.yaml").write_text(yaml.safe_dump(content))
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            ["./run_all.sh", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            text=True,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def run(self, *arguments: str) -> Said:
+        return subprocess.run(
+            ["./run_all.sh", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            text=True,
+            timeout=120,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def made(self) -> dict[str, str]:
+        """run_id -> what tells one training of it from another."""
+        return {path.parent.name: path.read_text() for path in self.study.glob("*/metrics.json")}
+
+    def processes(self) -> list[psutil.Process]:
+        """What is still at work in this copy: Snakemake, papermill, kernels."""
+        mine = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("PYTHONPATH") == self.library:
+                    mine.append(process)
+            except psutil.Error:
+                continue
+        return mine
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Checkout]:
+    """A fresh copy, in which nothing has run yet."""
+    copy = Checkout(tmp_path / "a checkout")
+    copy.fill()
+    yield copy
+    for process in copy.processes():
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, Said]:
+    """A copy whose study has run from beginning to end, and what it said."""
+    copy = Checkout(tmp_path_factory.mktemp("finished") / "checkout")
+    copy.fill()
+    return copy, copy.run("tiny")
+
+
+@pytest.fixture
+def finished(first_run: tuple[Checkout, object], tmp_path: Path) -> Checkout:
+    """A copy of the finished checkout elsewhere: what a moved or synchronised folder is."""
+    shutil.copytree(first_run[0].folder, tmp_path / "moved here")
+    return Checkout(tmp_path / "moved here")
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+
+
+# ---- what is refused before anything starts
+
+
+def test_help_needs_no_set_up(checkout: Checkout) -> None:
+    checkout.environment["PATH"] = "/usr/bin:/bin"
+    checkout.environment.pop("PYTHONPATH")
+    for option in ("--help", "-h"):
+        said = checkout.run(option)
+        assert said.returncode == 0
+        assert "./run_all.sh STUDY" in said.stdout and "#" not in said.stdout
+    assert not (checkout.folder / ".venv").exists()
+
+
+def test_an_unknown_study_is_refused_with_the_nearest_name(checkout: Checkout) -> None:
+    said = checkout.run("tinny")
+    assert said.returncode == 2
+    assert "unknown study 'tinny'; did you mean 'tiny'?" in said.stdout
+    assert "Traceback" not in said.stdout
+
+
+def test_all_faults_of_a_study_are_named_at_once(checkout: Checkout) -> None:
+    checkout.write_study({**TINY, "defaults": {"epohcs": 2, "train_size": -1}})
+    said = checkout.run("tiny")
+    assert said.returncode == 2
+    assert "epohcs" in said.stdout and "epochs" in said.stdout and "train_size" in said.stdout
+    assert "Traceback" not in said.stdout and not list(checkout.study.glob("*/"))
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(checkout: Checkout) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    checkout.study.chmod(0o555)
+    said = checkout.run("tiny")
+    checkout.study.chmod(0o755)
+    assert said.returncode == 2
+    assert str(checkout.study) in said.stdout and "make it writable" in said.stdout and "Traceback" not in said.stdout
+
+
+def test_a_file_in_place_of_the_report_folder_is_one_clear_error(checkout: Checkout) -> None:
+    (checkout.folder / "report").write_text("")
+    said = checkout.run("tiny")
+    assert said.returncode == 2
+    assert str(checkout.folder / "report") in said.stdout and "Traceback" not in said.stdout
+
+
+def test_the_data_is_checked_before_any_run_starts(checkout: Checkout) -> None:
+    (checkout.folder / "lib" / "peft_study" / "data.py").write_text(
+        "from peft_study.errors import StudyError\ndef check(variants):\n    raise StudyError('no column text')\n"
+    )
+    said = checkout.run("tiny")
+    assert said.returncode == 2
+    assert said.stdout == "error: no column text\n"
+    assert checkout.made() == {}
+
+
+# ---- a study from beginning to end
+
+
+def test_a_study_runs_from_nothing_to_the_report(first_run: tuple[Checkout, Said]) -> None:
+    checkout, said = first_run
+    assert said.returncode == 0, said.stdout
+    assert "Study tiny: 2 of 2 runs are done." in said.stdout
+    assert set(checkout.made()) == {FULL, LORA}
+    for path in ("report/tiny/report.html", "report/tiny/report.pdf"):
+        assert (checkout.folder / path).stat().st_size > 0
+        assert path in said.stdout
+    assert (checkout.study / "explore.ipynb").exists() and (checkout.study / "compare.ipynb").exists()
+    assert not list(checkout.study.glob("**/*.partial.ipynb"))
+    assert yaml.safe_load((checkout.study / FULL / "params.yaml").read_text())["strategy"] == "full"
+    assert "training full" in (checkout.study / FULL / "train.log").read_text()
+
+
+def test_a_dry_run_lists_what_is_left_and_does_none_of_it(checkout: Checkout) -> None:
+    began = time.monotonic()
+    said = checkout.run("tiny", "-n")
+    assert time.monotonic() - began < 10
+    assert said.returncode == 0
+    assert f"train {FULL}" in said.stdout and f"train {LORA}" in said.stdout
+    assert checkout.made() == {} and not (checkout.study / "explore.ipynb").exists()
+
+
+def test_a_finished_study_does_nothing_even_when_its_folder_has_moved(finished: Checkout) -> None:
+    before, began = finished.made(), time.monotonic()
+    said = finished.run("tiny")
+    assert time.monotonic() - began < 15
+    assert said.returncode == 0
+    assert "Nothing to be done" in said.stdout and "2 of 2 runs are done" in said.stdout
+    assert finished.made() == before
+
+
+def test_finished_runs_count_without_the_notes_of_snakemake_whatever_their_times(finished: Checkout) -> None:
+    shutil.rmtree(finished.study / ".snakemake")  # as git has it: no notes, and times in any order
+    for age, path in enumerate(sorted(finished.study.rglob("*"))):
+        os.utime(path, (1e9 + age, 1e9 + age))
+    said = finished.run("tiny", "-n")
+    assert said.returncode == 0 and f"train {FULL}" not in said.stdout and f"train {LORA}" not in said.stdout
+
+
+def test_editing_prose_or_saving_outputs_retrains_nothing(finished: Checkout) -> None:
+    path = finished.folder / "notebooks" / batch.TRAIN
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].source = "# Another title"
+    notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="saved by hand")]
+    nbformat.write(notebook, path)
+    assert "Nothing to be done" in finished.run("tiny", "-n").stdout
+
+
+def test_editing_code_retrains_every_run(finished: Checkout) -> None:
+    path = finished.folder / "notebooks" / batch.TRAIN
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[2].source += "\nprint('more')"
+    nbformat.write(notebook, path)
+    said = finished.run("tiny", "-n").stdout
+    assert f"train {FULL}" in said and f"train {LORA}" in said
+
+
+@pytest.mark.parametrize("with_notes", [True, False])
+def test_changed_values_retrain_the_runs_that_they_concern(finished: Checkout, with_notes: bool) -> None:
+    if not with_notes:
+        shutil.rmtree(finished.study / ".snakemake")
+    finished.write_study({**TINY, "strategies": {"lora": {"epochs": 5}}})
+    said = finished.run("tiny", "-n").stdout
+    assert f"train {LORA}" in said and f"train {FULL}" not in said
+
+
+def test_a_larger_matrix_trains_only_what_is_new(finished: Checkout) -> None:
+    finished.write_study({**TINY, "matrix": {"strategy": ["full", "lora"], "seed": [1, 2]}})
+    said = finished.run("tiny", "-n").stdout
+    assert "train full-n01000-s2" in said and f"train {FULL}" not in said
+
+
+# ---- what goes wrong, and the way back
+
+
+@pytest.mark.slow
+def test_a_failing_run_stops_no_other_and_is_named_at_the_end(checkout: Checkout) -> None:
+    (checkout.study / "fail").touch()
+    said = checkout.run("tiny")
+    assert said.returncode == 1
+    assert f"{LORA}: failed: ValueError: unlucky" in said.stdout
+    assert f"open runs/tiny/{LORA}/train.partial.ipynb; train.log is beside it" in said.stdout
+    assert "1 of 2 runs are done" in said.stdout
+    assert (checkout.study / LORA / "train.partial.ipynb").exists()
+    assert not (checkout.study / LORA / "train.ipynb").exists()
+    before = checkout.made()
+    assert set(before) == {FULL}
+
+    said = checkout.run("tiny", "--config", "allow_missing=1")
+    assert said.returncode == 0, said.stdout
+    assert (checkout.folder / "report" / "tiny" / "report.html").exists()
+    assert checkout.made() == before
+
+    (checkout.study / "fail").unlink()
+    said = checkout.run("tiny")
+    assert said.returncode == 0, said.stdout
+    assert "2 of 2 runs are done" in said.stdout
+    assert checkout.made()[FULL] == before[FULL]
+    assert not (checkout.study / LORA / "train.partial.ipynb").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["Ctrl-C", "kill -9"])
+def test_an_interrupted_study_goes_on_and_keeps_what_is_done(checkout: Checkout, how: str) -> None:
+    (checkout.study / "wait").touch()
+    driver = checkout.start("tiny", "--cores", "2")
+    wait_for(lambda: LORA in checkout.made() and (checkout.study / LORA / "train.ipynb").exists())
+    wait_for(lambda: "training full" in (checkout.study / FULL / "train.log").read_text())
+    if how == "Ctrl-C":
+        os.killpg(driver.pid, signal.SIGINT)
+        said, _ = driver.communicate(timeout=30)
+        assert driver.returncode != 0
+        assert f"{FULL}: stopped" in said and "1 of 2 runs are done" in said
+        wait_for(lambda: not checkout.processes(), 10)
+    else:
+        driver.kill()
+        driver.wait()
+    before = checkout.made()
+    (checkout.study / "wait").unlink()
+    said = checkout.run("tiny").stdout
+    assert "2 of 2 runs are done" in said, said
+    assert checkout.made()[LORA] == before[LORA]
+    wait_for(lambda: not checkout.processes(), 10)
+
+
+@pytest.mark.slow
+def test_a_second_run_all_on_the_same_study_is_refused(checkout: Checkout) -> None:
+    (checkout.study / "wait").touch()
+    driver = checkout.start("tiny")
+    wait_for(lambda: (checkout.study / ".snakemake").exists())
+    said = checkout.run("tiny")
+    assert said.returncode == 2
+    assert "another ./run_all.sh is at work on the study 'tiny'" in said.stdout
+    assert checkout.run("tiny", "-n").returncode == 0, "looking is allowed meanwhile"
+    os.killpg(driver.pid, signal.SIGINT)
+    driver.communicate(timeout=30)
+
+
+# ---- what the set-up needs
+
+
+def fake(folder: Path, name: str, script: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.fixture
+def bare(checkout: Checkout, tmp_path: Path) -> Checkout:
+    """A copy on a machine without Python: its PATH has the tools of every system and what a test puts there."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("bash", "sh", "cat", "cksum", "dirname", "df", "awk", "sed", "grep", "tail", "mkdir", "rm", "env"):
+        (tools / name).symlink_to(shutil.which(name) or f"/bin/{name}")
+    for name in ("VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "PYTHONPATH"):
+        checkout.environment.pop(name, None)
+    checkout.environment["PATH"] = f"{tmp_path / 'bin'}:{tools}"
+    return checkout
+
+
+def test_a_missing_python_is_one_clear_line(bare: Checkout, tmp_path: Path) -> None:
+    fake(tmp_path / "bin", "python3", "exit 1  # too old: the question of the version fails")
+    said = bare.run("tiny")
+    assert said.returncode == 1
+    assert said.stdout.startswith("run_all.sh: Python 3.11 to 3.14 is needed") and said.stdout.count("\n") == 1
+
+
+def test_a_missing_venv_module_is_one_clear_line(bare: Checkout, tmp_path: Path) -> None:
+    fake(tmp_path / "bin", "python3", 'case "$2" in *ensurepip*|*peft_study*) exit 1;; esac')
+    said = bare.run("tiny")
+    assert said.returncode == 1
+    assert "apt install python3-venv" in said.stdout and said.stdout.count("\n") == 1
+
+
+def test_a_full_disk_is_one_clear_line(bare: Checkout, tmp_path: Path) -> None:
+    fake(tmp_path / "bin", "python3", 'case "$2" in *peft_study*) exit 1;; esac')
+    fake(tmp_path / "bin", "df", "echo header; echo disk 9 9 1048576 9% /")
+    said = bare.run("tiny")
+    assert said.returncode == 1
+    assert "needs 4 GB of disk here, and 1024 MB are free" in said.stdout and said.stdout.count("\n") == 1
+    assert not (bare.folder / ".venv").exists()
+
+
+def test_a_failed_installation_says_why_and_is_not_taken_for_done(bare: Checkout, tmp_path: Path) -> None:
+    python = """case "$*" in
+*"import peft_study"* | *", peft_study"*) exit 1 ;;
+*"-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+*"-m pip"*) echo "ERROR: no network" >&2; exit 1 ;;
+esac"""
+    fake(tmp_path / "bin", "python3", python)
+    (tmp_path / "tools" / "cp").symlink_to(shutil.which("cp") or "/bin/cp")
+    for _ in range(2):
+        said = bare.run("tiny")
+        assert said.returncode == 1
+        assert "ERROR: no network" in said.stdout and ".venv/setup.log" in said.stdout
+        assert not (bare.folder / ".venv" / "made-from").exists()
