@@ -8,7 +8,7 @@ import pandas as pd
 
 from peft_study.baseline import Baseline
 from peft_study.config import Variant
-from peft_study.records import Runs
+from peft_study.results import Runs
 from peft_study.statistics import Comparison, Statistic, accuracy, compare, holm, interval, macro_f1, verdict
 from peft_study.strategies import STRATEGIES
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from peft_study.claims import points
 from peft_study.comparison import further, title
-from peft_study.records import Runs
+from peft_study.results import Runs
 
 
 @dataclass(frozen=True)

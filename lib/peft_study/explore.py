@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from peft_study import baseline, data
+from peft_study import baseline, data, tokenization
 from peft_study.config import Study, Variant
 
 _RATING = re.compile(r"(?<![\d/.])(\d{1,2}(?:\.\d+)?)\s*(?:/|out of)\s*(?:10|ten\b)(?![\d/.]?\d)", re.IGNORECASE)
@@ -40,7 +40,7 @@ def overlap(corpus: data.Corpus) -> pd.DataFrame:
 
 def token_lengths(corpus: data.Corpus, variant: Variant) -> pd.DataFrame:
     """`tokens` (special ones included) and `label` of every review of the pool."""
-    tokens = data.tokenize(corpus.splits["train"], data.load_tokenizer(variant))
+    tokens = tokenization.tokenize(corpus.splits["train"], tokenization.load_tokenizer(variant))
     return pd.DataFrame({"tokens": tokens.lengths[corpus.pool["id"]], "label": corpus.pool["label"].to_numpy()})
 
 

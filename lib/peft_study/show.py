@@ -13,7 +13,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from peft_study import comparison
-from peft_study.records import Runs
+from peft_study.results import Runs
 
 CLASSES = ("negative", "positive")
 _CARD = "border-left:3px solid {colour};padding:.3em .9em;margin:.8em 0;white-space:pre-wrap;max-width:48rem"

@@ -6,7 +6,7 @@ import pandas as pd
 
 from peft_study.claims import p_text, points
 from peft_study.comparison import further, summary, title, varying
-from peft_study.records import Runs
+from peft_study.results import Runs
 from peft_study.strategies import STRATEGIES
 
 UNKNOWN = "–"

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from peft_study import assets, data
+from peft_study import assets, data, tokenization
 from peft_study.config import Variant
 from peft_study.errors import writing
 from peft_study.evaluation import Predictions, pad_batch, predict
@@ -74,14 +74,14 @@ def uses_bf16(precision: str) -> bool:
 def prepare(variant: Variant) -> Prepared:
     """Load the data, the tokenizer and the model of a variant."""
     corpus = data.load_corpus(variant)
-    tokenizer = data.load_tokenizer(variant)
+    tokenizer = tokenization.load_tokenizer(variant)
     train, validation = data.budget(corpus, variant)
     tables = {"train": train, "validation": validation, "test": corpus.test}
-    tokens = {split: data.tokenize(texts, tokenizer) for split, texts in corpus.splits.items() if texts}
+    tokens = {split: tokenization.tokenize(texts, tokenizer) for split, texts in corpus.splits.items() if texts}
     tokens |= {"validation": tokens["train"], "test": tokens["train" if corpus.held_out else "test"]}
     if corpus.ood is not None:
         tables["ood"] = corpus.ood
-    examples = {part: data.examples(table, tokens[part], variant) for part, table in tables.items()}
+    examples = {part: tokenization.examples(table, tokens[part], variant) for part, table in tables.items()}
     folder = assets.model_folder(variant.model)
     model = build(str(folder), variant, data.LABELS)
     return Prepared(

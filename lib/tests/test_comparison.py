@@ -14,7 +14,7 @@ from peft_study import claims, comparison, expectations, tables
 from peft_study.baseline import Baseline
 from peft_study.config import Variant
 from peft_study.evaluation import Predictions
-from peft_study.records import Runs, load_runs
+from peft_study.results import Runs, load_runs
 from peft_study.strategies import STRATEGIES, ParameterCounts
 
 pytestmark = pytest.mark.usefixtures("cheap_garbage")

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from peft_study import paths
-from peft_study.config import Study, Variant, describe, notebook_parameters, read_study, variant_from_notebook
+from peft_study import parameters, paths
+from peft_study.config import Study, Variant, describe, read_study
 from peft_study.errors import StudyError
 
 MATRIX: dict[str, list[Any]] = {"strategy": ["full", "lora"], "train_size": [100]}
@@ -314,28 +314,28 @@ DECLARED = "strategy: str = 'lora'  # which\nepochs: float = 2.0\nseed: int = 42
 def test_parameters_are_the_annotated_names_of_the_first_cell_that_has_any() -> None:
     history = ["", "import os", DECLARED, "# Parameters\nepochs = 3.0", "later: int = 1"]
     space = {"strategy": "lora", "epochs": 3.0, "seed": 42, "later": 1, "os": None}
-    assert notebook_parameters(history, space) == {"strategy": "lora", "epochs": 3.0, "seed": 42}
+    assert parameters.checked(history, space) == {"strategy": "lora", "epochs": 3.0, "seed": 42}
 
 
 def test_a_parameter_that_the_notebook_does_not_declare_is_refused() -> None:
     with pytest.raises(StudyError, match="unknown parameter 'stratgy'; did you mean 'strategy'"):
-        notebook_parameters(["", DECLARED, "# Parameters\nstratgy = 'full'"], {"strategy": "lora"})
+        parameters.checked(["", DECLARED, "# Parameters\nstratgy = 'full'"], {"strategy": "lora"})
 
 
 def test_cells_of_magics_are_no_obstacle() -> None:
     history = ["", "%load_ext autoreload\n%autoreload 2", "!ls", DECLARED, "# Parameters\nseed = 1", "%%time\nx = 1"]
     space = {"strategy": "lora", "epochs": 2.0, "seed": 1}
-    assert variant_from_notebook(history, space) == Variant(**space)
+    assert parameters.variant(history, space) == Variant(**space)
 
 
 def test_a_parameter_of_the_wrong_type_is_refused_with_all_other_faults() -> None:
     with pytest.raises(StudyError, match=r"(?s)strategy = 'ful'.*epochs = 'abc': input should be a valid number"):
-        variant_from_notebook(["", DECLARED], {"strategy": "ful", "epochs": "abc", "seed": 1})
+        parameters.variant(["", DECLARED], {"strategy": "ful", "epochs": "abc", "seed": 1})
 
 
 def test_names_that_are_no_field_stay_out_of_the_variant() -> None:
     space = {"study": "quick", "seed": 3}
-    assert variant_from_notebook(["", "study: str = 'quick'\nseed: int = 1"], space) == Variant(seed=3)
+    assert parameters.variant(["", "study: str = 'quick'\nseed: int = 1"], space) == Variant(seed=3)
 
 
 # --- instant

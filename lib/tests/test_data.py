@@ -12,7 +12,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from made_folders import reviews, save_model, save_reviews
 
-from peft_study import data, paths
+from peft_study import data, paths, tokenization
 from peft_study.config import Variant
 from peft_study.errors import StudyError
 
@@ -185,11 +185,11 @@ def test_empty_and_missing_reviews_are_kept(variant: Make, tmp_path: Path, split
     if split == "test":
         tables[split].loc[3, "text"] = ""
     asked = variant(dataset=str(save_reviews(tmp_path / "empty", **tables)), train_size=200)
-    corpus, tokenizer = data.load_corpus(asked), data.load_tokenizer(asked)
+    corpus, tokenizer = data.load_corpus(asked), tokenization.load_tokenizer(asked)
     assert (len(corpus.pool), len(corpus.test)) == (200, 60)
     rows = corpus.pool.sort_values("id") if split == "train" else corpus.test
-    tokens = data.tokenize(corpus.splits[split], tokenizer)
-    assert data.examples(rows, tokens, asked)[0]["input_ids"] == tokenizer("")["input_ids"]
+    tokens = tokenization.tokenize(corpus.splits[split], tokenizer)
+    assert tokenization.examples(rows, tokens, asked)[0]["input_ids"] == tokenizer("")["input_ids"]
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_the_fingerprint_follows_every_text_and_label() -> None:
 @SHARED
 @given(length=st.integers(0, 60), max_length=st.integers(8, 64), mode=st.sampled_from(["head", "tail", "head+tail"]))
 def test_truncation_keeps_the_head_the_tail_or_both(length: int, max_length: int, mode: str) -> None:
-    tokens = data.Tokens(np.arange(10, 10 + length), np.array([0, length]), (1,), (2,))
+    tokens = tokenization.Tokens(np.arange(10, 10 + length), np.array([0, length]), (1,), (2,))
     ids, text, room = tokens.encode(0, max_length, mode), list(range(10, 10 + length)), max_length - 2
     assert (ids[0], ids[-1]) == (1, 2)
     assert len(ids) == min(length, room) + 2
@@ -271,8 +271,8 @@ def test_truncation_keeps_the_head_the_tail_or_both(length: int, max_length: int
 @SHARED
 @given(texts=st.lists(st.text(max_size=60), min_size=1, max_size=5))
 def test_tokens_are_those_of_the_tokenizer_itself(variant: Make, texts: list[str]) -> None:
-    tokenizer = data.load_tokenizer(variant())
-    tokens = data.tokenize(texts, tokenizer)
+    tokenizer = tokenization.load_tokenizer(variant())
+    tokens = tokenization.tokenize(texts, tokenizer)
     for row, text in enumerate(texts):
         expected = tokenizer(text)["input_ids"]
         assert tokens.lengths[row] == len(expected)
@@ -282,7 +282,7 @@ def test_tokens_are_those_of_the_tokenizer_itself(variant: Make, texts: list[str
 
 @pytest.fixture
 def tokenizer(variant: Make) -> Any:
-    return data.load_tokenizer(variant())
+    return tokenization.load_tokenizer(variant())
 
 
 def cached() -> list[Path]:
@@ -290,19 +290,19 @@ def cached() -> list[Path]:
 
 
 def test_texts_are_tokenised_once(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = data.tokenize(["good film"], tokenizer)
+    first = tokenization.tokenize(["good film"], tokenizer)
     monkeypatch.setattr(data, "_write_tokens", lambda *_: pytest.fail("tokenised again"))
-    assert data.tokenize(["good film"], tokenizer).encode(0, 64, "head") == first.encode(0, 64, "head")
+    assert tokenization.tokenize(["good film"], tokenizer).encode(0, 64, "head") == first.encode(0, 64, "head")
     with pytest.raises(pytest.fail.Exception):
-        data.tokenize(["bad film"], tokenizer)
+        tokenization.tokenize(["bad film"], tokenizer)
 
 
 def test_the_cache_tells_tokenizers_apart(tokenizer: Any, variant: Make, tmp_path: Path) -> None:
     other = save_model(tmp_path / "goad", "bert")
     vocabulary = (other / "tokenizer.json").read_text()
     (other / "tokenizer.json").write_text(vocabulary.replace('"good"', '"goad"'))
-    goad = data.load_tokenizer(variant(model=str(other)))
-    assert len(data.tokenize(["good"], tokenizer).flat) < len(data.tokenize(["good"], goad).flat)
+    goad = tokenization.load_tokenizer(variant(model=str(other)))
+    assert len(tokenization.tokenize(["good"], tokenizer).flat) < len(tokenization.tokenize(["good"], goad).flat)
     assert len(cached()) == 2
 
 
@@ -314,17 +314,17 @@ def test_a_half_written_file_of_tokens_is_not_read(tokenizer: Any, monkeypatch: 
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            data.tokenize(["good film"], tokenizer)
-    assert data.tokenize(["good film"], tokenizer).lengths.tolist() == [4]
+            tokenization.tokenize(["good film"], tokenizer)
+    assert tokenization.tokenize(["good film"], tokenizer).lengths.tolist() == [4]
 
 
 @pytest.mark.parametrize("keep", [0, 50, 0.5])
 def test_a_truncated_file_of_tokens_is_made_anew(tokenizer: Any, keep: float) -> None:
-    whole = data.tokenize(["good film", "bad film"], tokenizer)
+    whole = tokenization.tokenize(["good film", "bad film"], tokenizer)
     (file,) = cached()
     content = file.read_bytes()
     file.write_bytes(content[: int(keep if keep != 0.5 else len(content) / 2)])
-    assert data.tokenize(["good film", "bad film"], tokenizer).flat.tolist() == whole.flat.tolist()
+    assert tokenization.tokenize(["good film", "bad film"], tokenizer).flat.tolist() == whole.flat.tolist()
     assert file.read_bytes() == content
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as some
 from made_folders import reviews, save_reviews
 from made_runs import make_study
 
-from peft_study import baseline, data, explore, paths
+from peft_study import baseline, data, explore, paths, tokenization
 from peft_study.config import Variant, read_study
 
 
@@ -100,7 +100,7 @@ def test_without_other_reviews_their_overlap_is_not_mentioned(variant: Callable[
 def test_every_review_of_the_pool_has_its_own_length_and_label(repeated: tuple[data.Corpus, Variant]) -> None:
     corpus, variant = repeated
     table = explore.token_lengths(corpus, variant)
-    tokenizer = data.load_tokenizer(variant)
+    tokenizer = tokenization.load_tokenizer(variant)
     assert table["tokens"].tolist() == [len(tokenizer(text)["input_ids"]) for text in corpus.pool["text"]]
     assert table["label"].tolist() == corpus.pool["label"].tolist()
 

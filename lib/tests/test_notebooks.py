@@ -247,7 +247,7 @@ def test_mistaken_parameters_stop_02_before_anything_is_loaded(
     assert str(caught.value).startswith(errors[0])
     partial = read(tmp_path / "train.partial.ipynb")
     failed = [cell for cell in code(partial) if any(output.output_type == "error" for output in cell.outputs)]
-    assert len(failed) == 1 and "variant_from_notebook" in failed[0].source
+    assert len(failed) == 1 and "parameters.variant(" in failed[0].source
     assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
     log = (tmp_path / "train.log").read_text()
     assert all(error in log for error in errors) and "Traceback" not in log

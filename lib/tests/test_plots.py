@@ -20,7 +20,7 @@ from test_comparison import EDGES
 
 from nbpaper import use_paper_style
 from peft_study import comparison, paths, plots, show, widgets
-from peft_study.records import Runs
+from peft_study.results import Runs
 from peft_study.strategies import STRATEGIES
 
 HOSTILE = (

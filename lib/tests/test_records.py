@@ -18,11 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from made_runs import REAL_RUNS, make_preds, make_run, make_runs, make_study, write_arrays
 
-from peft_study import records
+from peft_study import records, tokenization
 from peft_study.config import Variant, read_study
 from peft_study.errors import StudyError
 from peft_study.folders import replacing
-from peft_study.records import load_runs, require_runs, write_aggregate, write_json
+from peft_study.records import write_json
+from peft_study.results import load_runs, require_runs, write_aggregate
 
 FULL, LORA = "full-n00250-s1", "lora-n00250-s1"
 
@@ -353,7 +354,7 @@ def test_a_saved_model_is_safetensors_only_and_predicts_the_same(finished: Path,
     if full:
         assert model.config.id2label == {0: "negative", 1: "positive"}
     corpus, tokenizer = data.load_corpus(variant), AutoTokenizer.from_pretrained(folder)
-    examples = data.examples(corpus.test, data.tokenize(corpus.splits["test"], tokenizer), variant)
+    examples = tokenization.examples(corpus.test, tokenization.tokenize(corpus.splits["test"], tokenizer), variant)
     again = predict(model, examples, corpus.test["id"].tolist(), tokenizer.pad_token_id)
     np.testing.assert_allclose(again.logits, load_runs("tiny").arrays(run_id)["logits"], atol=1e-5)
 
