@@ -291,7 +291,7 @@ def cached() -> list[Path]:
 
 def test_texts_are_tokenised_once(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     first = tokenization.tokenize(["good film"], tokenizer)
-    monkeypatch.setattr(data, "_write_tokens", lambda *_: pytest.fail("tokenised again"))
+    monkeypatch.setattr(tokenization, "_write_tokens", lambda *_: pytest.fail("tokenised again"))
     assert tokenization.tokenize(["good film"], tokenizer).encode(0, 64, "head") == first.encode(0, 64, "head")
     with pytest.raises(pytest.fail.Exception):
         tokenization.tokenize(["bad film"], tokenizer)
