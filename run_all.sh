@@ -106,7 +106,7 @@ run_tests() {
 case ${1-} in
   -h | --help) sed -n '2,/^set /{/^set /d; s/^# \{0,1\}//; p;}' "$0"; exit ;;
   test) activate; shift; run_tests "$@" ;;
-  lab) activate; shift; exec python -m jupyterlab notebooks/01_explore_data.ipynb "$@" ;;
+  lab) activate; shift; exec python -m jupyterlab --ServerApp.root_dir="$PWD" --LabApp.default_url=/lab/tree/notebooks/01_explore_data.ipynb "$@" ;;
   '' | -*) activate; exec python -m peft_study run quick "$@" ;;
   *) activate; exec python -m peft_study run "$@" ;;
 esac

@@ -129,12 +129,13 @@ def message(name: str, value: str) -> str:
 
 
 def code(notebook: Path) -> str:
-    """A fingerprint of a notebook's code cells: neither prose, outputs nor injected parameters count."""
+    """A fingerprint of a notebook's code cells: neither prose nor outputs count, nor parameters, which are injected."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     sources = [
         "".join(cell["source"])
         for cell in cells
-        if cell["cell_type"] == "code" and "injected-parameters" not in cell.get("metadata", {}).get("tags", [])
+        if cell["cell_type"] == "code"
+        and not {"parameters", "injected-parameters"} & set(cell.get("metadata", {}).get("tags", []))
     ]
     return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
 

@@ -102,7 +102,8 @@ def curve(training: Any) -> str:
         story = "At the end it was the same."
     else:
         story = (
-            f"After that it rose by {last - lowest:.3f} to the end: it began to fit its training reviews too closely."
+            f"After that it rose by {last - lowest:.3f} to the end: a small rise may be noise, a lasting one would "
+            "mean that the model fits its training reviews too closely."
         )
     return (
         f"The validation loss was lowest, {lowest:.3f}, at step {step} of {training.figures['steps']}. {story} {kept}"
@@ -115,14 +116,14 @@ def tested(test: Predictions, ood: Predictions | None, prepared: Any) -> str:
     loss = test.metrics()["log_loss"]
     told = f"{loss:.3f} nats, against {np.log(2):.3f} for a coin" if np.isfinite(loss) else "not a number"
     parts = [
-        f"On {len(test.labels):,} test reviews the accuracy is **{scores[0]} %** and the macro F1 {scores[1]} % "
-        f"(95 % intervals); the log-loss is {told}."
+        f"On {len(test.labels):,} test reviews the accuracy is **{scores[0]}%** and the macro F1 {scores[1]}% "
+        f"(95% intervals); the log-loss is {told}."
     ]
     if ood is not None:
         other = interval(ood.preds, ood.labels).scaled(100)
         parts.append(
             f"On {len(ood.labels):,} reviews of {prepared.variant.ood_dataset}, which the model has not been trained "
-            f"for, the accuracy is {other} %."
+            f"for, the accuracy is {other}%."
         )
     return "\n\n".join(parts)
 
@@ -206,47 +207,43 @@ def p_text(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
-_VERDICTS = {
-    "better": "which is better",
-    "worse": "which is worse",
-    "equivalent": "which counts as equivalent",
-    "undetermined": "which these data cannot tell from no difference",
-}
-
-
 def headline(runs: Runs, comparisons: pd.DataFrame, summary: pd.DataFrame, costs: pd.DataFrame) -> str:
-    """The answer of the study: for every strategy, at the largest budget it shares with the baseline, what it keeps."""
-    base = runs.study.baseline
+    """The answer of the study: what each strategy gains or loses at every size that it shares with the baseline."""
     if comparisons.empty:
         return (
-            "There is no answer yet: the comparison needs the baseline strategy "
-            f"(`{base}`) and another one at the same size, and these runs are not finished."
+            "There is no answer yet: the comparison needs a run of the baseline strategy "
+            f"(`{runs.study.baseline}`) and one of another at the same size, and not both can be compared."
         )
-    sizes = comparisons.groupby(["strategy", *further(comparisons)], sort=False)["train_size"]
-    largest = comparisons.loc[sizes.idxmax()]
-    return " ".join(_answer(row, runs, summary, costs) for row in largest.to_dict("records"))
+    pairs = comparisons.groupby(["strategy", *further(comparisons)], sort=False)
+    told = [_answer(rows.sort_values("train_size").to_dict("records"), runs, summary, costs) for _, rows in pairs]
+    if "undetermined" in set(comparisons["verdict"]):
+        told.append(
+            "*Undetermined* means that the data settle neither a difference nor equivalence within "
+            f"±{runs.study.margin:g} points."
+        )
+    return " ".join(told)
 
 
-def _answer(row: dict[str, Any], runs: Runs, summary: pd.DataFrame, costs: pd.DataFrame) -> str:
-    """What one strategy keeps of the baseline's accuracy at one size, and at what cost."""
-    base, axes = runs.study.baseline, ["train_size", *further(summary)]
+def _answer(rows: list[dict[Any, Any]], runs: Runs, summary: pd.DataFrame, costs: pd.DataFrame) -> str:
+    """One strategy against the baseline at every common size, and its cost at the largest, which is the last row."""
+    base, last, axes = runs.study.baseline, rows[-1], ["train_size", *further(summary)]
 
     def at(table: pd.DataFrame, strategy: str) -> pd.Series:
-        same = table[axes] == pd.Series({axis: row[axis] for axis in axes})
+        same = table[axes] == pd.Series({axis: last[axis] for axis in axes})
         return table[same.all(axis=1) & (table["strategy"] == strategy)].iloc[0]
 
-    ours, theirs = at(summary, row["strategy"]), at(summary, base)
-    cost, full = at(costs, row["strategy"]), at(costs, base)
+    ours, theirs = at(summary, last["strategy"]), at(summary, base)
+    cost, full = at(costs, last["strategy"]), at(costs, base)
+    gaps = [
+        f"{points(row['difference'])} [{points(row['low'])}, {points(row['high'])}] points at {row['train_size']:,} "
+        f"labels (**{row['verdict']}**)"
+        for row in rows
+    ]
     return (
-        f"With {row['train_size']:,} labelled reviews, {title(row)} keeps "
-        f"**{_share(ours['accuracy'], theirs['accuracy'], '.1%')}** of the accuracy of "
-        f"{_within(STRATEGIES[base].label)}: "
-        f"{100 * ours['accuracy']:.1f} % against {100 * theirs['accuracy']:.1f} %, a difference of "
-        f"{points(row['difference'])} points [{points(row['low'])}, {points(row['high'])}] "
-        f"({p_text(row['corrected_p'])}, corrected), {_VERDICTS[row['verdict']]} at a margin of "
-        f"± {runs.study.margin:g} points. It trains "
-        f"{_share(cost['parameters.trainable'], full['parameters.trainable'], '.2%')} of the parameters in "
-        f"{_share(cost['training.seconds'], full['training.seconds'], '.0%')} of the training time."
+        f"{title(last)} against {_within(STRATEGIES[base].label)}: {listed(gaps)}. "
+        f"At {last['train_size']:,} that is {100 * ours['accuracy']:.1f}% against {100 * theirs['accuracy']:.1f}% "
+        f"accuracy, with {_share(cost['parameters.trainable'], full['parameters.trainable'], '.2%')} of the trained "
+        f"parameters and {_share(cost['training.seconds'], full['training.seconds'], '.0%')} of the training time."
     )
 
 
@@ -281,11 +278,12 @@ def words(comparisons: pd.DataFrame) -> str:
             "Every strategy is clearly better than the bag-of-words baseline at every size; the smallest lead is "
             f"{points(least['difference'])} points ({title(least.to_dict())}, {least['train_size']:,})."
         )
-    cases = listed(
-        f"{title(row)} at {row['train_size']:,} ({points(row['difference'])} points, {row['verdict']})"
-        for row in lost.to_dict("records")
+    worse = lost[lost["verdict"] == "worse"].to_dict("records")
+    cases = listed(f"{title(row)} at {row['train_size']:,} ({points(row['difference'])} points)" for row in worse)
+    return (
+        f"Fine-tuning is clearly better than a bag of words in {len(comparisons) - len(lost)} of {len(comparisons)} "
+        f"comparisons and clearly worse in {len(worse)}" + (f": {cases}." if worse else ".")
     )
-    return f"**Not** clearly better than the bag-of-words baseline: {cases}."
 
 
 def disagreement(runs: Runs, pair: tuple[str, str] | None) -> str:

@@ -1,4 +1,4 @@
-"""What was expected before anything was trained (01), and what happened (03)."""
+"""What is expected of the comparison (01), and what happened (03)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -3,6 +3,7 @@
 Imports nothing heavy: the engine asks these questions of every run before anything starts.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,5 +52,12 @@ def changed(values: dict[str, Any], variant: Variant) -> list[str]:
 
 def is_done(folder: Path, variant: Variant) -> bool:
     """Whether the run in `folder` is complete and was asked for the values of `variant`."""
-    complete = all((folder / name).is_file() for name in ("train.ipynb", "metrics.json"))
-    return complete and asked(folder) == variant.model_dump()
+    return (folder / "train.ipynb").is_file() and _has_metrics(folder) and asked(folder) == variant.model_dump()
+
+
+def _has_metrics(folder: Path) -> bool:
+    """Whether `metrics.json` is there and readable."""
+    try:
+        return isinstance(json.loads((folder / "metrics.json").read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError):
+        return False

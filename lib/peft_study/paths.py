@@ -1,4 +1,4 @@
-"""Where things are. The only file that knows a path."""
+"""Where the project's folders are."""
 
 import os
 from pathlib import Path

@@ -297,32 +297,6 @@ def _short_number(value: float, _: object) -> str:
     return f"{value / 1e6:g} M" if value >= 1e6 else f"{value:,g}" if value < 1e4 else f"{value / 1e3:g} k"
 
 
-def parameter_bars(parameters: pd.DataFrame, ax: Axes) -> Axes:
-    """Trainable parameters of each strategy, adapter apart from head and backbone (log scale).
-
-    `parameters` has a row per strategy and the columns `trainable_backbone`, `trainable_adapter`, `trainable_head`.
-    """
-    parts = {"trainable_backbone": "backbone", "trainable_adapter": "adapter", "trainable_head": "head"}
-    height = 0.8 / len(parts)
-    for place, (column, name) in enumerate(parts.items()):
-        bars = ax.barh(
-            np.arange(len(parameters)) + (place - 1) * height,
-            parameters[column].clip(lower=1),
-            height=height,
-            color=COLOURS[place + 2],
-            label=name,
-        )
-        ax.bar_label(
-            bars, [f"{value:,}" if value else "" for value in parameters[column]], padding=2, fontsize="x-small"
-        )
-    ax.set_yticks(range(len(parameters)), [label(str(name)) for name in parameters.index])
-    ax.invert_yaxis()
-    ax.set(xscale="log", xlabel="trainable parameters")
-    ax.margins(x=0.25)
-    ax.legend(frameon=False)
-    return ax
-
-
 def _sizes(ax: Axes, sizes: "pd.Series[int]") -> None:
     """A log axis of labelled reviews with a tick at every size."""
     ticks = sorted(set(sizes))

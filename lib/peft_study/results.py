@@ -108,7 +108,9 @@ def _read_run(study: str, run_id: str, variant: Variant) -> tuple[dict[str, Any]
     """
     folder = paths.run_folder(study, run_id)
     if not (folder / "train.ipynb").exists():
-        raise StudyError("failed: see train.log" if (folder / "train.partial.ipynb").exists() else "not finished")
+        raise StudyError(
+            "failed or was stopped: see train.log" if (folder / "train.partial.ipynb").exists() else "not finished"
+        )
     with _reading(folder / "params.yaml"):
         values = dict(yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8")))
     if other := changed(values, variant):

@@ -40,7 +40,7 @@ def _of_run(folder: Path, variant: Variant) -> tuple[str, str]:
     if done or not (folder / "train.ipynb").exists():
         return _of_step(folder / "train", done)
     other = changed(asked(folder) or {}, variant)
-    return OUTDATED, f"{', '.join(other)} changed since" if other else "metrics.json is missing"
+    return OUTDATED, f"{', '.join(other)} changed since" if other else "metrics.json is missing or damaged"
 
 
 def _of_step(step: Path, done: bool) -> tuple[str, str]:

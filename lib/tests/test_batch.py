@@ -39,10 +39,10 @@ def notebook(path: Path, *sources: str, prose: str = "Prose.") -> Path:
     return path
 
 
-def make_done(folder: Path, study: str = "tiny") -> None:
+def make_done(folder: Path, study: str = "tiny", run: str = "") -> None:
     """What a finished run leaves, as far as the engine looks at it."""
     folder.mkdir(parents=True)
-    variant = read_study(study).variants[folder.name]
+    variant = read_study(study).variants[run or folder.name]
     (folder / "params.yaml").write_text(yaml.safe_dump(variant.model_dump()))
     (folder / "metrics.json").write_text("{}")
     (folder / "train.ipynb").write_text("{}")
@@ -92,8 +92,10 @@ def test_a_run_is_done_when_its_folder_is_complete_and_asked_for_the_same_values
     make_done(folder)
     assert folders.is_done(folder, variant)
     assert not folders.is_done(folder, variant.model_copy(update={"epochs": 7}))
-    (folder / "params.yaml").write_text("{not yaml")
-    assert not folders.is_done(folder, variant)
+    for name in ("params.yaml", "metrics.json"):
+        make_done(folder.with_name(f"{RUN}-{name}"), run=RUN)
+        (folder.with_name(f"{RUN}-{name}") / name).write_text("{not whole")
+        assert not folders.is_done(folder.with_name(f"{RUN}-{name}"), variant)
 
 
 def test_an_unknown_run_is_refused_with_the_nearest_name(home: Path) -> None:

@@ -81,10 +81,6 @@ LOGS = {
 REVIEWS = pd.DataFrame({"tokens": [5, 90, 400, 90], "label": [0, 1, 1, 0]})
 SCORES = pd.DataFrame({"train_size": [250, 1000], "accuracy": [0.7, 0.8], "low": [0.6, 0.7], "high": [0.8, 0.9]})
 WEIGHTS = pd.Series({f"word{i}": float(i - 15) for i in range(30)})
-PARTS = pd.DataFrame(
-    {"trainable_backbone": [22_000_000, 0], "trainable_adapter": [0, 147_456], "trainable_head": [770, 770]},
-    ["full", "lora"],
-)
 TWO = pd.DataFrame({"strategy": ["lora", "full"], "train_size": [250, 1000]}, ["r", "s"])
 FIGURES: dict[str, Callable[[Any], Any]] = {
     "balance": lambda ax: plots.class_balance(REVIEWS, ax),
@@ -100,8 +96,6 @@ FIGURES: dict[str, Callable[[Any], Any]] = {
     "time of one step": lambda ax: plots.time_per_step(np.array([0.3]), ax),
     "confusion": lambda ax: plots.confusion_matrix(np.array([0, 1, 1]), np.array([0, 1, 0]), ax),
     "confusion of one class": lambda ax: plots.confusion_matrix(np.array([1]), np.array([1]), ax),
-    "parameters": lambda ax: plots.parameter_bars(PARTS, ax),
-    "parameters of one strategy": lambda ax: plots.parameter_bars(PARTS.head(1), ax),
     "legend": lambda ax: plots.strategy_legend(list(STRATEGIES), ax),
 }
 for _name, _log in LOGS.items():

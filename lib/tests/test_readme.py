@@ -86,6 +86,6 @@ def test_the_fields_that_the_readme_lists_are_those_that_a_run_writes(finished: 
 
 
 def test_the_readme_quotes_the_answer_that_the_committed_figure_belongs_to() -> None:
-    answer = (paths.CHECKOUT / "report" / "quick" / "answer.md").read_text(encoding="utf-8").split()
+    answer = (paths.CHECKOUT / "report" / "readme" / "answer.md").read_text(encoding="utf-8").split()
     quoted = [line.removeprefix("> ") for line in TEXT.splitlines() if line.startswith("> ")]
     assert " ".join(quoted).split() == answer

@@ -97,7 +97,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no notebook": (lambda folder: (folder / "train.ipynb").unlink(), "not finished"),
     "a notebook that failed": (
         lambda folder: (folder / "train.ipynb").rename(folder / "train.partial.ipynb"),
-        "failed: see train.log",
+        "failed or was stopped: see train.log",
     ),
     "no parameters": (lambda folder: (folder / "params.yaml").unlink(), "params.yaml is missing"),
     "binary parameters": (
