@@ -222,8 +222,8 @@ def _snapshot(name: str, kind: str, patterns: list[str] | None = None) -> Path:
         return Path(snapshot_download(repository, repo_type=kind, revision=revision, allow_patterns=patterns))
     except Exception as error:  # the hub's client raises its own, the network's and the file system's errors
         raise StudyError(
-            f"{kind} = {name!r} could not be fetched from the hub ({_brief(error)}); check the name and the "
-            "network, or give a folder with its files, or bundled:NAME"
+            f"{kind} = {name!r} could not be fetched from the hub ({_brief(error)}), nor is there such a folder; check "
+            "the name and the network, or give a folder with its files, or bundled:NAME"
         ) from error
 
 

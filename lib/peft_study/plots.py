@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from nbpaper.style import COLUMN as COLUMN
 from nbpaper.style import FULL as FULL
-from peft_study import paths
+from peft_study import data, paths
 from peft_study.comparison import further, title
 from peft_study.folders import replacing
 from peft_study.strategies import STRATEGIES
@@ -27,7 +27,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 LINES = ("-", "--", ":", "-.")
 GREY = "#6b6b6b"
-LABELS = {0: "negative", 1: "positive"}
+LABELS = dict(enumerate(data.LABELS))
 CURVES = (
     ("loss", "training loss (nats)", 1.0),
     ("eval_loss", "validation loss (nats)", 1.0),
@@ -94,16 +94,7 @@ def lengths(tokens: pd.DataFrame, max_length: int, ax: Axes) -> Axes:
             color=CLASS_COLOURS[cls],
             label=name,
         )
-    ax.axvline(max_length, color=GREY, linestyle="--", linewidth=1)
-    ax.annotate(
-        f"cut at {max_length}",
-        (max_length, 0.97),
-        xycoords=("data", "axes fraction"),
-        xytext=(4, 0),
-        textcoords="offset points",
-        va="top",
-        color=GREY,
-    )
+    ax.axvline(max_length, color=GREY, linestyle="--", linewidth=1, label=f"cut at {max_length}")
     ax.set(xlabel="tokens in the review (99th percentile and above in the last bin)", ylabel="reviews")
     ax.legend(frameon=False)
     return ax
@@ -231,13 +222,13 @@ def curves(
     return ax
 
 
-def strategy_legend(strategies: Sequence[str], ax: Axes, **options: Any) -> Axes:
-    """A legend of strategies, whatever the axis shows."""
+def strategy_legend(strategies: Sequence[str], ax: Axes) -> Axes:
+    """A legend of strategies below the whole figure of `ax`, where it covers no data."""
     handles = [
         ax.plot([], [], color=colour(name), marker=marker(name), markersize=4, label=label(name))[0]
         for name in strategies
     ]
-    ax.legend(handles=handles, frameon=False, **options)
+    ax.get_figure(root=True).legend(handles=handles, frameon=False, loc="outside lower center", ncols=len(handles))
     return ax
 
 

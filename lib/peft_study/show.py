@@ -13,11 +13,10 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from peft_study import comparison
+from peft_study.plots import CLASS_COLOURS, LABELS
 from peft_study.results import Runs
 
-CLASSES = ("negative", "positive")
 _CARD = "border-left:3px solid {colour};padding:.3em .9em;margin:.8em 0;white-space:pre-wrap;max-width:48rem"
-_COLOURS = {0: "#D55E00", 1: "#0072B2"}
 
 
 def sentence(*parts: str) -> None:
@@ -28,9 +27,9 @@ def sentence(*parts: str) -> None:
 def review(text: str, label: int, facts: Mapping[str, Any] | None = None) -> None:
     """Show one review in full, with its class and what else is known of it."""
     notes = [f"{key}: {value}" for key, value in (facts or {}).items()]
-    heading = " · ".join([CLASSES[label], *notes])
+    heading = " · ".join([LABELS[label], *notes])
     html = (
-        f'<div style="{_CARD.format(colour=_COLOURS[label])}"><b>{escape(heading)}</b>\n'
+        f'<div style="{_CARD.format(colour=CLASS_COLOURS[label])}"><b>{escape(heading)}</b>\n'
         f"{escape(text) or '<i>(empty)</i>'}</div>"
     )
     quote = "\n> ".join(markdown_escape(line.strip()) for line in text.splitlines() if line.strip())

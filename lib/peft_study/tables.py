@@ -107,7 +107,7 @@ def environments(runs: Runs) -> pd.DataFrame:
     keys = ("device", "precision", "system", "python", "commit", "model", "packages")
     table = runs.table.reindex(columns=[f"environment.{key}" for key in keys]).set_axis(keys, axis=1)
     table = table.apply(lambda column: column.map(_environment)).drop_duplicates()
-    return table.T.set_axis(range(1, len(table) + 1), axis=1)
+    return table.T.set_axis(["all runs"] if len(table) == 1 else range(1, len(table) + 1), axis=1)
 
 
 def _environment(value: Any) -> str:
