@@ -143,9 +143,7 @@ class Study(BaseModel):
         points = list(itertools.product(*self.matrix.values()))
         for values in points:
             point = dict(zip(self.matrix, values, strict=True))
-            strategy = str(
-                point.get("strategy", self.defaults.get("strategy", Variant.model_fields["strategy"].default))
-            )
+            strategy = str(point.get("strategy", self._default_strategy()))
             try:
                 variant = Variant(**{**self.defaults, **self.strategies.get(strategy, {}), **point})
                 variants[variant.run_id(self.matrix)] = variant
@@ -156,9 +154,13 @@ class Study(BaseModel):
             faults["matrix: two points share one run name; make the values differ in letters or digits"] = None
         return variants, list(faults)
 
+    def _default_strategy(self) -> Any:
+        """The strategy of every variant where it is no axis of the matrix."""
+        return self.defaults.get("strategy", Variant.model_fields["strategy"].default)
+
     def _faults_of_names(self) -> list[str]:
         """What is wrong between the parts of the file, rather than within one variant."""
-        used = self.matrix.get("strategy", [self.defaults.get("strategy", Variant.model_fields["strategy"].default)])
+        used = self.matrix.get("strategy", [self._default_strategy()])
         used = [str(name) for name in used]
         faults = [
             f"strategies: {unknown('strategy', name, used)} (those of the matrix)"
