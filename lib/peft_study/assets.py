@@ -184,6 +184,14 @@ def model_folder(name: str) -> Path:
     return folder
 
 
+def origin(name: str) -> tuple[str, str | None]:
+    """Where a saved adapter finds its base model: the hub's name and commit, or an absolute folder and None."""
+    folder = model_folder(name)
+    if name.startswith("bundled:") or _local(name):
+        return str(folder.resolve()), None
+    return _hub_name(name)[0], folder.name  # the hub's cache names a snapshot's folder after its commit
+
+
 def weights_hash(folder: Path) -> str:
     """A hash of a model's weights: which revision it is, wherever it came from."""
     return (

@@ -14,9 +14,10 @@ from peft_study import data
 from peft_study.comparison import further, grouped, title
 from peft_study.config import Variant
 from peft_study.evaluation import Predictions
+from peft_study.models import ParameterCounts
 from peft_study.results import Runs
 from peft_study.statistics import accuracy, interval, macro_f1
-from peft_study.strategies import STRATEGIES, ParameterCounts
+from peft_study.strategies import STRATEGIES
 
 
 def listed(items: Iterable[str], last: str = "and") -> str:

@@ -12,12 +12,13 @@ from peft_study.results import Runs
 from peft_study.statistics import Comparison, Statistic, accuracy, compare, holm, interval, macro_f1, verdict
 from peft_study.strategies import STRATEGIES
 
+IDLE = "–"  # the value of an axis that a run's strategy ignores
 METRICS: dict[str, Statistic] = {"accuracy": accuracy, "macro_f1": macro_f1}
 
 
 def varying(runs: Runs) -> list[str]:
     """What tells the groups of runs apart: the axes of the matrix, without the seed; strategy and size come first."""
-    return ["strategy", "train_size", *further(runs.study.matrix)]
+    return ["strategy", "train_size", *further(runs.study.axes)]
 
 
 def further(columns: Iterable[Any]) -> list[str]:
@@ -27,7 +28,7 @@ def further(columns: Iterable[Any]) -> list[str]:
 
 def title(row: Mapping[Any, Any]) -> str:
     """The strategy of a table's row in words, with its value on every further axis: `LoRA (query, value), lora_r 4`."""
-    values = ((axis, row[axis]) for axis in further(row))
+    values = ((axis, row[axis]) for axis in further(row) if row[axis] != IDLE)
     return ", ".join(
         [STRATEGIES[row["strategy"]].label]
         + [f"{axis} {value:g}" if isinstance(value, float) else f"{axis} {value}" for axis, value in values]
@@ -35,13 +36,21 @@ def title(row: Mapping[Any, Any]) -> str:
 
 
 def _keys(runs: Runs) -> pd.DataFrame:
-    """`varying` of every run, as values that can be grouped and printed: lists as text, None as "default"."""
-    return runs.table[varying(runs)].apply(lambda column: column.astype(object).map(_key))
+    """`varying` of every run, as values that can be grouped and printed.
+
+    Lists and mappings are text, None is "default", and `IDLE` stands where the run's strategy ignores the axis.
+    """
+    keys = runs.table[varying(runs)].astype(object).map(_key)
+    for axis in further(keys):
+        keys.loc[[not STRATEGIES[name].heeds(axis) for name in keys["strategy"]], axis] = IDLE
+    return keys
 
 
 def _key(value: Any) -> Any:
     if isinstance(value, list):
         return "+".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {setting}" for name, setting in value.items()) or "default"
     return "default" if pd.isna(value) else value
 
 

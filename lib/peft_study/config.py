@@ -58,6 +58,7 @@ class Variant(BaseModel):
     lora_alpha: Count = 16
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     target_modules: list[Text] | None = None
+    peft: dict[str, Any] = {}
     save_model: bool = True
 
     @field_validator("strategy")
@@ -66,6 +67,14 @@ class Variant(BaseModel):
         if value not in STRATEGIES:
             raise ValueError(unknown("strategy", value, STRATEGIES))
         return value
+
+    @model_validator(mode="after")
+    def _is_read_by_the_strategy(self) -> "Variant":
+        reads = STRATEGIES[self.strategy].reads
+        for name in ("peft", "target_modules"):
+            if getattr(self, name) and name not in reads:
+                raise ValueError(f"{name}: the strategy {self.strategy!r} has no adapter that reads it; leave it out")
+        return self
 
     @model_validator(mode="after")
     def _best_needs_validation(self) -> "Variant":
@@ -99,7 +108,9 @@ class Variant(BaseModel):
 class Study(BaseModel):
     """A question and the matrix of variants that answers it, as `runs/<name>/study.yaml` states it.
 
-    A variant takes its values from `defaults`, then from its strategy's entry in `strategies`, then from `matrix`.
+    A variant takes its values from `defaults`, then from its strategy's entry in `strategies`, then from `matrix`:
+    every combination of the values of its axes. Where strategies need different axes (their own learning rates, ranks
+    that full fine-tuning does not have), `matrix` is a list of such grids.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -111,22 +122,37 @@ class Study(BaseModel):
     margin: Annotated[float, Field(gt=0, lt=100)] = 1.0
     defaults: dict[str, Any] = {}
     strategies: dict[str, dict[str, Any]] = {}
-    matrix: dict[str, list[Any]]
+    matrix: list[dict[str, list[Any]]]
 
     @field_validator("defaults", "strategies", "matrix", mode="before")
     @classmethod
     def _empty_is_allowed(cls, value: Any) -> Any:
         return {} if value is None else value
 
+    @field_validator("matrix", mode="before")
+    @classmethod
+    def _one_grid_is_allowed(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
     @field_validator("matrix")
     @classmethod
-    def _axes_have_values(cls, value: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        for axis, values in value.items():
+    def _axes_have_values(cls, value: list[dict[str, list[Any]]]) -> list[dict[str, list[Any]]]:
+        for axis, values in (axis for grid in value for axis in grid.items()):
             if not values:
                 raise ValueError(f"the axis {axis!r} has no values; give at least one")
             if len({repr(v) for v in values}) < len(values):
                 raise ValueError(f"the axis {axis!r} names a value twice: {values}")
         return value
+
+    @property
+    def axes(self) -> list[str]:
+        """The axes of all grids of the matrix."""
+        return list(dict.fromkeys(axis for grid in self.matrix for axis in grid))
+
+    @property
+    def sweeps_rates(self) -> bool:
+        """Whether the study asks which learning rate is best, rather than which strategy."""
+        return "learning_rate" in self.axes
 
     @cached_property
     def variants(self) -> dict[str, Variant]:
@@ -140,13 +166,14 @@ class Study(BaseModel):
         """The sound variants of the matrix by run_id, and the faults of the others and of the names between them."""
         faults: dict[str, None] = {}
         variants: dict[str, Variant] = {}
-        points = list(itertools.product(*self.matrix.values()))
-        for values in points:
-            point = dict(zip(self.matrix, values, strict=True))
+        points = [(grid, values) for grid in self.matrix for values in itertools.product(*grid.values())]
+        for grid, values in points:
+            point = dict(zip(grid, values, strict=True))
             strategy = str(point.get("strategy", self._default_strategy()))
             try:
                 variant = Variant(**{**self.defaults, **self.strategies.get(strategy, {}), **point})
-                variants[variant.run_id(self.matrix)] = variant
+                variants[variant.run_id(grid)] = variant
+                faults |= dict.fromkeys(_idle_axes(variant, grid))
             except ValidationError as error:
                 faults |= dict.fromkeys(describe(error, Variant))
         faults |= dict.fromkeys(self._faults_of_names())
@@ -160,8 +187,8 @@ class Study(BaseModel):
 
     def _faults_of_names(self) -> list[str]:
         """What is wrong between the parts of the file, rather than within one variant."""
-        used = self.matrix.get("strategy", [self._default_strategy()])
-        used = [str(name) for name in used]
+        used = [str(name) for grid in self.matrix for name in grid.get("strategy", [self._default_strategy()])]
+        used = list(dict.fromkeys(used))
         faults = [
             f"strategies: {unknown('strategy', name, used)} (those of the matrix)"
             for name in self.strategies
@@ -181,6 +208,8 @@ def read_study(name: str) -> Study:
         content = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
     except (yaml.YAMLError, ValueError, OSError) as error:  # ValueError: not UTF-8, or a date that does not exist
         raise StudyError(f"{file} is not readable as YAML: {' '.join(str(error).split())}") from error
+    if isinstance(content, dict) and "name" in content:
+        raise StudyError(f"{file}: unknown key 'name'; a study is named by its folder")
     if not isinstance(content, dict):
         raise StudyError(f"{file} is {type(content).__name__}; it must be a mapping with title, question and matrix")
     try:
@@ -224,8 +253,21 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
     return lines
 
 
+def _idle_axes(variant: Variant, axes: Iterable[str]) -> list[str]:
+    """A fault for each of the `axes` whose values all give the same run, since the variant's strategy ignores it."""
+    entry = STRATEGIES[variant.strategy]
+    return [
+        f"matrix: the strategy {variant.strategy!r} ignores {axis!r}; give it a grid of its own without that axis "
+        "(matrix may be a list of grids)"
+        for axis in axes
+        if not entry.heeds(axis)
+    ]
+
+
 def _slug(value: Any) -> str:
     """A value as part of a folder's name."""
+    if isinstance(value, dict):
+        return "_".join(name + _slug(setting) for name, setting in value.items())
     text = format(value, "g") if isinstance(value, float) else str(value)
     return re.sub(r"[^A-Za-z0-9.+]+", "_", text)
 

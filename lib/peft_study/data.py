@@ -15,9 +15,11 @@ import numpy as np
 import pandas as pd
 
 from peft_study import assets
+from peft_study.architectures import architecture
 from peft_study.config import Variant
 from peft_study.errors import StudyError
-from peft_study.strategies import architecture
+from peft_study.models import check_adapter, require_possible
+from peft_study.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -203,7 +205,7 @@ def check(variants: Iterable[Variant]) -> None:
 
 
 def _check_model(variant: Variant) -> None:
-    """Refuse an unsupported architecture and a `max_length` above the model's."""
+    """Refuse an unsupported architecture, a strategy that cannot work on it, and a `max_length` above the model's."""
     file = assets.model_folder(variant.model) / "config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
@@ -211,8 +213,13 @@ def _check_model(variant: Variant) -> None:
         raise StudyError(f"model = {variant.model!r}: {file} is not readable as JSON: {error}") from error
     kind = config.get("model_type", "")
     architecture(kind)
+    require_possible(variant, kind)
     longest = config["max_position_embeddings"] - (config.get("pad_token_id", 1) + 1 if kind == "roberta" else 0)
-    if variant.max_length > longest:
+    room = longest - (own := STRATEGIES[variant.strategy].virtual_tokens(variant))
+    if variant.max_length > room:
+        taken = f", of which {variant.strategy!r} takes {own}" if own else ""
         raise StudyError(
-            f"max_length = {variant.max_length}: {variant.model!r} reads at most {longest} tokens; ask for fewer"
+            f"max_length = {variant.max_length}: {variant.model!r} reads at most {longest} tokens{taken}; ask for fewer"
         )
+    if variant.peft or variant.target_modules:
+        check_adapter(str(file.parent), variant)

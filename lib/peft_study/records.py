@@ -11,6 +11,7 @@ import platform
 import re
 import shutil
 import subprocess
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from peft_study import paths
+from peft_study import assets, paths
 from peft_study.errors import writing
 from peft_study.folders import replacing, write_params
 
@@ -73,18 +74,31 @@ def write_run(
         "data": _data_block(prepared),
         "parameters": prepared.parameters.as_dict(),
         "training": training.figures,
-        "evaluation": {"test": test.metrics(), "test_seconds": test.seconds, "ood": ood.metrics() if ood else None},
+        "evaluation": {
+            "validation": _validation(training),
+            "test": test.metrics(),
+            "test_seconds": test.seconds,
+            "ood": ood.metrics() if ood else None,
+        },
         "cost": {
             "model_bytes": size,
             **{
                 key: training.figures[key]
-                for key in ("seconds", "tokens_per_second", "peak_memory_bytes", "peak_memory_of")
+                for key in ("seconds", "tokens_per_second", "flops_per_step", "peak_memory_bytes", "peak_memory_of")
             },
+            **{f"inference_{key}": value for key, value in asdict(prepared.inference()).items()},
         },
         "environment": environment() | {"precision": "bf16" if prepared.bf16 else "fp32", "model": prepared.model_hash},
     }
     write_json(folder / "metrics.json", metrics)
     return metrics
+
+
+def _validation(training: "Training") -> dict[str, float] | None:
+    """Loss and accuracy of the selected checkpoint on the validation part; None where there was no evaluation."""
+    chosen = training.figures["selected_step"]
+    found = [entry for entry in training.log if "eval_loss" in entry and entry["step"] == chosen]
+    return {"loss": found[-1]["eval_loss"], "accuracy": found[-1]["eval_accuracy"]} if found else None
 
 
 def _data_block(prepared: "Prepared") -> dict[str, Any]:
@@ -115,6 +129,8 @@ def save_model(folder: Path, prepared: "Prepared") -> int:
     with writing(folder):
         try:
             _remove(partial)
+            if adapter := getattr(prepared.model, "peft_config", {}).get("default"):
+                adapter.base_model_name_or_path, adapter.revision = assets.origin(prepared.variant.model)
             prepared.model.save_pretrained(str(partial))
             prepared.tokenizer.save_pretrained(str(partial))
             _remove(folder)

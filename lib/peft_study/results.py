@@ -152,7 +152,7 @@ def _read_metrics(file: Path) -> dict[str, Any]:
             for block in ("data", "parameters", "training", "cost", "environment")
             for key, value in blocks[block].items()
         }
-        for part in ("test", "ood"):
+        for part in ("validation", "test", "ood"):
             scores = blocks["evaluation"].get(part) or {}
             flat |= {f"{part}.{key}": value for key, value in scores.items()}
         return flat | {

@@ -1,21 +1,29 @@
-"""Strategy name -> model ready to train, and what its parameters are for.
+"""The strategies: a name, and how it fine-tunes. `STRATEGIES` is the only list of them.
 
-`STRATEGIES` is the only list of strategies. torch, transformers and peft are imported where a model is made, so that
-reading a study stays instant.
+An entry is all that a strategy needs: the runs, the counts, the notebooks and the tests go by the table.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from peft_study.errors import StudyError
+from peft_study.adapters import (
+    LORA_FIELDS,
+    PROMPT,
+    Adapter,
+    at_most,
+    budget_callback,
+    feed_forward_out,
+    lora_plus,
+    train_last,
+    train_only,
+)
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
     from peft_study.config import Variant
 
@@ -25,7 +33,10 @@ class Strategy:
     """How one strategy fine-tunes.
 
     `prepare` takes a pretrained classifier and a variant and returns the model with `requires_grad` set on exactly the
-    parameters to train. `learning_rate` is the peak rate used where the variant names none.
+    parameters to train. `learning_rate` is the peak rate used where the variant names none. `merges` says that the
+    adapter can be folded into the weights, so that inference costs what it costs without. `impossible` maps a model
+    type to why the strategy cannot work on it, and what would. `optimizer` replaces the Trainer's AdamW, `callback`
+    adds to its callbacks. `citation` is a key of notebooks/references.bib.
     """
 
     label: str
@@ -33,198 +44,226 @@ class Strategy:
     learning_rate: float
     prepare: Callable[[PreTrainedModel, Variant], torch.nn.Module]
     citation: str = ""
+    merges: bool = False
+    impossible: Mapping[str, str] = field(default_factory=dict)
+    optimizer: Callable[[torch.nn.Module, Variant, TrainingArguments], torch.optim.Optimizer] | None = None
+    callback: Callable[[Variant], TrainerCallback] | None = None
+
+    def heeds(self, name: str) -> bool:
+        """Whether the field `name` of a variant makes a difference to this strategy."""
+        return name not in (*LORA_FIELDS, "target_modules", "peft") or name in self.reads
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The fields of a variant that this strategy reads and not every one does."""
+        return self.prepare.reads if isinstance(self.prepare, Adapter) else ()
+
+    def virtual_tokens(self, variant: Variant) -> int:
+        """How many of the encoder's positions the strategy takes from the reviews."""
+        return self.prepare.virtual_tokens(variant) if isinstance(self.prepare, Adapter) else 0
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """The names that a family of encoders gives to its parts."""
-
-    head: tuple[str, ...]
-    query_value: tuple[str, ...]
-    linears: tuple[str, ...]
-    dropouts: tuple[str, ...] = ("hidden_dropout_prob", "attention_probs_dropout_prob")
-
-
-_BERT_LINEARS = ("query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense")
-ARCHITECTURES = {
-    "distilbert": Architecture(
-        head=("pre_classifier", "classifier"),
-        query_value=("q_lin", "v_lin"),
-        linears=("q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2"),
-        dropouts=("dropout", "attention_dropout"),
-    ),
-    "bert": Architecture(head=("classifier",), query_value=("query", "value"), linears=_BERT_LINEARS),
-    "roberta": Architecture(head=("classifier",), query_value=("query", "value"), linears=_BERT_LINEARS),
-}
-
-
-def architecture(model_type: str) -> Architecture:
-    """The architecture of a transformers `model_type`, or a `StudyError` naming those that are known."""
-    if model_type not in ARCHITECTURES:
-        raise StudyError(
-            f"model type {model_type!r} is not supported; supported: {', '.join(ARCHITECTURES)}. "
-            "Add an entry to ARCHITECTURES in lib/peft_study/strategies.py"
-        )
-    return ARCHITECTURES[model_type]
-
-
-def _train_only(wanted: Callable[[str], bool]) -> Callable[[PreTrainedModel, Variant], torch.nn.Module]:
-    """A `prepare` that trains the backbone's parameters whose name is `wanted`, and the head."""
-
-    def prepare(model: PreTrainedModel, variant: Variant) -> torch.nn.Module:
-        head = architecture(model.config.model_type).head
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad = wanted(name) or _is_part(name, head)
-        return model
-
-    return prepare
-
-
-def _lora(targets: str) -> Callable[[PreTrainedModel, Variant], torch.nn.Module]:
-    """A `prepare` that puts LoRA on the `Architecture` field `targets`; the head trains in full."""
-
-    def prepare(model: PreTrainedModel, variant: Variant) -> torch.nn.Module:
-        from peft import LoraConfig, TaskType, get_peft_model
-
-        family = architecture(model.config.model_type)
-        config = LoraConfig(
-            task_type=TaskType.SEQ_CLS,
-            r=variant.lora_r,
-            lora_alpha=variant.lora_alpha,
-            lora_dropout=variant.lora_dropout,
-            target_modules=variant.target_modules or list(getattr(family, targets)),
-            modules_to_save=list(family.head),
-        )
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # by peft
-                return get_peft_model(model, config)
-        except ValueError as error:  # peft found none of the names, or a module it cannot adapt
-            raise StudyError(f"target_modules = {config.target_modules}: {error}") from error
-
-    return prepare
-
-
-_HU = "hu2022"
+_NO_PREFIX = (
+    "prefix tuning feeds keys and values of its own to the attention, and {} takes none from outside; "
+    "prompt and p-tuning work on it, and prefix on BERT"
+)
 STRATEGIES: dict[str, Strategy] = {
-    "full": Strategy("Full fine-tuning", "every weight trains", 1e-4, _train_only(lambda name: True)),
+    "full": Strategy("Full fine-tuning", "every weight trains", 1e-4, train_only(lambda name: True)),
     "head": Strategy(
-        "Head only", "the encoder is frozen; only the classification head trains", 5e-3, _train_only(lambda name: False)
+        "Head only", "the encoder is frozen; only the classification head trains", 5e-3, train_only(lambda name: False)
+    ),
+    "last2": Strategy(
+        "Last two blocks", "the last two blocks of the encoder and the head train", 2e-4, train_last(2), "lee2019"
     ),
     "bitfit": Strategy(
         "BitFit",
         "only the bias terms and the head train",
         2e-3,
-        _train_only(lambda name: name.endswith(".bias")),
+        train_only(lambda name: name.endswith(".bias")),
         "benzaken2022",
+    ),
+    "ln": Strategy(
+        "LayerNorm",
+        "only the layer normalisations and the head train",
+        2e-3,
+        Adapter("LNTuningConfig", "norms"),
+        "zhao2024",
+        merges=True,
     ),
     "lora": Strategy(
         "LoRA (query, value)",
         "a low-rank update of every query and value projection, and the head, train",
         2e-3,
-        _lora("query_value"),
-        _HU,
+        Adapter("LoraConfig", "query-value"),
+        "hu2022",
+        merges=True,
+    ),
+    "lora-mlp": Strategy(
+        "LoRA (feed-forward)",
+        "a low-rank update of both linear layers of every feed-forward part, and the head, train",
+        1e-3,
+        Adapter("LoraConfig", "feed-forward"),
+        "hu2022",
+        merges=True,
     ),
     "lora-all": Strategy(
         "LoRA (all linear)",
         "a low-rank update of all six linear layers of every encoder block, and the head, train",
         1e-3,
-        _lora("linears"),
-        _HU,
+        Adapter("LoraConfig", "all"),
+        "hu2022",
+        merges=True,
+    ),
+    "rslora": Strategy(
+        "rsLoRA",
+        "LoRA whose update is scaled by α/√r rather than α/r",
+        1e-3,
+        Adapter("LoraConfig", "query-value", use_rslora=True),
+        "kalajdzievski2023",
+        merges=True,
+    ),
+    "dora": Strategy(
+        "DoRA",
+        "the direction of every query and value projection is learned with LoRA, its magnitude apart from it",
+        2e-3,
+        Adapter("LoraConfig", "query-value", use_dora=True),
+        "liu2024dora",
+        merges=True,
+    ),
+    "pissa": Strategy(
+        "PiSSA",
+        "LoRA that starts from the largest singular values of the weight and freezes the rest",
+        1e-3,
+        Adapter("LoraConfig", "query-value", init_lora_weights="pissa"),
+        "meng2024",
+        merges=True,
+    ),
+    "lora-plus": Strategy(
+        "LoRA+",
+        "LoRA whose B learns at 16 times the rate of A",
+        5e-4,
+        Adapter("LoraConfig", "query-value"),
+        "hayou2024",
+        merges=True,
+        optimizer=lora_plus,
+    ),
+    "adalora": Strategy(
+        "AdaLoRA",
+        "LoRA as a singular value decomposition, pruned during training from rank 12 to 8 where it matters least",
+        2e-3,
+        Adapter("AdaLoraConfig", "query-value", init_r=12, target_r=8, total_step=1),
+        "zhang2023",
+        merges=True,
+        callback=budget_callback,
+    ),
+    "ia3": Strategy(
+        "(IA)³",
+        "keys, values and the feed-forward part's inner activations are rescaled by learned vectors",
+        5e-3,
+        Adapter("IA3Config", "ia3", feedforward_modules=feed_forward_out),
+        "liu2022",
+        merges=True,
+    ),
+    "vera": Strategy(
+        "VeRA",
+        "LoRA with frozen random matrices shared by all layers; only two scaling vectors per layer train",
+        5e-3,
+        Adapter("VeraConfig", "query-value"),
+        "kopiczko2024",
+        merges=True,
+    ),
+    "loha": Strategy(
+        "LoHa",
+        "the update is the Hadamard product of two low-rank matrices",
+        2e-3,
+        Adapter("LoHaConfig", "query-value"),
+        "hyeonwoo2022",
+        merges=True,
+    ),
+    "lokr": Strategy(
+        "LoKr",
+        "the update is a Kronecker product with a low-rank factor",
+        2e-3,
+        Adapter("LoKrConfig", "query-value"),
+        "yeh2024",
+        merges=True,
+    ),
+    "oft": Strategy(
+        "OFT",
+        "the weight is rotated by a learned block-diagonal orthogonal matrix",
+        2e-3,
+        Adapter("OFTConfig", "query-value"),
+        "qiu2023",
+        merges=True,
+    ),
+    "boft": Strategy(
+        "BOFT",
+        "OFT whose rotation is a product of sparse butterfly factors",
+        2e-3,
+        Adapter("BOFTConfig", "query-value"),
+        "liu2024boft",
+        merges=True,
+    ),
+    "hra": Strategy(
+        "HRA",
+        "the weight is multiplied by a chain of learned Householder reflections",
+        2e-3,
+        Adapter("HRAConfig", "query-value"),
+        "yuan2024",
+        merges=True,
+    ),
+    "fourierft": Strategy(
+        "FourierFT",
+        "the update is the inverse Fourier transform of a few learned coefficients",
+        5e-3,
+        Adapter("FourierFTConfig", "query-value"),
+        "gao2024",
+        merges=True,
+    ),
+    "shira": Strategy(
+        "SHiRA",
+        "a fixed random choice of the weights of every query and value projection trains",
+        1e-3,
+        Adapter("ShiraConfig", "query-value", r=at_most(32)),
+        "bhardwaj2024",
+        merges=True,
+    ),
+    "miss": Strategy(
+        "MiSS",
+        "one small matrix is shared by all shards of a weight",
+        1e-3,
+        Adapter("MissConfig", "query-value", r=at_most(64)),
+        "kang2024",
+        merges=True,
+    ),
+    "randlora": Strategy(
+        "RandLoRA",
+        "a full-rank update: a learned combination of frozen random low-rank matrices",
+        1e-3,
+        Adapter("RandLoraConfig", "query-value"),
+        "albert2025",
+        merges=True,
+    ),
+    "prompt": Strategy(
+        "Prompt tuning",
+        "16 learned vectors stand before the words of every review",
+        1e-2,
+        Adapter("PromptTuningConfig", **PROMPT),
+        "lester2021",
+    ),
+    "p-tuning": Strategy(
+        "P-tuning",
+        "16 vectors, made by a small learned network, stand before the words of every review",
+        2e-3,
+        Adapter("PromptEncoderConfig", **PROMPT, encoder_hidden_size=128),
+        "liu2023",
+    ),
+    "prefix": Strategy(
+        "Prefix tuning",
+        "16 learned keys and values stand before those of the words in every block's attention",
+        1e-2,
+        Adapter("PrefixTuningConfig", **PROMPT),
+        "li2021",
+        impossible={"distilbert": _NO_PREFIX.format("DistilBERT")},
     ),
 }
-
-
-@dataclass(frozen=True)
-class ParameterCounts:
-    """How many scalar parameters there are, by purpose, and how many of each train."""
-
-    backbone: int
-    adapter: int
-    head: int
-    trainable_backbone: int
-    trainable_adapter: int
-    trainable_head: int
-
-    @property
-    def total(self) -> int:
-        """All parameters of the model."""
-        return self.backbone + self.adapter + self.head
-
-    @property
-    def trainable(self) -> int:
-        """The parameters that an optimizer step may change."""
-        return self.trainable_backbone + self.trainable_adapter + self.trainable_head
-
-    def as_dict(self) -> dict[str, int]:
-        """All counts, with the two sums, for `metrics.json`."""
-        return asdict(self) | {"total": self.total, "trainable": self.trainable}
-
-
-def count_parameters(model: torch.nn.Module) -> ParameterCounts:
-    """Count the parameters of a prepared `model` as backbone, adapter and head.
-
-    peft keeps the untrained original of the head beside the copy that trains; the original is not counted.
-    """
-    head = architecture(model.config.model_type).head  # type: ignore[union-attr]
-    counts: dict[str, int] = dict.fromkeys(ParameterCounts.__dataclass_fields__, 0)
-    for name, parameter in model.named_parameters():
-        if ".original_module." in name:
-            continue
-        kind = "head" if _is_part(name, head) else "adapter" if "lora_" in name else "backbone"
-        counts[kind] += parameter.numel()
-        counts[f"trainable_{kind}"] += parameter.numel() * parameter.requires_grad
-    return ParameterCounts(**counts)
-
-
-def _is_part(name: str, parts: Iterable[str]) -> bool:
-    """Whether a parameter's dotted `name` runs through one of the modules `parts`."""
-    return not set(name.split(".")).isdisjoint(parts)
-
-
-def build(path: str, variant: Variant, labels: tuple[str, str]) -> torch.nn.Module:
-    """The pretrained classifier in the folder `path`, prepared for the variant's strategy.
-
-    The seed is set first: the head's and the adapter's initial weights must follow it. Weights are read from
-    safetensors only; no code of the model's folder is run. Raises `StudyError` for weights that cannot be read or that
-    are of another model.
-    """
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
-    from transformers.utils import logging
-
-    names: dict[str, Any] = {
-        "num_labels": 2,
-        "id2label": dict(enumerate(labels)),
-        "label2id": {name: i for i, name in enumerate(labels)},
-    }
-    config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False, **names)
-    family = architecture(config.model_type)
-    if variant.dropout is not None:
-        for name in family.dropouts:
-            setattr(config, name, variant.dropout)
-
-    logging.set_verbosity_error()  # that the head is new is no news
-    logging.disable_progress_bar()
-    set_seed(variant.seed)
-    try:
-        model, loading = AutoModelForSequenceClassification.from_pretrained(
-            path,
-            config=config,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            dtype="float32",
-            # On a CPU the fused attention's backward pass is slow: plain products make a whole step of full fine-tuning
-            # 1.2 times as fast, one of LoRA 1.5 times (lib/NOTES.md).
-            attn_implementation="sdpa" if torch.cuda.is_available() else "eager",
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # damaged, or of other shapes
-        raise StudyError(f"the weights in {path} do not load: {str(error).splitlines()[0]}") from error
-    # transformers fills what the file lacks with random numbers; only a head, and BERT's pooler, may begin so
-    absent = sorted(name for name in loading["missing_keys"] if not _is_part(name, (*family.head, "pooler")))
-    if absent:
-        raise StudyError(f"the weights in {path} are of another model: {len(absent)} are absent, the first {absent[0]}")
-    return STRATEGIES[variant.strategy].prepare(model, variant)

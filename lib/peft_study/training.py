@@ -4,13 +4,10 @@ Seconds of training are those between a step's begin and its end, so that evalua
 """
 
 import math
-import resource
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -19,9 +16,11 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from peft_study import assets, data, tokenization
 from peft_study.config import Variant
+from peft_study.cost import Inference, flops, inference, now, peak_memory
 from peft_study.errors import writing
 from peft_study.evaluation import Predictions, pad_batch, predict
-from peft_study.strategies import ParameterCounts, build, count_parameters
+from peft_study.models import ParameterCounts, build, count_parameters
+from peft_study.strategies import STRATEGIES
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,12 @@ class Prepared:
             self.model, self.examples[part], self.tables[part]["id"], self.tokenizer.pad_token_id, bf16=self.bf16
         )
 
+    def inference(self, count: int = 16) -> Inference:
+        """What the model costs to use, measured on the first `count` reviews that it trained on."""
+        reviews = [example["input_ids"] for example in self.examples["train"][:count]]
+        batch = pad_batch(reviews, self.tokenizer.pad_token_id)
+        return inference(self.model, batch, STRATEGIES[self.variant.strategy].merges)
+
 
 @dataclass(frozen=True)
 class Training:
@@ -71,9 +76,9 @@ def uses_bf16(precision: str) -> bool:
     return torch.backends.cpu.get_cpu_capability().startswith("AVX512") and torch.cpu._is_avx512_bf16_supported()
 
 
-def prepare(variant: Variant) -> Prepared:
-    """Load the data, the tokenizer and the model of a variant."""
-    corpus = data.load_corpus(variant)
+def prepare(variant: Variant, corpus: data.Corpus | None = None) -> Prepared:
+    """Load the tokenizer and the model of a variant, and its data unless the `corpus` is at hand."""
+    corpus = corpus or data.load_corpus(variant)
     tokenizer = tokenization.load_tokenizer(variant)
     train, validation = data.budget(corpus, variant)
     tables = {"train": train, "validation": validation, "test": corpus.test}
@@ -96,26 +101,30 @@ def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback]
     """
     checkpoints = folder / "checkpoints"
     arguments = training_arguments(prepared.variant, len(prepared.examples["train"]), checkpoints)
-    timer = _Timer()
+    timer, strategy = _Timer(), STRATEGIES[prepared.variant.strategy]
+    own = [strategy.callback(prepared.variant)] if strategy.callback else []
+    optimizer = strategy.optimizer(prepared.model, prepared.variant, arguments) if strategy.optimizer else None
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    trainer = Trainer(
+    trainer = _Trainer(
         model=prepared.model,
         args=arguments,
         train_dataset=prepared.examples["train"],
         eval_dataset=prepared.examples["validation"] or None,
         data_collator=_Collator(prepared.tokenizer.pad_token_id),
         compute_metrics=lambda output: {"accuracy": float((output.predictions.argmax(-1) == output.label_ids).mean())},
-        callbacks=[timer, _Schedule(prepared.variant), *callbacks],
+        callbacks=[timer, _Schedule(prepared.variant), *own, *callbacks],
+        optimizers=(optimizer, None),
     )
     trainer.remove_callback(PrinterCallback)
-    start = perf_counter()
+    start = now()
     try:
         with writing(checkpoints):
             trainer.train()
     finally:
         shutil.rmtree(checkpoints, ignore_errors=True)
-    wall = perf_counter() - start
+    wall = now() - start
+    trainer.accelerator.unwrap_model(prepared.model, keep_fp32_wrapper=False)  # it left the model in autocast
     return Training(
         trainer.state.log_history, np.array(timer.steps), _figures(trainer, timer, wall), arguments.to_sanitized_dict()
     )
@@ -171,6 +180,20 @@ class _Collator:
         return pad_batch([example["input_ids"] for example in batch], self.pad) | {"labels": labels}
 
 
+class _Trainer(Trainer):  # type: ignore[misc]
+    """The Trainer, whose validation loss is the cross-entropy whatever a method adds to its training loss.
+
+    AdaLoRA adds the distance of its factors from orthogonality, in evaluation too.
+    """
+
+    def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **options: Any) -> Any:
+        found = super().compute_loss(model, inputs, *arguments, **options)
+        if model.training:
+            return found
+        _, outputs = found  # in evaluation the Trainer asks for both
+        return torch.nn.functional.cross_entropy(outputs.logits.float(), inputs["labels"]), outputs
+
+
 class _Timer(TrainerCallback):  # type: ignore[misc]
     """Notes how long each optimizer step takes, waiting for the device, which works behind our back."""
 
@@ -179,10 +202,10 @@ class _Timer(TrainerCallback):  # type: ignore[misc]
         self._begin = 0.0
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        self._begin = _now()
+        self._begin = now()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.steps.append(_now() - self._begin)
+        self.steps.append(now() - self._begin)
 
 
 class _Schedule(TrainerCallback):  # type: ignore[misc]
@@ -217,11 +240,12 @@ class PlainProgress(TrainerCallback):  # type: ignore[misc]
             print(f"{where}   training loss {logs['loss']:.3f}", flush=True)
 
 
-def _now() -> float:
-    """The clock, once the device has finished what it was given."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return perf_counter()
+def _flops_per_step(trainer: Trainer, count: int = 4) -> float:
+    """Floating-point operations of an optimizer step: those of `count` real batches, spread over an epoch."""
+    batches = list(trainer.get_train_dataloader().batch_sampler)
+    chosen = batches[:: max(1, len(batches) // count)][:count]
+    real = [trainer.data_collator([trainer.train_dataset[i] for i in batch]) for batch in chosen]
+    return flops(trainer.model, real) * min(trainer.args.gradient_accumulation_steps, len(batches))
 
 
 def _figures(trainer: Trainer, timer: _Timer, wall: float) -> dict[str, Any]:
@@ -241,16 +265,6 @@ def _figures(trainer: Trainer, timer: _Timer, wall: float) -> dict[str, Any]:
         "tokens_per_second": tokens / seconds,
         "seconds_per_step": float(np.median(timer.steps)),
         "learning_rate": trainer.args.learning_rate,
+        "flops_per_step": _flops_per_step(trainer),
         **peak_memory(),
-    }
-
-
-def peak_memory() -> dict[str, Any]:
-    """Peak memory so far: what torch allocated on the GPU, or else what this process had resident, in bytes."""
-    if torch.cuda.is_available():
-        return {"peak_memory_bytes": torch.cuda.max_memory_allocated(), "peak_memory_of": "GPU, allocated"}
-    unit = 1 if sys.platform == "darwin" else 1024
-    return {
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
-        "peak_memory_of": "process, resident",
     }

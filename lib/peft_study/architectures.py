@@ -1,0 +1,73 @@
+"""The names that families of encoders give to their parts, so that a strategy finds them without knowing the family."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from peft_study.errors import StudyError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One family of encoders.
+
+    The linear layers are named from their block on (`attention.q_lin` of `transformer.layer.0.attention.q_lin`), in the
+    order query, key, value, attention output, and the two of the feed-forward part. `norms` are layer normalisations,
+    `head` the classifier's modules, `dropouts` the fields of the configuration that hold a dropout rate.
+    """
+
+    attention: tuple[str, str, str, str]
+    feed_forward: tuple[str, str]
+    norms: tuple[str, ...]
+    head: tuple[str, ...]
+    dropouts: tuple[str, ...] = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+
+    def linears(self, which: str) -> tuple[str, ...]:
+        """The linear layers called `query-value`, `feed-forward`, `feed-forward-out`, `ia3` or `all`."""
+        query, key, value, _ = self.attention
+        return {
+            "query-value": (query, value),
+            "feed-forward": self.feed_forward,
+            "feed-forward-out": self.feed_forward[1:],
+            "ia3": (key, value, self.feed_forward[1]),
+            "all": self.attention + self.feed_forward,
+        }[which]
+
+
+_BERT = Architecture(
+    attention=("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"),
+    feed_forward=("intermediate.dense", "output.dense"),
+    norms=("LayerNorm",),
+    head=("classifier",),
+)
+ARCHITECTURES = {
+    "distilbert": Architecture(
+        attention=("attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin"),
+        feed_forward=("ffn.lin1", "ffn.lin2"),
+        norms=("sa_layer_norm", "output_layer_norm", "LayerNorm"),
+        head=("pre_classifier", "classifier"),
+        dropouts=("dropout", "attention_dropout"),
+    ),
+    "bert": _BERT,
+    "roberta": _BERT,
+}
+
+
+def architecture(model_type: str) -> Architecture:
+    """The architecture of a transformers `model_type`, or a `StudyError` naming those that are known."""
+    if model_type not in ARCHITECTURES:
+        raise StudyError(
+            f"model type {model_type!r} is not supported; supported: {', '.join(ARCHITECTURES)}. "
+            "Add an entry to ARCHITECTURES in lib/peft_study/architectures.py"
+        )
+    return ARCHITECTURES[model_type]
+
+
+def in_blocks(names: Iterable[str]) -> str:
+    """A regular expression for the layers `names` of every encoder block, and of nothing else: not of the head."""
+    return r".*\.layer\.\d+\.({})".format("|".join(map(re.escape, names)))
+
+
+def is_part(name: str, parts: Iterable[str]) -> bool:
+    """Whether a parameter's dotted `name` runs through one of the modules `parts`."""
+    return not set(name.split(".")).isdisjoint(parts)

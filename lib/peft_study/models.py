@@ -1,0 +1,168 @@
+"""From pretrained weights to a model that a strategy has prepared, and what can be done with it once it is trained.
+
+What counts as adapter, backbone and head; the adapter folded into the weights; a saved model loaded again.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from peft_study.architectures import architecture, is_part
+from peft_study.errors import StudyError
+from peft_study.strategies import STRATEGIES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from peft_study.config import Variant
+
+
+@dataclass(frozen=True)
+class ParameterCounts:
+    """How many scalar parameters there are, by purpose, and how many of each train."""
+
+    backbone: int
+    adapter: int
+    head: int
+    trainable_backbone: int
+    trainable_adapter: int
+    trainable_head: int
+
+    @property
+    def total(self) -> int:
+        """All parameters of the model."""
+        return self.backbone + self.adapter + self.head
+
+    @property
+    def trainable(self) -> int:
+        """The parameters that an optimizer step may change."""
+        return self.trainable_backbone + self.trainable_adapter + self.trainable_head
+
+    def as_dict(self) -> dict[str, int]:
+        """All counts, with the two sums, for `metrics.json`."""
+        return asdict(self) | {"total": self.total, "trainable": self.trainable}
+
+
+def count_parameters(model: torch.nn.Module) -> ParameterCounts:
+    """Count the parameters of a prepared `model` as backbone, adapter and head.
+
+    peft calls what it adds "default", and keeps the untrained original of the head, which is not counted, beside the
+    copy that trains.
+    """
+    head = architecture(model.config.model_type).head  # type: ignore[union-attr]
+    counts: dict[str, int] = dict.fromkeys(ParameterCounts.__dataclass_fields__, 0)
+    for name, parameter in model.named_parameters():
+        if ".original_module." in name:
+            continue
+        kind = "head" if is_part(name, head) else "adapter" if is_part(name, ["default"]) else "backbone"
+        counts[kind] += parameter.numel()
+        counts[f"trainable_{kind}"] += parameter.numel() * parameter.requires_grad
+    return ParameterCounts(**counts)
+
+
+def require_possible(variant: Variant, model_type: str) -> None:
+    """Raise `StudyError` with the reason, and what would work, where the strategy cannot work on such a model."""
+    if reason := STRATEGIES[variant.strategy].impossible.get(model_type):
+        raise StudyError(f"strategy = {variant.strategy!r} does not work on {variant.model!r}: {reason}")
+
+
+def attention() -> str:
+    """Which implementation of attention to use.
+
+    On a CPU the fused attention's backward pass is slow: plain products make a whole step of full fine-tuning 1.2 times
+    as fast, one of LoRA 1.5 times (lib/NOTES.md).
+    """
+    import torch
+
+    return "sdpa" if torch.cuda.is_available() else "eager"
+
+
+def check_adapter(path: str, variant: Variant) -> None:
+    """Try the parameters and modules that a variant sets for its adapter on the empty model of the folder `path`.
+
+    Raises `StudyError` where peft refuses them.
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    STRATEGIES[variant.strategy].prepare(AutoModelForSequenceClassification.from_config(config), variant)
+
+
+def build(path: str, variant: Variant, labels: tuple[str, str]) -> torch.nn.Module:
+    """The pretrained classifier in the folder `path`, prepared for the variant's strategy.
+
+    The seed is set first: the head's and the adapter's initial weights must follow it. Weights are read from
+    safetensors only; no code of the model's folder is run. Raises `StudyError` for weights that cannot be read or that
+    are of another model, and for a strategy that cannot work on such a model.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
+    from transformers.utils import logging
+
+    names: dict[str, Any] = {
+        "num_labels": 2,
+        "id2label": dict(enumerate(labels)),
+        "label2id": {name: i for i, name in enumerate(labels)},
+    }
+    config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False, **names)
+    family = architecture(config.model_type)
+    require_possible(variant, config.model_type)
+    if variant.dropout is not None:
+        for name in family.dropouts:
+            setattr(config, name, variant.dropout)
+
+    logging.set_verbosity_error()  # that the head is new is no news
+    logging.disable_progress_bar()
+    set_seed(variant.seed)
+    try:
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            path,
+            config=config,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            dtype="float32",
+            attn_implementation=attention(),
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # damaged, or of other shapes
+        raise StudyError(f"the weights in {path} do not load: {str(error).splitlines()[0]}") from error
+    # transformers fills what the file lacks with random numbers; only a head, and BERT's pooler, may begin so
+    absent = sorted(name for name in loading["missing_keys"] if not is_part(name, (*family.head, "pooler")))
+    if absent:
+        raise StudyError(f"the weights in {path} are of another model: {len(absent)} are absent, the first {absent[0]}")
+    return STRATEGIES[variant.strategy].prepare(model, variant)
+
+
+def merged(model: torch.nn.Module) -> torch.nn.Module:
+    """A copy of a trained `model` with its adapter folded into the weights: a plain transformers classifier."""
+    return copy.deepcopy(model).merge_and_unload()  # type: ignore[operator]
+
+
+def load(folder: Path, labels: tuple[str, str]) -> torch.nn.Module:
+    """A run's saved model, the adapter on its base model or all weights, with the names of the classes."""
+    from peft import AutoPeftModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
+
+    adapted = (folder / "adapter_config.json").exists()
+    kind = AutoPeftModelForSequenceClassification if adapted else AutoModelForSequenceClassification
+    names = dict(enumerate(labels))
+    model: torch.nn.Module = kind.from_pretrained(
+        str(folder), id2label=names, label2id={name: i for i, name in names.items()}, attn_implementation=attention()
+    )
+    return model.eval()
+
+
+def save_merged(folder: Path, output: Path, labels: tuple[str, str]) -> None:
+    """Fold the adapter in `folder` (a run's `model/`) into its base model and save it as a plain transformers model.
+
+    `output` then loads with `transformers.pipeline("text-classification", ...)`, without peft.
+    """
+    from transformers import AutoTokenizer
+
+    load(folder, labels).merge_and_unload().save_pretrained(str(output))  # type: ignore[operator]
+    AutoTokenizer.from_pretrained(str(folder)).save_pretrained(str(output))
