@@ -63,8 +63,8 @@ def _parser() -> argparse.ArgumentParser:
         "status": "list what is done, what failed and where to look",
         "explore": "execute notebook 01",
         "train": "execute notebook 02 for one run",
-        "compare": "execute notebook 03",
-        "report": "render the executed notebook 03 as HTML and PDF",
+        "compare": "execute notebook 03, or 04 for a study that sweeps learning rates",
+        "report": "render the executed comparison as HTML and PDF",
     }.items():
         command = commands.add_parser(name, help=help_, description=help_, allow_abbrev=False)
         command.add_argument("study", metavar="STUDY", help="a folder of runs/ with a study.yaml")

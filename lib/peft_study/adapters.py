@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from peft_study.config import Variant
 
 LORA_FIELDS = {"lora_r": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}  # of a variant -> of peft
+_NO_NEWS = (  # warnings of methods that work as they should
+    "`is_gradient_checkpointing` is deprecated",
+    "Unsupported layer type .*LayerNorm",
+    "Failed to load the CUDA extension",  # BOFT's; it has another way
+    "Setting boft_n_butterfly_factor to 1",
+    "Sparse invariant checks are implicitly disabled",  # SHiRA's
+)
+UNKNOWN_STEPS = 10**9  # AdaLoRA wants a number before the training is planned; `budget_callback` puts the real one
 LORA_PLUS_RATIO = 16.0  # of the rate of B to that of A: the paper's recommendation
 
 
@@ -70,10 +78,10 @@ class Adapter:
         from peft import get_peft_model
 
         config = self.config(model.config, variant)
+        for message in _NO_NEWS:
+            warnings.filterwarnings("ignore", message)
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # by peft
-                return get_peft_model(model, config)
+            return get_peft_model(model, config)
         except (ValueError, AssertionError, TypeError) as error:  # peft found no such module, or cannot adapt it so
             where = f"target_modules = {variant.target_modules}" if variant.target_modules else _named(variant)
             raise StudyError(f"{where}: {error}") from error
@@ -160,13 +168,25 @@ def budget_callback(variant: Variant) -> TrainerCallback:
     from transformers import TrainerCallback
 
     class Budget(TrainerCallback):  # type: ignore[misc]
+        pattern: Any = None  # which ranks are left
+
         def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
             config, steps = model.peft_config["default"], state.max_steps
             own = {"tinit": steps // 10, "tfinal": steps // 2, "deltaT": max(1, steps // 100)}
             for name, value in (own | {"total_step": steps} | variant.peft).items():
                 setattr(config, name, value)
+            if config.tinit + config.tfinal >= config.total_step:
+                raise StudyError(
+                    f"peft: tinit = {config.tinit} and tfinal = {config.tfinal} leave none of the {steps} steps for "
+                    "pruning; lower them, or train for longer"
+                )
 
         def on_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            config = model.peft_config["default"]
+            config.rank_pattern = self.pattern
             model.base_model.update_and_allocate(state.global_step + 1)  # the Trainer counts the step after this
+            # With a pattern peft saves the ranks that are left, and can then load neither an earlier checkpoint, whose
+            # ranks were others, nor a layer that has none left. Without one it saves all, the pruned ones as zeros.
+            self.pattern, config.rank_pattern = config.rank_pattern, None
 
     return Budget()

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from peft_study import paths
-from peft_study.config import read_study
+from peft_study.config import Study, read_study
 from peft_study.errors import StudyError, unknown, writing
 from peft_study.folders import is_done, replacing, write_params
 
-EXPLORE, TRAIN, COMPARE = "01_explore_data.ipynb", "02_train_variant.ipynb", "03_compare_variants.ipynb"
+EXPLORE, TRAIN = "01_explore_data.ipynb", "02_train_variant.ipynb"
+COMPARE, RATES = "03_compare_variants.ipynb", "04_learning_rates.ipynb"
 FAILURE = "error: "  # opens the last line of the log of a step that failed
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -34,9 +35,14 @@ def explore(study: str) -> None:
 
 
 def compare(study: str) -> None:
-    """Execute 03 on the runs of `study` that are there."""
-    read_study(study)
-    execute(paths.NOTEBOOKS / COMPARE, paths.study_folder(study) / "compare.ipynb", {"study": study})
+    """Execute 03, or 04 where the study sweeps learning rates, on the runs of `study` that are there."""
+    notebook = comparison_notebook(read_study(study))
+    execute(notebook, paths.study_folder(study) / "compare.ipynb", {"study": study})
+
+
+def comparison_notebook(study: Study) -> Path:
+    """The notebook that makes the argument of a study from its runs."""
+    return paths.NOTEBOOKS / (RATES if study.sweeps_rates else COMPARE)
 
 
 def train(study: str, run_id: str) -> None:
@@ -57,7 +63,7 @@ def train(study: str, run_id: str) -> None:
 
 
 def report(study: str) -> None:
-    """Render the executed 03 as `report.html` and `report.pdf`."""
+    """Render the executed comparison as `report.html` and `report.pdf`."""
     from traitlets.config import Config
 
     from nbpaper import PaperHTMLExporter, PaperPDFExporter

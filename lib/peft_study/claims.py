@@ -4,159 +4,27 @@ A function here takes what the notebook has and shows, or returns, what may be s
 """
 
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from peft_study import data
-from peft_study.comparison import further, grouped, title
-from peft_study.config import Variant
-from peft_study.evaluation import Predictions
-from peft_study.models import ParameterCounts
+from peft_study.comparison import counterpart, further, grouped, title
 from peft_study.results import Runs
-from peft_study.statistics import accuracy, interval, macro_f1
 from peft_study.strategies import STRATEGIES
+
+if TYPE_CHECKING:
+    pass  # which brings torch
+
+
+MANY = 5  # strategies, from which on the answer names their verdicts only
+VERDICTS = ("better", "equivalent", "undetermined", "worse")
 
 
 def listed(items: Iterable[str], last: str = "and") -> str:
     """Items in a sentence: `a, b and c`."""
     items = list(items)
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}" if items else "none"
-
-
-# --- The reviews (01) -----------------------------------------------------------------------------------------------
-
-
-def stated_ratings(stated: pd.DataFrame, pool: pd.DataFrame) -> str:
-    """How many reviews of `pool` state a rating (`explore.ratings` gives them), and how far it gives them away."""
-    if stated.empty:
-        return "No review of the pool states a rating out of ten."
-    agree = ((stated["rating"] > 5) == (stated["label"] == 1)).mean()
-    return (
-        f"{len(stated) / len(pool):.1%} of the pool state a rating out of ten. Reading the figure, and nothing else, "
-        f"classifies {agree:.1%} of these correctly."
-    )
-
-
-# --- One run (02) ---------------------------------------------------------------------------------------------------
-
-
-def strategy(variant: Variant) -> str:
-    """What the variant's strategy trains, at which rate."""
-    entry = STRATEGIES[variant.strategy]
-    cited = f" [@{entry.citation}]" if entry.citation else ""
-    own = "" if variant.learning_rate is not None else ", the strategy's own"
-    return f"This run: **{entry.label}**{cited} – {entry.description}. Its peak learning rate is {variant.rate:g}{own}."
-
-
-def data_used(prepared: Any) -> str:
-    """How many reviews there are for what."""
-    corpus, sizes = prepared.corpus, {part: len(table) for part, table in prepared.tables.items()}
-    variant = prepared.variant
-    origin = (
-        "held out of the training split, since the dataset has no test split of its own"
-        if corpus.held_out
-        else "of the dataset's own test split"
-    )
-    other = (
-        f" A further {sizes['ood']:,} come from another kind of reviews, on which no run trains."
-        if "ood" in sizes
-        else ""
-    )
-    return (
-        f"The budget of {variant.train_size:,} labelled reviews gives {sizes['train']:,} to train on and "
-        f"{sizes['validation']:,} to validate with; {corpus.duplicates} repeated rows of the dataset were dropped "
-        f"beforehand. The test set has {sizes['test']:,} reviews, {origin}.{other}"
-    )
-
-
-def parameter_table(counts: ParameterCounts) -> pd.DataFrame:
-    """Backbone, adapter and head: all of their parameters, those that train, and their share of the model."""
-    rows = {
-        part: (getattr(counts, part), getattr(counts, f"trainable_{part}")) for part in ("backbone", "adapter", "head")
-    }
-    rows["total"] = counts.total, counts.trainable
-    return pd.DataFrame(
-        {part: [f"{all_:,}", f"{trains:,}", f"{trains / counts.total:.2%}"] for part, (all_, trains) in rows.items()},
-        index=["parameters", "trainable", "trainable share of the model"],
-    ).T
-
-
-def curve(training: Any) -> str:
-    """Whether the validation loss was still falling, and which checkpoint is kept."""
-    losses = [(entry["step"], entry["eval_loss"]) for entry in training.log if "eval_loss" in entry]
-    if not losses:
-        return "There was no validation during this training; the last state of the model is kept."
-    finite = [pair for pair in losses if np.isfinite(pair[1])]
-    kept = f"The state after step {training.figures['selected_step']} is kept."
-    if len(finite) < len(losses):
-        return f"**The training diverged**: at some evaluation the validation loss was not a number. {kept}"
-    step, lowest = min(losses, key=lambda pair: pair[1])
-    last = losses[-1][1]
-    if len(losses) == 1:
-        story = "It was measured once, so that nothing can be said of its course."
-    elif step == losses[-1][0]:
-        story = "It was still falling at the end: more steps might help."
-    elif round(last - lowest, 3) == 0:
-        story = "At the end it was the same."
-    else:
-        story = (
-            f"After that it rose by {last - lowest:.3f} to the end: a small rise may be noise, a lasting one would "
-            "mean that the model fits its training reviews too closely."
-        )
-    return (
-        f"The validation loss was lowest, {lowest:.3f}, at step {step} of {training.figures['steps']}. {story} {kept}"
-    )
-
-
-def tested(test: Predictions, ood: Predictions | None, prepared: Any) -> str:
-    """Accuracy, macro F1 and log-loss on the test set, and accuracy on the other one, with intervals."""
-    scores = [interval(test.preds, test.labels, statistic).scaled(100) for statistic in (accuracy, macro_f1)]
-    loss = test.metrics()["log_loss"]
-    told = f"{loss:.3f} nats, against {np.log(2):.3f} for a coin" if np.isfinite(loss) else "not a number"
-    parts = [
-        f"On {len(test.labels):,} test reviews the accuracy is **{scores[0]}%** and the macro F1 {scores[1]}% "
-        f"(95% intervals); the log-loss is {told}."
-    ]
-    if ood is not None:
-        other = interval(ood.preds, ood.labels).scaled(100)
-        parts.append(
-            f"On {len(ood.labels):,} reviews of {prepared.variant.ood_dataset}, which the model has not been trained "
-            f"for, the accuracy is {other}%."
-        )
-    return "\n\n".join(parts)
-
-
-def confident_mistakes(predictions: Predictions, table: pd.DataFrame) -> pd.DataFrame:
-    """The wrongly classified rows of `table`, most confident first, with `predicted` and `probability`."""
-    sure = np.maximum(predictions.probabilities, 1 - predictions.probabilities)
-    told = table.assign(predicted=[data.LABELS[i] for i in predictions.preds], probability=sure)
-    wrong = told[predictions.preds != predictions.labels].sort_values("probability", ascending=False)
-    return wrong.assign(probability=wrong["probability"].map("{:.1%}".format))
-
-
-def cost(training: Any) -> str:
-    """Time, tokens and memory of one training."""
-    f = training.figures
-    return (
-        f"Training took {f['seconds']:.0f} s for {f['steps']} steps ({f['seconds_per_step']:.2g} s at the median), "
-        f"{f['tokens']:,} tokens at {f['tokens_per_second']:,.0f} a second; evaluations on the validation part took "
-        f"another {f['evaluation_seconds']:.0f} s. Peak memory: {f['peak_memory_bytes'] / 2**30:.1f} GiB "
-        f"({f['peak_memory_of']})."
-    )
-
-
-def recorded(folder: Path) -> str:
-    """What the run's folder holds."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith((".", "train.")))
-    total = sum(path.stat().st_size for path in files)
-    names = dict.fromkeys(path.relative_to(folder).parts[0] for path in files)
-    return f"`{folder.name}` now holds {listed(f'`{name}`' for name in names)}: {total / 2**20:.1f} MiB."
-
-
-# --- All runs (03) --------------------------------------------------------------------------------------------------
 
 
 def setup(runs: Runs) -> str:
@@ -209,14 +77,20 @@ def p_text(value: float) -> str:
 
 
 def headline(runs: Runs, comparisons: pd.DataFrame, summary: pd.DataFrame, costs: pd.DataFrame) -> str:
-    """The answer of the study: what each strategy gains or loses at every size that it shares with the baseline."""
+    """The answer of the study: what each strategy gains or loses at every size that it shares with the baseline.
+
+    Of many strategies it says only which verdict each got.
+    """
     if comparisons.empty:
         return (
             "There is no answer yet: the comparison needs a run of the baseline strategy "
             f"(`{runs.study.baseline}`) and one of another at the same size, and not both can be compared."
         )
     pairs = comparisons.groupby(["strategy", *further(comparisons)], sort=False)
-    told = [_answer(rows.sort_values("train_size").to_dict("records"), runs, summary, costs) for _, rows in pairs]
+    if len(pairs) > MANY:
+        told = _by_verdict(comparisons, runs)
+    else:
+        told = [_answer(rows.sort_values("train_size").to_dict("records"), runs, summary, costs) for _, rows in pairs]
     if "undetermined" in set(comparisons["verdict"]):
         told.append(
             "*Undetermined* means that the data settle neither a difference nor equivalence within "
@@ -225,16 +99,28 @@ def headline(runs: Runs, comparisons: pd.DataFrame, summary: pd.DataFrame, costs
     return " ".join(told)
 
 
+def _by_verdict(comparisons: pd.DataFrame, runs: Runs) -> list[str]:
+    """Which of many strategies got which verdict, by size; the best first."""
+    told = []
+    base = _within(STRATEGIES[runs.study.baseline].label)
+    for size, rows in comparisons.groupby("train_size"):
+        ordered = rows.sort_values("difference", ascending=False)
+        told.append(f"Against {base} at {size:,} labels, of {len(rows)} strategies:")
+        parts = []
+        for verdict in VERDICTS:
+            found = ordered[ordered["verdict"] == verdict].to_dict("records")
+            names = listed(f"{title(row)} ({points(row['difference'])})" for row in found)
+            parts += [f"{len(found)} **{verdict}**: {names}"] if found else []
+        told.append("; ".join(parts) + ".")
+    return told
+
+
 def _answer(rows: list[dict[Any, Any]], runs: Runs, summary: pd.DataFrame, costs: pd.DataFrame) -> str:
     """One strategy against the baseline at every common size, and its cost at the largest, which is the last row."""
-    base, last, axes = runs.study.baseline, rows[-1], ["train_size", *further(summary)]
-
-    def at(table: pd.DataFrame, strategy: str) -> pd.Series:
-        same = table[axes] == pd.Series({axis: last[axis] for axis in axes})
-        return table[same.all(axis=1) & (table["strategy"] == strategy)].iloc[0]
-
-    ours, theirs = at(summary, last["strategy"]), at(summary, base)
-    cost, full = at(costs, last["strategy"]), at(costs, base)
+    base, last = runs.study.baseline, rows[-1]
+    (ours, theirs), (cost, full) = (
+        [counterpart(last, table, strategy) for strategy in (last["strategy"], base)] for table in (summary, costs)
+    )
     gaps = [
         f"{points(row['difference'])} [{points(row['low'])}, {points(row['high'])}] points at {row['train_size']:,} "
         f"labels (**{row['verdict']}**)"
@@ -285,6 +171,36 @@ def words(comparisons: pd.DataFrame) -> str:
         f"Fine-tuning is clearly better than a bag of words in {len(comparisons) - len(lost)} of {len(comparisons)} "
         f"comparisons and clearly worse in {len(worse)}" + (f": {cases}." if worse else ".")
     )
+
+
+def operations(costs: pd.DataFrame, runs: Runs) -> str:
+    """What share of the baseline strategy's operations each strategy needs, measured and by the Trainer's estimate."""
+    figures = {"training.flops_per_step": "measured", "training.trainer_flops": "estimated"}
+    last = costs[costs["train_size"] == costs["train_size"].max()]
+    base = last[last["strategy"] == runs.study.baseline]
+    rest = last[last["strategy"] != runs.study.baseline].dropna(subset=list(figures))
+    if base[list(figures)].isna().all(axis=None) or rest.empty:
+        return "The records do not tell how many operations the strategies need."
+    shares = {name: rest[column] / base[column].iloc[0] for column, name in figures.items()}
+    if len(rest) > MANY:
+        ranges = {name: f"from {share.min():.0%} to {share.max():.0%}" for name, share in shares.items()}
+        return (
+            f"Of the baseline strategy's operations per step, the others need {ranges['measured']} when measured. The "
+            f"Trainer's own estimate (`total_flos`) says {ranges['estimated']}. {_ESTIMATE}"
+        )
+    told = listed(
+        f"{title(row)} needs {measured:.0%} when measured, where the Trainer's own estimate (`total_flos`) says "
+        f"{estimated:.0%}"
+        for row, measured, estimated in zip(rest.to_dict("records"), *shares.values(), strict=True)
+    )
+    return f"Of the baseline strategy's operations per step, {told}. {_ESTIMATE}"
+
+
+_ESTIMATE = (
+    "The estimate is six operations for every parameter and token: it counts an adapter on top of the encoder and does "
+    "not know that a frozen weight needs no gradient of its own, so that it overstates what parameter-efficient "
+    "strategies cost."
+)
 
 
 def disagreement(runs: Runs, pair: tuple[str, str] | None) -> str:

@@ -35,12 +35,12 @@ def title(row: Mapping[Any, Any]) -> str:
     )
 
 
-def _keys(runs: Runs) -> pd.DataFrame:
+def keys(runs: Runs) -> pd.DataFrame:
     """`varying` of every run, as values that can be grouped and printed.
 
     Lists and mappings are text, None is "default", and `IDLE` stands where the run's strategy ignores the axis.
     """
-    keys = runs.table[varying(runs)].astype(object).map(_key)
+    keys = runs.table[varying(runs)].astype(object).map(_key).astype(object)  # a map of numbers is numeric again
     for axis in further(keys):
         keys.loc[[not STRATEGIES[name].heeds(axis) for name in keys["strategy"]], axis] = IDLE
     return keys
@@ -56,7 +56,7 @@ def _key(value: Any) -> Any:
 
 def grouped(runs: Runs) -> Any:
     """The table of runs, grouped by `varying`."""
-    return runs.table.groupby([column for _, column in _keys(runs).items()], sort=False)
+    return runs.table.groupby([column for _, column in keys(runs).items()], sort=False)
 
 
 def summary(runs: Runs, metric: str = "accuracy", part: str = "") -> pd.DataFrame:
@@ -80,20 +80,24 @@ def against_baseline(runs: Runs) -> pd.DataFrame:
     all rows), `only_strategy`, `only_baseline` (reviews that only one got right), `verdict`. Empty without a baseline.
     """
     groups = summary(runs)
-    axes = [axis for axis in varying(runs) if axis != "strategy"]
-    base = {
-        tuple(row[axis] for axis in axes): row["run_ids"]
-        for row in groups.to_dict("records")
-        if row["strategy"] == runs.study.baseline
-    }
     rows, found = [], []
-    for row in groups.to_dict("records"):
-        other = base.get(tuple(row[axis] for axis in axes))
-        if row["strategy"] != runs.study.baseline and other:
+    for row in groups[groups["strategy"] != runs.study.baseline].to_dict("records"):
+        if (other := counterpart(row, groups, runs.study.baseline)) is not None:
             rows.append({axis: row[axis] for axis in varying(runs)})
-            ours, theirs = (runs.preds[ids].to_numpy().T for ids in (row["run_ids"], other))
+            ours, theirs = (runs.preds[ids].to_numpy().T for ids in (row["run_ids"], other["run_ids"]))
             found.append(compare(ours, theirs, runs.labels))
-    return _comparisons(rows, found, runs.study.margin)
+    return family(rows, found, runs.study.margin)
+
+
+def counterpart(row: Mapping[Any, Any], table: pd.DataFrame, strategy: str) -> Any:
+    """The row (a Series) of `table` for `strategy` at the size and on the further axes of `row`; None if there is none.
+
+    An axis that `strategy` ignores is the same whatever the other's value.
+    """
+    others = table[(table["strategy"] == strategy) & (table["train_size"] == row["train_size"])]
+    for axis in further(table):
+        others = others[others[axis].isin([row[axis], IDLE])]
+    return None if others.empty else others.iloc[0]
 
 
 def against_words(runs: Runs, baseline: Baseline | None) -> pd.DataFrame:
@@ -104,11 +108,14 @@ def against_words(runs: Runs, baseline: Baseline | None) -> pd.DataFrame:
             rows.append({axis: row[axis] for axis in varying(runs)})
             preds = runs.preds[row["run_ids"]].to_numpy().T
             found.append(compare(preds, baseline.preds[row["train_size"]], runs.labels))
-    return _comparisons(rows, found, runs.study.margin)
+    return family(rows, found, runs.study.margin)
 
 
-def _comparisons(rows: list[dict[str, object]], found: Sequence[Comparison], margin: float) -> pd.DataFrame:
-    """One table of a family of comparisons, corrected for their number."""
+def family(rows: list[dict[str, object]], found: Sequence[Comparison], margin: float) -> pd.DataFrame:
+    """One table of a family of comparisons, corrected for their number.
+
+    `rows` says what each of `found` compares; the further columns are those of `against_baseline`.
+    """
     corrected = holm([c.p_value for c in found])
     columns = [
         {
@@ -145,8 +152,12 @@ def costs(runs: Runs) -> pd.DataFrame:
     measured = [
         "training.seconds",
         "training.tokens_per_second",
+        "training.flops_per_step",
+        "training.trainer_flops",
         "training.peak_memory_bytes",
         "cost.model_bytes",
+        "cost.inference_seconds",
+        "cost.inference_merged_seconds",
         "parameters.trainable",
         "parameters.trainable_backbone",
         "parameters.trainable_adapter",
@@ -154,7 +165,7 @@ def costs(runs: Runs) -> pd.DataFrame:
         "parameters.total",
     ]
     numbers = runs.table.reindex(columns=measured).apply(pd.to_numeric, errors="coerce")
-    return pd.concat([_keys(runs), numbers], axis=1).groupby(varying(runs), sort=False).median().reset_index()
+    return pd.concat([keys(runs), numbers], axis=1).groupby(varying(runs), sort=False).median().reset_index()
 
 
 def grid(runs: Runs) -> pd.DataFrame:
@@ -176,13 +187,12 @@ def largest_pair(runs: Runs) -> tuple[str, str] | None:
 
     All else, the seed and any further axis, is the same.
     """
-    table = pd.concat([_keys(runs), runs.table["seed"]], axis=1)
+    table = pd.concat([keys(runs), runs.table["seed"]], axis=1)
     table = table.sort_values(["train_size", "seed"], ascending=[False, True], kind="stable")
-    base = table[table["strategy"] == runs.study.baseline]
     for run_id, row in table[table["strategy"] != runs.study.baseline].iterrows():
-        same = base[(base == row).drop(columns="strategy").all(axis=1)]
-        if len(same):
-            return str(same.index[0]), str(run_id)
+        same = counterpart(row, table[table["seed"] == row["seed"]], runs.study.baseline)
+        if same is not None:
+            return str(same.name), str(run_id)
     return None
 
 

@@ -124,7 +124,7 @@ class Study(BaseModel):
     strategies: dict[str, dict[str, Any]] = {}
     matrix: list[dict[str, list[Any]]]
 
-    @field_validator("defaults", "strategies", "matrix", mode="before")
+    @field_validator("defaults", "strategies", mode="before")
     @classmethod
     def _empty_is_allowed(cls, value: Any) -> Any:
         return {} if value is None else value
@@ -132,7 +132,7 @@ class Study(BaseModel):
     @field_validator("matrix", mode="before")
     @classmethod
     def _one_grid_is_allowed(cls, value: Any) -> Any:
-        return [value] if isinstance(value, dict) else value
+        return [value or {}] if value is None or isinstance(value, dict) else value
 
     @field_validator("matrix")
     @classmethod

@@ -18,13 +18,13 @@ from peft_study import assets
 from peft_study.architectures import architecture
 from peft_study.config import Variant
 from peft_study.errors import StudyError
+from peft_study.models import LABELS as LABELS
 from peft_study.models import check_adapter, require_possible
 from peft_study.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-LABELS = ("negative", "positive")
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
 

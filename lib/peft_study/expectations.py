@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from peft_study.claims import points
-from peft_study.comparison import further, title
+from peft_study.comparison import counterpart, further, title
 from peft_study.results import Runs
 
 
@@ -60,12 +60,13 @@ def _labels_help(evidence: Evidence) -> Outcome:
 
 def _time_saves_less_than_parameters(evidence: Evidence) -> Outcome:
     costs, base = evidence.costs, evidence.runs.study.baseline
-    figures, same = ["training.seconds", "parameters.trainable"], ["train_size", *further(costs)]
-    full, rest = (costs.loc[part, [*same, *figures]] for part in (costs["strategy"] == base, costs["strategy"] != base))
-    pairs = rest.merge(full, on=same, suffixes=("", " of the baseline")).dropna()
-    if pairs.empty:
+    figures = ["training.seconds", "parameters.trainable"]
+    rest = costs[costs["strategy"] != base]
+    pairs = [(row, counterpart(row, costs, base)) for row in rest.to_dict("records")]
+    shares = pd.DataFrame([[row[name] / other[name] for name in figures] for row, other in pairs if other is not None])
+    if shares.dropna().empty:
         return None, "no pair to compare"
-    seconds, share = ((pairs[figure] / pairs[f"{figure} of the baseline"]).median() for figure in figures)
+    seconds, share = shares.dropna().median()
     return (
         seconds > 10 * share,
         f"{share:.2%} of the trainable parameters, {seconds:.0%} of the training time (medians)",

@@ -80,3 +80,14 @@ def word_weights(corpus: data.Corpus, size: int) -> "pd.Series[float]":
     taken = corpus.pool.iloc[:size]
     model = baseline.fit(taken["text"], taken["label"])
     return pd.Series(model[-1].coef_[0], index=model[0].get_feature_names_out())  # type: ignore[index]
+
+
+def stated_ratings(stated: pd.DataFrame, pool: pd.DataFrame) -> str:
+    """How many reviews of `pool` state a rating (`explore.ratings` gives them), and how far it gives them away."""
+    if stated.empty:
+        return "No review of the pool states a rating out of ten."
+    agree = ((stated["rating"] > 5) == (stated["label"] == 1)).mean()
+    return (
+        f"{len(stated) / len(pool):.1%} of the pool state a rating out of ten. Reading the figure, and nothing else, "
+        f"classifies {agree:.1%} of these correctly."
+    )

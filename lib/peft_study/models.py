@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from peft_study.config import Variant
 
+LABELS = ("negative", "positive")  # the names of the classes 0 and 1
+
 
 @dataclass(frozen=True)
 class ParameterCounts:
@@ -92,7 +94,7 @@ def check_adapter(path: str, variant: Variant) -> None:
     STRATEGIES[variant.strategy].prepare(AutoModelForSequenceClassification.from_config(config), variant)
 
 
-def build(path: str, variant: Variant, labels: tuple[str, str]) -> torch.nn.Module:
+def build(path: str, variant: Variant, labels: tuple[str, str] = LABELS) -> torch.nn.Module:
     """The pretrained classifier in the folder `path`, prepared for the variant's strategy.
 
     The seed is set first: the head's and the adapter's initial weights must follow it. Weights are read from
@@ -140,10 +142,16 @@ def build(path: str, variant: Variant, labels: tuple[str, str]) -> torch.nn.Modu
 
 def merged(model: torch.nn.Module) -> torch.nn.Module:
     """A copy of a trained `model` with its adapter folded into the weights: a plain transformers classifier."""
-    return copy.deepcopy(model).merge_and_unload()  # type: ignore[operator]
+    from peft.utils import ModulesToSaveWrapper
+
+    plain = copy.deepcopy(model)
+    for name, module in list(plain.named_modules()):
+        if isinstance(module, ModulesToSaveWrapper):  # peft unwraps single layers only; RoBERTa's head is two
+            plain.set_submodule(name, module.modules_to_save["default"])
+    return plain.merge_and_unload()  # type: ignore[operator]
 
 
-def load(folder: Path, labels: tuple[str, str]) -> torch.nn.Module:
+def load(folder: Path, labels: tuple[str, str] = LABELS) -> torch.nn.Module:
     """A run's saved model, the adapter on its base model or all weights, with the names of the classes."""
     from peft import AutoPeftModelForSequenceClassification
     from transformers import AutoModelForSequenceClassification
@@ -152,17 +160,21 @@ def load(folder: Path, labels: tuple[str, str]) -> torch.nn.Module:
     kind = AutoPeftModelForSequenceClassification if adapted else AutoModelForSequenceClassification
     names = dict(enumerate(labels))
     model: torch.nn.Module = kind.from_pretrained(
-        str(folder), id2label=names, label2id={name: i for i, name in names.items()}, attn_implementation=attention()
+        str(folder),
+        id2label=names,
+        label2id={name: i for i, name in names.items()},
+        dtype="float32",  # as it was trained, whatever its base model was published in
+        attn_implementation=attention(),
     )
     return model.eval()
 
 
-def save_merged(folder: Path, output: Path, labels: tuple[str, str]) -> None:
+def save_merged(folder: Path, output: Path, labels: tuple[str, str] = LABELS) -> None:
     """Fold the adapter in `folder` (a run's `model/`) into its base model and save it as a plain transformers model.
 
     `output` then loads with `transformers.pipeline("text-classification", ...)`, without peft.
     """
     from transformers import AutoTokenizer
 
-    load(folder, labels).merge_and_unload().save_pretrained(str(output))  # type: ignore[operator]
+    merged(load(folder, labels)).save_pretrained(str(output))  # type: ignore[operator]
     AutoTokenizer.from_pretrained(str(folder)).save_pretrained(str(output))

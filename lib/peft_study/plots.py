@@ -27,6 +27,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 LINES = ("-", "--", ":", "-.")
 GREY = "#6b6b6b"
+FEW = 6  # lines whose legend still fits inside an axis
 LABELS = dict(enumerate(data.LABELS))
 CURVES = (
     ("loss", "training loss (nats)", 1.0),
@@ -48,7 +49,8 @@ def marker(strategy: str) -> str:
 
 
 def _place(strategy: str) -> int:
-    order = ["full", "lora", *(name for name in STRATEGIES if name not in ("full", "lora"))]
+    first = ("full", "lora", "lora-all")  # those that are compared most have colours of their own
+    order = [*first, *(name for name in STRATEGIES if name not in first)]
     return order.index(strategy) if strategy in order else len(order)
 
 
@@ -120,6 +122,16 @@ def baseline_curve(scores: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
+def accuracy(summary: pd.DataFrame, runs: pd.DataFrame, baseline: pd.DataFrame | None = None) -> tuple[Figure, Axes]:
+    """The figure of test accuracy: against the budget, or by strategy where all runs have one."""
+    if summary["train_size"].nunique() > 1:
+        lines = len(summary) // summary["train_size"].nunique()
+        fig, ax = figure(COLUMN, 2.4 if lines <= FEW else 2.4 + 0.1 * lines)
+        return fig, accuracy_vs_size(summary, runs, ax, baseline)
+    fig, ax = figure(COLUMN, height_of(len(summary)))
+    return fig, accuracy_by_strategy(summary, ax, baseline)
+
+
 def accuracy_vs_size(summary: pd.DataFrame, runs: pd.DataFrame, ax: Axes, baseline: pd.DataFrame | None = None) -> Axes:
     """Test accuracy against the labelled budget: every run a dot, the mean over seeds a line, its interval a band.
 
@@ -130,7 +142,8 @@ def accuracy_vs_size(summary: pd.DataFrame, runs: pd.DataFrame, ax: Axes, baseli
     drawn: Counter[str] = Counter()
     for (strategy, *_), part in summary.groupby(["strategy", *further(summary)], sort=False):
         part, own = part.sort_values("train_size"), colour(strategy)
-        line = {"color": own, "label": title(part.iloc[0].to_dict()), "linestyle": LINES[drawn[strategy] % len(LINES)]}
+        turn = drawn[strategy] + _place(strategy) // len(COLOURS)
+        line = {"color": own, "label": title(part.iloc[0].to_dict()), "linestyle": LINES[turn % len(LINES)]}
         ax.fill_between(part["train_size"], 100 * part["low"], 100 * part["high"], color=own, alpha=0.15, linewidth=0)
         ax.plot(part["train_size"], 100 * part["accuracy"], linewidth=1.4, **line)
         drawn[strategy] += 1
@@ -142,8 +155,44 @@ def accuracy_vs_size(summary: pd.DataFrame, runs: pd.DataFrame, ax: Axes, baseli
         ax.lines[-1].set(label="bag of words", linestyle="--", marker="", linewidth=1.1)
     _sizes(ax, summary["train_size"])
     ax.set(ylabel="test accuracy (%)")
-    ax.legend(frameon=False, loc="lower right")
+    if drawn.total() <= FEW:
+        ax.legend(frameon=False, loc="lower right")
+    else:
+        ax.get_figure(root=True).legend(frameon=False, loc="outside lower center", ncols=2)
     return ax
+
+
+def accuracy_by_strategy(summary: pd.DataFrame, ax: Axes, baseline: pd.DataFrame | None = None) -> Axes:
+    """Test accuracy of every strategy at one budget, the best first; the tables are those of `accuracy_vs_size`."""
+    ordered = summary.sort_values("accuracy", ascending=False)
+    rows = ordered.to_dict("records")
+    for place, row in enumerate(rows):
+        _interval(ax, place, 100 * row["accuracy"], 100 * row["low"], 100 * row["high"], row["strategy"])
+    if baseline is not None:
+        words = baseline[baseline["train_size"].isin(summary["train_size"])]
+        for height in 100 * words["accuracy"]:
+            ax.axvline(height, color=GREY, linestyle="--", linewidth=1.1)
+            ax.annotate("bag of words", (height, 1), (2, -2), ("data", "axes fraction"), "offset points", va="bottom")
+    _named_rows(ax, [title(row) for row in rows])
+    ax.set(xlabel="test accuracy (%)")
+    return ax
+
+
+def height_of(rows: int) -> float:
+    """The height in inches of a figure with so many named rows: closer where they are many."""
+    return 0.7 + rows * (0.32 if rows <= 12 else 0.2)
+
+
+def _interval(ax: Axes, place: int, middle: float, low: float, high: float, strategy: str) -> None:
+    """A strategy's mark with its interval on row `place`."""
+    style = {"color": colour(strategy), "marker": marker(strategy), "linestyle": "none", "markersize": 4}
+    ax.errorbar(middle, place, xerr=[[middle - low], [high - middle]], capsize=3, **style)
+
+
+def _named_rows(ax: Axes, names: Sequence[str]) -> None:
+    """Names for the rows of an axis, the first on top."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.6)
 
 
 def differences(comparisons: pd.DataFrame, margin: float, ax: Axes) -> Axes:
@@ -153,20 +202,10 @@ def differences(comparisons: pd.DataFrame, margin: float, ax: Axes) -> Axes:
     """
     ax.axvspan(-margin, margin, color=GREY, alpha=0.15, linewidth=0)
     ax.axvline(0, color=GREY, linewidth=0.8)
-    names = [f"{title(row)}, {row['train_size']:,}" for row in comparisons.to_dict("records")]
     for place, row in enumerate(comparisons.itertuples()):
-        ax.errorbar(
-            row.difference,
-            place,
-            xerr=[[row.difference - row.low], [row.high - row.difference]],
-            capsize=3,
-            color=colour(row.strategy),
-            marker=marker(row.strategy),
-            linestyle="none",
-        )
-    ax.set_yticks(range(len(names)), names)
-    ax.invert_yaxis()
-    ax.margins(y=0.25)
+        _interval(ax, place, row.difference, row.low, row.high, row.strategy)
+    sizes = comparisons["train_size"].nunique() > 1
+    _named_rows(ax, [title(row) + f", {row['train_size']:,}" * sizes for row in comparisons.to_dict("records")])
     ax.set(xlabel=f"difference in accuracy (points); grey: ± {margin:g}")
     return ax
 
@@ -228,7 +267,9 @@ def strategy_legend(strategies: Sequence[str], ax: Axes) -> Axes:
         ax.plot([], [], color=colour(name), marker=marker(name), markersize=4, label=label(name))[0]
         for name in strategies
     ]
-    ax.get_figure(root=True).legend(handles=handles, frameon=False, loc="outside lower center", ncols=len(handles))
+    ax.get_figure(root=True).legend(
+        handles=handles, frameon=False, loc="outside lower center", ncols=min(len(handles), 5)
+    )
     return ax
 
 

@@ -26,6 +26,7 @@ from peft_study.folders import replacing, write_params
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from peft_study.cost import Inference
     from peft_study.evaluation import Predictions
     from peft_study.training import Prepared, Training
 
@@ -51,7 +52,12 @@ def write_figure(file: Path, figure: "Figure") -> None:
 
 
 def write_run(
-    folder: Path, prepared: "Prepared", training: "Training", test: "Predictions", ood: "Predictions | None"
+    folder: Path,
+    prepared: "Prepared",
+    training: "Training",
+    test: "Predictions",
+    ood: "Predictions | None",
+    use: "Inference",
 ) -> dict[str, Any]:
     """Write the record of a finished run, `metrics.json` last; returns what that file holds."""
     variant = prepared.variant
@@ -86,7 +92,7 @@ def write_run(
                 key: training.figures[key]
                 for key in ("seconds", "tokens_per_second", "flops_per_step", "peak_memory_bytes", "peak_memory_of")
             },
-            **{f"inference_{key}": value for key, value in asdict(prepared.inference()).items()},
+            **{f"inference_{key}": value for key, value in asdict(use).items()},
         },
         "environment": environment() | {"precision": "bf16" if prepared.bf16 else "fp32", "model": prepared.model_hash},
     }

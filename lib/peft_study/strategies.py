@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from peft_study.adapters import (
     LORA_FIELDS,
     PROMPT,
+    UNKNOWN_STEPS,
     Adapter,
     at_most,
     budget_callback,
@@ -151,7 +152,7 @@ STRATEGIES: dict[str, Strategy] = {
         "AdaLoRA",
         "LoRA as a singular value decomposition, pruned during training from rank 12 to 8 where it matters least",
         2e-3,
-        Adapter("AdaLoraConfig", "query-value", init_r=12, target_r=8, total_step=1),
+        Adapter("AdaLoraConfig", "query-value", init_r=12, target_r=8, total_step=UNKNOWN_STEPS),
         "zhang2023",
         merges=True,
         callback=budget_callback,

@@ -88,7 +88,7 @@ def prepare(variant: Variant, corpus: data.Corpus | None = None) -> Prepared:
         tables["ood"] = corpus.ood
     examples = {part: tokenization.examples(table, tokens[part], variant) for part, table in tables.items()}
     folder = assets.model_folder(variant.model)
-    model = build(str(folder), variant, data.LABELS)
+    model = build(str(folder), variant)
     return Prepared(
         variant, corpus, tokenizer, model, assets.weights_hash(folder), count_parameters(model), tables, examples
     )
@@ -124,10 +124,9 @@ def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback]
     finally:
         shutil.rmtree(checkpoints, ignore_errors=True)
     wall = now() - start
+    figures = _figures(trainer, timer, wall)
     trainer.accelerator.unwrap_model(prepared.model, keep_fp32_wrapper=False)  # it left the model in autocast
-    return Training(
-        trainer.state.log_history, np.array(timer.steps), _figures(trainer, timer, wall), arguments.to_sanitized_dict()
-    )
+    return Training(trainer.state.log_history, np.array(timer.steps), figures, arguments.to_sanitized_dict())
 
 
 def training_arguments(variant: Variant, examples: int, checkpoints: Path) -> TrainingArguments:
@@ -266,5 +265,6 @@ def _figures(trainer: Trainer, timer: _Timer, wall: float) -> dict[str, Any]:
         "seconds_per_step": float(np.median(timer.steps)),
         "learning_rate": trainer.args.learning_rate,
         "flops_per_step": _flops_per_step(trainer),
+        "trainer_flops": trainer.state.total_flos,
         **peak_memory(),
     }

@@ -42,38 +42,27 @@ def save_tokenizer(folder: Path, kind: str) -> int:
     return len(vocabulary)
 
 
+SHAPES = {  # what a family calls width, blocks, heads and inner width; its positions
+    "bert": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", 64),
+    "roberta": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", 66),
+    "distilbert": ("dim", "n_layers", "n_heads", "hidden_dim", 64),
+}
+
+
 def save_model(folder: Path, kind: str) -> Path:
     """A random two-layer encoder of the family `kind` with its tokenizer, as `save_pretrained` lays it out."""
     import torch
-    from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
+    from transformers import AutoConfig, AutoModel
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    size = save_tokenizer(folder, kind)
+    *names, positions = SHAPES[kind]
+    sizes = dict(zip(names, (32, 2, 2, 64), strict=True)) | {"max_position_embeddings": positions}
+    vocabulary = save_tokenizer(folder, "distilbert" if kind == "distilbert" else "bert")
+    config = AutoConfig.for_model(kind, vocab_size=vocabulary, initializer_range=0.1, **sizes)
     torch.manual_seed(0)
-    if kind == "bert":
-        model = BertModel(
-            BertConfig(
-                vocab_size=size,
-                hidden_size=32,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                intermediate_size=64,
-                max_position_embeddings=64,
-                initializer_range=0.1,
-            )
-        )
-    else:
-        model = DistilBertModel(
-            DistilBertConfig(
-                vocab_size=size,
-                dim=32,
-                n_layers=2,
-                n_heads=2,
-                hidden_dim=64,
-                max_position_embeddings=64,
-                initializer_range=0.1,
-            )
-        )
+    model = AutoModel.from_config(config)
+    if kind == "roberta":
+        model.pooler = None  # a classifier of this family has none
     model.save_pretrained(folder)
     return folder

@@ -3,6 +3,7 @@
 import json
 import shutil
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,12 @@ def scores(preds: np.ndarray) -> dict[str, float]:
     return {"accuracy": share, "macro_f1": share, "log_loss": 0.4, "n": len(preds)}
 
 
-def metrics(study: Study, run_id: str, preds: np.ndarray, ood: np.ndarray | None) -> dict[str, Any]:
-    """The content of a `metrics.json`."""
+def metrics(
+    study: Study, run_id: str, preds: np.ndarray, ood: np.ndarray | None, loss: float | None = None
+) -> dict[str, Any]:
+    """The content of a `metrics.json`; without a validation `loss` it says nothing of validation."""
     variant = study.variants[run_id]
-    trainable, own = SIZES[variant.strategy], variant.strategy == "full"
+    trainable, own = SIZES.get(variant.strategy, 60_000), variant.strategy == "full"
     kinds = {"backbone": trainable * own, "adapter": trainable * (not own), "head": 770}
     cost = {
         "seconds": variant.train_size / (10 if own else 15),
@@ -67,14 +70,38 @@ def metrics(study: Study, run_id: str, preds: np.ndarray, ood: np.ndarray | None
         "data": {"dataset": variant.dataset, "fingerprint": "same", "held_out": True, "duplicates": 3},
         "parameters": {"total": 23_000_000, "trainable": trainable + 770}
         | {f"trainable_{kind}": count for kind, count in kinds.items()},
-        "training": {"steps": 100, **cost},
-        "evaluation": {"test": scores(preds), "test_seconds": 2.0, "ood": None if ood is None else scores(ood)},
-        "cost": {"model_bytes": 4 * trainable, **cost},
+        "training": {
+            "steps": 100,
+            "learning_rate": variant.rate,
+            "flops_per_step": 3e9 if own else 2e9,
+            "trainer_flops": 1e12 if own else 1.01e12,
+            **cost,
+        },
+        "evaluation": {
+            "validation": None if loss is None else {"loss": loss, "accuracy": 0.8},
+            "test": scores(preds),
+            "test_seconds": 2.0,
+            "ood": None if ood is None else scores(ood),
+        },
+        "cost": {
+            "model_bytes": 4 * trainable,
+            "inference_seconds": 0.02,
+            "inference_merged_seconds": None if own else 0.015,
+            "inference_merge_difference": None if own else 1e-7,
+            **cost,
+        },
         "environment": {"device": "CPU", "python": "3.11", "packages": {"torch": "2.13.0"}, "commit": None},
     }
 
 
-def make_run(study: Study, run_id: str, accuracy: float = 0.9, count: int = 400, ood: float | None = 0.7) -> Path:
+def make_run(
+    study: Study,
+    run_id: str,
+    accuracy: float = 0.9,
+    count: int = 400,
+    ood: float | None = 0.7,
+    loss: float | None = None,
+) -> Path:
     """Write one finished run; returns its folder."""
     folder = paths.run_folder(study.name, run_id)
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,7 +111,7 @@ def make_run(study: Study, run_id: str, accuracy: float = 0.9, count: int = 400,
     if other is not None:
         write_arrays(folder / "ood_preds_and_labels.npz", other)
     (folder / "params.yaml").write_text(yaml.safe_dump(study.variants[run_id].model_dump()))
-    (folder / "metrics.json").write_text(json.dumps(metrics(study, run_id, preds, other)))
+    (folder / "metrics.json").write_text(json.dumps(metrics(study, run_id, preds, other, loss)))
     log = [{"step": step, "epoch": step / 50, "loss": 0.7 - step / 200} for step in (10, 50, 100)]
     log += [{"step": 100, "epoch": 2.0, "eval_loss": 0.3, "eval_accuracy": 0.9}]
     (folder / "log_history.json").write_text(json.dumps(log))
@@ -97,15 +124,21 @@ def make_runs(
     count: int = 400,
     ood: float | None = 0.7,
     without: str = "",
+    loss: dict[str, float | None] | None = None,
     **content: Any,
 ) -> Runs:
     """A study whose runs are all there, but those whose name contains `without`.
 
-    `accuracy` maps a part of a run's name to its accuracy (0.9 where none fits, the last that fits where several do).
+    `accuracy` maps a part of a run's name to its accuracy (0.9 where none fits, the last that fits where several do),
+    `loss` to its validation loss (none on record where none fits).
     """
     study = make_study(**content)
     for run_id in study.variants:
-        fits = [value for part, value in (accuracy or {}).items() if part in run_id]
         if not without or without not in run_id:
-            make_run(study, run_id, fits[-1] if fits else 0.9, count, ood)
+            make_run(study, run_id, _last(accuracy, run_id, 0.9), count, ood, _last(loss, run_id, None))
     return load_runs(study.name)
+
+
+def _last(values: Mapping[str, Any] | None, run_id: str, otherwise: Any) -> Any:
+    """The last of `values` whose key is part of the run's name."""
+    return next((value for part, value in reversed((values or {}).items()) if part in run_id), otherwise)

@@ -83,7 +83,7 @@ def test_a_batch_is_padded_to_its_longest_review() -> None:
 @pytest.fixture(scope="module")
 def model(tiny: dict[str, Path]) -> Any:
     """A tiny classifier with a random head."""
-    from peft_study.strategies import build
+    from peft_study.models import build
 
     return build(str(tiny["bert"]), Variant(model=str(tiny["bert"]), strategy="full"), ("no", "yes"))
 

@@ -56,7 +56,7 @@ def test_every_strategy_has_a_colour_and_a_marker_of_its_own_wherever_it_stands_
 
 
 def test_many_more_strategies_would_still_differ_in_colour_or_marker(monkeypatch: pytest.MonkeyPatch) -> None:
-    many = {**STRATEGIES, **{f"new-{i}": STRATEGIES["lora"] for i in range(30)}}
+    many = {**STRATEGIES, **{f"new-{i}": STRATEGIES["lora"] for i in range(20)}}
     before = {name: (plots.colour(name), plots.marker(name)) for name in STRATEGIES}
     monkeypatch.setattr(plots, "STRATEGIES", many)
     after = {name: (plots.colour(name), plots.marker(name)) for name in many}

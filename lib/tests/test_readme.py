@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,6 +66,18 @@ def test_every_command_of_the_readme_is_one_that_the_script_knows(line: str) -> 
 def test_the_readme_shows_the_commands_that_matter() -> None:
     commands = [line.split("#")[0].strip() for line in fenced()]
     assert {"./run_all.sh", "./run_all.sh test", "./run_all.sh lab"} <= set(commands)
+
+
+def test_the_code_of_the_readme_runs(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    (run,) = set(re.findall(r'"(runs/[^"]+)/model"', block))
+    (tmp_path / run).parent.mkdir(parents=True)
+    (tmp_path / run).symlink_to(finished / "lora-n00060-s1")
+    monkeypatch.chdir(tmp_path)
+    space: dict[str, Any] = {}
+    exec(block, space)
+    assert space["model"].config.id2label[1] == "positive"
+    assert space["pipeline"]("text-classification", model="merged")("fine")[0]["label"] in ("negative", "positive")
 
 
 @pytest.mark.parametrize("study", STUDIES)

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from made_runs import REAL_RUNS, make_preds, make_run, make_runs, make_study, write_arrays
 
-from peft_study import records, tokenization
+from peft_study import models, records, tokenization
 from peft_study.config import Variant, read_study
 from peft_study.errors import StudyError
 from peft_study.folders import replacing
@@ -351,12 +351,62 @@ def test_a_saved_model_is_safetensors_only_and_predicts_the_same(finished: Path,
     full = run_id.startswith("full")
     load = AutoModelForSequenceClassification if full else AutoPeftModelForSequenceClassification
     model, variant = load.from_pretrained(folder), read_study("tiny").variants[run_id]
-    if full:
-        assert model.config.id2label == {0: "negative", 1: "positive"}
+    assert models.load(folder).config.id2label == {0: "negative", 1: "positive"}  # type: ignore[union-attr]
     corpus, tokenizer = data.load_corpus(variant), AutoTokenizer.from_pretrained(folder)
     examples = tokenization.examples(corpus.test, tokenization.tokenize(corpus.splits["test"], tokenizer), variant)
     again = predict(model, examples, corpus.test["id"].tolist(), tokenizer.pad_token_id)
     np.testing.assert_allclose(again.logits, load_runs("tiny").arrays(run_id)["logits"], atol=1e-5)
+
+
+def test_an_adapter_is_merged_into_a_model_that_a_pipeline_loads_with_the_names_of_the_classes(
+    finished: Path, tmp_path: Path
+) -> None:
+    from transformers import pipeline
+
+    from peft_study import data
+
+    run = "lora-n00060-s1"
+    models.save_merged(finished / run / "model", tmp_path / "merged")
+    assert not (tmp_path / "merged" / "adapter_config.json").exists()
+    classify = pipeline("text-classification", model=str(tmp_path / "merged"))
+    test = data.load_corpus(read_study("tiny").variants[run]).test
+    logits = load_runs("tiny").arrays(run)["logits"]
+    chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    for said, chance in zip(classify(test["text"].tolist(), truncation=True, max_length=32), chances, strict=True):
+        assert said["label"] == ["negative", "positive"][chance.argmax()]
+        assert said["score"] == pytest.approx(chance.max(), abs=1e-5)
+
+
+def test_the_record_of_a_run_holds_what_validation_and_inference_measured(finished: Path) -> None:
+    for run in REAL_RUNS:
+        metrics = json.loads((finished / run / "metrics.json").read_text())
+        log = json.loads((finished / run / "log_history.json").read_text())
+        selected = {entry["eval_loss"] for entry in log if entry["step"] == metrics["training"]["selected_step"]
+                    and "eval_loss" in entry}  # fmt: skip
+        assert {metrics["evaluation"]["validation"]["loss"]} == selected
+        assert 0 <= metrics["evaluation"]["validation"]["accuracy"] <= 1
+        cost = metrics["cost"]
+        assert cost["inference_seconds"] > 0 and cost["flops_per_step"] > 0
+        if run.startswith("lora"):
+            assert cost["inference_merged_seconds"] > 0 and cost["inference_merge_difference"] <= 1e-5
+        else:
+            assert cost["inference_merged_seconds"] is cost["inference_merge_difference"] is None
+
+
+def test_a_saved_adapter_names_its_base_model_by_folder_or_by_hub_name_and_commit(
+    tmp_path: Path, tiny: dict[str, Path], variant: Callable[..., Variant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from peft_study.training import prepare
+
+    prepared = prepare(variant(strategy="lora"))
+    records.save_model(tmp_path / "model", prepared)
+    saved = json.loads((tmp_path / "model" / "adapter_config.json").read_text())
+    assert (saved["base_model_name_or_path"], saved["revision"]) == (str(tiny["distilbert"]), None)
+    snapshot = tmp_path / "snapshots" / "0123abc"
+    snapshot.parent.mkdir()
+    snapshot.symlink_to(tiny["distilbert"])
+    monkeypatch.setattr(records.assets, "_snapshot", lambda *_: snapshot)
+    assert records.assets.origin("owner/name@main") == ("owner/name", "0123abc")
 
 
 def test_a_run_with_other_values_leaves_nothing_of_the_one_before(
@@ -367,11 +417,12 @@ def test_a_run_with_other_values_leaves_nothing_of_the_one_before(
     folder = tmp_path / "run"
     first = prepare(variant(strategy="head", epochs=1.0, checkpoint="last", evaluations=0))
     trained = train(first, folder)
-    written = records.write_run(folder, first, trained, first.predict("test"), first.predict("ood"))
+    use = first.inference(4)
+    written = records.write_run(folder, first, trained, first.predict("test"), first.predict("ood"), use)
     assert (folder / "model" / "model.safetensors").stat().st_size == written["cost"]["model_bytes"]
     bare = first.variant.model_copy(update={"save_model": False, "ood_dataset": None})
     second = type(first)(**{**vars(first), "variant": bare})
-    written = records.write_run(folder, second, trained, first.predict("test"), None)
+    written = records.write_run(folder, second, trained, first.predict("test"), None, use)
     assert {path.name for path in folder.iterdir()} == LAYOUT - {
         "ood_preds_and_labels.npz",
         "model",

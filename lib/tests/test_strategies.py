@@ -1,19 +1,28 @@
 """What each strategy trains, counted, and that building repeats itself."""
 
+import copy
 import json
+import math
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from made_folders import save_model, save_tokenizer
+from made_folders import save_model
+from transformers import TrainerCallback
 
-from peft_study import strategies
+from peft_study import adapters, paths, strategies, training
+from peft_study.adapters import Adapter
+from peft_study.architectures import ARCHITECTURES
 from peft_study.config import Variant
 from peft_study.data import LABELS
 from peft_study.errors import StudyError
-from peft_study.strategies import ARCHITECTURES, STRATEGIES, Strategy, build, count_parameters
+from peft_study.evaluation import log_loss
+from peft_study.models import build, count_parameters
+from peft_study.strategies import STRATEGIES, Strategy
 
 Make = Callable[..., Variant]
 FAMILIES = ["distilbert", "bert", "roberta"]
@@ -32,61 +41,147 @@ def trained(model: torch.nn.Module) -> set[str]:
 @pytest.fixture(scope="session")
 def families(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A tiny model of every supported family."""
-    from transformers import RobertaConfig, RobertaModel
-
-    folder = tmp_path_factory.mktemp("roberta")
-    config = RobertaConfig(
-        vocab_size=save_tokenizer(folder, "bert"),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=66,
-    )
-    RobertaModel(config, add_pooling_layer=False).save_pretrained(folder)
-    return {kind: str(tiny[kind]) for kind in ("distilbert", "bert")} | {"roberta": str(folder)}
+    roberta = save_model(tmp_path_factory.mktemp("roberta"), "roberta")
+    return {kind: str(tiny[kind]) for kind in ("distilbert", "bert")} | {"roberta": str(roberta)}
 
 
 # --- parameters
 
+FORMULAS: dict[str, Callable[[Any], tuple[int, int]]] = {
+    # strategy -> trainable parameters of (backbone, adapter) of an encoder of width h, inner width f and L blocks
+    "full": lambda e: (e.all, 0),
+    "head": lambda e: (0, 0),
+    "last2": lambda e: (2 * (4 * (e.h**2 + e.h) + 2 * e.h * e.f + e.f + e.h + 4 * e.h) + e.pooler, 0),
+    "bitfit": lambda e: (e.L * (4 * e.h + e.f + e.h + 2 * e.h) + e.h + (e.h if e.pooler else 0), 0),
+    "ln": lambda e: (0, (2 * e.L + 1) * 2 * e.h),
+    **dict.fromkeys(["lora", "rslora", "pissa", "lora-plus"], lambda e: (0, 2 * e.L * 8 * 2 * e.h)),
+    "lora-mlp": lambda e: (0, 2 * e.L * 8 * (e.h + e.f)),
+    "lora-all": lambda e: (0, e.L * (4 * 8 * 2 * e.h + 2 * 8 * (e.h + e.f))),
+    "dora": lambda e: (0, 2 * e.L * (8 * 2 * e.h + e.h)),
+    "adalora": lambda e: (0, 2 * e.L * (12 * 2 * e.h + 12)),
+    "ia3": lambda e: (0, e.L * (2 * e.h + e.f)),
+    "vera": lambda e: (0, 2 * e.L * (256 + e.h)),
+    "loha": lambda e: (0, 2 * e.L * 2 * 8 * 2 * e.h),
+    "lokr": lambda e: (0, 2 * e.L * kronecker(e.h, rank=8)),
+    "oft": lambda e: (0, 2 * e.L * (e.h // 32) * (32 * 31 // 2)),
+    "boft": lambda e: (0, 2 * e.L * (e.h // 4 * 4 * 4 + e.h)),
+    "hra": lambda e: (0, 2 * e.L * 8 * e.h),
+    "fourierft": lambda e: (0, 2 * e.L * 1000),
+    "shira": lambda e: (0, 2 * e.L * min(32, e.h // 4) * 2 * e.h),
+    "miss": lambda e: (0, 2 * e.L * min(64, e.h // 4) * e.h),
+    "randlora": lambda e: (0, 2 * e.L * math.ceil(e.h / 32) * (32 + e.h)),
+    "prompt": lambda e: (0, 16 * e.h),
+    "p-tuning": lambda e: (0, 16 * e.h + (e.h + 1) * 128 + (128 + 1) * 128 + (128 + 1) * e.h),
+    "prefix": lambda e: (0, 16 * e.L * 2 * e.h),
+}
+
+
+def kronecker(width: int, rank: int) -> int:
+    """Parameters of LoKr on a square weight: the factors of `width` nearest to its root, the larger one low-rank."""
+    small = max(divisor for divisor in range(1, math.isqrt(width) + 1) if width % divisor == 0)
+    large = width // small
+    return small**2 + (2 * rank * large if rank < large / 2 else large**2)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The sizes of an encoder: all of its parameters, those of its pooler, width, inner width and blocks."""
+
+    all: int
+    pooler: int
+    h: int
+    f: int
+    L: int
+
+
+def encoder(model: torch.nn.Module) -> Encoder:
+    """The sizes of a plain classifier."""
+    head = ARCHITECTURES[model.config.model_type].head  # type: ignore[union-attr, index]
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters() if name.split(".")[0] not in head}
+    config: Any = model.config
+    inner = config.hidden_dim if config.model_type == "distilbert" else config.intermediate_size
+    pooler = sum(size for name, size in sizes.items() if ".pooler." in name)
+    return Encoder(sum(sizes.values()), pooler, config.hidden_size, inner, config.num_hidden_layers)
+
+
+def pairs() -> list[Any]:
+    """Every strategy with every family on which it can work."""
+    return [
+        pytest.param(name, family, id=f"{name} on {family}")
+        for name, entry in STRATEGIES.items()
+        for family in FAMILIES
+        if family not in entry.impossible
+    ]
+
+
+@pytest.mark.parametrize(("strategy", "family"), pairs())
+def test_the_trainable_parameters_are_those_of_the_formula(
+    variant: Make, families: dict[str, str], strategy: str, family: str
+) -> None:
+    plain = encoder(make(variant(model=families[family], strategy="full")))
+    counts = count_parameters(make(variant(model=families[family], strategy=strategy)))
+    assert (counts.trainable_backbone, counts.trainable_adapter) == FORMULAS[strategy](plain)
+    assert counts.trainable_head == counts.head > 0
+    assert counts.backbone == plain.all
+
 
 @pytest.mark.parametrize(
-    ("strategy", "backbone", "adapter", "trainable"),
+    ("strategy", "backbone", "adapter"),
     [
-        ("full", 66_362_880, 0, 66_955_010),
-        ("head", 0, 0, 592_130),
-        ("bitfit", 51_456, 0, 643_586),
-        ("lora", 0, 147_456, 739_586),
-        ("lora-all", 0, 663_552, 1_255_682),
+        ("full", 66_362_880, 0),
+        ("head", 0, 0),
+        ("last2", 14_175_744, 0),
+        ("bitfit", 51_456, 0),
+        ("ln", 0, 19_968),
+        ("lora", 0, 147_456),
+        ("lora-mlp", 0, 368_640),
+        ("lora-all", 0, 663_552),
+        ("rslora", 0, 147_456),
+        ("dora", 0, 156_672),
+        ("pissa", 0, 147_456),
+        ("lora-plus", 0, 147_456),
+        ("adalora", 0, 221_328),
+        ("ia3", 0, 27_648),
+        ("vera", 0, 12_288),
+        ("loha", 0, 294_912),
+        ("lokr", 0, 13_056),
+        ("oft", 0, 142_848),
+        ("boft", 0, 46_080),
+        ("hra", 0, 73_728),
+        ("fourierft", 0, 12_000),
+        ("shira", 0, 589_824),
+        ("miss", 0, 589_824),
+        ("randlora", 0, 230_400),
+        ("prompt", 0, 12_288),
+        ("p-tuning", 0, 226_304),
     ],
 )
 def test_distilbert_of_full_size_has_the_published_counts(
-    strategy: str, backbone: int, adapter: int, trainable: int
+    distilbert: torch.nn.Module, strategy: str, backbone: int, adapter: int
 ) -> None:
-    from transformers import AutoModelForSequenceClassification, DistilBertConfig
-
-    with torch.device("meta"):
-        plain = AutoModelForSequenceClassification.from_config(DistilBertConfig(num_labels=2))
-        model = STRATEGIES[strategy].prepare(plain, Variant(strategy=strategy))
+    model = STRATEGIES[strategy].prepare(copy.deepcopy(distilbert), Variant(strategy=strategy))  # type: ignore[arg-type]
     counts = count_parameters(model)
     assert (counts.trainable_backbone, counts.trainable_adapter, counts.trainable_head) == (backbone, adapter, 592_130)
-    assert counts.trainable == trainable
-    assert counts.total == 66_955_010 + adapter
-    assert counts.as_dict()["trainable"] == trainable
+    assert counts.total - counts.adapter == 66_955_010
+    assert counts.as_dict()["trainable"] == counts.trainable == backbone + adapter + 592_130
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("strategy", list(STRATEGIES))
-def test_the_head_always_trains_and_the_model_stays_the_same(
-    variant: Make, families: dict[str, str], family: str, strategy: str
-) -> None:
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+@pytest.fixture(scope="module")
+def distilbert() -> torch.nn.Module:
+    """DistilBERT of full size with random weights."""
+    from transformers import AutoModelForSequenceClassification, DistilBertConfig
 
-    counts = count_parameters(make(variant(model=families[family], strategy=strategy)))
-    plain = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(families[family]))
-    assert counts.total - counts.adapter == sum(parameter.numel() for parameter in plain.parameters())
-    assert counts.trainable_head == counts.head > 0
-    assert counts.trainable_adapter == counts.adapter
+    model: torch.nn.Module = AutoModelForSequenceClassification.from_config(DistilBertConfig(num_labels=2))
+    return model
+
+
+def test_prefix_tuning_of_minilm_has_the_published_count() -> None:
+    from transformers import AutoModelForSequenceClassification, BertConfig
+
+    shape = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+    plain = AutoModelForSequenceClassification.from_config(BertConfig(**shape))
+    counts = count_parameters(STRATEGIES["prefix"].prepare(plain, Variant(strategy="prefix")))
+    assert (counts.trainable_adapter, counts.trainable_head) == (73_728, 770)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -105,19 +200,23 @@ def test_bitfit_trains_the_biases_and_the_head(variant: Make, families: dict[str
     assert backbone == {name for name in everything if name.endswith(".bias") and name not in names - backbone}
 
 
+ADAPTED = {name: entry.prepare.targets for name, entry in STRATEGIES.items() if isinstance(entry.prepare, Adapter)}
+
+
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(("strategy", "per_layer"), [("lora", 2), ("lora-all", 6)])
-def test_lora_adapts_the_linears_of_every_block_and_nothing_else(
-    variant: Make, families: dict[str, str], family: str, strategy: str, per_layer: int
+@pytest.mark.parametrize("strategy", [name for name, targets in ADAPTED.items() if targets not in ("", "norms")])
+def test_adapters_sit_on_the_linears_of_every_block_and_nowhere_else(
+    variant: Make, families: dict[str, str], family: str, strategy: str
 ) -> None:
-    model = make(variant(model=families[family], strategy=strategy, lora_r=4))
-    adapted = {name.split(".lora_")[0] for name in trained(model) if "lora_" in name}
-    assert len(adapted) == 2 * per_layer  # two blocks
-    assert all(".layer." in name for name in adapted)
-    heads = {name for name in trained(model) if "lora_" not in name}
-    assert all("modules_to_save" in name for name in heads)
-    ranks = {parameter.shape[0] for name, parameter in model.named_parameters() if "lora_A" in name}
-    assert ranks == {4}
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    model = make(variant(model=families[family], strategy=strategy))
+    adapted = {name for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
+    named = ARCHITECTURES[family].linears(ADAPTED[strategy])
+    assert len(adapted) == 2 * len(named)  # two blocks
+    assert all(re.fullmatch(rf".*\.layer\.[01]\.({'|'.join(named)})", name) for name in adapted)
+    heads = {name for name in trained(model) if "modules_to_save" in name}
+    assert all(".default" in name for name in trained(model) - heads)
 
 
 def test_the_modules_to_adapt_can_be_named(variant: Make) -> None:
@@ -129,6 +228,63 @@ def test_the_modules_to_adapt_can_be_named(variant: Make) -> None:
 def test_modules_that_cannot_be_adapted_are_one_clear_error(variant: Make, targets: list[str]) -> None:
     with pytest.raises(StudyError, match=f"target_modules = .*{targets[0]}"):
         make(variant(strategy="lora", target_modules=targets))
+
+
+def test_any_parameter_of_peft_can_be_set(variant: Make) -> None:
+    dora = make(variant(strategy="lora", peft={"use_dora": True}))
+    assert count_parameters(dora) == count_parameters(make(variant(strategy="dora")))
+    fewer = make(variant(strategy="prompt", peft={"num_virtual_tokens": 3}))
+    assert count_parameters(fewer).trainable_adapter == 3 * 32
+    deeper = make(variant(strategy="lora", lora_r=4, peft={"r": 6}))  # peft's own name wins
+    assert {parameter.shape[0] for name, parameter in deeper.named_parameters() if "lora_A" in name} == {6}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "values", "said"),
+    [
+        ("lora", {"use_dorra": True}, "peft: unknown parameter 'use_dorra'; did you mean 'use_dora'?"),
+        ("adalora", {"orth_reg_weight": -1}, "strategy = 'adalora' with peft = .*orth_reg_weight"),
+        ("hra", {"r": 0}, "strategy = 'hra' with peft = .*positive"),
+        ("miss", {"r": 64}, "strategy = 'miss' with peft = .*less than or equal"),
+    ],
+)
+def test_a_parameter_that_peft_refuses_is_one_clear_error_before_anything_trains(
+    variant: Make, strategy: str, values: dict[str, Any], said: str
+) -> None:
+    from peft_study.data import check
+
+    asked = variant(strategy=strategy, peft=values)
+    for refuse in (lambda: make(asked), lambda: check([asked])):
+        with pytest.raises(StudyError, match=said):
+            refuse()
+
+
+def test_a_pair_that_cannot_work_is_refused_with_the_reason_and_what_would_work(variant: Make) -> None:
+    from peft_study.data import check
+
+    asked = variant(strategy="prefix")
+    for refuse in (lambda: make(asked), lambda: check([asked])):
+        with pytest.raises(StudyError, match=r"'prefix' does not work on .*keys and values.*prompt and p-tuning work"):
+            refuse()
+
+
+@pytest.mark.parametrize(("length", "fits"), [(48, True), (49, False)])
+def test_the_vectors_before_the_words_take_room_from_them(variant: Make, length: int, fits: bool) -> None:
+    from peft_study.data import check
+
+    asked = variant(strategy="prompt", max_length=length)  # of 64 positions
+    if fits:
+        check([asked])
+    else:
+        with pytest.raises(StudyError, match=r"max_length = 49: .* at most 64 tokens, of which 'prompt' takes 16"):
+            check([asked])
+
+
+def test_every_strategy_cites_a_work_that_is_in_the_bibliography() -> None:
+    known = re.findall(r"^@\w+\{([^,]+),", (paths.NOTEBOOKS / "references.bib").read_text(), re.MULTILINE)
+    cited = [entry.citation for entry in STRATEGIES.values() if entry.citation]
+    assert set(cited) <= set(known)
+    assert len(cited) >= len(STRATEGIES) - 2
 
 
 def test_an_unknown_architecture_is_one_clear_error(variant: Make, tmp_path: Path) -> None:
@@ -222,6 +378,78 @@ def test_a_pickle_beside_the_weights_is_never_opened(variant: Make, tmp_path: Pa
     assert not (tmp_path / "owned").exists()
 
 
+# --- what a strategy adds to the training
+
+
+def test_lora_plus_learns_b_at_sixteen_times_the_rate_of_a(variant: Make, tmp_path: Path) -> None:
+    asked = variant(strategy="lora-plus", learning_rate=1e-3, weight_decay=0.05)
+    model = make(asked)
+    optimizer = adapters.lora_plus(model, asked, training.training_arguments(asked, 90, tmp_path))
+    rates = {id(p): (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        if "lora_A" in name:
+            assert rates[id(parameter)] == (1e-3, 0.05)
+        elif "lora_B" in name:
+            assert rates[id(parameter)] == (pytest.approx(1.6e-2), 0.05)
+        else:
+            assert (id(parameter) in rates) == parameter.requires_grad
+
+
+def test_lora_plus_trains_with_its_own_optimizer_and_the_schedule_of_the_others(variant: Make, tmp_path: Path) -> None:
+    prepared = training.prepare(variant(strategy="lora-plus", learning_rate=1e-3, epochs=1.0))
+    seen: list[list[float]] = []
+
+    class Watch(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, *_: Any, optimizer: Any = None, **__: Any) -> None:
+            seen.append([group["lr"] for group in optimizer.param_groups if group["params"]])
+
+    training.train(prepared, tmp_path, [Watch()])
+    assert all(max(rates) == pytest.approx(16 * min(rates)) for rates in seen[:-1])
+    assert max(min(rates) for rates in seen) == pytest.approx(1e-3, rel=0.1)
+    assert seen[-1] == [0.0] * len(seen[-1])
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_adalora_prunes_to_its_budget_half_way(variant: Make, tmp_path: Path, accumulation: int) -> None:
+    prepared = training.prepare(variant(strategy="adalora", epochs=4.0, gradient_accumulation=accumulation))
+    left: list[int] = []
+
+    class Watch(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, *_: Any, model: Any = None, **__: Any) -> None:
+            left.append(int(sum((p != 0).sum() for name, p in model.named_parameters() if "lora_E" in name)))
+
+    result = training.train(prepared, tmp_path, [Watch()])
+    steps = result.figures["steps"]
+    config = prepared.model.peft_config["default"]
+    assert (config.total_step, config.tinit, config.tfinal) == (steps, steps // 10, steps // 2)
+    assert left[steps // 10 - 1] == 4 * 12  # two projections in two blocks, of rank 12
+    assert left[steps - steps // 2 - 1] == left[-1] == 4 * 8
+
+
+def test_a_study_can_set_the_schedule_of_adalora(variant: Make, tmp_path: Path) -> None:
+    prepared = training.prepare(variant(strategy="adalora", epochs=1.0, peft={"tinit": 1, "tfinal": 3, "deltaT": 1}))
+    training.train(prepared, tmp_path)
+    config = prepared.model.peft_config["default"]
+    assert (config.tinit, config.tfinal, config.deltaT) == (1, 3, 1)
+
+
+@pytest.mark.parametrize("strategy", ["full", "adalora", "prompt"])
+def test_the_validation_loss_is_the_cross_entropy_whatever_the_method_adds(
+    variant: Make, tmp_path: Path, strategy: str
+) -> None:
+    prepared = training.prepare(variant(strategy=strategy, epochs=1.0, checkpoint="last"))
+    log = training.train(prepared, tmp_path).log
+    validation = prepared.predict("validation")
+    seen = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
+    assert seen[-1] == pytest.approx(log_loss(validation.logits, validation.labels), abs=1e-5)
+
+
+def test_a_schedule_of_adalora_that_leaves_no_step_is_refused(variant: Make, tmp_path: Path) -> None:
+    prepared = training.prepare(variant(strategy="adalora", epochs=1.0, peft={"tinit": 6, "tfinal": 6}))
+    with pytest.raises(StudyError, match="tinit = 6 and tfinal = 6 leave none of the 12 steps"):
+        training.train(prepared, tmp_path)
+
+
 # --- a strategy of one's own
 
 
@@ -240,8 +468,6 @@ def first_layer_only() -> Iterator[str]:
 
 
 def test_a_new_strategy_is_one_entry(variant: Make, first_layer_only: str, tmp_path: Path) -> None:
-    from peft_study import training
-
     asked = variant(strategy=first_layer_only, learning_rate=None, epochs=1.0)
     assert asked.rate == 1e-3
     prepared = training.prepare(asked)

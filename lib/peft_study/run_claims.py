@@ -1,0 +1,143 @@
+"""What may be said of one run: the sentences and tables of 02, each computed from what the run measured."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from peft_study import data
+from peft_study.claims import listed
+from peft_study.config import Variant
+from peft_study.evaluation import Predictions
+from peft_study.models import ParameterCounts
+from peft_study.statistics import accuracy, interval, macro_f1
+from peft_study.strategies import STRATEGIES
+
+if TYPE_CHECKING:
+    from peft_study.cost import Inference  # which brings torch
+
+
+def strategy(variant: Variant) -> str:
+    """What the variant's strategy trains, at which rate."""
+    entry = STRATEGIES[variant.strategy]
+    cited = f" [@{entry.citation}]" if entry.citation else ""
+    own = "" if variant.learning_rate is not None else ", the strategy's own"
+    return f"This run: **{entry.label}**{cited} – {entry.description}. Its peak learning rate is {variant.rate:g}{own}."
+
+
+def data_used(prepared: Any) -> str:
+    """How many reviews there are for what."""
+    corpus, sizes = prepared.corpus, {part: len(table) for part, table in prepared.tables.items()}
+    variant = prepared.variant
+    origin = (
+        "held out of the training split, since the dataset has no test split of its own"
+        if corpus.held_out
+        else "of the dataset's own test split"
+    )
+    other = (
+        f" A further {sizes['ood']:,} come from another kind of reviews, on which no run trains."
+        if "ood" in sizes
+        else ""
+    )
+    return (
+        f"The budget of {variant.train_size:,} labelled reviews gives {sizes['train']:,} to train on and "
+        f"{sizes['validation']:,} to validate with; {corpus.duplicates} repeated rows of the dataset were dropped "
+        f"beforehand. The test set has {sizes['test']:,} reviews, {origin}.{other}"
+    )
+
+
+def parameter_table(counts: ParameterCounts) -> pd.DataFrame:
+    """Backbone, adapter and head: all of their parameters, those that train, and their share of the model."""
+    rows = {
+        part: (getattr(counts, part), getattr(counts, f"trainable_{part}")) for part in ("backbone", "adapter", "head")
+    }
+    rows["total"] = counts.total, counts.trainable
+    return pd.DataFrame(
+        {part: [f"{all_:,}", f"{trains:,}", f"{trains / counts.total:.2%}"] for part, (all_, trains) in rows.items()},
+        index=["parameters", "trainable", "trainable share of the model"],
+    ).T
+
+
+def curve(training: Any) -> str:
+    """Whether the validation loss was still falling, and which checkpoint is kept."""
+    losses = [(entry["step"], entry["eval_loss"]) for entry in training.log if "eval_loss" in entry]
+    if not losses:
+        return "There was no validation during this training; the last state of the model is kept."
+    finite = [pair for pair in losses if np.isfinite(pair[1])]
+    kept = f"The state after step {training.figures['selected_step']} is kept."
+    if len(finite) < len(losses):
+        return f"**The training diverged**: at some evaluation the validation loss was not a number. {kept}"
+    step, lowest = min(losses, key=lambda pair: pair[1])
+    last = losses[-1][1]
+    if len(losses) == 1:
+        story = "It was measured once, so that nothing can be said of its course."
+    elif step == losses[-1][0]:
+        story = "It was still falling at the end: more steps might help."
+    elif round(last - lowest, 3) == 0:
+        story = "At the end it was the same."
+    else:
+        story = (
+            f"After that it rose by {last - lowest:.3f} to the end: a small rise may be noise, a lasting one would "
+            "mean that the model fits its training reviews too closely."
+        )
+    return (
+        f"The validation loss was lowest, {lowest:.3f}, at step {step} of {training.figures['steps']}. {story} {kept}"
+    )
+
+
+def tested(test: Predictions, ood: Predictions | None, prepared: Any) -> str:
+    """Accuracy, macro F1 and log-loss on the test set, and accuracy on the other one, with intervals."""
+    scores = [interval(test.preds, test.labels, statistic).scaled(100) for statistic in (accuracy, macro_f1)]
+    loss = test.metrics()["log_loss"]
+    told = f"{loss:.3f} nats, against {np.log(2):.3f} for a coin" if np.isfinite(loss) else "not a number"
+    parts = [
+        f"On {len(test.labels):,} test reviews the accuracy is **{scores[0]}%** and the macro F1 {scores[1]}% "
+        f"(95% intervals); the log-loss is {told}."
+    ]
+    if ood is not None:
+        other = interval(ood.preds, ood.labels).scaled(100)
+        parts.append(
+            f"On {len(ood.labels):,} reviews of {prepared.variant.ood_dataset}, which the model has not been trained "
+            f"for, the accuracy is {other}%."
+        )
+    return "\n\n".join(parts)
+
+
+def confident_mistakes(predictions: Predictions, table: pd.DataFrame) -> pd.DataFrame:
+    """The wrongly classified rows of `table`, most confident first, with `predicted` and `probability`."""
+    sure = np.maximum(predictions.probabilities, 1 - predictions.probabilities)
+    told = table.assign(predicted=[data.LABELS[i] for i in predictions.preds], probability=sure)
+    wrong = told[predictions.preds != predictions.labels].sort_values("probability", ascending=False)
+    return wrong.assign(probability=wrong["probability"].map("{:.1%}".format))
+
+
+def cost(training: Any) -> str:
+    """Time, operations, tokens and memory of one training."""
+    f = training.figures
+    return (
+        f"Training took {f['seconds']:.0f} s for {f['steps']} steps ({f['seconds_per_step']:.2g} s and "
+        f"{f['flops_per_step'] / 1e9:,.3g} billion floating-point operations each), "
+        f"{f['tokens']:,} tokens at {f['tokens_per_second']:,.0f} a second; evaluations on the validation part took "
+        f"another {f['evaluation_seconds']:.0f} s. Peak memory: {f['peak_memory_bytes'] / 2**30:.1f} GiB "
+        f"({f['peak_memory_of']})."
+    )
+
+
+def inference(use: "Inference") -> str:
+    """How long one review takes, with the adapter and with it merged, and whether the two agree."""
+    alone = f"One review takes {1000 * use.seconds:.1f} ms (median)"
+    if use.merged_seconds is None:
+        return f"{alone}. There is no adapter that could be merged into the weights."
+    return (
+        f"{alone} with the adapter beside its layers, and {1000 * use.merged_seconds:.1f} ms with the adapter merged "
+        f"into the weights. The logits of the two differ by at most {use.merge_difference:.1g}."
+    )
+
+
+def recorded(folder: Path) -> str:
+    """What the run's folder holds."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith((".", "train.")))
+    total = sum(path.stat().st_size for path in files)
+    names = dict.fromkeys(path.relative_to(folder).parts[0] for path in files)
+    return f"`{folder.name}` now holds {listed(f'`{name}`' for name in names)}: {total / 2**20:.1f} MiB."

@@ -1,0 +1,95 @@
+"""Floating-point operations against counts by hand, and what inference costs with and without merging."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from peft_study import cost, training
+from peft_study.config import Variant
+from peft_study.models import build
+
+Make = Callable[..., Variant]
+
+
+def batch(reviews: int, length: int) -> dict[str, torch.Tensor]:
+    """Random reviews of one length."""
+    ids = torch.randint(5, 40, (reviews, length), generator=torch.Generator().manual_seed(0))
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def labelled(reviews: int = 4, length: int = 20) -> dict[str, torch.Tensor]:
+    return batch(reviews, length) | {"labels": torch.arange(reviews) % 2}
+
+
+def model(variant: Variant) -> Any:
+    return build(variant.model, variant)
+
+
+def test_operations_are_those_of_the_matrix_products_by_hand(variant: Make) -> None:
+    reviews, length, h, f, blocks = 4, 20, 32, 64, 2
+    tokens = reviews * length
+    layers = blocks * 2 * tokens * (4 * h * h + 2 * h * f)
+    attention = blocks * 2 * 2 * reviews * length * length * h
+    head = 2 * reviews * (h * h + h * 2)
+    forward = layers + attention + head
+    full = cost.flops(model(variant(strategy="full")), [labelled(reviews, length)])
+    assert full == pytest.approx(3 * forward, rel=0.01)  # the gradients of inputs and of weights are as much again each
+    frozen = cost.flops(model(variant(strategy="head")), [labelled(reviews, length)])
+    assert frozen == pytest.approx(layers + attention + 3 * head, rel=0.01)
+
+
+def test_operations_are_the_mean_over_the_batches_and_leave_no_gradient(variant: Make) -> None:
+    made = model(variant(strategy="lora"))
+    one, two = (cost.flops(made, [labelled(length=length)]) for length in (10, 30))
+    assert cost.flops(made, [labelled(length=10), labelled(length=30)]) == pytest.approx((one + two) / 2)
+    assert all(parameter.grad is None for parameter in made.parameters())
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_a_step_is_as_many_batches_as_are_accumulated(variant: Make, tmp_path: Path, accumulation: int) -> None:
+    prepared = training.prepare(variant(strategy="lora", epochs=1.0, gradient_accumulation=accumulation))
+    measured = training.train(prepared, tmp_path).figures["flops_per_step"]
+    ids = [len(example["input_ids"]) for example in prepared.examples["train"]]
+    low, high = (cost.flops(prepared.model, [labelled(8, length)]) for length in (min(ids), max(ids)))
+    assert accumulation * low <= measured <= accumulation * high
+
+
+def test_the_estimate_of_the_trainer_is_recorded_beside_and_says_that_lora_costs_more(
+    variant: Make, tmp_path: Path
+) -> None:
+    figures = {
+        name: training.train(training.prepare(variant(strategy=name, epochs=1.0)), tmp_path).figures
+        for name in ("full", "lora")
+    }
+    assert figures["lora"]["flops_per_step"] < figures["full"]["flops_per_step"]
+    assert figures["lora"]["trainer_flops"] > figures["full"]["trainer_flops"]
+
+
+@pytest.mark.parametrize("strategy", ["lora", "ia3", "adalora"])
+def test_a_merged_model_says_the_same_and_the_model_itself_stays_unmerged(variant: Make, strategy: str) -> None:
+    made = model(variant(strategy=strategy)).eval()
+    for name, parameter in made.named_parameters():
+        if ".default" in name and parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.2)
+    before = {name: parameter.clone() for name, parameter in made.named_parameters()}
+    found = cost.inference(made, batch(3, 20), merges=True, repeats=3)
+    assert found.merge_difference is not None and found.merge_difference <= 1e-5
+    assert found.seconds > 0 and found.merged_seconds is not None and found.merged_seconds > 0
+    assert all(torch.equal(parameter, before[name]) for name, parameter in made.named_parameters())
+
+
+def test_what_does_not_merge_has_one_time_only(variant: Make) -> None:
+    found = cost.inference(model(variant(strategy="full")), batch(2, 10), merges=False, repeats=3)
+    assert found.seconds > 0 and found.merged_seconds is None and found.merge_difference is None
+
+
+def test_after_training_in_bf16_the_model_computes_in_float32_again(variant: Make, tmp_path: Path) -> None:
+    prepared = training.prepare(variant(strategy="lora", epochs=0.2, precision="bf16"))
+    before = prepared.model.forward
+    training.train(prepared, tmp_path)
+    assert prepared.model.forward == before
+    found = prepared.inference(4)
+    assert found.merge_difference is not None and found.merge_difference <= 1e-5
