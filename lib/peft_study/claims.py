@@ -4,7 +4,7 @@ A function here takes what the notebook has and shows, or returns, what may be s
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,6 @@ import pandas as pd
 from peft_study.comparison import counterpart, further, grouped, title
 from peft_study.results import Runs
 from peft_study.strategies import STRATEGIES
-
-if TYPE_CHECKING:
-    pass  # which brings torch
-
 
 MANY = 5  # strategies, from which on the answer names their verdicts only
 VERDICTS = ("better", "equivalent", "undetermined", "worse")
@@ -152,6 +148,53 @@ def verdicts(comparisons: pd.DataFrame) -> str:
     told = listed(f"{count} {name}" for name, count in counts.items())
     many = "comparison" if len(comparisons) == 1 else "comparisons"
     return f"Of {len(comparisons)} {many} with the baseline strategy: {told}."
+
+
+def detectable(comparisons: pd.DataFrame, margin: float) -> str:
+    """Which differences the design could have found, beside the margin that the study cares for."""
+    if comparisons.empty:
+        return "There is no comparison whose power could be told."
+    known = comparisons["detectable"].dropna()
+    unknown = len(comparisons) - len(known)
+    silent = f"In {unknown} of {len(comparisons)} too few reviews are disputed to say." if unknown else ""
+    if known.empty:
+        return (
+            "What difference could have been found cannot be told: in no comparison do the runs disagree on enough "
+            "reviews."
+        )
+    least, most = f"{known.min():.1f}", f"{known.max():.1f}"
+    sizes = f"{least} points" if least == most else f"{least} to {most} points, depending on the comparison"
+    told = f"With probability 80%, the corrected test finds a true difference of {sizes}."
+    blind = int((known > margin).sum())
+    if blind:
+        told += (
+            f" In {blind} of {len(comparisons)} comparisons that is more than the margin of {margin:g}: a smaller "
+            "difference that matters may go unseen, so that the lack of a finding there is none of a difference."
+        )
+    else:
+        told += f" That is no more than the margin of {margin:g}: a difference that matters would probably be seen."
+    return f"{told} {silent}".strip()
+
+
+def improvement(comparisons: pd.DataFrame, runs: Runs) -> str:
+    """How often a run of each strategy beats one of the baseline at the largest size with several seeds, over pairs."""
+    known = comparisons.dropna(subset=["improvement"])
+    if known.empty:
+        return (
+            "How probable it is that a new run of a strategy beats one of the baseline cannot be told: that takes two "
+            "seeds or more on both sides."
+        )
+    size = known["train_size"].max()
+    rows = known[known["train_size"] == size].sort_values("improvement", ascending=False)
+    base = _within(STRATEGIES[runs.study.baseline].label)
+    if len(rows) > MANY:
+        likely = int((rows["improvement"] > 0.5).sum())
+        return (
+            f"At {size:,} labels, {likely} of {len(rows)} strategies beat {base} in more than half of the pairs of "
+            "seeds (a tie counts half)."
+        )
+    shares = listed(f"{title(row)} in {row['improvement']:.0%} of {row['pairs']}" for row in rows.to_dict("records"))
+    return f"Of the pairs of one run each at {size:,} labels (a tie counts half), {base} is beaten by {shares}."
 
 
 def words(comparisons: pd.DataFrame) -> str:

@@ -9,11 +9,35 @@ import pandas as pd
 from peft_study.baseline import Baseline
 from peft_study.config import Variant
 from peft_study.results import Runs
-from peft_study.statistics import Comparison, Statistic, accuracy, compare, holm, interval, macro_f1, verdict
+from peft_study.statistics import (
+    Comparison,
+    Statistic,
+    accuracy,
+    compare,
+    detectable,
+    holm,
+    interval,
+    macro_f1,
+    verdict,
+)
 from peft_study.strategies import STRATEGIES
 
 IDLE = "–"  # the value of an axis that a run's strategy ignores
 METRICS: dict[str, Statistic] = {"accuracy": accuracy, "macro_f1": macro_f1}
+ALPHA = 0.05
+MEASURES = (  # the columns of a family of comparisons, after those that say what is compared
+    "difference",
+    "low",
+    "high",
+    "p_value",
+    "corrected_p",
+    "only_strategy",
+    "only_baseline",
+    "verdict",
+    "detectable",
+    "improvement",
+    "pairs",
+)
 
 
 def varying(runs: Runs) -> list[str]:
@@ -77,7 +101,10 @@ def against_baseline(runs: Runs) -> pd.DataFrame:
     """Every strategy against the study's baseline strategy at the same size, on the same test reviews.
 
     Columns: those of `varying`, `difference`, `low`, `high` (accuracy points), `p_value`, `corrected_p` (Holm, over
-    all rows), `only_strategy`, `only_baseline` (reviews that only one got right), `verdict`. Empty without a baseline.
+    all rows), `only_strategy`, `only_baseline` (reviews that one got right more often), `verdict`, `detectable` (the
+    smallest difference in points that a row's design would find at 80 % power, were it the first that Holm's
+    correction judges), `improvement` (its probability; NaN for one seed) and `pairs` (of runs). Empty without a
+    baseline.
     """
     groups = summary(runs)
     rows, found = [], []
@@ -117,34 +144,23 @@ def family(rows: list[dict[str, object]], found: Sequence[Comparison], margin: f
     `rows` says what each of `found` compares; the further columns are those of `against_baseline`.
     """
     corrected = holm([c.p_value for c in found])
-    columns = [
-        {
-            "difference": c.difference.estimate,
-            "low": c.difference.low,
-            "high": c.difference.high,
-            "p_value": c.p_value,
-            "corrected_p": p,
-            "only_strategy": c.discordant[0],
-            "only_baseline": c.discordant[1],
-            "verdict": verdict(c, p, margin),
-        }
+    measured = [
+        (
+            c.difference.estimate,
+            c.difference.low,
+            c.difference.high,
+            c.p_value,
+            p,
+            *c.discordant,
+            verdict(c, p, margin, ALPHA),
+            detectable(c, ALPHA / len(found)),
+            c.improvement,
+            c.pairs,
+        )
         for c, p in zip(found, corrected, strict=True)
     ]
-    names = [
-        "strategy",
-        "train_size",
-        "difference",
-        "low",
-        "high",
-        "p_value",
-        "corrected_p",
-        "only_strategy",
-        "only_baseline",
-        "verdict",
-    ]
-    return pd.DataFrame(
-        [row | column for row, column in zip(rows, columns, strict=True)], columns=None if rows else names
-    )
+    told = [row | dict(zip(MEASURES, values, strict=True)) for row, values in zip(rows, measured, strict=True)]
+    return pd.DataFrame(told, columns=None if told else ["strategy", "train_size", *MEASURES])
 
 
 def costs(runs: Runs) -> pd.DataFrame:

@@ -26,6 +26,7 @@ class Variant(BaseModel):
     """One run: every choice that its result depends on. The defaults are those of the quick study.
 
     `model`, `dataset` and `ood_dataset` are `bundled:NAME`, a folder, or a hub name with an optional `@revision`.
+    Training takes `max_steps` optimizer steps, or where that is None as many as `epochs` passes over the reviews give.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
@@ -45,6 +46,7 @@ class Variant(BaseModel):
     max_length: Annotated[int, Field(ge=8)] = 128
     truncation: Literal["head", "tail", "head+tail"] = "head+tail"
     epochs: Annotated[float, Field(gt=0)] = 1
+    max_steps: Count | None = None
     batch_size: Count = 8
     gradient_accumulation: Count = 1
     learning_rate: Rate | None = None
@@ -82,6 +84,16 @@ class Variant(BaseModel):
             raise ValueError(
                 "checkpoint 'best' is chosen on validation: set validation_fraction and evaluations above "
                 "0, or checkpoint to 'last'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _steps_or_epochs(self) -> "Variant":
+        default = type(self).model_fields["epochs"].default
+        if self.max_steps is not None and self.epochs != default:
+            raise ValueError(
+                f"max_steps = {self.max_steps} and epochs = {self.epochs:g} both say how long to train: leave out "
+                f"epochs (at its default, {default:g}) where steps are fixed, or max_steps where epochs are"
             )
         return self
 

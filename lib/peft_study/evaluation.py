@@ -9,6 +9,9 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
+
+from peft_study.calibration import log_odds, losses
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Predictions:
     @property
     def probabilities(self) -> np.ndarray:
         """The probability of the positive class, shape (n,)."""
-        return 1 / (1 + np.exp(np.float64(self.logits[:, 0]) - self.logits[:, 1]))
+        return expit(log_odds(self.logits))
 
     def metrics(self) -> dict[str, float]:
         """`accuracy`, `macro_f1`, `log_loss` (in nats per review) and `n`."""
@@ -44,8 +47,7 @@ class Predictions:
 
 def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
     """The mean cross-entropy of `logits` (n, 2) against `labels` (n,), in nats."""
-    logits = logits.astype(np.float64)
-    return float(np.mean(np.logaddexp(logits[:, 0], logits[:, 1]) - logits[np.arange(len(labels)), labels]))
+    return float(np.mean(losses(log_odds(logits), labels)))
 
 
 def _metrics() -> Any:

@@ -15,6 +15,8 @@ import yaml
 from peft_study.config import Variant
 from peft_study.errors import writing
 
+TRACES = ("train.ipynb", "train.partial.ipynb", "train.log", ".lock")  # of a training of ours, finished or not
+
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
@@ -45,14 +47,35 @@ def asked(folder: Path) -> dict[str, Any] | None:
 
 
 def changed(values: dict[str, Any], variant: Variant) -> list[str]:
-    """The fields in which the values of a `params.yaml` are not those of `variant`."""
+    """The fields in which the values of a `params.yaml` contradict `variant`; one that it leaves out does not."""
     wanted = variant.model_dump()
-    return [name for name in wanted | values if name not in wanted or values.get(name, ...) != wanted[name]]
+    return [name for name, value in values.items() if name not in wanted or value != wanted[name]]
+
+
+def outdated(folder: Path, variant: Variant) -> list[str]:
+    """The fields in which the run in `folder` was asked for other values than those of `variant`.
+
+    A run of this program names every field that there was when it ran; one added since had its default. Of a run that
+    is not ours, a field that it does not name is unknown.
+    """
+    values = asked(folder) or {}
+    return changed(values if is_foreign(folder) else Variant().model_dump() | values, variant)
+
+
+def is_foreign(folder: Path) -> bool:
+    """Whether another program left the run in `folder`: it has a result, and no trace of a training of ours."""
+    return (folder / "metrics.json").is_file() and not any((folder / name).exists() for name in TRACES)
 
 
 def is_done(folder: Path, variant: Variant) -> bool:
-    """Whether the run in `folder` is complete and was asked for the values of `variant`."""
-    return (folder / "train.ipynb").is_file() and _has_metrics(folder) and asked(folder) == variant.model_dump()
+    """Whether the run in `folder` is complete and was asked for the values of `variant`.
+
+    Our training ends with `train.ipynb`; another program's run needs none, nor a `params.yaml`.
+    """
+    foreign = is_foreign(folder)
+    if not foreign and (asked(folder) is None or not (folder / "train.ipynb").is_file()):
+        return False
+    return _has_metrics(folder) and not outdated(folder, variant)
 
 
 def _has_metrics(folder: Path) -> bool:

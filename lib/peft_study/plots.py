@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from nbpaper.style import COLUMN as COLUMN
 from nbpaper.style import FULL as FULL
-from peft_study import data, paths
+from peft_study import data, ledger, paths
 from peft_study.comparison import further, title
 from peft_study.folders import replacing
 from peft_study.strategies import STRATEGIES
@@ -65,10 +65,17 @@ def figure(width: float = COLUMN, height: float = 2.4, columns: int = 1, **optio
     return fig, fig.subplots(1, columns, **options)
 
 
-def save_figure(fig: Figure, study: str, name: str) -> Figure:
-    """Keep a figure of the report as `report/<study>/figures/<name>.pdf` and `.svg`; returns it, to be shown."""
+def save_figure(fig: Figure | None, study: str, name: str) -> Figure | None:
+    """Keep a figure of the report as `report/<study>/figures/<name>.pdf` and `.svg`; returns it, to be shown.
+
+    Where there is none, none is kept: that of an earlier report goes.
+    """
     for kind in ("pdf", "svg"):
-        with replacing(paths.report_folder(study) / "figures" / f"{name}.{kind}") as partial:
+        file = paths.report_folder(study) / "figures" / f"{name}.{kind}"
+        if fig is None:
+            file.unlink(missing_ok=True)
+            continue
+        with replacing(file) as partial:
             fig.savefig(partial, metadata={"CreationDate": None} if kind == "pdf" else {"Date": None})
     return fig
 
@@ -261,6 +268,17 @@ def curves(
     return ax
 
 
+def training_curves(runs: pd.DataFrame, log: Callable[[str], pd.DataFrame], strategies: Sequence[str]) -> Figure | None:
+    """The `CURVES` of every run side by side, see `curves`; None where no run has a log."""
+    if all(log(str(run_id)).empty for run_id in runs.index):
+        return None
+    fig, axes = figure(FULL, 2.2, columns=len(CURVES))
+    for ax, (column, name, scale) in zip(axes, CURVES, strict=True):
+        curves(runs, log, column, ax, scale).set(ylabel=name)
+    strategy_legend(strategies, axes[0])
+    return fig
+
+
 def strategy_legend(strategies: Sequence[str], ax: Axes) -> Axes:
     """A legend of strategies below the whole figure of `ax`, where it covers no data."""
     handles = [
@@ -303,30 +321,47 @@ def confusion_matrix(labels: np.ndarray, preds: np.ndarray, ax: Axes) -> Axes:
     return ax
 
 
-def trade_off(table: pd.DataFrame, cost: str, axis_label: str, ax: Axes) -> Axes:
-    """Test accuracy of every run against one of its costs (log scale); larger marks are larger budgets."""
+def trade_offs(table: pd.DataFrame, costs: Sequence[str] = ledger.DRAWN) -> Figure | None:
+    """Accuracy against those of `costs` that the ledger `table` has figures for, side by side; None without any."""
+    known = [cost for cost in costs if cost in ledger.measured(table)]
+    if not known:
+        return None
+    fig, axes = figure(FULL, 2.3, columns=len(known), sharey=True, squeeze=False)
+    for ax, cost in zip(axes[0], known, strict=True):
+        trade_off(table, cost, ax).set(ylabel="test accuracy (%)" if ax is axes[0][0] else "")
+    strategy_legend(list(table["strategy"].unique()), axes[0][0])
+    return fig
+
+
+def trade_off(table: pd.DataFrame, cost: str, ax: Axes) -> Axes:
+    """Test accuracy against a cost (log scale), and the Pareto front of every size as a step line.
+
+    `table` is `ledger.ledger`: a mark for each row whose cost is known, larger for larger budgets. A step goes along
+    what the cheaper strategy reaches until the next one on the front can be paid.
+    """
     sizes = sorted(table["train_size"].unique())
-    for row in table.to_dict("records"):
-        ax.scatter(
-            row[cost],
-            100 * row["test.accuracy"],
-            color=colour(row["strategy"]),
-            marker=marker(row["strategy"]),
-            s=16 + 22 * sizes.index(row["train_size"]),
-            alpha=0.85,
-            linewidth=0,
-        )
-    ax.set(xscale="log", xlabel=axis_label, ylabel="test accuracy (%)")
+    known = table[table[cost] > 0]
+    front = known[ledger.on_front(known, cost).fillna(False)]
+    for size, rows in front.sort_values([cost, "accuracy"]).groupby("train_size"):
+        style = {"color": GREY, "linewidth": 0.6 + 0.4 * sizes.index(size), "zorder": 0}
+        ax.step(rows[cost], 100 * rows["accuracy"], where="post", **style)
+    for row in known.to_dict("records"):
+        style = {"color": colour(row["strategy"]), "marker": marker(row["strategy"]), "alpha": 0.85, "linewidth": 0}
+        ax.scatter(row[cost], 100 * row["accuracy"], s=16 + 22 * sizes.index(row["train_size"]), **style)
+    ax.set(xscale="log", xlabel=ledger.COSTS[cost].words, ylabel="test accuracy (%)")
     for axis_formatter in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
         axis_formatter(FuncFormatter(_short_number))
     return ax
 
 
 def _short_number(value: float, _: object) -> str:
-    """A tick of a log axis: 40, 2,000, 1 M; only 1, 2 and 5 of every decade are named."""
+    """A tick of a log axis: 40, 2,000, 1 M, 5 T; only 1, 2 and 5 of every decade are named."""
     if f"{value:e}"[0] not in "125":
         return ""
-    return f"{value / 1e6:g} M" if value >= 1e6 else f"{value:,g}" if value < 1e4 else f"{value / 1e3:g} k"
+    power, prefix = next(
+        (pair for pair in ((15, "P"), (12, "T"), (9, "G"), (6, "M")) if value >= 10 ** pair[0]), (3, "k")
+    )
+    return f"{value:,g}" if value < 1e4 else f"{value / 10**power:g} {prefix}"
 
 
 def _sizes(ax: Axes, sizes: "pd.Series[int]") -> None:

@@ -57,18 +57,20 @@ def write_run(
     training: "Training",
     test: "Predictions",
     ood: "Predictions | None",
+    validation: "Predictions | None",
     use: "Inference",
 ) -> dict[str, Any]:
-    """Write the record of a finished run, `metrics.json` last; returns what that file holds."""
+    """Write the record of a finished run, `metrics.json` last; returns what that file holds.
+
+    `test`, `ood` and `validation` are predictions of the selected checkpoint; None where there are no such reviews.
+    """
     variant = prepared.variant
     write_params(folder, variant)
     write_json(folder / "log_history.json", training.log)
     write_json(folder / "training_args.json", training.arguments)
-    _write_predictions(folder / "preds_and_labels.npz", test)
-    for name in ("ood_preds_and_labels.npz", "model"):
-        _remove(folder / name)  # of an earlier run with other values
-    if ood is not None:
-        _write_predictions(folder / "ood_preds_and_labels.npz", ood)
+    _remove(folder / "model")  # of an earlier run with other values, as any predictions that are not written anew
+    for prefix, predictions in {"": test, "ood_": ood, "validation_": validation}.items():
+        _write_predictions(folder / f"{prefix}preds_and_labels.npz", predictions)
     size = save_model(folder / "model", prepared) if variant.save_model else None
     metrics = {
         "run": {
@@ -121,8 +123,10 @@ def _data_block(prepared: "Prepared") -> dict[str, Any]:
     }
 
 
-def _write_predictions(file: Path, predictions: "Predictions") -> None:
-    """`preds`, `labels`, `logits` and `ids`, one row per review, readable without pickle."""
+def _write_predictions(file: Path, predictions: "Predictions | None") -> None:
+    """`preds`, `labels`, `logits` and `ids`, one row per review, readable without pickle; no file for None."""
+    if predictions is None:
+        return _remove(file)
     with replacing(file) as partial:
         np.savez_compressed(partial, **{name: getattr(predictions, name) for name in ARRAYS})  # type: ignore[arg-type]
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from peft_study import data
+from peft_study import calibration, data
 from peft_study.claims import listed
 from peft_study.config import Variant
+from peft_study.errors import StudyError
 from peft_study.evaluation import Predictions
 from peft_study.models import ParameterCounts
 from peft_study.statistics import accuracy, interval, macro_f1
@@ -102,6 +103,29 @@ def tested(test: Predictions, ood: Predictions | None, prepared: Any) -> str:
             f"for, the accuracy is {other}%."
         )
     return "\n\n".join(parts)
+
+
+def confidence(test: Predictions, validation: Predictions | None) -> str:
+    """How sure the model is on the test set, how right, and what a temperature fitted on validation makes of it."""
+    odds = calibration.log_odds(test.logits)
+    if not np.isfinite(odds).all():
+        return "Not all logits are numbers: nothing can be said of the model's confidence."
+    error, sure = calibration.expected_error(odds, test.labels), calibration.confidence(odds).mean()
+    told = (
+        f"On the test reviews the model is {sure:.1%} sure of its class on average. Its calibration error (ECE) is "
+        f"{error.scaled(100)} points."
+    )
+    if validation is None:
+        return f"{told} Without validation reviews no temperature can be fitted."
+    try:
+        divisor = calibration.temperature(calibration.log_odds(validation.logits), validation.labels)
+    except StudyError as fault:
+        return f"{told} No temperature: {fault}."
+    before, after = (calibration.losses(scaled, test.labels).mean() for scaled in (odds, odds / divisor))
+    return (
+        f"{told} Divided by {divisor:.2f}, which fits {len(validation.labels):,} validation reviews best, its log-odds "
+        f"give a log-loss on the test reviews of {after:.3f} nats instead of {before:.3f}."
+    )
 
 
 def confident_mistakes(predictions: Predictions, table: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ Markdown for the PDF.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from typing import Any
 
@@ -20,8 +20,9 @@ _CARD = "border-left:3px solid {colour};padding:.3em .9em;margin:.8em 0;white-sp
 
 
 def sentence(*parts: str) -> None:
-    """Show generated prose: each part a paragraph of Markdown."""
-    display(Markdown("\n\n".join(parts)))
+    """Show generated prose: each part a paragraph of Markdown; an empty one is none."""
+    if told := [part for part in parts if part]:
+        display(Markdown("\n\n".join(told)))
 
 
 def review(text: str, label: int, facts: Mapping[str, Any] | None = None) -> None:
@@ -49,19 +50,26 @@ def reviews(table: pd.DataFrame, facts: Iterable[str] = ()) -> None:
         review(row["text"], row["label"], {name: row[name] for name in facts})
 
 
+def either(reason: str, make: Callable[[], Any]) -> Any:
+    """What `make` returns; or, where there is a `reason` why it cannot be made, that sentence is shown instead."""
+    return sentence(reason) if reason else make()
+
+
 def disagreements(runs: Runs, pair: tuple[str, str] | None, texts: Mapping[int, str], count: int = 2) -> None:
-    """Show, for each run of `pair`, the reviews that it alone got right; `texts` maps a review's id to its text."""
-    if pair and not texts:
+    """Show, for each run of `pair`, the reviews that it alone got right; `texts` maps a review's id to its text.
+
+    The other run's most confident mistakes come first; equally confident ones in the order of their ids.
+    """
+    if pair and not set(runs.preds.index) <= set(texts):
         return sentence("The reviews themselves are not on this machine.")
     for right, wrong in (pair, pair[::-1]) if pair else ():
-        table = comparison.disagreements(runs, right, wrong).head(count)
-        sentence(f"**Right: `{right}`. Wrong: `{wrong}`.**")
-        for row in table.to_dict("records"):
-            review(
-                texts[row["id"]],
-                row["label"],
-                {name: f"{row[side]:.0%} for the true class" for name, side in ((right, "right"), (wrong, "wrong"))},
-            )
+        table = comparison.disagreements(runs, right, wrong).sort_values(["wrong", "id"])
+        shown = f"{min(count, len(table))} of {len(table):,} reviews." if len(table) else "There is no such review."
+        sentence(f"**Right: `{right}`. Wrong: `{wrong}`.** {shown}")
+        for row in table.head(count).to_dict("records"):
+            sure = {name: row[side] for name, side in ((right, "right"), (wrong, "wrong")) if pd.notna(row[side])}
+            facts = {name: f"{value:.0%} for the true class" for name, value in sure.items()}
+            review(texts[row["id"]], row["label"], facts)
 
 
 def markdown_escape(text: str) -> str:

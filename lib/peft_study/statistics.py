@@ -1,124 +1,45 @@
-"""How sure we can be: intervals, paired tests and verdicts. Never imports torch.
+"""How sure we can be: paired tests, equivalence, verdicts and power. Never imports torch.
 
-Every function takes plain arrays. Intervals are percentile bootstrap intervals (Efron & Tibshirani 1993). With several
-seeds the bootstrap draws seeds and test reviews, since both vary: a two-level bootstrap, with the same draw of reviews
-for all seeds because they share one test set.
+Every function takes plain arrays; strategies are compared on the same test reviews. `peft_study.intervals` tells how
+reviews and seeds enter the intervals.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import gcd
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.signal import upfirdn
+from scipy.stats import binom, binomtest, norm, t
 from statsmodels.stats.multitest import multipletests
 
-DRAWS = 2000
-_CHUNK = 2**24  # weights held at once (numbers)
-
-Statistic = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and the interval around it, at confidence `level`."""
-
-    estimate: float
-    low: float
-    high: float
-    level: float = 0.95
-
-    def scaled(self, factor: float) -> "Interval":
-        """The same interval in other units."""
-        low, high = sorted((self.low * factor, self.high * factor))
-        return Interval(self.estimate * factor, low, high, self.level)
-
-    def __str__(self) -> str:
-        return f"{self.estimate:.1f} [{self.low:.1f}, {self.high:.1f}]"
-
-
-def accuracy(preds: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Accuracy of each row of `preds` (runs, n) under each row of item `weights` (draws, n); shape (draws, runs)."""
-    return weights @ (preds == labels).T.astype(float) / weights.sum(axis=1, keepdims=True)
-
-
-def macro_f1(preds: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Macro F1 of classes 0 and 1; shapes as in `accuracy`. A class neither present nor predicted counts 0."""
-    scores = []
-    for cls in (0, 1):
-        hits = weights @ ((preds == cls) & (labels == cls)).T.astype(float)
-        either = weights @ (preds == cls).T.astype(float) + weights @ (labels == cls).astype(float)[:, None]
-        scores.append(np.divide(2 * hits, either, out=np.zeros_like(hits), where=either > 0))
-    return np.mean(scores, axis=0)
-
-
-def bootstrap(
-    preds: np.ndarray, labels: np.ndarray, statistic: Statistic = accuracy, draws: int = DRAWS, seed: int = 0
-) -> np.ndarray:
-    """The bootstrap distribution of a statistic averaged over runs that differ by seed only.
-
-    preds: (runs, n) predicted classes. labels: (n,). Draws test reviews with replacement and, where there are several
-    runs, runs too. Returns (draws,).
-    """
-    return _paired_draws([preds], labels, statistic, draws, seed)[0]
-
-
-def _paired_draws(
-    groups: Sequence[np.ndarray], labels: np.ndarray, statistic: Statistic, draws: int, seed: int
-) -> list[np.ndarray]:
-    """`bootstrap` of several groups of runs under the same draws of reviews.
-
-    Reviews on which all runs say the same are alike, so it is their number that is drawn: the same distribution as a
-    draw of single reviews, in a fraction of the time, and whatever the order of the reviews.
-    """
-    rng = np.random.default_rng(seed)
-    groups = [np.atleast_2d(preds) for preds in groups]
-    kinds, sizes = np.unique(np.vstack([*groups, labels]), axis=1, return_counts=True)
-    groups, labels = np.split(kinds[:-1], np.cumsum([len(preds) for preds in groups])[:-1]), kinds[-1]
-    parts: list[list[np.ndarray]] = [[] for _ in groups]
-    step = max(1, _CHUNK // len(sizes))
-    for first in range(0, draws, step):
-        count = min(step, draws - first)
-        weights = rng.multinomial(sizes.sum(), sizes / sizes.sum(), size=count).astype(float)
-        for part, preds in zip(parts, groups, strict=True):
-            values = statistic(preds, labels, weights)
-            runs = values.shape[1]
-            chosen = rng.integers(runs, size=(count, runs)) if runs > 1 else np.zeros((count, 1), dtype=int)
-            part.append(np.take_along_axis(values, chosen, axis=1).mean(axis=1))
-    return [np.concatenate(part) for part in parts]
-
-
-def interval(
-    preds: np.ndarray,
-    labels: np.ndarray,
-    statistic: Statistic = accuracy,
-    level: float = 0.95,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> Interval:
-    """The statistic, averaged over the runs of `preds` (runs, n), with its bootstrap interval."""
-    preds = np.atleast_2d(preds)
-    estimate = float(statistic(preds, labels, np.ones((1, len(labels)))).mean())
-    return _percentiles(estimate, bootstrap(preds, labels, statistic, draws, seed), level)
-
-
-def _percentiles(estimate: float, draws: np.ndarray, level: float) -> Interval:
-    """The percentile interval; it always contains the estimate."""
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(estimate, min(float(low), estimate), max(float(high), estimate), level)
+from peft_study.intervals import DRAWS, resample
+from peft_study.intervals import Interval as Interval
+from peft_study.intervals import Statistic as Statistic
+from peft_study.intervals import accuracy as accuracy
+from peft_study.intervals import interval as interval
+from peft_study.intervals import macro_f1 as macro_f1
 
 
 @dataclass(frozen=True)
 class Comparison:
     """A strategy against the baseline on the same test reviews, in accuracy points (positive: better).
 
-    `p_value` is of the paired test; `discordant` are the numbers of reviews that only the strategy, and only the
-    baseline, got right. `narrow` is the 90 % interval, which decides equivalence (two one-sided tests at 5 %).
+    `p_value` is of the paired test; `discordant` are the numbers of reviews on which the strategy, and on which the
+    baseline, was right more often. `narrow` is the 90 % interval, which decides equivalence: two one-sided tests at
+    5 % (Schuirmann 1987). `error` is the standard error, `dof` its degrees of freedom, `n` the number of reviews;
+    `improvement` is the probability of improvement, `pairs` the number of pairs of runs that it comes from.
     """
 
     difference: Interval
     narrow: Interval
     p_value: float
     discordant: tuple[int, int]
+    error: float = float("nan")
+    dof: float = float("nan")
+    n: int = 0
+    improvement: float = float("nan")
+    pairs: int = 1
 
 
 def compare(
@@ -126,20 +47,25 @@ def compare(
 ) -> Comparison:
     """Compare the runs of two strategies, each (runs, n) predicted classes of the same n reviews.
 
-    With one run a side the test is McNemar's, exact (McNemar 1947); with more, seeds vary too, and the p-value comes
-    from the two-level bootstrap of the difference.
+    With one run a side the test is McNemar's, exact (McNemar 1947). With more, a difference must survive two tests,
+    and the larger p-value counts: the permutation test, whether these runs differ on reviews like these, and the
+    t-test, whether other seeds would. A side of a single run is taken as it is: its seed is not in the error.
     """
     strategy, baseline = np.atleast_2d(strategy), np.atleast_2d(baseline)
-    right, base = (strategy == labels).mean(axis=0), (baseline == labels).mean(axis=0)
-    ours, theirs = _paired_draws([strategy, baseline], labels, accuracy, draws, seed)
-    gaps, estimate = 100 * (ours - theirs), 100 * float(right.mean() - base.mean())
-    discordant = int((right > base).sum()), int((right < base).sum())
-    single = len(strategy) == len(baseline) == 1
+    ours, theirs = resample([strategy, baseline], labels, accuracy, draws, seed)
+    gap = ours - theirs
+    gaps = (strategy == labels).sum(axis=0) * len(baseline) - (baseline == labels).sum(axis=0) * len(strategy)
+    discordant = int((gaps > 0).sum()), int((gaps < 0).sum())
     return Comparison(
-        _percentiles(estimate, gaps, 0.95),
-        _percentiles(estimate, gaps, 0.90),
-        mcnemar(*discordant) if single else _bootstrap_p(gaps),
+        gap.interval(0.95).scaled(100),
+        gap.interval(0.90).scaled(100),
+        max(permutation(gaps), gap.p_value()) if gap.seeds else mcnemar(*discordant),
         discordant,
+        100 * gap.error,
+        gap.dof,
+        len(labels),
+        probability_of_improvement((strategy == labels).sum(axis=1), (baseline == labels).sum(axis=1)),
+        len(strategy) * len(baseline),
     )
 
 
@@ -149,10 +75,32 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
 
 
-def _bootstrap_p(gaps: np.ndarray) -> float:
-    """The two-sided p-value of no difference, from bootstrap draws of the difference."""
-    below, above = (np.sum(gaps <= 0) + 1) / (len(gaps) + 1), (np.sum(gaps >= 0) + 1) / (len(gaps) + 1)
-    return float(min(1.0, 2 * min(below, above)))
+def permutation(gaps: np.ndarray) -> float:
+    """The exact two-sided p-value of the paired permutation test of whole numbers `gaps` (n,), one a review.
+
+    If the two sides are alike, each gap is as likely with the other sign (Fisher 1935). All 2^n signs are counted,
+    not drawn: the sum of the positive gaps is a sum of binomials, whose distribution is a convolution. Of gaps -1, 0
+    and 1 this is McNemar's test.
+    """
+    sizes, counts = np.unique(np.abs(gaps[gaps != 0]), return_counts=True)
+    unit = gcd(*map(int, sizes)) or 1
+    chances = np.ones(1)  # of each sum of positive gaps, in units
+    for size, count in zip(sizes // unit, counts, strict=True):
+        chances = upfirdn(chances, binom.pmf(np.arange(count + 1), count, 0.5), up=int(size))
+    positive, negative = (int(gaps[side].sum()) // unit for side in (gaps > 0, gaps < 0))
+    return float(min(1.0, 2 * chances[max(positive, -negative) :].sum()))
+
+
+def probability_of_improvement(first: np.ndarray, second: np.ndarray) -> float:
+    """How often a run of one strategy scores above a run of another, over all pairs; a tie counts half.
+
+    `first` (runs,) and `second` (runs,) are scores (Agarwal et al. 2021). NaN where a side has one run: what another
+    seed would do cannot then be told.
+    """
+    if min(len(first), len(second)) < 2:
+        return float("nan")
+    ahead = np.sign(np.subtract.outer(first, second))
+    return float((1 + ahead.mean()) / 2)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -171,3 +119,22 @@ def verdict(comparison: Comparison, corrected_p: float, margin: float, alpha: fl
     if corrected_p < alpha:
         return "better" if comparison.difference.estimate > 0 else "worse"
     return "undetermined"
+
+
+def detectable(comparison: Comparison, alpha: float = 0.05, power: float = 0.8) -> float:
+    """The smallest true difference, in points, that a test at `alpha` would find with probability `power`.
+
+    For one run a side the formula is Connor's (1987), solved for the difference, at the observed share of discordant
+    reviews; for more it is Bloom's (1995): so many standard errors. NaN where no difference could be found: the runs
+    disagree on nothing, or on too few reviews.
+    """
+    sides = np.array([1 - alpha / 2, power])
+    if comparison.pairs == 1:
+        n, discordance = comparison.n, sum(comparison.discordant) / max(1, comparison.n)
+        test, found = norm.ppf(sides)
+        room = n + found**2 - test**2
+        if room < 0 or not discordance:
+            return float("nan")
+        share = float(np.sqrt(discordance) * (np.sqrt(n) * test + found * np.sqrt(room)) / (n + found**2))
+        return 100 * share if share <= discordance else float("nan")
+    return float(t.ppf(sides, comparison.dof).sum() * comparison.error) or float("nan")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from peft_study import batch, paths
 from peft_study.config import Study, Variant, read_study
-from peft_study.folders import asked, changed, is_done
+from peft_study.folders import asked, is_done, outdated
 
 NOT_STARTED, STOPPED, FAILED, OUTDATED, DONE = "not started", "stopped", "failed", "outdated", "done"
 
@@ -39,7 +39,9 @@ def _of_run(folder: Path, variant: Variant) -> tuple[str, str]:
     done = is_done(folder, variant)
     if done or not (folder / "train.ipynb").exists():
         return _of_step(folder / "train", done)
-    other = changed(asked(folder) or {}, variant)
+    if asked(folder) is None:
+        return OUTDATED, "params.yaml is missing or damaged"
+    other = outdated(folder, variant)
     return OUTDATED, f"{', '.join(other)} changed since" if other else "metrics.json is missing or damaged"
 
 

@@ -1,11 +1,12 @@
 """The tables of the comparison as they are printed: numbers made readable, with their intervals."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from peft_study.claims import p_text, points
-from peft_study.comparison import further, summary, title, varying
+from peft_study.comparison import MEASURES, further, summary, title, varying
 from peft_study.results import Runs
 from peft_study.strategies import STRATEGIES
 
@@ -57,23 +58,27 @@ def has_ood(runs: Runs) -> bool:
 
 
 def differences(comparisons: pd.DataFrame) -> pd.DataFrame:
-    """Differences from the baseline strategy in accuracy points, with interval, test and verdict."""
+    """Differences from the baseline strategy in accuracy points, with interval, test, power and verdict."""
     rows = comparisons.to_dict("records")
-    shown = comparisons.drop(
-        columns=["difference", "low", "high", "p_value", "corrected_p", "only_strategy", "only_baseline", "verdict"]
-    )
     return named(
-        shown.assign(
+        comparisons.drop(columns=list(MEASURES)).assign(
             **{
                 "difference": [
                     f"{points(row['difference'])} [{points(row['low'])}, {points(row['high'])}]" for row in rows
                 ],
                 "right alone": [f"{row['only_strategy']} : {row['only_baseline']}" for row in rows],
                 "test (corrected)": [p_text(row["corrected_p"]) for row in rows],
+                "detectable": _numbers(comparisons["detectable"], "{:.1f}"),
+                "P(improvement)": [_improvement(row) for row in rows],
                 "verdict": [row["verdict"] for row in rows],
             }
         )
     )
+
+
+def _improvement(row: Mapping[Any, Any]) -> str:
+    """The probability of improvement and the pairs of runs that it is a share of."""
+    return UNKNOWN if pd.isna(row["improvement"]) else f"{row['improvement']:.2f} of {row['pairs']}"
 
 
 def parameters(costs: pd.DataFrame) -> pd.DataFrame:

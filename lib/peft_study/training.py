@@ -137,6 +137,7 @@ def training_arguments(variant: Variant, examples: int, checkpoints: Path) -> Tr
     return TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=variant.epochs,
+        max_steps=variant.max_steps or -1,  # -1: as the epochs say; fixed steps may stop within an epoch or repeat it
         per_device_train_batch_size=variant.batch_size,
         per_device_eval_batch_size=64,
         gradient_accumulation_steps=variant.gradient_accumulation,
@@ -163,7 +164,9 @@ def training_arguments(variant: Variant, examples: int, checkpoints: Path) -> Tr
 
 
 def total_steps(variant: Variant, examples: int) -> int:
-    """How many optimizer steps the variant takes over `examples` training reviews."""
+    """How many optimizer steps the variant takes over `examples` training reviews: those it fixes, or its epochs'."""
+    if variant.max_steps is not None:
+        return variant.max_steps
     batches = math.ceil(examples / variant.batch_size)
     return math.ceil(variant.epochs * max(1, math.ceil(batches / variant.gradient_accumulation)))
 

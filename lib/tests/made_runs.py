@@ -101,8 +101,9 @@ def make_run(
     count: int = 400,
     ood: float | None = 0.7,
     loss: float | None = None,
+    validation: float | None = None,
 ) -> Path:
-    """Write one finished run; returns its folder."""
+    """Write one finished run; returns its folder. `validation` is its accuracy on 50 validation reviews, if any."""
     folder = paths.run_folder(study.name, run_id)
     folder.mkdir(parents=True, exist_ok=True)
     preds = make_preds(run_id, accuracy, count)
@@ -110,6 +111,8 @@ def make_run(
     write_arrays(folder / "preds_and_labels.npz", preds)
     if other is not None:
         write_arrays(folder / "ood_preds_and_labels.npz", other)
+    if validation is not None:
+        write_arrays(folder / "validation_preds_and_labels.npz", make_preds(f"val {run_id}", validation, 50))
     (folder / "params.yaml").write_text(yaml.safe_dump(study.variants[run_id].model_dump()))
     (folder / "metrics.json").write_text(json.dumps(metrics(study, run_id, preds, other, loss)))
     log = [{"step": step, "epoch": step / 50, "loss": 0.7 - step / 200} for step in (10, 50, 100)]
@@ -125,17 +128,18 @@ def make_runs(
     ood: float | None = 0.7,
     without: str = "",
     loss: dict[str, float | None] | None = None,
+    validation: float | None = None,
     **content: Any,
 ) -> Runs:
     """A study whose runs are all there, but those whose name contains `without`.
 
     `accuracy` maps a part of a run's name to its accuracy (0.9 where none fits, the last that fits where several do),
-    `loss` to its validation loss (none on record where none fits).
+    `loss` to its validation loss (none on record where none fits). `validation` is of `make_run`.
     """
     study = make_study(**content)
     for run_id in study.variants:
         if not without or without not in run_id:
-            make_run(study, run_id, _last(accuracy, run_id, 0.9), count, ood, _last(loss, run_id, None))
+            make_run(study, run_id, _last(accuracy, run_id, 0.9), count, ood, _last(loss, run_id, None), validation)
     return load_runs(study.name)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from made_runs import make_preds, make_run, make_runs, make_study
 
-from peft_study import claims, comparison, expectations, explore, run_claims, tables
+from peft_study import claims, comparison, curve_claims, expectations, explore, learning_curve, run_claims, tables
 from peft_study.baseline import Baseline
 from peft_study.config import Variant
 from peft_study.evaluation import Predictions
@@ -20,6 +20,7 @@ from peft_study.strategies import STRATEGIES
 
 pytestmark = pytest.mark.usefixtures("cheap_garbage")
 MATRIX = {"strategy": ["full", "lora"], "train_size": [250, 1000], "seed": [1]}
+FALLING = {"250": 0.8, "500": 0.85, "1000": 0.88, "2000": 0.9, "lora-n02000": 0.89}
 
 
 def bag(sizes: tuple[int, ...] = (250, 1000), accuracy: float = 0.7, count: int = 400) -> Baseline:
@@ -33,9 +34,14 @@ def everything(runs: Runs, words: Baseline | None = None) -> dict[str, Any]:
     costs, versus = comparison.costs(runs), comparison.against_words(runs, words)
     ood = comparison.summary(runs, part="ood_") if tables.has_ood(runs) else summary.iloc[:0]
     evidence = expectations.Evidence(runs, summary, against, costs, versus, ood)
+    curves = learning_curve.curves(runs, summary, draws=5)
     return {
         "headline": claims.headline(runs, against, summary, costs),
         "verdicts": claims.verdicts(against),
+        "detectable": claims.detectable(against, runs.study.margin),
+        "improvement": claims.improvement(against, runs),
+        "learning curves": curve_claims.learning_curves(curves),
+        "curves": curve_claims.curve_table(curves),
         "setup": claims.setup(runs),
         "seeds": claims.seeds(runs),
         "missing": claims.missing(runs),
@@ -88,6 +94,7 @@ EDGES: dict[str, Callable[[], Runs]] = {
             MATRIX | {"strategy": ["lora"], "target_modules": [["query"], ["query", "value"], None]},
         ],
     ),
+    "four sizes": lambda: make_runs(FALLING, matrix=MATRIX | {"train_size": [250, 500, 1000, 2000]}),
     "another baseline": lambda: make_runs({"full": 0.95}, baseline="lora"),
     "one test review": lambda: make_runs({"": 1.0}, count=1),
 }
@@ -180,7 +187,7 @@ def test_one_seed_a_variant_is_one_seed_even_where_they_differ() -> None:
     assert "**one seed**" in claims.seeds(load_runs(study.name))
 
 
-def test_seeds_widen_the_interval_and_bring_the_bootstrap_test() -> None:
+def test_seeds_widen_the_interval_and_bring_the_t_test() -> None:
     single = comparison.against_baseline(make_runs({"full": 0.93, "lora": 0.83}, name="single"))
     many = make_runs(
         {"full": 0.93, "lora-n00250-s1": 0.95, "lora-n00250-s2": 0.83, "lora-n00250-s3": 0.71},
@@ -208,6 +215,35 @@ def test_what_the_data_cannot_tell_is_said_not_to_be_told() -> None:
 
 def test_a_single_comparison_is_not_many() -> None:
     assert everything(EDGES["a single size"]())["verdicts"].startswith("Of 1 comparison with")
+
+
+def test_the_power_of_the_design_is_told_beside_the_margin() -> None:
+    few, many = (comparison.against_baseline(make_runs({"lora": 0.85}, count=count)) for count in (400, 40_000))
+    told = claims.detectable(few, margin=1.0)
+    assert "In 2 of 2 comparisons that is more than the margin of 1" in told
+    assert all(f"{value:.1f}" in told for value in (few["detectable"].min(), few["detectable"].max()))
+    assert "no more than the margin of 1: a difference that matters" in claims.detectable(many, margin=1.0)
+    assert "cannot be told" in claims.detectable(comparison.against_baseline(make_runs({"": 1.0})), margin=1.0)
+    assert "In 1 of 2 too few" in claims.detectable(few.assign(detectable=[2.0, float("nan")]), margin=1.0)
+    assert claims.detectable(few.iloc[:0], margin=1.0) == "There is no comparison whose power could be told."
+
+
+def test_a_correction_for_more_comparisons_makes_the_smallest_detectable_difference_larger() -> None:
+    one = comparison.against_baseline(make_runs({"lora": 0.85}, matrix=MATRIX | {"train_size": [250]}))
+    two = comparison.against_baseline(make_runs({"lora": 0.85}))
+    assert one["detectable"].iloc[0] < two["detectable"].iloc[0]
+
+
+def test_the_probability_of_improvement_needs_several_seeds() -> None:
+    single, three = EDGES["one seed"](), EDGES["several seeds"]()
+    assert claims.improvement(comparison.against_baseline(single), single).endswith("two seeds or more on both sides.")
+    told = claims.improvement(comparison.against_baseline(three), three)  # LoRA: 0.85, 0.85, 0.8 against 0.9, 0.9, 0.8
+    assert told == (
+        "Of the pairs of one run each at 1,000 labels (a tie counts half), full fine-tuning is beaten by "
+        "LoRA (query, value) in 28% of 9."
+    )
+    assert set(tables.differences(comparison.against_baseline(three))["P(improvement)"]) == {"0.28 of 9"}
+    assert set(tables.differences(comparison.against_baseline(single))["P(improvement)"]) == {"–"}
 
 
 def test_verdicts_of_many_comparisons_are_corrected_for_their_number() -> None:

@@ -64,6 +64,11 @@ def faults(**fields: Any) -> str:
         ({"epochs": float("inf")}, "epochs = inf: input should be a finite number"),
         ({"weight_decay": float("nan")}, "weight_decay = nan: input should be"),
         ({"learning_rate": 0.0}, "learning_rate = 0.0: input should be greater than 0"),
+        ({"max_steps": 0}, "max_steps = 0: input should be greater than or equal to 1"),
+        (
+            {"max_steps": 9, "epochs": 2},
+            "max_steps = 9 and epochs = 2 both say how long to train: leave out epochs (at",
+        ),
         ({"lora_r": 0}, "lora_r = 0: input should be greater than or equal to 1"),
         ({"dropout": 1.0}, "dropout = 1.0: input should be less than 1"),
         ({"validation_fraction": 1.0}, "validation_fraction = 1.0: input should be less than 1"),
@@ -145,6 +150,12 @@ def test_defaults_yield_to_strategies_and_strategies_to_the_matrix() -> None:
     full, lora = variants["full-n00100-s3"], variants["lora-n00100-s3"]
     assert (full.batch_size, full.epochs, full.seed) == (4, 5, 3)
     assert (lora.batch_size, lora.epochs, lora.seed) == (4, 7, 3)
+
+
+def test_a_study_may_fix_steps_instead_of_epochs_but_not_both() -> None:
+    assert {v.max_steps for v in study(defaults={"max_steps": 60}).variants.values()} == {60}
+    with pytest.raises(StudyError, match="max_steps = 60 and epochs = 3 both say how long to train"):
+        _ = study(defaults={"epochs": 3}, strategies={"lora": {"max_steps": 60}}).variants
 
 
 def test_any_parameter_may_be_an_axis() -> None:

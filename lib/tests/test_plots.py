@@ -19,7 +19,7 @@ from nbconvert.filters import markdown2html
 from test_comparison import EDGES
 
 from nbpaper import use_paper_style
-from peft_study import comparison, paths, plots, show, widgets
+from peft_study import comparison, ledger, paths, plots, show, widgets
 from peft_study.results import Runs
 from peft_study.strategies import STRATEGIES
 
@@ -125,7 +125,7 @@ def test_the_figures_of_a_comparison_are_drawn_for_whatever_runs_there_are(edge:
     figures, axes = zip(*[plots.figure(plots.COLUMN, 0.7 + 0.32 * max(4, len(against))) for _ in range(4)], strict=True)
     plots.accuracy_vs_size(summary, runs.table, axes[0], SCORES)
     plots.differences(against, runs.study.margin, axes[1])
-    plots.trade_off(runs.table, "training.seconds", "seconds", axes[2])
+    plots.trade_off(ledger.ledger(runs), "training.seconds", axes[2])
     plots.curves(runs.table, runs.log, "loss", axes[3])
     assert all(b"<svg" in draw(figure) for figure in figures)
     assert pyplot.get_fignums() == []
@@ -146,6 +146,33 @@ def test_a_line_goes_through_the_accuracies_and_every_run_is_a_dot() -> None:
     assert axis.lines[1].get_xydata().tolist() == [[250, pytest.approx(75)], [1000, pytest.approx(75)]]
     dots = np.concatenate([points.get_offsets() for points in axis.collections if len(points.get_offsets()) == 4])
     assert sorted(dots[:, 1].round(6)) == sorted((100 * runs.table["test.accuracy"]).round(6))
+
+
+def test_the_front_is_a_step_line_through_those_that_no_other_beats() -> None:
+    runs = make_runs({"lora": 0.8, "head": 0.7}, matrix={"strategy": ["full", "lora", "head"], "train_size": [1000]})
+    table = ledger.ledger(runs).assign(**{"training.seconds": [9.0, 3.0, 4.0]})
+    _, axis = plots.figure()
+    plots.trade_off(table, "training.seconds", axis)
+    (line,) = axis.lines
+    assert line.get_drawstyle() == "steps-post" and line.get_xydata().tolist() == [[3, 80], [9, pytest.approx(90)]]
+    assert len(axis.collections) == 3
+
+
+def test_costs_that_no_record_holds_have_no_axis_and_no_figure() -> None:
+    table = ledger.ledger(make_runs())
+    assert len((plots.trade_offs(table) or Figure()).axes) == 3
+    table[["training.seconds", "training.flops"]] = float("nan")
+    assert len((plots.trade_offs(table) or Figure()).axes) == 1
+    table.loc[1:, "parameters.trainable"] = float("nan")
+    (axis,) = (plots.trade_offs(table) or Figure()).axes
+    assert len(axis.collections) == 1, "a mark for the one run whose cost is known"
+    assert plots.trade_offs(table.assign(**{"parameters.trainable": float("nan")})) is None
+
+
+def test_a_figure_that_cannot_be_drawn_leaves_none_of_an_earlier_report() -> None:
+    plots.save_figure(plots.figure()[0], "made", "curves")
+    assert plots.save_figure(None, "made", "curves") is None
+    assert not list((paths.report_folder("made") / "figures").iterdir())
 
 
 def test_a_figure_is_kept_in_two_forms_that_are_the_same_every_time() -> None:

@@ -295,6 +295,7 @@ LAYOUT = {
     "log_history.json",
     "preds_and_labels.npz",
     "ood_preds_and_labels.npz",
+    "validation_preds_and_labels.npz",
     "training_args.json",
     "confusion_matrix.png",
     "loss_per_steps.png",
@@ -418,13 +419,19 @@ def test_a_run_with_other_values_leaves_nothing_of_the_one_before(
     first = prepare(variant(strategy="head", epochs=1.0, checkpoint="last", evaluations=0))
     trained = train(first, folder)
     use = first.inference(4)
-    written = records.write_run(folder, first, trained, first.predict("test"), first.predict("ood"), use)
+    test, ood, validation = map(first.predict, ("test", "ood", "validation"))
+    written = records.write_run(folder, first, trained, test, ood, validation, use)
+    with np.load(folder / "validation_preds_and_labels.npz", allow_pickle=False) as arrays:
+        assert arrays["ids"].tolist() == first.tables["validation"]["id"].tolist()
+        assert arrays["labels"].tolist() == first.tables["validation"]["label"].tolist()
+        assert arrays["logits"].shape == (len(arrays["ids"]), 2)
     assert (folder / "model" / "model.safetensors").stat().st_size == written["cost"]["model_bytes"]
     bare = first.variant.model_copy(update={"save_model": False, "ood_dataset": None})
     second = type(first)(**{**vars(first), "variant": bare})
-    written = records.write_run(folder, second, trained, first.predict("test"), None, use)
+    written = records.write_run(folder, second, trained, first.predict("test"), None, None, use)
     assert {path.name for path in folder.iterdir()} == LAYOUT - {
         "ood_preds_and_labels.npz",
+        "validation_preds_and_labels.npz",
         "model",
         "train.ipynb",
         "train.log",

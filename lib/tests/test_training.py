@@ -160,6 +160,9 @@ def test_more_evaluations_than_steps_are_one_a_step(trained: Callable[..., Train
         ({"epochs": 1.0, "gradient_accumulation": 4}, 6),
         ({"epochs": 1.5, "gradient_accumulation": 4, "batch_size": 7}, 11),
         ({"epochs": 2.0, "batch_size": 500}, 2),
+        ({"epochs": 1.0, "max_steps": 7}, 7),
+        ({"epochs": 1.0, "max_steps": 50}, 50),
+        ({"epochs": 1.0, "max_steps": 9, "gradient_accumulation": 4}, 9),
     ],
 )
 def test_the_trainer_takes_the_steps_that_were_counted(
@@ -168,6 +171,16 @@ def test_the_trainer_takes_the_steps_that_were_counted(
     run = trained(strategy="full", **fields)
     assert training.total_steps(run.prepared.variant, 180) == steps
     assert run.training.figures["steps"] == len(run.training.step_seconds) == steps
+
+
+def test_fixed_steps_repeat_the_reviews_of_a_small_budget_and_are_in_the_record(
+    trained: Callable[..., Trained],
+) -> None:
+    run = trained(strategy="full", epochs=1.0, max_steps=50)
+    assert run.training.figures["epochs"] == pytest.approx(50 / 23, abs=0.01)
+    assert [entry["step"] for entry in run.evaluations] == [17, 34, 50]
+    rates = [entry["learning_rate"] for entry in run.training.log if "learning_rate" in entry]
+    assert rates[-1] < 0.05 * max(rates), "the schedule ends with the training"
 
 
 @examples(deadline=None, max_examples=50)

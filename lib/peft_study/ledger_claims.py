@@ -1,0 +1,141 @@
+"""The sentences about costs, each computed: what stayed equal, who is on which front, what is not on record."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from peft_study import ledger
+from peft_study.claims import listed, points
+from peft_study.comparison import title
+from peft_study.results import Runs
+
+ALL = "all runs"
+FIGURE = "@fig-tradeoff draws the front of every size as a line."
+
+
+def budget(runs: Runs) -> str:
+    """Whether the runs share their epochs or their optimizer steps, and what a larger budget then means."""
+    table = runs.table
+    fixed, epochs = table["max_steps"].dropna(), table["epochs"]
+    steps, passes = _by_size(table, "training.steps", ",.0f"), _by_size(table, "training.epochs", ".3g")
+    several = table["train_size"].nunique() > 1
+    if len(fixed) == len(table) and fixed.nunique() == 1:
+        told = f"Every run took {_count(int(fixed.iloc[0]), 'optimizer step')}, whatever its budget"
+        seen = f" (epochs: {passes})" if passes else ""
+        return f"{told}: a larger budget is seen fewer times{seen}." if several else f"{told}{seen}."
+    if fixed.empty and epochs.nunique() == 1:
+        told = f"Every run trained for {_count(epochs.iloc[0], 'epoch')}"
+        taken = f" (optimizer steps: {steps})" if steps else ""
+        grown = ": more labels also mean more steps, so that the budget and the length of training grow together"
+        return f"{told}{grown if several else ''}{taken}."
+    asked = {"epochs": epochs[table["max_steps"].isna()], "max_steps": fixed}
+    told = [
+        f"{name} {listed(f'{v:,g}' for v in sorted(values.unique()))}" for name, values in asked.items() if len(values)
+    ]
+    taken = f"; optimizer steps: {steps}" if steps else ""
+    return f"The runs did not train equally long ({', '.join(told)}{taken}): what differs may come from that too."
+
+
+def _by_size(table: pd.DataFrame, column: str, form: str) -> str:
+    """What a recorded figure is at every size, as a range where the runs of a size differ; empty where none says."""
+    values = pd.to_numeric(table[column], errors="coerce") if column in table else pd.Series(dtype=float)
+    told = []
+    for size, known in values.dropna().groupby(table["train_size"]):
+        ends = list(dict.fromkeys(format(end, form) for end in (known.min(), known.max())))
+        told.append(f"{' to '.join(ends)} at {size:,} labels")
+    return listed(told) if told else ""
+
+
+def _count(number: float, what: str) -> str:
+    return f"{number:,g} {what}" if number == 1 else f"{number:,g} {what}s"
+
+
+def gaps(runs: Runs) -> str:
+    """What the records of the compared runs leave out: a dash in the tables, a point that no figure has."""
+    if not runs.gaps:
+        return "The records of all compared runs are complete."
+    lacking: dict[str, list[str]] = {}
+    for run_id, names in runs.gaps.items():
+        for name in names:
+            lacking.setdefault(name, []).append(run_id)
+    shared: dict[tuple[str, ...], list[str]] = {}
+    for name, run_ids in lacking.items():
+        shared.setdefault(tuple(run_ids), []).append(name)
+    lines = [f"- {_whose(run_ids, runs)}: {_fields(names)}" for run_ids, names in shared.items()]
+    stated = " What `params.yaml` leaves out is taken as `study.yaml` states it." if _params(lacking) else ""
+    return (
+        "**Not on record**, and therefore a dash in the tables and absent from the figures:\n\n"
+        + "\n".join(lines)
+        + (f"\n\n{stated.strip()}" if stated else "")
+    )
+
+
+def _whose(run_ids: Iterable[str], runs: Runs) -> str:
+    run_ids = list(run_ids)
+    return ALL if len(run_ids) == len(runs.table) else listed(f"`{run_id}`" for run_id in run_ids)
+
+
+def _params(names: Iterable[str]) -> bool:
+    return any(name.startswith("params.yaml") for name in names)
+
+
+def _fields(names: Iterable[str]) -> str:
+    """Names of `Runs.gaps`, by file: `log_history.json`; of `metrics.json`: `cost` and `training.steps`."""
+    files: dict[str, list[str]] = {}
+    for name in names:
+        file, _, field = name.partition(": ")
+        files.setdefault(file, []).extend([f"`{field}`"] if field else [])
+    return "; ".join(f"of `{file}`: {listed(fields)}" if fields else f"`{file}`" for file, fields in files.items())
+
+
+def curves(runs: Runs) -> str:
+    """What the figure of the curves is for, or that no record has a log."""
+    logged = sum(not runs.log(str(run_id)).empty for run_id in runs.table.index)
+    if not logged:
+        return "No run left a log of its training, so that its course cannot be shown."
+    part = "" if logged == len(runs.table) else f" Only {logged} of {len(runs.table)} runs left a log."
+    return (
+        "The curves of @fig-curves tell whether a strategy had converged when its training ended, and whether it began "
+        f"to fit its training reviews too closely.{part}"
+    )
+
+
+def fronts(table: pd.DataFrame) -> str:
+    """Which strategies are on the Pareto front of accuracy against each cost, at the largest size of a ledger."""
+    last = table[table["train_size"] == table["train_size"].max()]
+    costs = ledger.measured(last)
+    if not costs:
+        return "The records hold no cost, so that accuracy cannot be set against any."
+    if len(last) == 1:
+        return (
+            f"At {last['train_size'].iloc[0]:,} labels there is a single strategy, so that none is cheaper or dearer."
+        )
+    on: dict[tuple[str, ...], list[str]] = {}
+    for cost in costs:
+        front = last[ledger.on_front(last, cost).fillna(False)]
+        names = tuple(title(row) for row in front.sort_values([cost, "accuracy"]).to_dict("records"))
+        unknown = int(last[cost].isna().sum())
+        words = ledger.COSTS[cost].words + (f" ({unknown} of {len(last)} not known)" if unknown else "")
+        on.setdefault(names, []).append(words)
+    told = "; ".join(f"by {listed(words)}: {listed(names)}" for names, words in on.items())
+    drawn = f" {FIGURE}" if set(ledger.measured(table)) & set(ledger.DRAWN) else ""
+    return (
+        f"At {last['train_size'].iloc[0]:,} labels, no other strategy is both as accurate and as cheap as these, "
+        f"the cheapest first: {told}.{drawn} A front goes by the figures as they are: where the difference of two "
+        "accuracies on it is undetermined, the dearer strategy has not earned its place."
+    )
+
+
+def per_million(table: pd.DataFrame, f1: pd.DataFrame) -> str:
+    """Why macro F1 per million trainable parameters misleads, shown by the strategy that it puts first."""
+    ratio = ledger.per_million(table, f1)
+    last = f1.assign(ratio=ratio)[table["train_size"] == table["train_size"].max()].dropna(subset=["ratio"])
+    if len(last) < 2:
+        return "The records do not tell the macro F1 per million trainable parameters of two strategies."
+    first, best = last.loc[last["ratio"].idxmax()], last.loc[last["macro_f1"].idxmax()]
+    gap, times = 100 * (first["macro_f1"] - best["macro_f1"]), first["ratio"] / best["ratio"]
+    told = f"At {first['train_size']:,} labels it puts {title(first.to_dict())}"
+    if gap == 0:
+        return f"{told} first, which no other beats in macro F1 either."
+    beside = title(best.to_dict())
+    return f"{told} first, with {times:,.3g} times the value of {beside}, at {points(gap)} points of macro F1."

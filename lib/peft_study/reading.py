@@ -1,0 +1,205 @@
+"""One run's folder as the comparison reads it: what it holds, what it leaves out, why it cannot be compared.
+
+Nothing but the layout that README documents is read, so that another program may have written it. What is absent is not
+known and leaves a gap; a null says that there is nothing of the kind. What is there and damaged is refused.
+"""
+
+import json
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from peft_study.config import Variant
+from peft_study.errors import StudyError
+from peft_study.folders import changed, is_foreign
+
+IDENTITY = ("strategy", "train_size", "seed")
+FIELDS = (  # of metrics.json, that the comparison shows where they are known
+    *(f"data.{key}" for key in ("fingerprint", "held_out")),
+    *(f"parameters.{key}" for key in ("total", "trainable")),
+    *(f"parameters.trainable_{part}" for part in ("backbone", "adapter", "head")),
+    *(f"training.{key}" for key in ("seconds", "steps", "epochs", "tokens_per_second", "peak_memory_bytes")),
+    *(f"training.{key}" for key in ("flops_per_step", "trainer_flops")),
+    *(f"validation.{key}" for key in ("loss", "accuracy")),
+    *(f"cost.{key}" for key in ("model_bytes", "inference_seconds", "inference_merged_seconds")),
+    *(f"environment.{key}" for key in ("device", "precision", "system", "python", "commit", "model", "packages")),
+)
+_BLOCKS = ("data", "parameters", "training", "cost", "environment")
+_REQUIRED = ("preds", "labels", "ids")
+
+
+class RunRead(NamedTuple):
+    """A run that can be compared.
+
+    `row`: the variant's fields (what `params.yaml` leaves out as the study states it), then those of `metrics.json`
+    with dotted names; `tested`: for each of its test sets, what tells the reviews in it from others; `gaps`: what the
+    record leaves out, by name: a file, or `params.yaml: dropout`, `metrics.json: training.seconds`.
+    """
+
+    row: dict[str, Any]
+    tested: dict[Hashable, Hashable]
+    gaps: list[str]
+
+
+def read_run(folder: Path, variant: Variant) -> RunRead:
+    """Read the run of `variant`. Raises `StudyError` with the reason where it cannot be compared.
+
+    All that the comparison reads of the folder is read here once, so that what is damaged is known beforehand.
+    """
+    _be_finished(folder)
+    params = _read_params(folder / "params.yaml")
+    if other := changed(params, variant):
+        raise StudyError(
+            f"made with other values than study.yaml now asks for (params.yaml: {', '.join(other)}); run the study "
+            "again"
+        )
+    blocks = read_json(folder / "metrics.json")
+    with _reading(folder / "metrics.json"):
+        metrics, run = _flat(blocks), dict(blocks.get("run") or {})
+    _be_of(variant, run, params)
+    read_log(folder)
+    tests = _tests(folder, variant)
+    tested: dict[Hashable, Hashable] = {
+        test: (arrays["ids"].tobytes(), arrays["labels"].tobytes()) for test, (_, arrays) in tests.items()
+    }
+    if metrics.get("data.fingerprint") is not None:
+        tested["fingerprint"] = metrics["data.fingerprint"]
+    scores = {f"{part}.accuracy": (arrays["preds"] == arrays["labels"]).mean() for part, arrays in tests.values()}
+    row = variant.model_dump() | dict.fromkeys(FIELDS) | metrics | {"ood.accuracy": None} | scores
+    return RunRead(row, tested, [*_unsaid(variant, params, run, metrics), *_absent(folder, blocks, variant)])
+
+
+def _be_finished(folder: Path) -> None:
+    """Refuse a training of ours without its `train.ipynb`, and a folder in which no other program left a result."""
+    if not (folder / "train.ipynb").exists() and not is_foreign(folder):
+        failed = (folder / "train.partial.ipynb").exists()
+        raise StudyError("failed or was stopped: see train.log" if failed else "not finished")
+
+
+def _read_params(file: Path) -> dict[str, Any]:
+    """What `params.yaml` says was asked for; nothing where there is no such file."""
+    if not file.exists():
+        return {}
+    with _reading(file):
+        return dict(yaml.safe_load(file.read_text(encoding="utf-8")))
+
+
+def _be_of(variant: Variant, run: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    """Refuse a record that does not say which run it is of, or is of another than its folder's."""
+    if unsaid := [name for name in IDENTITY if name not in run and name not in params]:
+        raise StudyError(
+            f"nothing says its {', '.join(unsaid)}; write that into the block `run` of metrics.json or into params.yaml"
+        )
+    if other := [
+        f"{name}: {run[name]}" for name in IDENTITY if run.get(name, getattr(variant, name)) != getattr(variant, name)
+    ]:
+        raise StudyError(f"metrics.json is of another run ({', '.join(other)}); put it into the folder of that run")
+
+
+def _tests(folder: Path, variant: Variant) -> dict[Hashable, tuple[str, dict[str, np.ndarray]]]:
+    """The predictions on the test set and, where there are any, the other one, with the prefix of their scores."""
+    found: dict[Hashable, tuple[str, dict[str, np.ndarray]]] = {
+        "test": ("test", read_arrays(folder / "preds_and_labels.npz"))
+    }
+    other = folder / "ood_preds_and_labels.npz"
+    if variant.ood_dataset is not None and other.exists():
+        found[variant.ood_dataset, variant.ood_size, variant.data_seed] = "ood", read_arrays(other)
+    return found
+
+
+def _unsaid(
+    variant: Variant, params: Mapping[str, Any], run: Mapping[str, Any], metrics: Mapping[str, Any]
+) -> list[str]:
+    """The fields that `params.yaml` and `metrics.json` leave out; where one has none of a block, the block."""
+    asked = [f"params.yaml: {name}" for name in variant.model_dump() if name not in {**params, **run}]
+    blocks = {name.partition(".")[0] for name in metrics if name in FIELDS}
+    absent = (name if name.partition(".")[0] in blocks else name.partition(".")[0] for name in FIELDS)
+    measured = [f"metrics.json: {name}" for name in dict.fromkeys(absent) if name not in metrics]
+    return [*(asked if params else ["params.yaml"]), *measured]
+
+
+def _absent(folder: Path, blocks: Mapping[str, Any], variant: Variant) -> list[str]:
+    """The files, and the array of the test predictions, that the folder leaves out."""
+    with np.load(folder / "preds_and_labels.npz", allow_pickle=False) as archive:
+        absent = [] if "logits" in archive.files else ["preds_and_labels.npz: logits"]
+    tested_elsewhere = (blocks.get("evaluation") or {}).get("ood", ...) is not None  # null: on no other reviews
+    wanted = [
+        "log_history.json",
+        *["ood_preds_and_labels.npz"] * (variant.ood_dataset is not None and tested_elsewhere),
+    ]
+    return absent + [name for name in wanted if not (folder / name).exists()]
+
+
+def read_log(folder: Path) -> pd.DataFrame:
+    """A run's `log_history.json` as a table: a row per entry, always with `step` and `epoch`; none without the file."""
+    file = folder / "log_history.json"
+    with _reading(file):
+        entries = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+        log = pd.DataFrame(list(map(dict, entries)))
+        return log.reindex(columns=list(dict.fromkeys(["step", "epoch", *log.columns])))
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Turn whatever a missing or damaged `file` leads to into one `StudyError` that names it."""
+    again = "delete the run's folder and run the study again"
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StudyError(f"{file.name} is missing; {again}") from error
+    except OSError as error:
+        raise StudyError(f"{file.name} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # damaged bytes raise whatever they lead to
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise StudyError(f"{file.name} is corrupt ({told}); {again}") from error
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The blocks of a `metrics.json`."""
+    with _reading(file):
+        blocks = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(blocks, dict):
+            raise ValueError(f"it is {type(blocks).__name__}, and must be a mapping of blocks")
+        return blocks
+
+
+def _flat(blocks: Mapping[str, Any]) -> dict[str, Any]:
+    """The blocks of `metrics.json` as one flat dict of dotted names; the fields of a block that is null are None."""
+    evaluation = {} if "evaluation" not in blocks else dict(blocks["evaluation"] or {})
+    nested = {name: blocks[name] for name in _BLOCKS if name in blocks}
+    nested |= {part: evaluation[part] for part in ("validation", "test", "ood") if part in evaluation}
+    flat: dict[str, Any] = {}
+    for block, fields in nested.items():
+        none = dict.fromkeys(name.partition(".")[2] for name in FIELDS if name.startswith(f"{block}."))
+        flat |= {f"{block}.{key}": value for key, value in dict(none if fields is None else fields).items()}
+    shared = ("seconds", "tokens_per_second", "flops_per_step", "peak_memory_bytes")  # said in both blocks, or in one
+    costs = {f"training.{key}": flat[f"cost.{key}"] for key in shared if f"cost.{key}" in flat}
+    return costs | flat | {"test.seconds": evaluation.get("test_seconds")}
+
+
+def read_arrays(file: Path) -> dict[str, np.ndarray]:
+    """`preds`, `labels` and `ids` (n,) and `logits` (n, 2) of a predictions file, in the order of the reviews' ids.
+
+    The logits are NaN where the file has none. Pickle is never loaded.
+    """
+    with _reading(file):
+        with np.load(file, allow_pickle=False) as archive:
+            if absent := [name for name in _REQUIRED if name not in archive.files]:
+                raise ValueError(f"it lacks {', '.join(absent)}; {', '.join(_REQUIRED)} are needed")
+            arrays = {name: archive[name] for name in (*_REQUIRED, "logits") if name in archive.files}
+        count = arrays["ids"].size
+        arrays.setdefault("logits", np.full((count, 2), np.nan))
+        shapes = {name: array.shape for name, array in arrays.items()}
+        if shapes != {"preds": (count,), "labels": (count,), "logits": (count, 2), "ids": (count,)} or not count:
+            raise ValueError(f"the shapes of its arrays do not fit: {shapes}")
+        if not all(np.isin(arrays[name], (0, 1)).all() for name in ("preds", "labels")):
+            raise ValueError("its classes are not all 0 or 1")
+        if len(np.unique(arrays["ids"])) < count:
+            raise ValueError("it names a review twice")
+        order = np.argsort(arrays["ids"])
+        return {name: array[order] if name == "logits" else array[order].astype(int) for name, array in arrays.items()}

@@ -1,0 +1,233 @@
+"""Runs that another program made: how little they must say, what is then left open, and that 03 stands all the same."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+import yaml
+from made_runs import make_preds, make_runs, make_study
+
+from peft_study import batch, comparison, ledger_claims, paths
+from peft_study.config import read_study
+from peft_study.errors import StudyError
+from peft_study.folders import is_done, is_foreign
+from peft_study.reading import FIELDS
+from peft_study.results import Runs, load_runs, require_runs
+from peft_study.status import status
+
+FULL, LORA = "full-n00250-s1", "lora-n00250-s1"
+
+
+def write_bare(run_id: str, accuracy: float = 0.9, count: int = 400, seed: int = 1) -> Path:
+    """The least that another program must leave: predictions, and which run they are of."""
+    strategy, size, _ = run_id.split("-")
+    folder = paths.run_folder("made", run_id)
+    folder.mkdir(parents=True)
+    run = {"strategy": strategy, "train_size": int(size[1:]), "seed": seed}
+    (folder / "metrics.json").write_text(json.dumps({"run": run}))
+    preds = make_preds(run_id, accuracy, count)
+    np.savez(folder / "preds_and_labels.npz", preds=preds, labels=np.arange(count) % 2, ids=np.arange(count))
+    return folder
+
+
+def bare_runs(accuracy: dict[str, float] | None = None, count: int = 400, **content: Any) -> Runs:
+    study = make_study(**content)
+    for run_id, variant in study.variants.items():
+        write_bare(run_id, (accuracy or {}).get(variant.strategy, 0.9), count, variant.seed)
+    return load_runs("made")
+
+
+def edit(file: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+# --- The least that a run must say ------------------------------------------------------------------------------------
+
+
+def test_predictions_and_the_name_of_the_run_are_enough_to_be_compared() -> None:
+    runs = bare_runs({"lora": 0.8})
+    assert list(runs.table.index) == list(runs.study.variants) and not runs.missing
+    assert runs.table.loc[LORA, "test.accuracy"] == pytest.approx(0.8)
+    assert runs.table[list(FIELDS)].isna().all(axis=None)
+    assert comparison.against_baseline(runs)["difference"].tolist() == pytest.approx([-10, -10])
+    assert runs.log(LORA).empty and np.isnan(runs.arrays(LORA)["logits"]).all()
+
+
+def test_params_may_say_which_run_it_is_instead_of_the_metrics() -> None:
+    bare_runs()
+    folder = paths.run_folder("made", LORA)
+    (folder / "metrics.json").write_text('{"accuracy": 0.9, "f1": 0.9}')
+    assert "nothing says its strategy, train_size, seed; write" in load_runs("made").missing[LORA]
+    (folder / "params.yaml").write_text("strategy: lora\ntrain_size: 250\nseed: 1\n")
+    assert LORA in load_runs("made").table.index
+
+
+@pytest.mark.parametrize("field", ["strategy", "train_size", "seed"])
+def test_a_record_of_another_run_is_refused(field: str) -> None:
+    bare_runs()
+    file = paths.run_folder("made", LORA) / "metrics.json"
+    edit(file, lambda blocks: blocks["run"].update({field: 7}))
+    assert load_runs("made").missing == {
+        LORA: f"metrics.json is of another run ({field}: 7); put it into the folder of that run"
+    }
+
+
+def test_a_value_that_contradicts_the_study_is_refused_and_one_that_is_left_out_is_not() -> None:
+    bare_runs(defaults={"dropout": 0.2})
+    file = paths.run_folder("made", LORA) / "params.yaml"
+    file.write_text(yaml.safe_dump({"dropout": 0.2, "lora_r": 8}))
+    assert LORA in load_runs("made").table.index
+    file.write_text(yaml.safe_dump({"dropout": 0.3}))
+    assert re.search(r"other values .*\(params.yaml: dropout\)", load_runs("made").missing[LORA])
+
+
+def arrays(folder: Path, **changes: Any) -> None:
+    with np.load(folder / "preds_and_labels.npz") as archive:
+        held = {name: archive[name] for name in archive.files} | changes
+    np.savez(folder / "preds_and_labels.npz", **{name: array for name, array in held.items() if array is not None})
+
+
+REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "no ids": (lambda folder: arrays(folder, ids=None), "it lacks ids; preds, labels, ids are needed"),
+    "no predictions": (lambda folder: arrays(folder, preds=None), "it lacks preds"),
+    "too few logits": (lambda folder: arrays(folder, logits=np.zeros((3, 2))), "shapes of its arrays"),
+    "a third class": (lambda folder: arrays(folder, preds=np.full(400, 2)), "not all 0 or 1"),
+    "metrics cut short": (lambda folder: (folder / "metrics.json").write_text('{"run": '), "metrics.json is corrupt"),
+    "metrics as a list": (lambda folder: (folder / "metrics.json").write_text("[]"), "metrics.json is corrupt"),
+    "a block of text": (lambda folder: edit(folder / "metrics.json", lambda b: b.update(cost="much")), "is corrupt"),
+    "a corrupt log": (lambda folder: (folder / "log_history.json").write_text("[1]"), "log_history.json is corrupt"),
+    "corrupt other predictions": (
+        lambda folder: (folder / "ood_preds_and_labels.npz").write_bytes(b"PK"),
+        "ood_preds_and_labels.npz is corrupt",
+    ),
+    "corrupt parameters": (lambda folder: (folder / "params.yaml").write_bytes(b"\xff"), "params.yaml is corrupt"),
+    "no metrics": (lambda folder: (folder / "metrics.json").unlink(), "not finished"),
+    "a training of ours that goes on": (lambda folder: (folder / "train.log").touch(), "not finished"),
+}
+
+
+@pytest.mark.parametrize("damage", REFUSED)
+def test_what_is_there_and_damaged_is_refused_with_the_reason(damage: str) -> None:
+    bare_runs()
+    harm, reason = REFUSED[damage]
+    harm(paths.run_folder("made", LORA))
+    runs = load_runs("made")
+    assert list(runs.missing) == [LORA] and re.search(reason, runs.missing[LORA]), runs.missing
+
+
+def test_runs_of_this_program_and_of_another_are_compared_together() -> None:
+    make_runs()
+    shutil.rmtree(paths.run_folder("made", LORA))
+    write_bare(LORA)
+    runs = load_runs("made")
+    assert not runs.missing and runs.table["training.seconds"].notna().sum() == 3
+    assert len(comparison.against_baseline(runs)) == 2
+
+
+# --- What is left open is named ---------------------------------------------------------------------------------------
+
+
+def test_complete_records_leave_nothing_open() -> None:
+    runs = make_runs()
+    for run_id in runs.table.index:
+        folder = paths.run_folder("made", run_id)
+        edit(folder / "metrics.json", lambda blocks: blocks["training"].update(epochs=1.0))
+        edit(folder / "metrics.json", lambda blocks: blocks["environment"].update(precision="", system="", model=""))
+    again = load_runs("made")
+    assert again.gaps == {} and ledger_claims.gaps(again) == "The records of all compared runs are complete."
+
+
+def test_what_another_program_left_out_is_named_once_for_the_runs_that_lack_it() -> None:
+    bare_runs()
+    edit(paths.run_folder("made", LORA) / "metrics.json", lambda blocks: blocks.update(training={"seconds": 3.0}))
+    runs = load_runs("made")
+    assert runs.table.loc[LORA, "training.seconds"] == 3.0
+    assert "metrics.json: training" in runs.gaps[FULL] and "metrics.json: training.steps" in runs.gaps[LORA]
+    told = ledger_claims.gaps(runs)
+    assert told.startswith("**Not on record**") and told.count("`log_history.json`") == 1
+    assert re.search(r"- all runs: .*`params.yaml`.*of `metrics.json`: `data`, .*`environment`", told)
+    assert f"- `{LORA}`: of `metrics.json`: `training.steps`, " in told
+    assert told.endswith("What `params.yaml` leaves out is taken as `study.yaml` states it.")
+
+
+def test_a_null_says_that_there_is_none_and_leaves_no_gap() -> None:
+    bare_runs()
+    null = {"evaluation": {"validation": None, "ood": None}, "cost": {"model_bytes": None}}
+    edit(paths.run_folder("made", LORA) / "metrics.json", lambda blocks: blocks.update(null))
+    gaps = load_runs("made").gaps
+    assert {"metrics.json: validation", "ood_preds_and_labels.npz", "metrics.json: cost"} <= set(gaps[FULL])
+    assert not {"metrics.json: validation", "ood_preds_and_labels.npz", "metrics.json: cost.model_bytes"} & set(
+        gaps[LORA]
+    )
+
+
+def test_a_cost_may_stand_in_either_block() -> None:
+    bare_runs()
+    edit(paths.run_folder("made", LORA) / "metrics.json", lambda blocks: blocks.update(cost={"seconds": 3.0}))
+    assert load_runs("made").table.loc[LORA, "training.seconds"] == 3.0
+
+
+# --- The engine -------------------------------------------------------------------------------------------------------
+
+
+def test_another_programs_result_is_done_and_not_to_be_trained_again() -> None:
+    runs = bare_runs()
+    for run_id, variant in runs.study.variants.items():
+        folder = paths.run_folder("made", run_id)
+        assert is_foreign(folder) and is_done(folder, variant)
+    assert "4 of 4 runs are done" in status("made")
+    (folder / ".lock").touch()
+    assert not is_foreign(folder) and not is_done(folder, variant)
+
+
+def test_a_field_that_is_newer_than_a_run_of_ours_had_its_default_there() -> None:
+    make_runs()
+    file = paths.run_folder("made", LORA) / "params.yaml"
+    file.write_text(yaml.safe_dump({k: v for k, v in yaml.safe_load(file.read_text()).items() if k != "max_steps"}))
+    assert is_done(file.parent, read_study("made").variants[LORA])
+    make_study_again(defaults={"max_steps": 5})
+    assert not is_done(file.parent, read_study("made").variants[LORA])
+
+
+def make_study_again(**content: Any) -> None:
+    """Another `study.yaml` for the runs that are there."""
+    file = paths.study_folder("made") / "study.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | content))
+
+
+def test_without_any_run_every_reason_is_told() -> None:
+    make_study()
+    with pytest.raises(StudyError, match="not finished"):
+        require_runs(load_runs("made"))
+
+
+# --- The notebook -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", ["bare", "a single strategy", "some costs"])
+def test_03_stands_on_what_another_program_left(told: str) -> None:
+    matrix = {"strategy": ["full"] if told == "a single strategy" else ["full", "lora"], "train_size": [250, 1000]}
+    bare_runs({"lora": 0.8}, count=120, matrix=matrix | {"seed": [1]})
+    if told == "some costs":
+        costs = {"training": {"seconds": 3.0}, "parameters": {"trainable": 10}}
+        edit(paths.run_folder("made", LORA) / "metrics.json", lambda blocks: blocks.update(costs))
+    batch.compare("made")
+    notebook = nbformat.read(paths.study_folder("made") / "compare.ipynb", as_version=4)
+    outputs = [(cell, out) for cell in notebook.cells if cell.cell_type == "code" for out in cell.outputs]
+    text = "\n".join(
+        str(out.get("data", {}).get(kind, "")) for _, out in outputs for kind in ("text/markdown", "text/html")
+    )
+    assert not re.search(r"\b(nan|NaN|NaT|<NA>|None|inf)\b|nan%", re.sub(r"<style.*?</style>", "", text, flags=re.S))
+    assert "**Not on record**" in text and "No run left a log" in text
+    drawn = {cell.source.split("\n")[0].removeprefix("#| label: ") for cell, out in outputs if "image/png" in str(out)}
+    assert "fig-size" in drawn and "fig-curves" not in drawn
+    assert ("fig-tradeoff" in drawn) == (told == "some costs")

@@ -1,0 +1,216 @@
+"""Slices: their rules, their file, and what is said of accuracies and differences on them."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_folders import reviews, save_reviews
+from made_runs import make_runs
+from made_runs import make_study as make_made_study
+
+from peft_study import comparison, data, paths, slice_claims, slice_comparison, slice_plots, slices, tokenization
+from peft_study.config import Variant
+from peft_study.results import Runs
+from peft_study.selection import few
+from peft_study.strategies import STRATEGIES
+
+pytestmark = pytest.mark.usefixtures("cheap_garbage")
+MATRIX = {"strategy": ["full", "lora"], "train_size": [250, 1000], "seed": [1]}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("This is not good.", True),
+        ("I didn't like it. Good, though.", True),
+        ("I didn’t like it", True),
+        ("NEVER again!", True),
+        ("No. Yes.", True),
+        ("Fine film. Not bad.", False),
+        ("Fine film\nnot bad", False),
+        ("\n\n  Nothing happens", True),
+        ("A notable knot of nobodies", False),
+        ("We cannot say", True),
+        ("It cost 3.5 and is not bad", True),
+        ("", False),
+    ],
+)
+def test_a_negation_counts_in_the_first_sentence(text: str, expected: bool) -> None:
+    assert slices.negated(text) is expected
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_a_review_is_clean_where_no_other_row_of_the_training_split_has_its_words(
+    tmp_path: Path, variant: Callable[..., Variant], held_out: bool
+) -> None:
+    train = reviews(100)
+    texts = train["text"].tolist()
+    copies = pd.DataFrame({"text": [texts[0].upper() + " !", texts[1].replace(" ", "\n")], "label": train["label"][:2]})
+    if held_out:
+        folder = save_reviews(tmp_path / "one", train=pd.concat([train, copies]))
+        own = variant(dataset=str(folder), test_size=100, ood_dataset=None)
+        expected = {0, 1, 100, 101}
+    else:
+        folder = save_reviews(tmp_path / "two", train=train, test=pd.concat([copies, reviews(20, seed=1)]))
+        own = variant(dataset=str(folder), ood_dataset=None)
+        expected = {0, 1}
+    table = slices.find(data.load_corpus(own), own)
+    assert set(table.loc[~table["clean"], "id"]) == expected & set(table["id"])
+
+
+def test_every_review_of_both_parts_is_sorted_by_its_length_and_text(variant: Callable[..., Variant]) -> None:
+    own = variant(max_length=20)
+    corpus = data.load_corpus(own)
+    table = slices.find(corpus, own)
+    assert table["part"].value_counts().to_dict() == {"test": 60, "ood": 40}
+    test = table[table["part"] == "test"]
+    assert test["id"].tolist() == corpus.test["id"].tolist() and test["label"].tolist() == corpus.test["label"].tolist()
+    tokenizer = tokenization.load_tokenizer(own)
+    tokens = np.array([len(tokenizer(text)["input_ids"]) for text in corpus.test["text"]])
+    assert (test["cut"].to_numpy() == (tokens > 20)).all() and (test["whole"] == ~test["cut"]).all()
+    assert tokens[test["short"]].max() <= tokens[~test["short"]].min() and tokens[test["long"]].min() > np.median(
+        tokens
+    )
+    assert (test["rating"] == ~test["no_rating"]).all() and (test["negation"] == ~test["no_negation"]).all()
+    shown = slices.counts(table)
+    assert shown.loc["all"].tolist() == [60, 40] and shown.loc["cut to the window"].iloc[0] == (tokens > 20).sum()
+
+
+def made(count: int = 400, other: int = 100, seed: int = 0) -> pd.DataFrame:
+    """Slices of the reviews of made runs, at random; "rating" holds only ten."""
+    rng = np.random.default_rng(seed)
+    ids = np.r_[np.arange(count), np.arange(other)]
+    table = pd.DataFrame({"part": ["test"] * count + ["ood"] * other, "id": ids, "label": ids % 2})
+    return table.assign(**{name: rng.random(len(ids)) < 0.5 for name in slices.SLICES}, rating=ids < 10, clean=True)
+
+
+def test_the_slices_survive_their_file() -> None:
+    make_made_study()
+    table = made()[["part", "id", "label", *slices.SLICES]]
+    slices.write_slices("made", table)
+    again = slices.load_slices("made")
+    assert again is not None
+    pd.testing.assert_frame_equal(again, table, check_dtype=False)
+
+
+def test_a_missing_or_damaged_file_is_no_slices() -> None:
+    make_made_study()
+    assert slices.load_slices("made") is None
+    slices.write_slices("made", made()[["part", "id", "label", *slices.SLICES]])
+    file = paths.study_folder("made") / "slices.csv"
+    whole = file.read_bytes()
+    twice = whole + whole.splitlines(keepends=True)[1]
+    for content in (
+        b"",
+        b"\xff\xfe\x00",
+        whole[:-10],
+        whole.replace(b"clean", b"dirty"),
+        whole.replace(b"True", b"7"),
+        twice,
+    ):
+        file.write_bytes(content)
+        assert slices.load_slices("made") is None, content[:40]
+
+
+EDGES: dict[str, Callable[[], Runs]] = {
+    "one seed": lambda: make_runs({"lora": 0.75}),
+    "several seeds": lambda: make_runs({"lora": 0.85}, matrix=MATRIX | {"seed": [1, 2, 3]}),
+    "a missing run": lambda: make_runs(without="lora-n01000"),
+    "no run of the baseline": lambda: make_runs(without="full"),
+    "a single strategy": lambda: make_runs(matrix=MATRIX | {"strategy": ["full"]}),
+    "a single run": lambda: make_runs(matrix={"strategy": ["full"], "train_size": [250], "seed": [1]}),
+    "ties": lambda: make_runs({"": 1.0}),
+    "no other reviews": lambda: make_runs(ood=None),
+    "a further axis": lambda: make_runs(matrix=MATRIX | {"epochs": [4, 16]}),
+    "all strategies": lambda: make_runs(
+        {"head": 0.6}, matrix=MATRIX | {"strategy": list(STRATEGIES), "train_size": [250]}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_tables_sentences_and_the_figure_hold_at_every_edge(name: str) -> None:
+    runs = EDGES[name]()
+    sliced = slice_comparison.match(runs, made())
+    scores = slice_comparison.accuracies(sliced)
+    compared = slice_comparison.differences(sliced, scores)
+    titles = slice_comparison.shown(scores, compared, runs.study.baseline)
+    printed = slice_comparison.printed(scores, compared, titles)
+    told = [
+        slice_claims.available(sliced),
+        slice_claims.hardest(scores, sliced),
+        slice_claims.verdicts(compared, sliced),
+        printed.to_csv(),
+    ]
+    for sentence in told:
+        assert len(sentence) > 10 and not re.search(r"\b(nan|None|inf|none)\b|_", sentence.replace("none", "")), (
+            sentence
+        )
+    assert "not compared: states a rating (10)" in told[0] and (slices.OTHER in printed.to_csv()) == (
+        name != "no other reviews"
+    )
+    assert len(printed) <= 10 * 10 and len(titles) <= 6
+    assert "rating" not in set(compared["slice"] if len(compared) else [])
+    if len(compared):
+        figure = slice_plots.dots(compared, titles, 1.0)
+        figure.draw_without_rendering()
+        assert len(figure.axes[0].get_yticks()) == compared["slice"].nunique()
+
+
+def test_a_slice_of_all_reviews_repeats_the_comparison_of_all_reviews() -> None:
+    runs = make_runs({"lora": 0.8})
+    sliced = slice_comparison.match(runs, made())
+    scores = slice_comparison.accuracies(sliced)
+    compared = slice_comparison.differences(sliced, scores)
+    whole, clean = comparison.against_baseline(runs), compared[compared["slice"] == "clean"].reset_index()
+    pd.testing.assert_frame_equal(
+        clean[["difference", "low", "high", "p_value"]], whole[["difference", "low", "high", "p_value"]]
+    )
+    assert (clean["corrected_p"] >= whole["corrected_p"]).all(), "corrected for all slices"
+    accuracies = comparison.summary(runs)["accuracy"]
+    assert scores.loc[scores["slice"] == "clean", "accuracy"].tolist() == accuracies.tolist()
+    other = comparison.summary(runs, part="ood_")["accuracy"]
+    assert scores.loc[scores["slice"] == slices.OTHER, "accuracy"].tolist() == other.tolist()
+
+
+def test_an_accuracy_is_of_the_reviews_of_its_slice_alone() -> None:
+    runs = make_runs({"lora": 0.8})
+    table = made().assign(short=lambda t: t["id"] < 60)
+    sliced = slice_comparison.match(runs, table.sample(frac=1, random_state=0))
+    scores = slice_comparison.accuracies(sliced).set_index(["slice", "strategy", "train_size"])
+    right = runs.preds["lora-n00250-s1"].to_numpy()[:60] == runs.labels[:60]
+    assert scores.loc[("short", "lora", 250), "accuracy"] == pytest.approx(right.mean())
+
+
+def test_slices_of_other_reviews_are_not_used_and_the_reader_is_told() -> None:
+    runs = make_runs()
+    strange = made().assign(id=lambda t: t["id"] + 1)
+    flipped = made().assign(label=lambda t: 1 - t["label"])
+    for table in (strange, flipped):
+        sliced = slice_comparison.match(runs, table)
+        assert not sliced.slices and "of other test reviews" in slice_claims.available(sliced)
+    half = made(other=7)
+    sliced = slice_comparison.match(runs, half)
+    assert slices.OTHER not in sliced.slices and "another kind in `slices.csv` are not those" in sliced.absent
+    assert "01_explore_data.ipynb` makes them" in slice_claims.available(slice_comparison.match(runs, None))
+
+
+def test_without_slices_everything_is_empty_and_said() -> None:
+    runs = make_runs()
+    sliced = slice_comparison.match(runs, None)
+    scores = slice_comparison.accuracies(sliced)
+    compared = slice_comparison.differences(sliced, scores)
+    assert scores.empty and compared.empty
+    assert slice_comparison.shown(scores, compared, "full") == []
+    assert slice_comparison.printed(scores, compared, []).empty
+    assert slice_claims.verdicts(compared, sliced) == ""
+    assert "no two slices" in slice_claims.hardest(scores, sliced)
+
+
+def test_of_many_variants_the_baseline_and_both_ends_are_shown() -> None:
+    table = pd.DataFrame({"strategy": [f"s{i}" for i in range(20)], "value": range(20)})
+    assert few(table, "value", "s7")["strategy"].tolist() == ["s7", "s0", "s1", "s18", "s19"]
+    assert len(few(table.head(5), "value", "s7")) == 5
