@@ -84,7 +84,8 @@ def made(count: int = 400, other: int = 100, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     ids = np.r_[np.arange(count), np.arange(other)]
     table = pd.DataFrame({"part": ["test"] * count + ["ood"] * other, "id": ids, "label": ids % 2})
-    return table.assign(**{name: rng.random(len(ids)) < 0.5 for name in slices.SLICES}, rating=ids < 10, clean=True)
+    columns = {name: rng.random(len(ids)) < 0.5 for name in slices.SLICES}
+    return table.assign(**columns | {"rating": ids < 10, "clean": True})
 
 
 def test_the_slices_survive_their_file() -> None:
