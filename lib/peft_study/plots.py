@@ -27,6 +27,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 LINES = ("-", "--", ":", "-.")
 GREY = "#6b6b6b"
+LEGEND_COLUMNS = 5
 FEW = 6  # lines whose legend still fits inside an axis
 LABELS = dict(enumerate(data.LABELS))
 CURVES = (
@@ -261,6 +262,11 @@ def curves(
     return ax
 
 
+def above_legend(height: float, strategies: Sequence[str]) -> float:
+    """The height in inches of a figure whose axes have the `height` and whose `strategy_legend` lies below them."""
+    return height + 0.18 * (-(-len(strategies) // LEGEND_COLUMNS) - 1)
+
+
 def strategy_legend(strategies: Sequence[str], ax: Axes) -> Axes:
     """A legend of strategies below the whole figure of `ax`, where it covers no data."""
     handles = [
@@ -268,7 +274,7 @@ def strategy_legend(strategies: Sequence[str], ax: Axes) -> Axes:
         for name in strategies
     ]
     ax.get_figure(root=True).legend(
-        handles=handles, frameon=False, loc="outside lower center", ncols=min(len(handles), 5)
+        handles=handles, frameon=False, loc="outside lower center", ncols=min(len(handles), LEGEND_COLUMNS)
     )
     return ax
 
