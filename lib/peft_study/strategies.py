@@ -71,7 +71,10 @@ _NO_PREFIX = (
 STRATEGIES: dict[str, Strategy] = {
     "full": Strategy("Full fine-tuning", "every weight trains", 1e-4, train_only(lambda name: True)),
     "head": Strategy(
-        "Head only", "the encoder is frozen; only the classification head trains", 5e-3, train_only(lambda name: False)
+        "Head only",
+        "the encoder is frozen; only the classification head trains",
+        1.5e-2,
+        train_only(lambda name: False),
     ),
     "last2": Strategy(
         "Last two blocks", "the last two blocks of the encoder and the head train", 5e-4, train_last(2), "lee2019"
@@ -94,7 +97,7 @@ STRATEGIES: dict[str, Strategy] = {
     "lora": Strategy(
         "LoRA (query, value)",
         "a low-rank update of every query and value projection, and the head, train",
-        2e-3,
+        3e-3,
         Adapter("LoraConfig", "query-value"),
         "hu2022",
         merges=True,
@@ -248,7 +251,7 @@ STRATEGIES: dict[str, Strategy] = {
     "prompt": Strategy(
         "Prompt tuning",
         "16 learned vectors stand before the words of every review",
-        1e-2,
+        9e-2,
         Adapter("PromptTuningConfig", **PROMPT),
         "lester2021",
     ),
