@@ -13,7 +13,7 @@ from peft_study.comparison import counterpart, further, grouped, title
 from peft_study.results import Runs
 from peft_study.strategies import STRATEGIES
 
-MANY = 5  # strategies, from which on the answer names their verdicts only
+MANY = 5  # strategies or cases, above which a sentence does not go through them one by one
 VERDICTS = ("better", "equivalent", "undetermined", "worse")
 
 
@@ -210,9 +210,10 @@ def words(comparisons: pd.DataFrame) -> str:
         )
     worse = lost[lost["verdict"] == "worse"].to_dict("records")
     cases = listed(f"{title(row)} at {row['train_size']:,} ({points(row['difference'])} points)" for row in worse)
+    named = f": {cases}." if 0 < len(worse) <= MANY else "."
     return (
         f"Fine-tuning is clearly better than a bag of words in {len(comparisons) - len(lost)} of {len(comparisons)} "
-        f"comparisons and clearly worse in {len(worse)}" + (f": {cases}." if worse else ".")
+        f"comparisons and clearly worse in {len(worse)}{named}"
     )
 
 

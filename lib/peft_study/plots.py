@@ -27,6 +27,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 LINES = ("-", "--", ":", "-.")
 GREY = "#6b6b6b"
+LEGEND_COLUMNS = 5
 FEW = 6  # lines whose legend still fits inside an axis
 LABELS = dict(enumerate(data.LABELS))
 CURVES = (
@@ -272,11 +273,16 @@ def training_curves(runs: pd.DataFrame, log: Callable[[str], pd.DataFrame], stra
     """The `CURVES` of every run side by side, see `curves`; None where no run has a log."""
     if all(log(str(run_id)).empty for run_id in runs.index):
         return None
-    fig, axes = figure(FULL, 2.2, columns=len(CURVES))
+    fig, axes = figure(FULL, above_legend(2.2, strategies), columns=len(CURVES))
     for ax, (column, name, scale) in zip(axes, CURVES, strict=True):
         curves(runs, log, column, ax, scale).set(ylabel=name)
     strategy_legend(strategies, axes[0])
     return fig
+
+
+def above_legend(height: float, strategies: Sequence[str]) -> float:
+    """The height in inches of a figure whose axes have the `height` and whose `strategy_legend` lies below them."""
+    return height + 0.18 * (-(-len(strategies) // LEGEND_COLUMNS) - 1)
 
 
 def strategy_legend(strategies: Sequence[str], ax: Axes) -> Axes:
@@ -286,7 +292,7 @@ def strategy_legend(strategies: Sequence[str], ax: Axes) -> Axes:
         for name in strategies
     ]
     ax.get_figure(root=True).legend(
-        handles=handles, frameon=False, loc="outside lower center", ncols=min(len(handles), 5)
+        handles=handles, frameon=False, loc="outside lower center", ncols=min(len(handles), LEGEND_COLUMNS)
     )
     return ax
 

@@ -71,22 +71,25 @@ _NO_PREFIX = (
 STRATEGIES: dict[str, Strategy] = {
     "full": Strategy("Full fine-tuning", "every weight trains", 1e-4, train_only(lambda name: True)),
     "head": Strategy(
-        "Head only", "the encoder is frozen; only the classification head trains", 5e-3, train_only(lambda name: False)
+        "Head only",
+        "the encoder is frozen; only the classification head trains",
+        1.5e-2,
+        train_only(lambda name: False),
     ),
     "last2": Strategy(
-        "Last two blocks", "the last two blocks of the encoder and the head train", 2e-4, train_last(2), "lee2019"
+        "Last two blocks", "the last two blocks of the encoder and the head train", 5e-4, train_last(2), "lee2019"
     ),
     "bitfit": Strategy(
         "BitFit",
         "only the bias terms and the head train",
-        2e-3,
+        3e-3,
         train_only(lambda name: name.endswith(".bias")),
         "benzaken2022",
     ),
     "ln": Strategy(
         "LayerNorm",
         "only the layer normalisations and the head train",
-        2e-3,
+        1e-2,
         Adapter("LNTuningConfig", "norms"),
         "zhao2024",
         merges=True,
@@ -94,7 +97,7 @@ STRATEGIES: dict[str, Strategy] = {
     "lora": Strategy(
         "LoRA (query, value)",
         "a low-rank update of every query and value projection, and the head, train",
-        2e-3,
+        3e-3,
         Adapter("LoraConfig", "query-value"),
         "hu2022",
         merges=True,
@@ -118,7 +121,7 @@ STRATEGIES: dict[str, Strategy] = {
     "rslora": Strategy(
         "rsLoRA",
         "LoRA whose update is scaled by α/√r rather than α/r",
-        1e-3,
+        3e-3,
         Adapter("LoraConfig", "query-value", use_rslora=True),
         "kalajdzievski2023",
         merges=True,
@@ -126,7 +129,7 @@ STRATEGIES: dict[str, Strategy] = {
     "dora": Strategy(
         "DoRA",
         "the direction of every query and value projection is learned with LoRA, its magnitude apart from it",
-        2e-3,
+        5e-3,
         Adapter("LoraConfig", "query-value", use_dora=True),
         "liu2024dora",
         merges=True,
@@ -134,7 +137,7 @@ STRATEGIES: dict[str, Strategy] = {
     "pissa": Strategy(
         "PiSSA",
         "LoRA that starts from the largest singular values of the weight and freezes the rest",
-        1e-3,
+        3e-3,
         Adapter("LoraConfig", "query-value", init_lora_weights="pissa"),
         "meng2024",
         merges=True,
@@ -151,7 +154,7 @@ STRATEGIES: dict[str, Strategy] = {
     "adalora": Strategy(
         "AdaLoRA",
         "LoRA as a singular value decomposition, pruned during training from rank 12 to 8 where it matters least",
-        2e-3,
+        4e-2,
         Adapter("AdaLoraConfig", "query-value", init_r=12, target_r=8, total_step=UNKNOWN_STEPS),
         "zhang2023",
         merges=True,
@@ -160,7 +163,7 @@ STRATEGIES: dict[str, Strategy] = {
     "ia3": Strategy(
         "(IA)³",
         "keys, values and the feed-forward part's inner activations are rescaled by learned vectors",
-        5e-3,
+        3e-2,
         Adapter("IA3Config", "ia3", feedforward_modules=feed_forward_out),
         "liu2022",
         merges=True,
@@ -168,7 +171,7 @@ STRATEGIES: dict[str, Strategy] = {
     "vera": Strategy(
         "VeRA",
         "LoRA with frozen random matrices shared by all layers; only two scaling vectors per layer train",
-        5e-3,
+        9e-2,
         Adapter("VeraConfig", "query-value"),
         "kopiczko2024",
         merges=True,
@@ -176,7 +179,7 @@ STRATEGIES: dict[str, Strategy] = {
     "loha": Strategy(
         "LoHa",
         "the update is the Hadamard product of two low-rank matrices",
-        2e-3,
+        9e-3,
         Adapter("LoHaConfig", "query-value"),
         "hyeonwoo2022",
         merges=True,
@@ -184,7 +187,7 @@ STRATEGIES: dict[str, Strategy] = {
     "lokr": Strategy(
         "LoKr",
         "the update is a Kronecker product with a low-rank factor",
-        2e-3,
+        3e-2,
         Adapter("LoKrConfig", "query-value"),
         "yeh2024",
         merges=True,
@@ -192,7 +195,7 @@ STRATEGIES: dict[str, Strategy] = {
     "oft": Strategy(
         "OFT",
         "the weight is rotated by a learned block-diagonal orthogonal matrix",
-        2e-3,
+        3e-3,
         Adapter("OFTConfig", "query-value"),
         "qiu2023",
         merges=True,
@@ -200,7 +203,7 @@ STRATEGIES: dict[str, Strategy] = {
     "boft": Strategy(
         "BOFT",
         "OFT whose rotation is a product of sparse butterfly factors",
-        2e-3,
+        3e-2,
         Adapter("BOFTConfig", "query-value"),
         "liu2024boft",
         merges=True,
@@ -208,7 +211,7 @@ STRATEGIES: dict[str, Strategy] = {
     "hra": Strategy(
         "HRA",
         "the weight is multiplied by a chain of learned Householder reflections",
-        2e-3,
+        9e-3,
         Adapter("HRAConfig", "query-value"),
         "yuan2024",
         merges=True,
@@ -216,7 +219,7 @@ STRATEGIES: dict[str, Strategy] = {
     "fourierft": Strategy(
         "FourierFT",
         "the update is the inverse Fourier transform of a few learned coefficients",
-        5e-3,
+        9e-2,
         Adapter("FourierFTConfig", "query-value"),
         "gao2024",
         merges=True,
@@ -224,7 +227,7 @@ STRATEGIES: dict[str, Strategy] = {
     "shira": Strategy(
         "SHiRA",
         "a fixed random choice of the weights of every query and value projection trains",
-        1e-3,
+        3e-3,
         Adapter("ShiraConfig", "query-value", r=at_most(32)),
         "bhardwaj2024",
         merges=True,
@@ -248,21 +251,21 @@ STRATEGIES: dict[str, Strategy] = {
     "prompt": Strategy(
         "Prompt tuning",
         "16 learned vectors stand before the words of every review",
-        1e-2,
+        9e-2,
         Adapter("PromptTuningConfig", **PROMPT),
         "lester2021",
     ),
     "p-tuning": Strategy(
         "P-tuning",
         "16 vectors, made by a small learned network, stand before the words of every review",
-        2e-3,
+        3e-2,
         Adapter("PromptEncoderConfig", **PROMPT, encoder_hidden_size=128),
         "liu2023",
     ),
     "prefix": Strategy(
         "Prefix tuning",
         "16 learned keys and values stand before those of the words in every block's attention",
-        1e-2,
+        9e-2,
         Adapter("PrefixTuningConfig", **PROMPT),
         "li2021",
         impossible={"distilbert": _NO_PREFIX.format("DistilBERT")},

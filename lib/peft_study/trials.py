@@ -23,6 +23,7 @@ from peft_study.models import ParameterCounts
 from peft_study.strategies import STRATEGIES
 
 TOLERANCE = 1e-5  # between logits that differ by rounding alone
+GENTLE = 1e-2  # the highest rate: those that are best on reviews may overshoot in the first steps on an untrained model
 THINGS = ("the film", "the plot", "the scene", "the end")
 VERDICTS = (("dull", "bad", "awful", "boring"), ("good", "fine", "superb", "moving"))  # negative, positive
 T = TypeVar("T")
@@ -85,7 +86,7 @@ class Attempt:
 
 
 def toy_variant(model: str, strategy: str = "full") -> Variant:
-    """A variant that trains `model` on the toy reviews for a few steps, at the strategy's own rate."""
+    """A variant that trains `model` on the toy reviews for a few steps, at the strategy's own rate or `GENTLE`."""
     pool = toy_corpus().pool
     return Variant(
         model=model,
@@ -99,6 +100,7 @@ def toy_variant(model: str, strategy: str = "full") -> Variant:
         batch_size=len(pool),  # each step sees both classes evenly, so that the loss must fall
         epochs=12.0,
         precision="fp32",
+        learning_rate=min(STRATEGIES[strategy].learning_rate, GENTLE),
     )
 
 
