@@ -78,8 +78,13 @@ def _output_pieces(cell: PaperCell, target: Target, log: logging.Logger) -> Iter
             label = ""
         elif not (cell.options.float_label and _is_plain_result(output)):
             yield _unnumbered(cell.number, shown)
-    if label:
+    if label and not _is_told(cell.node):
         raise PaperError.in_cell(cell.number, _missing(label, cell.node))
+
+
+def _is_told(node: NotebookNode) -> bool:
+    """Whether a sentence stands where the figure or table should: the reason why there is none."""
+    return any("text/markdown" in output.get("data", {}) for output in node.get("outputs", []))
 
 
 def _notes(output: NotebookNode) -> dict[str, Any]:

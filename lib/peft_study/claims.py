@@ -28,7 +28,8 @@ def setup(runs: Runs) -> str:
     table, first = runs.table, runs.table.iloc[0]
     models, datasets = (listed(f"`{name}`" for name in table[field].unique()) for field in ("model", "dataset"))
     sizes = listed(f"{size:,}" for size in sorted(table["train_size"].unique()))
-    origin = "held out of the training split" if first["data.held_out"] else "the dataset's own test split"
+    origins = {True: "held out of the training split", False: "the dataset's own test split"}
+    origin = origins.get(first["data.held_out"], "of unrecorded origin")
     return (
         f"{listed(STRATEGIES[name].label for name in table['strategy'].unique())} of {models} on "
         f"{datasets} with budgets of {sizes} labelled reviews, tested on {len(runs.labels):,} reviews "

@@ -29,11 +29,11 @@ def budget(runs: Runs) -> str:
         grown = ": more labels also mean more steps, so that the budget and the length of training grow together"
         return f"{told}{grown if several else ''}{taken}."
     asked = {"epochs": epochs[table["max_steps"].isna()], "max_steps": fixed}
-    told = [
+    kinds = [
         f"{name} {listed(f'{v:,g}' for v in sorted(values.unique()))}" for name, values in asked.items() if len(values)
     ]
     taken = f"; optimizer steps: {steps}" if steps else ""
-    return f"The runs did not train equally long ({', '.join(told)}{taken}): what differs may come from that too."
+    return f"The runs did not train equally long ({', '.join(kinds)}{taken}): what differs may come from that too."
 
 
 def _by_size(table: pd.DataFrame, column: str, form: str) -> str:

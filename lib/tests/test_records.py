@@ -55,7 +55,6 @@ def test_the_order_in_which_another_program_wrote_the_reviews_does_not_matter() 
 DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "corrupt metrics": (lambda folder: (folder / "metrics.json").write_text('{"run": '), "metrics.json is corrupt"),
     "metrics that are a list": (lambda folder: (folder / "metrics.json").write_text("[]"), "metrics.json is corrupt"),
-    "metrics without a block": (lambda folder: (folder / "metrics.json").write_text("{}"), "metrics.json is corrupt"),
     "no metrics": (lambda folder: (folder / "metrics.json").unlink(), "metrics.json is missing"),
     "binary metrics": (
         lambda folder: (folder / "metrics.json").write_bytes(b"\xff\xfe\x00"),
@@ -81,10 +80,6 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda folder: _truncate(folder / "ood_preds_and_labels.npz"),
         "ood_preds_and_labels.npz",
     ),
-    "no other predictions": (
-        lambda folder: (folder / "ood_preds_and_labels.npz").unlink(),
-        "ood_preds_and_labels.npz is missing",
-    ),
     "other reviews": (lambda folder: _arrays(folder, ids=np.arange(400) + 1), "tested on other reviews"),
     "other labels": (lambda folder: _arrays(folder, labels=1 - np.arange(400) % 2), "tested on other reviews"),
     "other data": (lambda folder: _edit_metrics(folder, "data", fingerprint="changed"), "tested on other reviews"),
@@ -93,13 +88,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
         "tested on other reviews",
     ),
     "a corrupt log": (lambda folder: (folder / "log_history.json").write_text("[1, 2]"), "log_history.json is corrupt"),
-    "no log": (lambda folder: (folder / "log_history.json").unlink(), "log_history.json is missing"),
-    "no notebook": (lambda folder: (folder / "train.ipynb").unlink(), "not finished"),
     "a notebook that failed": (
         lambda folder: (folder / "train.ipynb").rename(folder / "train.partial.ipynb"),
         "failed or was stopped: see train.log",
     ),
-    "no parameters": (lambda folder: (folder / "params.yaml").unlink(), "params.yaml is missing"),
     "binary parameters": (
         lambda folder: (folder / "params.yaml").write_bytes(b"\xff\xfe\x00"),
         "params.yaml is corrupt",
