@@ -4,7 +4,7 @@ A function here takes what the notebook has and shows, or returns, what may be s
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,6 @@ import pandas as pd
 from peft_study.comparison import counterpart, further, grouped, title
 from peft_study.results import Runs
 from peft_study.strategies import STRATEGIES
-
-if TYPE_CHECKING:
-    pass  # which brings torch
-
 
 MANY = 5  # strategies or cases, above which a sentence does not go through them one by one
 VERDICTS = ("better", "equivalent", "undetermined", "worse")

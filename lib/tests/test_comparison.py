@@ -45,7 +45,8 @@ def everything(runs: Runs, words: Baseline | None = None) -> dict[str, Any]:
         "scores": tables.scores(runs),
         "differences": tables.differences(against),
         "parameters": tables.parameters(costs),
-        "costs": tables.costs(costs, comparison.summary(runs, "macro_f1")),
+        "costs": tables.costs(costs),
+        "using": tables.using(costs, comparison.summary(runs, "macro_f1")),
         "environments": tables.environments(runs),
         "expectations": expectations.checked(evidence),
     }
@@ -354,7 +355,7 @@ def test_costs_that_no_record_holds_are_dashes_and_not_numbers() -> None:
         **{"cost.model_bytes": None, "parameters.trainable": [1000, "many", 10, 10]}
     )
     told = everything(Runs(runs.study, bare, {}))
-    assert set(told["costs"]["training (s)"]) == set(told["costs"]["weights on disk (MiB)"]) == {"–"}
+    assert set(told["costs"]["training (s)"]) == set(told["using"]["weights on disk (MiB)"]) == {"–"}
     assert told["environments"].loc["packages"].tolist() == ["–"] and told["environments"].loc["commit"].tolist() == [
         "–"
     ]
