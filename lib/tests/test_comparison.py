@@ -277,6 +277,15 @@ def test_an_axis_that_the_baseline_ignores_is_compared_with_the_one_baseline_the
     assert comparison.largest_pair(runs) == ("full-n01000-s1", "lora-n01000-s1-lora_r4")
 
 
+def test_runs_that_learned_nothing_are_named_in_the_answer() -> None:
+    runs = make_runs({"lora-n00250": 0.5})
+    told = claims.untrained(runs, comparison.summary(runs))
+    assert told.startswith("**Not better than a coin**, within the interval: LoRA (query, value) at 250.")
+    assert claims.untrained(make_runs(), comparison.summary(make_runs())) == ""
+    many = make_runs({"": 0.5}, matrix=MATRIX | {"strategy": list(STRATEGIES)})
+    assert f"{len(many.table)} of {len(many.table)} variants" in claims.untrained(many, comparison.summary(many))
+
+
 def test_of_many_strategies_the_answer_names_the_verdicts_only() -> None:
     runs = EDGES["all strategies"]()
     told = everything(runs)["headline"]
