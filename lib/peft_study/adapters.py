@@ -5,6 +5,7 @@ torch, transformers and peft are imported where a model is made, so that reading
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 import warnings
@@ -29,6 +30,17 @@ _NO_NEWS = (  # warnings of methods that work as they should
     "Setting boft_n_butterfly_factor to 1",
     "Sparse invariant checks are implicitly disabled",  # SHiRA's
 )
+_OURS = {  # parameters of peft that a study cannot set there: they follow from the model, or are fields of a variant
+    "task_type",
+    "peft_type",
+    "auto_mapping",
+    "peft_version",
+    "base_model_name_or_path",
+    "revision",
+    "inference_mode",
+    "modules_to_save",
+    "target_modules",
+}
 UNKNOWN_STEPS = 10**9  # AdaLoRA wants a number before the training is planned; `budget_callback` puts the real one
 LORA_PLUS_RATIO = 16.0  # of the rate of B to that of A: the paper's recommendation
 
@@ -97,18 +109,23 @@ class Adapter:
             values["target_modules"] = variant.target_modules or self._targets(family)
         values |= {LORA_FIELDS[name]: getattr(variant, name) for name in self.reads if name in LORA_FIELDS}
         values |= {key: value(encoder) if callable(value) else value for key, value in self.values.items()}
-        known = inspect.signature(kind).parameters
+        ours = _OURS | {LORA_FIELDS[name] for name in self.reads if name in LORA_FIELDS}
+        known = [name for name in inspect.signature(kind).parameters if name not in ours]
         for name in variant.peft:
             if name not in known:
-                raise StudyError(f"peft: {unknown('parameter', name, known)} (those of peft's {self.method})")
+                told = unknown("parameter", name, known)
+                raise StudyError(f"strategy = {variant.strategy!r}, peft: {told} (those of peft's {self.method})")
         try:
-            return kind(**values | variant.peft)
+            return kind(**values | copy.deepcopy(variant.peft))  # peft fills the lists it is given
         except (ValueError, TypeError) as error:
             raise StudyError(f"{_named(variant)}: {error}") from error
 
     def virtual_tokens(self, variant: Variant) -> int:
         """How many of the encoder's positions the adapter takes from the reviews."""
-        return int(({"num_virtual_tokens": 0} | self.values | variant.peft)["num_virtual_tokens"])
+        count = ({"num_virtual_tokens": 0} | self.values | variant.peft)["num_virtual_tokens"]
+        if not isinstance(count, int) or count < 0:
+            raise StudyError(f"{_named(variant)}: num_virtual_tokens = {count!r}; it must be a whole number above 0")
+        return count
 
     def _targets(self, family: Architecture) -> str | list[str]:
         return list(family.norms) if self.targets == "norms" else in_blocks(family.linears(self.targets))

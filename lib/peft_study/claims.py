@@ -141,6 +141,20 @@ def _share(part: float, whole: float, form: str) -> str:
     return format(part / whole, form) if whole > 0 and np.isfinite(part) else "an unknown share"
 
 
+def untrained(runs: Runs, table: pd.DataFrame) -> str:
+    """Which rows of the summary `table` are no better than naming the commoner class; empty where all are."""
+    share = max(np.mean(runs.labels), 1 - np.mean(runs.labels))
+    rows = table[table["low"] <= share].to_dict("records")
+    if not rows:
+        return ""
+    names = listed(f"{title(row)} at {row['train_size']:,}" for row in rows) if len(rows) <= MANY else ""
+    return (
+        f"**Not better than a coin**, within the interval: {names or f'{len(rows)} of {len(table)} variants'}. Such a "
+        "model has learned next to nothing, for want of steps or at an unfit rate; being equivalent to another such "
+        "model means nothing."
+    )
+
+
 def verdicts(comparisons: pd.DataFrame) -> str:
     """How often each verdict was reached, in words."""
     if comparisons.empty:

@@ -75,7 +75,9 @@ class Variant(BaseModel):
         reads = STRATEGIES[self.strategy].reads
         for name in ("peft", "target_modules"):
             if getattr(self, name) and name not in reads:
-                raise ValueError(f"{name}: the strategy {self.strategy!r} has no adapter that reads it; leave it out")
+                raise ValueError(
+                    f"{name}: the strategy {self.strategy!r} has no adapter that reads it; set it elsewhere"
+                )
         return self
 
     @model_validator(mode="after")
@@ -184,8 +186,10 @@ class Study(BaseModel):
             strategy = str(point.get("strategy", self._default_strategy()))
             try:
                 variant = Variant(**{**self.defaults, **self.strategies.get(strategy, {}), **point})
-                variants[variant.run_id(grid)] = variant
-                faults |= dict.fromkeys(_idle_axes(variant, grid))
+                if (run := variant.run_id(grid)) in variants and variants[run] == variant:
+                    faults[f"matrix: {run} stands in it twice; remove one of the two"] = None
+                variants[run] = variant
+                faults |= dict.fromkeys(_idle(variant, grid, self.strategies.get(strategy, {})))
             except ValidationError as error:
                 faults |= dict.fromkeys(describe(error, Variant))
         faults |= dict.fromkeys(self._faults_of_names())
@@ -265,15 +269,15 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
     return lines
 
 
-def _idle_axes(variant: Variant, axes: Iterable[str]) -> list[str]:
-    """A fault for each of the `axes` whose values all give the same run, since the variant's strategy ignores it."""
-    entry = STRATEGIES[variant.strategy]
+def _idle(variant: Variant, axes: Iterable[str], own: Iterable[str]) -> list[str]:
+    """A fault for each of the `axes`, and of the fields set for the variant's strategy alone, that it ignores."""
+    name, heeds = variant.strategy, STRATEGIES[variant.strategy].heeds
     return [
-        f"matrix: the strategy {variant.strategy!r} ignores {axis!r}; give it a grid of its own without that axis "
+        f"matrix: the strategy {name!r} ignores {axis!r}; give it a grid of its own without that axis "
         "(matrix may be a list of grids)"
         for axis in axes
-        if not entry.heeds(axis)
-    ]
+        if not heeds(axis)
+    ] + [f"strategies: the strategy {name!r} ignores {field!r}; leave it out" for field in own if not heeds(field)]
 
 
 def _slug(value: Any) -> str:

@@ -219,7 +219,8 @@ def _check_model(variant: Variant) -> None:
     if variant.max_length > room:
         taken = f", of which {variant.strategy!r} takes {own}" if own else ""
         raise StudyError(
-            f"max_length = {variant.max_length}: {variant.model!r} reads at most {longest} tokens{taken}; ask for fewer"
+            f"max_length = {variant.max_length}: {variant.model!r} reads at most {longest} tokens{taken}; ask for at "
+            f"most {room}"
         )
     if variant.peft or variant.target_modules:
         check_adapter(str(file.parent), variant)

@@ -84,14 +84,20 @@ def attention() -> str:
 
 
 def check_adapter(path: str, variant: Variant) -> None:
-    """Try the parameters and modules that a variant sets for its adapter on the empty model of the folder `path`.
+    """Try the parameters and modules that a variant sets for its adapter, on random weights in the shape of `path`'s.
 
-    Raises `StudyError` where peft refuses them.
+    Raises `StudyError` where peft refuses them, with whatever it says.
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    STRATEGIES[variant.strategy].prepare(AutoModelForSequenceClassification.from_config(config), variant)
+    plain = AutoModelForSequenceClassification.from_config(config)
+    try:
+        STRATEGIES[variant.strategy].prepare(plain, variant)
+    except StudyError:
+        raise
+    except Exception as error:  # values that nobody foresaw lead to whatever they lead to
+        raise StudyError(f"strategy = {variant.strategy!r} with peft = {variant.peft}: {error}") from error
 
 
 def build(path: str, variant: Variant, labels: tuple[str, str] = LABELS) -> torch.nn.Module:

@@ -332,10 +332,12 @@ def trade_offs(table: pd.DataFrame, costs: Sequence[str] = ledger.DRAWN) -> Figu
     known = [cost for cost in costs if cost in ledger.measured(table)]
     if not known:
         return None
-    fig, axes = figure(FULL, 2.3, columns=len(known), sharey=True, squeeze=False)
+    strategies = list(table["strategy"].unique())
+    height = above_legend(2.3, strategies)
+    fig, axes = figure(FULL, height, columns=len(known), sharey=True, squeeze=False)
     for ax, cost in zip(axes[0], known, strict=True):
         trade_off(table, cost, ax).set(ylabel="test accuracy (%)" if ax is axes[0][0] else "")
-    strategy_legend(list(table["strategy"].unique()), axes[0][0])
+    strategy_legend(strategies, axes[0][0])
     return fig
 
 
@@ -355,15 +357,15 @@ def trade_off(table: pd.DataFrame, cost: str, ax: Axes) -> Axes:
         style = {"color": colour(row["strategy"]), "marker": marker(row["strategy"]), "alpha": 0.85, "linewidth": 0}
         ax.scatter(row[cost], 100 * row["accuracy"], s=16 + 22 * sizes.index(row["train_size"]), **style)
     ax.set(xscale="log", xlabel=ledger.COSTS[cost].words, ylabel="test accuracy (%)")
+    costs = known[cost]
+    named = "1" if costs.max() > 300 * costs.min() else "125"  # as many ticks of a decade as there is room for
     for axis_formatter in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
-        axis_formatter(FuncFormatter(_short_number))
+        axis_formatter(FuncFormatter(lambda value, _: _short_number(value) if f"{value:e}"[0] in named else ""))
     return ax
 
 
-def _short_number(value: float, _: object) -> str:
-    """A tick of a log axis: 40, 2,000, 1 M, 5 T; only 1, 2 and 5 of every decade are named."""
-    if f"{value:e}"[0] not in "125":
-        return ""
+def _short_number(value: float) -> str:
+    """A tick of a log axis: 40, 2,000, 1 M, 5 T."""
     power, prefix = next(
         (pair for pair in ((15, "P"), (12, "T"), (9, "G"), (6, "M")) if value >= 10 ** pair[0]), (3, "k")
     )

@@ -103,6 +103,8 @@ def points_drawn(table: pd.DataFrame) -> str:
         told.append(f"At {len(lost)} of them the loss is not finite, so that training **diverged**: {names}.")
     elif table["measured"].any():
         told.append("Every validation loss on record is finite.")
+    if flat := int((table["loss"] >= np.log(2) - 0.01).sum()):
+        told.append(f"At {flat} of them it is no better than that of a coin: nothing was learned there.")
     if unknown := int((~table["measured"]).sum()):
         told.append(
             f"{unknown} of them have **no validation on record**: they are not drawn, and no rate can be chosen from "
@@ -154,10 +156,11 @@ def tenfold(table: pd.DataFrame) -> str:
     low, high = min(row["ratio"] for row in rows), max(row["ratio"] for row in rows)
     ends = f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
     fits = [row["low"] <= TENFOLD * (1 + 1e-9) and row["high"] >= TENFOLD * (1 - 1e-9) for row in rows]
+    spans = listed(dict.fromkeys(map(_range, rows)))
     odd = "; ".join(f"{_name(row)} ({_range(row)})" for row, fit in zip(rows, fits, strict=True) if not fit)
     return (
-        f"LoRA's best rate is {ends} times that of full fine-tuning. Both are known to one step of the grid at best; "
-        f"within that, {sum(fits)} of {len(rows)} ratios may be {TENFOLD:g}"
+        f"LoRA's best rate is {ends} times that of full fine-tuning. Both are known to one step of the grid at best, "
+        f"so that the ratio may be {spans}, and {sum(fits)} of {len(rows)} ratios may be {TENFOLD:g}"
         + (f", not so {odd}." if not all(fits) else ".")
     )
 

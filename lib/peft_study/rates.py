@@ -131,9 +131,9 @@ def differences(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.Dat
     """Every strategy against the baseline strategy at the baseline's best rate, on the same test reviews.
 
     `chosen` is of `own`. A strategy has a row at its own best (`rates` is `OWN`) and one (`SAME`) at the rate of its
-    grid that is nearest to the baseline's best, where that is another run; there too the settings of lowest validation
-    loss count. Further columns: those of the group, `learning_rate` (text), and those of
-    `comparison.against_baseline`; the correction is for all rows. Empty where there is no pair.
+    grid that is nearest to the baseline's best, with the same settings, where that is another run. Further columns:
+    those of the group, `learning_rate` (text), and those of `comparison.against_baseline`; the correction is for all
+    rows. Empty where there is no pair.
     """
     rows, found = [], []
     picked = chosen[chosen["rate"].notna()].to_dict("records")
@@ -152,8 +152,9 @@ def differences(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.Dat
 
 
 def _nearest(table: pd.DataFrame, row: Mapping[Any, Any], rate: float) -> dict[Any, Any]:
-    """The row of the sweep of the same strategy and size whose rate is nearest to `rate`; then by lowest loss."""
-    same = table[(table["strategy"] == row["strategy"]) & (table["train_size"] == row["train_size"])]
+    """The row of the sweep of the same group as `row` whose rate is nearest to `rate`."""
+    axes = group_axes(table)
+    same = table[(table[axes] == pd.Series({axis: row[axis] for axis in axes})).all(axis=1)]
     steps = np.abs(np.log(same["rate"] / rate)).round(6)
     return same.assign(steps=steps).sort_values(["steps", "loss"], kind="stable").iloc[0].to_dict()
 

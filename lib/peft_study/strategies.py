@@ -77,7 +77,11 @@ STRATEGIES: dict[str, Strategy] = {
         train_only(lambda name: False),
     ),
     "last2": Strategy(
-        "Last two blocks", "the last two blocks of the encoder and the head train", 5e-4, train_last(2), "lee2019"
+        "Last two blocks",
+        "the last two blocks of the encoder, what follows them, and the head train",
+        5e-4,
+        train_last(2),
+        "lee2019",
     ),
     "bitfit": Strategy(
         "BitFit",

@@ -93,14 +93,23 @@ def parameters(costs: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def costs(table: pd.DataFrame, f1: pd.DataFrame) -> pd.DataFrame:
-    """What training took and using the model takes: time, operations, memory, bytes; F1 per million parameters."""
+def costs(table: pd.DataFrame) -> pd.DataFrame:
+    """What training took: time, operations, speed, memory."""
     shown = table[["strategy", "train_size", *further(table)]].assign(
         **{
             "training (s)": _numbers(table["training.seconds"], "{:,.0f}"),
             "GFLOP per step": _numbers(table["training.flops_per_step"] / 1e9, "{:,.3g}"),
             "tokens/s": _numbers(table["training.tokens_per_second"], "{:,.0f}"),
             "peak memory (GiB)": _numbers(table["training.peak_memory_bytes"] / 2**30, "{:.2f}"),
+        }
+    )
+    return named(shown)
+
+
+def using(table: pd.DataFrame, f1: pd.DataFrame) -> pd.DataFrame:
+    """What keeping and using a model takes: bytes and time; and the seed study's F1 per million parameters."""
+    shown = table[["strategy", "train_size", *further(table)]].assign(
+        **{
             "weights on disk (MiB)": _numbers(table["cost.model_bytes"] / 2**20, "{:.1f}"),
             "one review (ms)": _numbers(1000 * table["cost.inference_seconds"], "{:.1f}"),
             "merged (ms)": _numbers(1000 * table["cost.inference_merged_seconds"], "{:.1f}"),

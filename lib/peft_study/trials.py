@@ -36,7 +36,8 @@ class Measured:
     The differences are the largest between two models' logits: `start`, of the prepared model from the pretrained
     classifier; `reloaded`, of the model loaded again from the trained one; `merged`, of the merged one from it, None
     where it does not merge, and `unmerged` says why if it should. `losses` are the cross-entropies on the toy reviews
-    before and after training, in nats; `flops` those of a step; `model_bytes` the size of the saved weights.
+    before and after training, in nats; `flops` those of a step; `model_bytes` the size of the saved weights; `idle`
+    counts the tensors that should train and did not change.
     """
 
     start: float
@@ -47,6 +48,7 @@ class Measured:
     parameters: ParameterCounts
     model_bytes: int
     flops: float
+    idle: int
 
     @property
     def faults(self) -> list[str]:
@@ -54,6 +56,7 @@ class Measured:
         before, after = self.losses
         found = {
             f"the loss does not fall: {before:.4f} before training, {after:.4f} after": not after < before,
+            f"{self.idle} of the tensors that should train did not change": self.idle > 0,
             "the head does not train": self.parameters.trainable_head < self.parameters.head,
             f"loaded again, its logits differ by {self.reloaded:.0e}": self.reloaded != 0,
             f"merged, its logits differ by {self.merged or 0:.0e}": not (self.merged or 0) <= TOLERANCE,
@@ -74,7 +77,11 @@ class Attempt:
     @property
     def faults(self) -> list[str]:
         """Why the strategy does not work; empty where it does."""
-        return self.measured.faults if self.measured else [self.error]
+        if self.measured is None:
+            return [self.error]
+        counts = self.measured.parameters
+        alone = self.strategy != "head" and counts.trainable == counts.trainable_head
+        return [*self.measured.faults, *(["nothing but the head trains"] if alone else [])]
 
     @property
     def label(self) -> str:
@@ -151,9 +158,11 @@ def _measure(variant: Variant, corpus: data.Corpus, plain: np.ndarray) -> Measur
         return replace(prepared, model=model.to(prepared.model.device)).predict("train").logits
 
     before, labels = logits(), prepared.tables["train"]["label"].to_numpy()
+    first = {name: value.detach().clone() for name, value in prepared.model.named_parameters() if value.requires_grad}
     with tempfile.TemporaryDirectory() as scratch:
         figures = training.train(prepared, Path(scratch)).figures
         after = logits()
+        idle = [name for name, value in prepared.model.named_parameters() if name in first and value.equal(first[name])]
         size = records.save_model(Path(scratch, "model"), prepared)
         again = logits(models.load(Path(scratch, "model")))
     merged, unmerged = None, ""
@@ -168,6 +177,7 @@ def _measure(variant: Variant, corpus: data.Corpus, plain: np.ndarray) -> Measur
         parameters=prepared.parameters,
         model_bytes=size,
         flops=figures["flops_per_step"],
+        idle=len(idle),
     )
 
 

@@ -51,7 +51,8 @@ def everything(runs: Runs, words: Baseline | None = None) -> dict[str, Any]:
         "scores": tables.scores(runs),
         "differences": tables.differences(against),
         "parameters": tables.parameters(costs),
-        "costs": tables.costs(costs, comparison.summary(runs, "macro_f1")),
+        "costs": tables.costs(costs),
+        "using": tables.using(costs, comparison.summary(runs, "macro_f1")),
         "environments": tables.environments(runs),
         "expectations": expectations.checked(evidence),
     }
@@ -312,6 +313,15 @@ def test_an_axis_that_the_baseline_ignores_is_compared_with_the_one_baseline_the
     assert comparison.largest_pair(runs) == ("full-n01000-s1", "lora-n01000-s1-lora_r4")
 
 
+def test_runs_that_learned_nothing_are_named_in_the_answer() -> None:
+    runs = make_runs({"lora-n00250": 0.5})
+    told = claims.untrained(runs, comparison.summary(runs))
+    assert told.startswith("**Not better than a coin**, within the interval: LoRA (query, value) at 250.")
+    assert claims.untrained(make_runs(), comparison.summary(make_runs())) == ""
+    many = make_runs({"": 0.5}, matrix=MATRIX | {"strategy": list(STRATEGIES)})
+    assert f"{len(many.table)} of {len(many.table)} variants" in claims.untrained(many, comparison.summary(many))
+
+
 def test_of_many_strategies_the_answer_names_the_verdicts_only() -> None:
     runs = EDGES["all strategies"]()
     told = everything(runs)["headline"]
@@ -390,7 +400,7 @@ def test_costs_that_no_record_holds_are_dashes_and_not_numbers() -> None:
         **{"cost.model_bytes": None, "parameters.trainable": [1000, "many", 10, 10]}
     )
     told = everything(Runs(runs.study, bare, {}))
-    assert set(told["costs"]["training (s)"]) == set(told["costs"]["weights on disk (MiB)"]) == {"–"}
+    assert set(told["costs"]["training (s)"]) == set(told["using"]["weights on disk (MiB)"]) == {"–"}
     assert told["environments"].loc["packages"].tolist() == ["–"] and told["environments"].loc["commit"].tolist() == [
         "–"
     ]

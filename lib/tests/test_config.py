@@ -141,6 +141,26 @@ def test_two_points_with_one_name_are_refused() -> None:
         _ = study(matrix=MATRIX | {"model": ["a/b", "a_b"]}).variants
 
 
+def test_a_study_is_named_by_its_folder_alone(refusal: Callable[..., str]) -> None:
+    assert "unknown key 'name'; a study is named by its folder" in refusal(name="mine")
+
+
+def test_a_matrix_may_be_several_grids_with_axes_of_their_own() -> None:
+    grids = [
+        {"strategy": ["full"], "learning_rate": [1e-5, 1e-4]},
+        {"strategy": ["lora"], "learning_rate": [1e-3], "lora_r": [2, 8]},
+    ]
+    made = study(matrix=grids)
+    assert made.axes == ["strategy", "learning_rate", "lora_r"] and made.sweeps_rates
+    assert list(made.variants) == [
+        "full-n01000-s42-learning_rate1e_05",
+        "full-n01000-s42-learning_rate0.0001",
+        "lora-n01000-s42-learning_rate0.001-lora_r2",
+        "lora-n01000-s42-learning_rate0.001-lora_r8",
+    ]
+    assert not study().sweeps_rates
+
+
 def test_defaults_yield_to_strategies_and_strategies_to_the_matrix() -> None:
     variants = study(
         defaults={"batch_size": 4, "epochs": 5, "seed": 1},
@@ -217,6 +237,10 @@ def test_a_broken_section_hides_no_fault_of_the_others(refusal: Callable[..., st
         ({"strategies": {"bitfit": {}}}, "strategies: unknown strategy 'bitfit'"),
         ({"strategies": {"lora": {"sede": 1}}}, "unknown key 'sede'; did you mean 'seed'?"),
         ({"margin": float("inf")}, "margin = inf"),
+        ({"matrix": MATRIX | {"lora_r": [2, 8]}}, "matrix: the strategy 'full' ignores 'lora_r'; give it a grid of"),
+        ({"matrix": [MATRIX, MATRIX | {"strategy": ["lora"]}]}, "matrix: lora-n00100-s42 stands in it twice"),
+        ({"strategies": {"full": {"lora_r": 2}}}, "strategies: the strategy 'full' ignores 'lora_r'; leave it out"),
+        ({"strategies": {"full": {"peft": {"r": 2}}}}, "peft: the strategy 'full' has no adapter that reads it"),
         ({"title": 5}, "title = 5: input should be a valid string"),
     ],
 )

@@ -183,7 +183,9 @@ def test_losses_are_means_over_seeds() -> None:
 
 def test_the_rate_in_force_is_the_one_asked_for_or_the_strategys_own() -> None:
     runs = swept({"": 0.5}, [{"strategy": ["full", "lora"], "learning_rate": [None, 1e-3]}])
-    assert rates.sweep(runs)["rate"].tolist() == [STRATEGIES["full"].learning_rate, 1e-3, 2e-3, 1e-3]
+    assert rates.sweep(runs)["rate"].tolist() == [
+        STRATEGIES["full"].learning_rate, 1e-3, STRATEGIES["lora"].learning_rate, 1e-3
+    ]  # fmt: skip
     recorded = runs.table.assign(**{"training.learning_rate": 7e-4})
     assert rates.sweep(Runs(runs.study, recorded, {}))["rate"].tolist() == [7e-4, 1e-3, 7e-4, 1e-3]
 
@@ -257,7 +259,8 @@ def test_a_ranking_that_a_common_rate_would_turn_is_told() -> None:
     told = everything(swept())
     rows = told.differences.set_index("rates")
     assert rows["learning_rate"].to_dict() == {rates.OWN: "1e-3", rates.SAME: "1e-4"}
-    assert rows.loc[rates.OWN, "difference"] == pytest.approx(0) and rows.loc[rates.SAME, "verdict"] == "undetermined"
+    assert rows.loc[rates.OWN, "difference"] == pytest.approx(0) and rows.loc[rates.SAME, "verdict"] == "worse"
+    assert rows["lora_r"].tolist() == [8, 8], "the rate alone is another"
     worse = everything(swept(accuracy={"": 0.9, "lora-n01000-s42-learning_rate0.0001": 0.6}))
     assert (
         "1 of 1 verdicts would be others: LoRA (query, value) at 1,000 **worse** (−30.0 points at 1e-4)"
@@ -274,7 +277,8 @@ def test_all_comparisons_of_the_table_are_one_family() -> None:
 def test_a_default_off_the_best_rate_is_named() -> None:
     told = everything(swept({"": 0.5, "full-n01000-s42-learning_rate1e_05": 0.2, "lora": 0.6, "lora_r8": 0.5}))
     assert told.printed["defaults"]["the default is"].tolist() == ["within a step", "too high"]
-    assert "LoRA (query, value) at 1,000 (2e-3 is too high, best here 1e-4)" in told.sentences["defaults"]
+    own = rates.rate_text(STRATEGIES["lora"].learning_rate)
+    assert f"LoRA (query, value) at 1,000 ({own} is too high, best here 1e-4)" in told.sentences["defaults"]
 
 
 def test_a_default_beyond_a_best_rate_at_the_edge_is_outside_the_grid() -> None:

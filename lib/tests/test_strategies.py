@@ -235,14 +235,23 @@ def test_any_parameter_of_peft_can_be_set(variant: Make) -> None:
     assert count_parameters(dora) == count_parameters(make(variant(strategy="dora")))
     fewer = make(variant(strategy="prompt", peft={"num_virtual_tokens": 3}))
     assert count_parameters(fewer).trainable_adapter == 3 * 32
-    deeper = make(variant(strategy="lora", lora_r=4, peft={"r": 6}))  # peft's own name wins
-    assert {parameter.shape[0] for name, parameter in deeper.named_parameters() if "lora_A" in name} == {6}
+    deeper = make(variant(strategy="hra", peft={"r": 6}))
+    assert {parameter.shape[1] for name, parameter in deeper.named_parameters() if "hra_u" in name} == {6}
+
+
+def test_what_is_set_of_peft_stays_as_it_was_asked_for(variant: Make) -> None:
+    asked = variant(strategy="lora", peft={"exclude_modules": ["nothing"], "rank_pattern": {}})
+    make(asked)
+    assert asked.peft == {"exclude_modules": ["nothing"], "rank_pattern": {}}
 
 
 @pytest.mark.parametrize(
     ("strategy", "values", "said"),
     [
-        ("lora", {"use_dorra": True}, "peft: unknown parameter 'use_dorra'; did you mean 'use_dora'?"),
+        ("lora", {"use_dorra": True}, "'lora', peft: unknown parameter 'use_dorra'; did you mean 'use_dora'"),
+        ("lora", {"r": 6}, "unknown parameter 'r'"),  # lora_r says it
+        ("ia3", {"modules_to_save": []}, "unknown parameter 'modules_to_save'"),
+        ("prompt", {"num_virtual_tokens": "abc"}, "strategy = 'prompt' with peft = .*num_virtual_tokens"),
         ("adalora", {"orth_reg_weight": -1}, "strategy = 'adalora' with peft = .*orth_reg_weight"),
         ("hra", {"r": 0}, "strategy = 'hra' with peft = .*positive"),
         ("miss", {"r": 64}, "strategy = 'miss' with peft = .*less than or equal"),

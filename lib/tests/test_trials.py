@@ -166,6 +166,21 @@ def test_a_strategy_that_says_it_merges_and_cannot_is_found_out(
     assert trial_claims.table([attempt]).loc["Mine", "merged"] == "fails"
 
 
+def test_a_strategy_that_trains_nothing_but_the_head_is_found_out(tiny: dict[str, Path], register: Register) -> None:
+    mistyped = register(train_only(lambda name: "wrod_embeddings" in name))
+    head, mine = list(trials.every(str(tiny["bert"]), ["head", mistyped]))[1:]
+    assert head.faults == [] and mine.faults == ["nothing but the head trains"]
+
+
+def test_a_tensor_that_no_gradient_reaches_is_found_out(tiny: dict[str, Path], register: Register) -> None:
+    def prepare(model: Any, variant: Variant) -> torch.nn.Module:
+        model.bert.forgotten = torch.nn.Parameter(torch.ones(3))
+        return STRATEGIES["full"].prepare(model, variant)
+
+    attempt = list(trials.every(str(tiny["bert"]), [register(prepare)]))[-1]
+    assert any("tensors that should train did not change" in fault for fault in attempt.faults)
+
+
 def test_a_head_that_does_not_train_is_found_out(tiny: dict[str, Path], register: Register) -> None:
     def prepare(model: Any, variant: Variant) -> torch.nn.Module:
         for name, parameter in model.named_parameters():
