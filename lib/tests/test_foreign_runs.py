@@ -228,6 +228,6 @@ def test_03_stands_on_what_another_program_left(told: str) -> None:
     )
     assert not re.search(r"\b(nan|NaN|NaT|<NA>|None|inf)\b|nan%", re.sub(r"<style.*?</style>", "", text, flags=re.S))
     assert "**Not on record**" in text and "No run left a log" in text
-    drawn = {cell.source.split("\n")[0].removeprefix("#| label: ") for cell, out in outputs if "image/png" in str(out)}
+    drawn = {cell.source.split("\n")[0].removeprefix("#| label: ") for cell, out in outputs if "image/svg" in str(out)}
     assert "fig-size" in drawn and "fig-curves" not in drawn
     assert ("fig-tradeoff" in drawn) == (told == "some costs")
