@@ -1,6 +1,8 @@
 """Helpers of the study: what two notebooks need, or a test should touch.
 
-Imports point one way, lowest first: errors, paths; strategies; config; folders, assets; data, tokenization;
-evaluation, training; records, results; statistics, comparison; claims, expectations, tables, plots, show, widgets. The
+A run is made by the modules at this level; imports point one way, lowest first: errors, paths; strategies; config;
+folders, assets; data, tokenization; evaluation, training; records. What is told of finished runs starts at `results`
+and has a package for each part of the report: comparison, curves, ledger, calibration, slices, rates, and trials for
+the appendix. In each, `tables` computes, `claims` says it in sentences and `plots` draws. `statistics` serves all. The
 engine (batch, driver, status) stands beside them. What reading a study needs imports nothing heavy, so it is instant.
 """

@@ -14,7 +14,7 @@ import pandas as pd
 from peft_study import data, paths
 from peft_study.config import Variant
 from peft_study.folders import replacing
-from peft_study.statistics import interval
+from peft_study.statistics.intervals import interval
 
 
 @dataclass(frozen=True)

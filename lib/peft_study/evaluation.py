@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from peft_study.calibration import log_odds, losses
+from peft_study.statistics.calibration import log_odds, losses
 
 
 @dataclass(frozen=True)

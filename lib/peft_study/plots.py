@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from nbpaper.style import COLUMN as COLUMN
 from nbpaper.style import FULL as FULL
 from peft_study import data, ledger, paths
-from peft_study.comparison import further, title
+from peft_study.comparison.tables import further, title
 from peft_study.folders import replacing
 from peft_study.strategies import STRATEGIES
 
@@ -327,9 +327,9 @@ def confusion_matrix(labels: np.ndarray, preds: np.ndarray, ax: Axes) -> Axes:
     return ax
 
 
-def trade_offs(table: pd.DataFrame, costs: Sequence[str] = ledger.DRAWN) -> Figure | None:
+def trade_offs(table: pd.DataFrame, costs: Sequence[str] = ledger.tables.DRAWN) -> Figure | None:
     """Accuracy against those of `costs` that the ledger `table` has figures for, side by side; None without any."""
-    known = [cost for cost in costs if cost in ledger.measured(table)]
+    known = [cost for cost in costs if cost in ledger.tables.measured(table)]
     if not known:
         return None
     strategies = list(table["strategy"].unique())
@@ -349,14 +349,14 @@ def trade_off(table: pd.DataFrame, cost: str, ax: Axes) -> Axes:
     """
     sizes = sorted(table["train_size"].unique())
     known = table[table[cost] > 0]
-    front = known[ledger.on_front(known, cost).fillna(False)]
+    front = known[ledger.tables.on_front(known, cost).fillna(False)]
     for size, rows in front.sort_values([cost, "accuracy"]).groupby("train_size"):
         style = {"color": GREY, "linewidth": 0.6 + 0.4 * sizes.index(size), "zorder": 0}
         ax.step(rows[cost], 100 * rows["accuracy"], where="post", **style)
     for row in known.to_dict("records"):
         style = {"color": colour(row["strategy"]), "marker": marker(row["strategy"]), "alpha": 0.85, "linewidth": 0}
         ax.scatter(row[cost], 100 * row["accuracy"], s=16 + 22 * sizes.index(row["train_size"]), **style)
-    ax.set(xscale="log", xlabel=ledger.COSTS[cost].words, ylabel="test accuracy (%)")
+    ax.set(xscale="log", xlabel=ledger.tables.COSTS[cost].words, ylabel="test accuracy (%)")
     costs = known[cost]
     named = "1" if costs.max() > 300 * costs.min() else "125"  # as many ticks of a decade as there is room for
     for axis_formatter in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from peft_study import calibration, data
-from peft_study.claims import listed
+from peft_study import data
+from peft_study.comparison.claims import listed
 from peft_study.config import Variant
 from peft_study.errors import StudyError
 from peft_study.evaluation import Predictions
 from peft_study.models import ParameterCounts
-from peft_study.statistics import accuracy, interval, macro_f1
+from peft_study.statistics import calibration
+from peft_study.statistics.intervals import accuracy, interval, macro_f1
 from peft_study.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -110,7 +111,10 @@ def confidence(test: Predictions, validation: Predictions | None) -> str:
     odds = calibration.log_odds(test.logits)
     if not np.isfinite(odds).all():
         return "Not all logits are numbers: nothing can be said of the model's confidence."
-    error, sure = calibration.expected_error(odds, test.labels), calibration.confidence(odds).mean()
+    error, sure = (
+        calibration.expected_error(odds, test.labels),
+        calibration.confidence(odds).mean(),
+    )
     told = (
         f"On the test reviews the model is {sure:.1%} sure of its class on average. Its calibration error (ECE) is "
         f"{error.scaled(100)} points."

@@ -63,7 +63,7 @@ def disagreements(runs: Runs, pair: tuple[str, str] | None, texts: Mapping[int, 
     if pair and not set(runs.preds.index) <= set(texts):
         return sentence("The reviews themselves are not on this machine.")
     for right, wrong in (pair, pair[::-1]) if pair else ():
-        table = comparison.disagreements(runs, right, wrong).sort_values(["wrong", "id"])
+        table = comparison.tables.disagreements(runs, right, wrong).sort_values(["wrong", "id"])
         shown = f"{min(count, len(table))} of {len(table):,} reviews." if len(table) else "There is no such review."
         sentence(f"**Right: `{right}`. Wrong: `{wrong}`.** {shown}")
         for row in table.head(count).to_dict("records"):

@@ -13,11 +13,11 @@ from made_runs import make_runs, write_arrays
 from scipy.special import expit
 from sklearn.metrics import brier_score_loss
 
-from peft_study import calibration, calibration_claims, calibration_plots, paths, run_claims
-from peft_study import calibration_tables as tables
+from peft_study import calibration, paths, run_claims
 from peft_study.errors import StudyError
 from peft_study.evaluation import Predictions
 from peft_study.results import Runs, load_runs
+from peft_study.statistics import calibration as measures
 from peft_study.strategies import STRATEGIES
 
 QUICK = settings(deadline=None, max_examples=20)
@@ -37,14 +37,14 @@ def simulated(scale: float, count: int, seed: int) -> tuple[np.ndarray, np.ndarr
 def test_the_brier_score_is_that_of_scikit_learn(seed: int, count: int) -> None:
     odds, labels = simulated(1.5, count, seed)
     found = brier_score_loss(labels, expit(odds), labels=[0, 1], pos_label=1)
-    assert calibration.brier(odds, labels) == pytest.approx(found)
+    assert measures.brier(odds, labels) == pytest.approx(found)
 
 
 @QUICK
 @given(some.integers(0, 999), some.integers(1, 300), some.booleans())
 def test_bins_hold_equally_many_and_equal_values_share_one(seed: int, count: int, tied: bool) -> None:
     values = np.random.default_rng(seed).random(count).round(1 if tied else 12)
-    found = calibration.bins(values, 10)
+    found = measures.bins(values, 10)
     assert (np.diff(found[np.argsort(values)]) >= 0).all()
     assert pd.Series(found).groupby(values).nunique().eq(1).all()
     if not tied:
@@ -54,16 +54,16 @@ def test_bins_hold_equally_many_and_equal_values_share_one(seed: int, count: int
 
 def test_the_error_of_a_model_that_is_always_equally_sure_is_its_overconfidence() -> None:
     odds, labels = np.full(100, np.log(9)), np.r_[np.ones(60), np.zeros(40)].astype(int)
-    assert calibration.ece(odds, labels) == pytest.approx(0.3)
-    assert calibration.overconfidence(odds, labels).estimate == pytest.approx(0.3)
+    assert measures.ece(odds, labels) == pytest.approx(0.3)
+    assert measures.overconfidence(odds, labels).estimate == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.5])
 def test_the_interval_of_the_calibration_error_covers_the_true_one(scale: float) -> None:
     """95 % is aimed at; 80 % of 60 samples would be far from it, the plain percentile interval has none at 1.0."""
     odds, _ = simulated(scale, 200_000, 0)
-    true = np.abs(calibration.confidence(odds) - calibration.confidence(odds / scale)).mean()
-    intervals = [calibration.expected_error(*simulated(scale, 1000, seed), draws=200) for seed in range(1, 61)]
+    true = np.abs(measures.confidence(odds) - measures.confidence(odds / scale)).mean()
+    intervals = [measures.expected_error(*simulated(scale, 1000, seed), draws=200) for seed in range(1, 61)]
     assert np.mean([found.low <= true <= found.high for found in intervals]) >= 0.8
     assert np.mean([found.estimate for found in intervals]) == pytest.approx(true, abs=0.025)
     assert (np.mean([found.low > 0 for found in intervals]) > 0.5) == (scale > 1)
@@ -76,7 +76,7 @@ def test_neither_the_order_of_reviews_nor_that_of_runs_changes_an_interval(seed:
     odds = np.stack([simulated(1.2, count, seed + run)[0].round(1) for run in range(runs)])
     rng = np.random.default_rng(seed)
     items, order = rng.permutation(count), rng.permutation(runs)
-    for measure in (calibration.expected_error, calibration.overconfidence):
+    for measure in (measures.expected_error, measures.overconfidence):
         first, second = measure(odds, labels, draws=20), measure(odds[order][:, items], labels[items], draws=20)
         assert first.low <= first.estimate <= first.high
         assert (first.low, first.estimate, first.high) == pytest.approx((second.low, second.estimate, second.high))
@@ -86,10 +86,10 @@ def test_neither_the_order_of_reviews_nor_that_of_runs_changes_an_interval(seed:
 @given(some.floats(0.3, 4), some.integers(0, 99))
 def test_the_temperature_is_found_that_the_log_odds_were_multiplied_with(scale: float, seed: int) -> None:
     odds, labels = simulated(scale, 5000, seed)
-    found = calibration.temperature(odds, labels)
+    found = measures.temperature(odds, labels)
     assert found == pytest.approx(scale, rel=0.15)
-    best = calibration.losses(odds / found, labels).mean()
-    assert all(best <= calibration.losses(odds / other, labels).mean() + 1e-9 for other in (found * 0.99, found * 1.01))
+    best = measures.losses(odds / found, labels).mean()
+    assert all(best <= measures.losses(odds / other, labels).mean() + 1e-9 for other in (found * 0.99, found * 1.01))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_the_temperature_is_found_that_the_log_odds_were_multiplied_with(scale: 
 )
 def test_where_no_temperature_is_best_the_reason_is_told(odds: list[float], reason: str) -> None:
     with pytest.raises(StudyError, match=reason):
-        calibration.temperature(
+        measures.temperature(
             np.array(odds, dtype=float), np.array([1, 1, 0, 0] if reason != "say nothing" else [1, 0, 0, 1])
         )
 
@@ -108,7 +108,7 @@ def test_where_no_temperature_is_best_the_reason_is_told(odds: list[float], reas
 def test_the_reliability_diagram_adds_up(seed: int, count: int, runs: int) -> None:
     labels = simulated(1, count, seed)[1]
     odds = np.stack([simulated(2, count, seed + run)[0] for run in range(runs)])
-    table = calibration.reliability(odds, labels)
+    table = measures.reliability(odds, labels)
     assert table["reviews"].sum() == pytest.approx(count)
     assert np.average(table["accuracy"], weights=table["reviews"]) == pytest.approx(((odds > 0) == labels).mean())
     assert table["confidence"].is_monotonic_increasing and table["confidence"].between(0.5, 1).all()
@@ -164,36 +164,36 @@ EDGES: dict[str, tuple[Callable[[], Runs], str]] = {
 def test_sentences_tables_and_figures_hold_at_every_edge(name: str) -> None:
     make, expected = EDGES[name]
     runs = make()
-    measured, (fitted, reasons) = tables.measured(runs), tables.temperatures(runs)
-    scaled, without = tables.scaled(runs, fitted), tables.without_logits(runs)
+    measured, (fitted, reasons) = calibration.tables.measured(runs), calibration.tables.temperatures(runs)
+    scaled, without = calibration.tables.scaled(runs, fitted), calibration.tables.without_logits(runs)
     sizes = pd.Series([50.0] * len(runs.table))
     told = [
-        calibration_claims.trusted(measured, without),
-        calibration_claims.accurate_and_calibrated(measured),
-        calibration_claims.temperature(scaled, reasons, sizes),
+        calibration.claims.trusted(measured, without),
+        calibration.claims.accurate_and_calibrated(measured),
+        calibration.claims.temperature(scaled, reasons, sizes),
     ]
     assert expected in told[2]
     assert set(fitted.index) | set(reasons) == set(runs.table.index)
     if measured.empty:
-        assert told[0] == told[1] == calibration_claims.UNKNOWN
+        assert told[0] == told[1] == calibration.claims.UNKNOWN
     else:
-        told += [tables.scores(measured).to_csv()]
-        figure = calibration_plots.both(tables.diagram(runs, measured), measured, scaled, "full")
+        told += [calibration.tables.scores(measured).to_csv()]
+        figure = calibration.plots.both(calibration.tables.diagram(runs, measured), measured, scaled, "full")
         figure.draw_without_rendering()
         assert 1 <= len(figure.axes[0].get_legend_handles_labels()[0]) <= 6
         assert (measured["ece_low"] <= measured["ece"]).all() and (measured["ece"] <= measured["ece_high"]).all()
     if len(scaled):
-        told += [tables.scaling(scaled).to_csv()]
+        told += [calibration.tables.scaling(scaled).to_csv()]
     for sentence in told:
         assert not re.search(r"\b(nan|None|inf|none)\b", sentence), sentence
 
 
 def test_a_run_without_logits_is_named_and_left_out() -> None:
     runs = _without_logits()
-    measured = tables.measured(runs)
+    measured = calibration.tables.measured(runs)
     assert LORA not in [run for ids in measured["run_ids"] for run in ids] and len(measured) == 3
-    assert f"Left out, since not all of its logits are on record: `{LORA}`." in calibration_claims.trusted(
-        measured, tables.without_logits(runs)
+    assert f"Left out, since not all of its logits are on record: `{LORA}`." in calibration.claims.trusted(
+        measured, calibration.tables.without_logits(runs)
     )
 
 
@@ -205,17 +205,20 @@ def test_the_temperature_mends_overconfidence_on_reviews_that_it_was_not_fitted_
         flip = np.where(labels == np.arange(2000) % 2, 1, -1) * odds  # the same odds for the labels of made runs
         write_arrays(file, (flip > 0).astype(int), logits=np.stack([-flip / 2, flip / 2], axis=1))
     runs = load_runs("made")
-    fitted, _ = tables.temperatures(runs)
+    fitted, _ = calibration.tables.temperatures(runs)
     assert fitted[LORA] == pytest.approx(2, rel=0.15)
-    row = tables.scaled(runs, fitted).iloc[0]
+    row = calibration.tables.scaled(runs, fitted).iloc[0]
     assert row["change_high"] < 0 and row["log_loss_after"] < row["log_loss"] and row["ece_after"] < row["ece"]
-    assert tables.measured(runs).set_index(["strategy", "train_size"]).loc[("lora", 250), "overconfidence_low"] > 0
+    assert (
+        calibration.tables.measured(runs).set_index(["strategy", "train_size"]).loc[("lora", 250), "overconfidence_low"]
+        > 0
+    )
 
 
 def test_the_sentence_names_the_most_accurate_and_the_best_calibrated_only_where_they_stand_out() -> None:
     rows = {"strategy": ["full", "lora"], "train_size": [10, 10], "accuracy": [0.9, 0.8], "ece": [0.1, 0.02]}
     table = pd.DataFrame(rows | {"ece_low": [0.06, 0.0], "ece_high": [0.14, 0.05]})
-    say = calibration_claims.accurate_and_calibrated
+    say = calibration.claims.accurate_and_calibrated
     assert (
         "most accurate variant, Full fine-tuning (90.0%), has an ECE of 10.0 points; the best calibrated, LoRA"
         in say(table)
@@ -242,5 +245,5 @@ def test_what_02_says_of_confidence_holds_with_and_without_validation() -> None:
 
 
 def test_calibration_never_loads_torch() -> None:
-    source = "".join(file.read_text() for file in Path(calibration.__file__).parent.glob("calibration*.py"))
+    source = "".join(file.read_text() for file in Path(measures.__file__).parent.glob("calibration*.py"))
     assert "torch" not in source.replace("Never imports torch", "").replace("never imports torch", "")

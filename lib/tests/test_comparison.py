@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from made_runs import make_preds, make_run, make_runs, make_study
 
-from peft_study import claims, comparison, curve_claims, expectations, explore, learning_curve, run_claims, tables
+from peft_study import curves, explore, ledger, run_claims
 from peft_study.baseline import Baseline
+from peft_study.comparison import claims, expectations, printed, tables
 from peft_study.config import Variant
 from peft_study.evaluation import Predictions
 from peft_study.models import ParameterCounts
@@ -30,30 +31,31 @@ def bag(sizes: tuple[int, ...] = (250, 1000), accuracy: float = 0.7, count: int 
 
 def everything(runs: Runs, words: Baseline | None = None) -> dict[str, Any]:
     """All tables and sentences of 03, by name."""
-    summary, against = comparison.summary(runs), comparison.against_baseline(runs)
-    costs, versus = comparison.costs(runs), comparison.against_words(runs, words)
-    ood = comparison.summary(runs, part="ood_") if tables.has_ood(runs) else summary.iloc[:0]
+    summary, against = tables.summary(runs), tables.against_baseline(runs)
+    costs, versus = ledger.tables.costs(runs), tables.against_words(runs, words)
+    ood = tables.summary(runs, part="ood_") if printed.has_ood(runs) else summary.iloc[:0]
     evidence = expectations.Evidence(runs, summary, against, costs, versus, ood)
-    curves = learning_curve.curves(runs, summary, draws=5)
+    learned = curves.tables.curves(runs, summary, draws=5)
     return {
         "headline": claims.headline(runs, against, summary, costs),
         "verdicts": claims.verdicts(against),
         "detectable": claims.detectable(against, runs.study.margin),
         "improvement": claims.improvement(against, runs),
-        "learning curves": curve_claims.learning_curves(curves),
-        "curves": curve_claims.curve_table(curves),
+        "learning curves": curves.claims.learning_curves(learned),
+        "curves": curves.claims.curve_table(learned),
         "setup": claims.setup(runs),
         "seeds": claims.seeds(runs),
         "missing": claims.missing(runs),
         "words": claims.words(versus),
-        "disagreement": claims.disagreement(runs, comparison.largest_pair(runs)),
-        "grid": comparison.grid(runs),
-        "scores": tables.scores(runs),
-        "differences": tables.differences(against),
-        "parameters": tables.parameters(costs),
-        "costs": tables.costs(costs),
-        "using": tables.using(costs, comparison.summary(runs, "macro_f1")),
-        "environments": tables.environments(runs),
+        "disagreement": claims.disagreement(runs, tables.largest_pair(runs)),
+        "grid": tables.grid(runs),
+        "scores": printed.scores(runs),
+        "differences": printed.differences(against),
+        "parameters": ledger.tables.parameters(costs),
+        "costs": ledger.tables.training(costs),
+        "using": ledger.tables.using(costs, tables.summary(runs, "macro_f1")),
+        "fronts": ledger.tables.fronts(costs),
+        "environments": printed.environments(runs),
         "expectations": expectations.checked(evidence),
     }
 
@@ -121,28 +123,28 @@ def test_no_sentence_or_table_has_a_hole_in_it(edge: Runs) -> None:
 
 
 def test_every_run_counts_in_the_summary_once(edge: Runs) -> None:
-    table = comparison.summary(edge)
+    table = tables.summary(edge)
     assert sorted(run_id for ids in table["run_ids"] for run_id in ids) == sorted(edge.table.index)
     assert (table["seeds"] == table["run_ids"].str.len()).all()
-    assert not table.duplicated(comparison.varying(edge)).any()
-    assert len(comparison.costs(edge)) == len(tables.scores(edge)) == len(table)
+    assert not table.duplicated(tables.varying(edge)).any()
+    assert len(ledger.tables.costs(edge)) == len(printed.scores(edge)) == len(table)
 
 
 def test_the_summary_is_the_mean_of_the_runs_within_its_interval(edge: Runs) -> None:
-    for row in comparison.summary(edge).to_dict("records"):
+    for row in tables.summary(edge).to_dict("records"):
         accuracies = [(edge.preds[run_id].to_numpy() == edge.labels).mean() for run_id in row["run_ids"]]
         assert row["accuracy"] == pytest.approx(np.mean(accuracies))
         assert row["low"] <= row["accuracy"] <= row["high"]
 
 
 def test_every_comparison_is_of_runs_that_differ_in_the_strategy_alone(edge: Runs) -> None:
-    against = comparison.against_baseline(edge)
-    summary = comparison.summary(edge).set_index(comparison.varying(edge))["accuracy"]
+    against = tables.against_baseline(edge)
+    summary = tables.summary(edge).set_index(tables.varying(edge))["accuracy"]
     assert edge.study.baseline not in set(against["strategy"])
     for row in against.to_dict("records"):
-        axes = {axis: row[axis] for axis in comparison.varying(edge)[1:]}
+        axes = {axis: row[axis] for axis in tables.varying(edge)[1:]}
         heeds = STRATEGIES[edge.study.baseline].heeds
-        others = [value if heeds(axis) else comparison.IDLE for axis, value in axes.items()]
+        others = [value if heeds(axis) else tables.IDLE for axis, value in axes.items()]
         gap = summary[(row["strategy"], *axes.values())] - summary[(edge.study.baseline, *others)]
         assert row["difference"] == pytest.approx(100 * gap)
         assert row["low"] <= row["difference"] <= row["high"]
@@ -150,21 +152,21 @@ def test_every_comparison_is_of_runs_that_differ_in_the_strategy_alone(edge: Run
 
 
 def test_every_number_of_the_headline_is_in_the_tables(edge: Runs) -> None:
-    summary, against = comparison.summary(edge), comparison.against_baseline(edge)
-    costs = comparison.costs(edge)
+    summary, against = tables.summary(edge), tables.against_baseline(edge)
+    costs = ledger.tables.costs(edge)
     told = claims.headline(edge, against, summary, costs)
     if against.empty:
         assert told.startswith("There is no answer yet") and f"`{edge.study.baseline}`" in told
         return
-    pairs = against.groupby(["strategy", *comparison.further(against)], sort=False)
+    pairs = against.groupby(["strategy", *tables.further(against)], sort=False)
     if pairs.ngroups > claims.MANY:
         return
     assert told.count(" of the training time") == pairs.ngroups
     for _, rows in pairs:
         row = rows.sort_values("train_size").iloc[-1].to_dict()
-        same = [axis for axis in comparison.varying(edge) if axis != "strategy"]
+        same = [axis for axis in tables.varying(edge) if axis != "strategy"]
         ours = summary[(summary[["strategy", *same]] == pd.Series(row)[["strategy", *same]]).all(axis=1)].iloc[0]
-        assert f"{comparison.title(row)} against" in told
+        assert f"{tables.title(row)} against" in told
         assert f"At {row['train_size']:,} that is {100 * ours['accuracy']:.1f}% against" in told
         for size, gap, word in zip(rows["train_size"], rows["difference"], rows["verdict"], strict=True):
             assert re.search(rf"{re.escape(claims.points(gap))} \[[^]]*\] points at {size:,} labels \(\*\*{word}", told)
@@ -189,27 +191,27 @@ def test_one_seed_a_variant_is_one_seed_even_where_they_differ() -> None:
 
 
 def test_seeds_widen_the_interval_and_bring_the_t_test() -> None:
-    single = comparison.against_baseline(make_runs({"full": 0.93, "lora": 0.83}, name="single"))
+    single = tables.against_baseline(make_runs({"full": 0.93, "lora": 0.83}, name="single"))
     many = make_runs(
         {"full": 0.93, "lora-n00250-s1": 0.95, "lora-n00250-s2": 0.83, "lora-n00250-s3": 0.71},
         name="many",
         matrix=MATRIX | {"train_size": [250], "seed": [1, 2, 3]},
     )
-    row, rough = single.iloc[0], comparison.against_baseline(many).iloc[0]
+    row, rough = single.iloc[0], tables.against_baseline(many).iloc[0]
     assert row["verdict"] == "worse" and rough["verdict"] == "undetermined"
     assert rough["high"] - rough["low"] > 2 * (row["high"] - row["low"])
 
 
 def test_a_tie_is_equivalent_and_has_no_sign() -> None:
-    against = comparison.against_baseline(EDGES["ties"]())
+    against = tables.against_baseline(EDGES["ties"]())
     assert set(against["verdict"]) == {"equivalent"}
-    assert tables.differences(against)["difference"].tolist() == ["0.0 [0.0, 0.0]"] * 2
+    assert printed.differences(against)["difference"].tolist() == ["0.0 [0.0, 0.0]"] * 2
     assert claims.verdicts(against) == "Of 2 comparisons with the baseline strategy: 2 equivalent."
 
 
 def test_what_the_data_cannot_tell_is_said_not_to_be_told() -> None:
     runs = EDGES["everything undetermined"]()
-    assert set(comparison.against_baseline(runs)["verdict"]) == {"undetermined"}
+    assert set(tables.against_baseline(runs)["verdict"]) == {"undetermined"}
     assert everything(runs)["headline"].count("*Undetermined* means") == 1
     assert everything(runs)["verdicts"] == "Of 2 comparisons with the baseline strategy: 2 undetermined."
 
@@ -219,37 +221,37 @@ def test_a_single_comparison_is_not_many() -> None:
 
 
 def test_the_power_of_the_design_is_told_beside_the_margin() -> None:
-    few, many = (comparison.against_baseline(make_runs({"lora": 0.85}, count=count)) for count in (400, 40_000))
+    few, many = (tables.against_baseline(make_runs({"lora": 0.85}, count=count)) for count in (400, 40_000))
     told = claims.detectable(few, margin=1.0)
     assert "In 2 of 2 comparisons that is more than the margin of 1" in told
     assert all(f"{value:.1f}" in told for value in (few["detectable"].min(), few["detectable"].max()))
     assert "no more than the margin of 1: a difference that matters" in claims.detectable(many, margin=1.0)
-    assert "cannot be told" in claims.detectable(comparison.against_baseline(make_runs({"": 1.0})), margin=1.0)
+    assert "cannot be told" in claims.detectable(tables.against_baseline(make_runs({"": 1.0})), margin=1.0)
     assert "In 1 of 2 too few" in claims.detectable(few.assign(detectable=[2.0, float("nan")]), margin=1.0)
     assert claims.detectable(few.iloc[:0], margin=1.0) == "There is no comparison whose power could be told."
 
 
 def test_a_correction_for_more_comparisons_makes_the_smallest_detectable_difference_larger() -> None:
-    one = comparison.against_baseline(make_runs({"lora": 0.85}, matrix=MATRIX | {"train_size": [250]}))
-    two = comparison.against_baseline(make_runs({"lora": 0.85}))
+    one = tables.against_baseline(make_runs({"lora": 0.85}, matrix=MATRIX | {"train_size": [250]}))
+    two = tables.against_baseline(make_runs({"lora": 0.85}))
     assert one["detectable"].iloc[0] < two["detectable"].iloc[0]
 
 
 def test_the_probability_of_improvement_needs_several_seeds() -> None:
     single, three = EDGES["one seed"](), EDGES["several seeds"]()
-    assert claims.improvement(comparison.against_baseline(single), single).endswith("two seeds or more on both sides.")
-    told = claims.improvement(comparison.against_baseline(three), three)  # LoRA: 0.85, 0.85, 0.8 against 0.9, 0.9, 0.8
+    assert claims.improvement(tables.against_baseline(single), single).endswith("two seeds or more on both sides.")
+    told = claims.improvement(tables.against_baseline(three), three)  # LoRA: 0.85, 0.85, 0.8 against 0.9, 0.9, 0.8
     assert told == (
         "Of the pairs of one run each at 1,000 labels (a tie counts half), full fine-tuning is beaten by "
         "LoRA (query, value) in 28% of 9."
     )
-    assert set(tables.differences(comparison.against_baseline(three))["P(improvement)"]) == {"0.28 of 9"}
-    assert set(tables.differences(comparison.against_baseline(single))["P(improvement)"]) == {"–"}
+    assert set(printed.differences(tables.against_baseline(three))["P(improvement)"]) == {"0.28 of 9"}
+    assert set(printed.differences(tables.against_baseline(single))["P(improvement)"]) == {"–"}
 
 
 def test_verdicts_of_many_comparisons_are_corrected_for_their_number() -> None:
     runs = EDGES["all strategies"]()
-    against = comparison.against_baseline(runs)
+    against = tables.against_baseline(runs)
     assert len(against) == 2 * (len(STRATEGIES) - 1)
     assert (against["corrected_p"] >= against["p_value"]).all() and (against["corrected_p"] > against["p_value"]).any()
 
@@ -303,67 +305,70 @@ def test_a_further_axis_is_named_and_keeps_its_values_apart() -> None:
 
 def test_an_axis_that_the_baseline_ignores_is_compared_with_the_one_baseline_there_is() -> None:
     runs = EDGES["an axis of one strategy"]()
-    against = comparison.against_baseline(runs)
+    against = tables.against_baseline(runs)
     assert against["lora_r"].tolist() == [4, 16] * 2
     assert against["difference"].round().tolist() == [-10, 5] * 2
     told = everything(runs)
     assert set(told["parameters"].index) == {
         "Full fine-tuning", "LoRA (query, value), lora_r 4", "LoRA (query, value), lora_r 16"
     }  # fmt: skip
-    assert comparison.largest_pair(runs) == ("full-n01000-s1", "lora-n01000-s1-lora_r4")
+    assert tables.largest_pair(runs) == ("full-n01000-s1", "lora-n01000-s1-lora_r4")
 
 
 def test_runs_that_learned_nothing_are_named_in_the_answer() -> None:
     runs = make_runs({"lora-n00250": 0.5})
-    told = claims.untrained(runs, comparison.summary(runs))
+    told = claims.untrained(runs, tables.summary(runs))
     assert told.startswith("**Not better than a coin**, within the interval: LoRA (query, value) at 250.")
-    assert claims.untrained(make_runs(), comparison.summary(make_runs())) == ""
+    assert claims.untrained(make_runs(), tables.summary(make_runs())) == ""
     many = make_runs({"": 0.5}, matrix=MATRIX | {"strategy": list(STRATEGIES)})
-    assert f"{len(many.table)} of {len(many.table)} variants" in claims.untrained(many, comparison.summary(many))
+    assert f"{len(many.table)} of {len(many.table)} variants" in claims.untrained(many, tables.summary(many))
 
 
 def test_of_many_strategies_the_answer_names_the_verdicts_only() -> None:
     runs = EDGES["all strategies"]()
     told = everything(runs)["headline"]
-    against = comparison.against_baseline(runs)
+    against = tables.against_baseline(runs)
     for size, rows in against.groupby("train_size"):
         start = told.index(f"at {size:,} labels, of {len(rows)} strategies:")
         for verdict, found in rows.groupby("verdict"):
             assert f"{len(found)} **{verdict}**: " in told[start:]
     for row in against.to_dict("records"):
-        assert f"{comparison.title(row)} ({claims.points(row['difference'])})" in told
+        assert f"{tables.title(row)} ({claims.points(row['difference'])})" in told
 
 
 def test_the_operations_of_every_strategy_are_told_or_said_to_be_unknown() -> None:
     runs = make_runs()
-    costs = comparison.costs(runs)
-    assert "LoRA (query, value) needs 67% when measured" in claims.operations(costs, runs)
-    assert "(`total_flos`) says 101%" in claims.operations(costs, runs)
+    costs = ledger.tables.costs(runs)
+    assert "LoRA (query, value) needs 67% when measured" in ledger.claims.operations(costs, runs)
+    assert "(`total_flos`) says 101%" in ledger.claims.operations(costs, runs)
     unknown = costs.assign(**{"training.flops_per_step": float("nan")})
-    assert claims.operations(unknown, runs) == "The records do not tell how many operations the strategies need."
+    assert ledger.claims.operations(unknown, runs) == "The records do not tell how many operations the strategies need."
     many = EDGES["all strategies"]()
-    assert re.search(r"from \d+% to \d+% when measured", claims.operations(comparison.costs(many), many))
+    assert re.search(r"from \d+% to \d+% when measured", ledger.claims.operations(ledger.tables.costs(many), many))
 
 
 def test_a_value_left_to_the_strategy_is_a_group_of_its_own() -> None:
-    table = tables.scores(EDGES["a further axis with a default"]())
+    table = printed.scores(EDGES["a further axis with a default"]())
     assert table["learning_rate"].tolist() == ["default", 0.001] * 4
 
 
 def test_the_disagreeing_pair_shares_everything_but_the_strategy() -> None:
     runs = make_runs(matrix=MATRIX | {"seed": [1, 2], "epochs": [4, 16]}, without="full-n01000-s1-epochs4")
-    first, second = comparison.largest_pair(runs) or ("", "")
+    first, second = tables.largest_pair(runs) or ("", "")
     assert first.removeprefix("full") == second.removeprefix("lora") == "-n01000-s1-epochs16"
 
 
 def test_disagreements_are_the_reviews_that_one_alone_got_right_most_confident_mistake_first() -> None:
     runs = make_runs({"lora": 0.8})
     right, wrong = "full-n01000-s1", "lora-n01000-s1"
-    table = comparison.disagreements(runs, right, wrong)
+    table = tables.disagreements(runs, right, wrong)
     expected = runs.preds.index[(runs.preds[right] == runs.labels) & (runs.preds[wrong] != runs.labels)]
     assert sorted(table["id"]) == sorted(expected) and len(table) > 20
     assert (table["right"] > 0.5).all() and (table["wrong"] < 0.5).all() and table["wrong"].is_monotonic_increasing
-    told, back = claims.disagreement(runs, (right, wrong)), comparison.disagreements(runs, wrong, right)
+    told, back = (
+        claims.disagreement(runs, (right, wrong)),
+        tables.disagreements(runs, wrong, right),
+    )
     assert f"the former alone is right on {len(table)}, the latter alone on {len(back)}" in told
     assert f"disagree on {len(table) + len(back)} of 400" in told
 
@@ -373,7 +378,7 @@ def test_disagreements_are_the_reviews_that_one_alone_got_right_most_confident_m
 
 def test_a_clear_lead_over_the_bag_of_words_is_said_and_its_smallest_named() -> None:
     runs = make_runs({"lora-n00250": 0.85})
-    versus = comparison.against_words(runs, bag())
+    versus = tables.against_words(runs, bag())
     assert claims.words(versus) == (
         "Every strategy is clearly better than the bag-of-words baseline at every size; the smallest lead is "
         "+15.0 points (LoRA (query, value), 250)."
@@ -381,14 +386,14 @@ def test_a_clear_lead_over_the_bag_of_words_is_said_and_its_smallest_named() -> 
 
 
 def test_a_strategy_that_counting_words_matches_is_named() -> None:
-    told = claims.words(comparison.against_words(make_runs({"lora-n01000": 0.7}), bag()))
+    told = claims.words(tables.against_words(make_runs({"lora-n01000": 0.7}), bag()))
     assert told == "Fine-tuning is clearly better than a bag of words in 3 of 4 comparisons and clearly worse in 0."
 
 
 def test_a_bag_of_words_of_other_reviews_or_sizes_is_not_compared() -> None:
     runs = make_runs()
-    assert "is not there" in claims.words(comparison.against_words(runs, bag(count=399)))
-    assert comparison.against_words(runs, bag((250,)))["train_size"].tolist() == [250, 250]
+    assert "is not there" in claims.words(tables.against_words(runs, bag(count=399)))
+    assert tables.against_words(runs, bag((250,)))["train_size"].tolist() == [250, 250]
 
 
 # --- What another program may leave out -------------------------------------------------------------------------------
@@ -412,7 +417,7 @@ def test_costs_that_no_record_holds_are_dashes_and_not_numbers() -> None:
 def test_environments_that_differ_in_anything_have_a_column_each() -> None:
     runs = make_runs()
     packages = [{"torch": "2.13.0"}] * 3 + [{"torch": "2.14.0"}]
-    table = tables.environments(Runs(runs.study, runs.table.assign(**{"environment.packages": packages}), {}))
+    table = printed.environments(Runs(runs.study, runs.table.assign(**{"environment.packages": packages}), {}))
     assert table.loc["packages"].tolist() == ["torch 2.13.0", "torch 2.14.0"] and list(table.columns) == [1, 2]
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from made_runs import make_preds, make_runs, make_study
 
-from peft_study import batch, comparison, ledger_claims, paths
+from peft_study import batch, comparison, ledger, paths
 from peft_study.config import read_study
 from peft_study.errors import StudyError
 from peft_study.folders import is_done, is_foreign
@@ -57,7 +57,7 @@ def test_predictions_and_the_name_of_the_run_are_enough_to_be_compared() -> None
     assert list(runs.table.index) == list(runs.study.variants) and not runs.missing
     assert runs.table.loc[LORA, "test.accuracy"] == pytest.approx(0.8)
     assert runs.table[list(FIELDS)].isna().all(axis=None)
-    assert comparison.against_baseline(runs)["difference"].tolist() == pytest.approx([-10, -10])
+    assert comparison.tables.against_baseline(runs)["difference"].tolist() == pytest.approx([-10, -10])
     assert runs.log(LORA).empty and np.isnan(runs.arrays(LORA)["logits"]).all()
 
 
@@ -129,7 +129,7 @@ def test_runs_of_this_program_and_of_another_are_compared_together() -> None:
     write_bare(LORA)
     runs = load_runs("made")
     assert not runs.missing and runs.table["training.seconds"].notna().sum() == 3
-    assert len(comparison.against_baseline(runs)) == 2
+    assert len(comparison.tables.against_baseline(runs)) == 2
 
 
 # --- What is left open is named ---------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def test_complete_records_leave_nothing_open() -> None:
         edit(folder / "metrics.json", lambda blocks: blocks["training"].update(epochs=1.0))
         edit(folder / "metrics.json", lambda blocks: blocks["environment"].update(precision="", system="", model=""))
     again = load_runs("made")
-    assert again.gaps == {} and ledger_claims.gaps(again) == "The records of all compared runs are complete."
+    assert again.gaps == {} and ledger.claims.gaps(again) == "The records of all compared runs are complete."
 
 
 def test_what_another_program_left_out_is_named_once_for_the_runs_that_lack_it() -> None:
@@ -151,7 +151,7 @@ def test_what_another_program_left_out_is_named_once_for_the_runs_that_lack_it()
     runs = load_runs("made")
     assert runs.table.loc[LORA, "training.seconds"] == 3.0
     assert "metrics.json: training" in runs.gaps[FULL] and "metrics.json: training.steps" in runs.gaps[LORA]
-    told = ledger_claims.gaps(runs)
+    told = ledger.claims.gaps(runs)
     assert told.startswith("**Not on record**") and told.count("`log_history.json`") == 1
     assert re.search(r"- all runs: .*`params.yaml`.*of `metrics.json`: `data`, .*`environment`", told)
     assert f"- `{LORA}`: of `metrics.json`: `training.steps`, " in told

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from made_runs import make_runs
 
-from peft_study import comparison, curve_claims, learning_curve
+from peft_study import comparison
+from peft_study.curves import claims, tables
+from peft_study.curves.tables import Curve, fit, refusal
 from peft_study.errors import StudyError
-from peft_study.learning_curve import Curve, fit, refusal
 from peft_study.results import Runs
 
 SIZES = [250, 500, 1000, 2000]
@@ -27,8 +28,8 @@ def falling(**content: object) -> Runs:
     return make_runs(shares, count=2000, **({"matrix": MATRIX} | content))  # type: ignore[arg-type]
 
 
-def curves(runs: Runs, draws: int = 20) -> pd.DataFrame:
-    return learning_curve.curves(runs, comparison.summary(runs), draws=draws)
+def learned(runs: Runs, draws: int = 20) -> pd.DataFrame:
+    return tables.curves(runs, comparison.tables.summary(runs), draws=draws)
 
 
 @settings(max_examples=15, deadline=None)
@@ -68,16 +69,16 @@ def test_what_cannot_carry_a_curve_is_refused_with_the_reason(
 
 
 def test_the_budget_that_matches_the_baseline_is_found_with_an_interval_around_it() -> None:
-    table = curves(falling()).set_index("strategy")
+    table = learned(falling()).set_index("strategy")
     row = table.loc["lora"]
     assert row["target"] == 2000 and row["accuracy"] == pytest.approx(0.88)
     assert row["size"] == pytest.approx(LATE.size(LAW.error(2000)), rel=0.02)
     assert (table["floor_low"] <= table["floor"]).all() and (table["floor"] <= table["floor_high"]).all()
     assert row["size_low"] <= row["size"] <= row["size_high"]
-    told = curve_claims.learning_curves(table.reset_index())
+    told = claims.learning_curves(table.reset_index())
     assert told.startswith("To match the 88.0% of the baseline strategy with 2,000 labels, LoRA (query, value) needs ")
     assert "full" not in told.lower()
-    shown = curve_claims.curve_table(table.reset_index())
+    shown = claims.curve_table(table.reset_index())
     assert shown.loc["Full fine-tuning", "labels to match"] == "–"
     assert re.fullmatch(
         r"3,[5-7]00 \[[<\d][\d, ]+, [>\d][\d, ]+\]", shown.loc["LoRA (query, value)", "labels to match"]
@@ -90,37 +91,37 @@ def test_several_seeds_widen_what_is_known_of_the_curve() -> None:
     luck = {key + f"-s{seed}": share + gap for key, share in shares.items() for seed, gap in ((2, 0.02), (3, -0.02))}
     many = make_runs(shares | luck, count=2000, matrix=MATRIX | {"seed": [1, 2, 3]}, name="many")
     steady = make_runs(shares, count=2000, matrix=MATRIX | {"seed": [1, 2, 3]}, name="steady")
-    wide, narrow = (curves(runs).set_index("strategy").loc["lora"] for runs in (many, steady))
+    wide, narrow = (learned(runs).set_index("strategy").loc["lora"] for runs in (many, steady))
     assert wide["size"] == pytest.approx(narrow["size"], rel=0.1)
     assert wide["floor_high"] - wide["floor_low"] >= narrow["floor_high"] - narrow["floor_low"]
 
 
 def test_a_curve_is_not_read_beyond_twice_its_largest_budget() -> None:
-    row = curves(falling()).set_index("strategy", drop=False).loc["lora"].to_dict()
+    row = learned(falling()).set_index("strategy", drop=False).loc["lora"].to_dict()
     far = pd.DataFrame([row | {"size": 4100.0, "size_high": float("inf")}])
-    assert curve_claims.reach(far.iloc[0].to_dict()) == "none up to 4,000"
-    assert "would need more than 4,000, which is as far as its curve is read." in curve_claims.learning_curves(far)
+    assert claims.reach(far.iloc[0].to_dict()) == "none up to 4,000"
+    assert "would need more than 4,000, which is as far as its curve is read." in claims.learning_curves(far)
     near = row | {"size": 3000.0, "size_low": 200.0, "size_high": float("inf")}
-    assert curve_claims.reach(near) == "3,000 [< 250, > 4,000]"
+    assert claims.reach(near) == "3,000 [< 250, > 4,000]"
 
 
 def test_refused_curves_are_named_beside_those_that_are_fitted() -> None:
-    table = curves(make_runs({"full-n00250": 0.8, "full-n00500": 0.85, "full-n01000": 0.88}, matrix=MATRIX), draws=3)
+    table = learned(make_runs({"full-n00250": 0.8, "full-n00500": 0.85, "full-n01000": 0.88}, matrix=MATRIX), draws=3)
     assert table["refusal"].tolist()[0] == "" and table["refusal"].tolist()[1].startswith("the error does not fall at")
-    told = curve_claims.learning_curves(table)
+    told = claims.learning_curves(table)
     assert told.startswith("There is no strategy with a curve beside the baseline strategy to match.")
     assert "LoRA (query, value): the error does not fall at 500 and at 1,000 and at 2,000 labels." in told
 
 
 def test_three_budgets_are_refused_in_one_sentence() -> None:
-    table = curves(make_runs(matrix=MATRIX | {"train_size": SIZES[:3]}))
-    assert curve_claims.learning_curves(table) == (
+    table = learned(make_runs(matrix=MATRIX | {"train_size": SIZES[:3]}))
+    assert claims.learning_curves(table) == (
         "No learning curve is fitted. 3 budgets cannot carry a curve of three parameters; it takes 4."
     )
-    assert curve_claims.curve_table(table).empty
+    assert claims.curve_table(table).empty
 
 
 def test_without_a_run_of_the_baseline_there_is_a_curve_and_nothing_to_match() -> None:
-    table = curves(falling(without="full"), draws=3)
+    table = learned(falling(without="full"), draws=3)
     assert table["target"].isna().all() and (table["refusal"] == "").all()
-    assert curve_claims.learning_curves(table).startswith("There is no strategy with a curve beside")
+    assert claims.learning_curves(table).startswith("There is no strategy with a curve beside")

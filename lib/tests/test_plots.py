@@ -121,17 +121,17 @@ def test_a_figure_is_drawn_on_its_own_axis_and_leaves_nothing_in_pyplot(name: st
 @pytest.mark.parametrize("edge", EDGES)
 def test_the_figures_of_a_comparison_are_drawn_for_whatever_runs_there_are(edge: str) -> None:
     runs = EDGES[edge]()
-    summary, against = comparison.summary(runs), comparison.against_baseline(runs)
+    summary, against = comparison.tables.summary(runs), comparison.tables.against_baseline(runs)
     figures, axes = zip(*[plots.figure(plots.COLUMN, 0.7 + 0.32 * max(4, len(against))) for _ in range(4)], strict=True)
     plots.accuracy_vs_size(summary, runs.table, axes[0], SCORES)
     plots.differences(against, runs.study.margin, axes[1])
-    plots.trade_off(ledger.ledger(runs), "training.seconds", axes[2])
+    plots.trade_off(ledger.tables.costs(runs), "training.seconds", axes[2])
     plots.curves(runs.table, runs.log, "loss", axes[3])
     assert all(b"<svg" in draw(figure) for figure in figures)
     assert pyplot.get_fignums() == []
     lines = [line for line in axes[0].lines if line.get_label() != "bag of words"]
     assert [line.get_label() for line in lines] == list(
-        dict.fromkeys(map(comparison.title, summary.to_dict("records")))
+        dict.fromkeys(map(comparison.tables.title, summary.to_dict("records")))
     )
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines)
     assert len(axes[1].get_yticklabels()) == len(against)
@@ -142,7 +142,7 @@ def test_a_line_goes_through_the_accuracies_and_every_run_is_a_dot() -> None:
         {"lora": 0.8, "s2": 0.7}, matrix={"strategy": ["full", "lora"], "train_size": [1000, 250], "seed": [1, 2]}
     )
     _, axis = plots.figure()
-    plots.accuracy_vs_size(comparison.summary(runs), runs.table, axis)
+    plots.accuracy_vs_size(comparison.tables.summary(runs), runs.table, axis)
     assert axis.lines[1].get_xydata().tolist() == [[250, pytest.approx(75)], [1000, pytest.approx(75)]]
     dots = np.concatenate([points.get_offsets() for points in axis.collections if len(points.get_offsets()) == 4])
     assert sorted(dots[:, 1].round(6)) == sorted((100 * runs.table["test.accuracy"]).round(6))
@@ -150,7 +150,7 @@ def test_a_line_goes_through_the_accuracies_and_every_run_is_a_dot() -> None:
 
 def test_the_front_is_a_step_line_through_those_that_no_other_beats() -> None:
     runs = make_runs({"lora": 0.8, "head": 0.7}, matrix={"strategy": ["full", "lora", "head"], "train_size": [1000]})
-    table = ledger.ledger(runs).assign(**{"training.seconds": [9.0, 3.0, 4.0]})
+    table = ledger.tables.costs(runs).assign(**{"training.seconds": [9.0, 3.0, 4.0]})
     _, axis = plots.figure()
     plots.trade_off(table, "training.seconds", axis)
     (line,) = axis.lines
@@ -159,7 +159,7 @@ def test_the_front_is_a_step_line_through_those_that_no_other_beats() -> None:
 
 
 def test_costs_that_no_record_holds_have_no_axis_and_no_figure() -> None:
-    table = ledger.ledger(make_runs())
+    table = ledger.tables.costs(make_runs())
     assert len((plots.trade_offs(table) or Figure()).axes) == 3
     table[["training.seconds", "training.flops"]] = float("nan")
     assert len((plots.trade_offs(table) or Figure()).axes) == 1
@@ -258,7 +258,7 @@ def test_generated_prose_is_paragraphs_of_markdown() -> None:
 
 def test_disagreements_show_the_reviews_that_only_one_run_got_right() -> None:
     runs: Runs = make_runs({"lora": 0.8})
-    pair = comparison.largest_pair(runs)
+    pair = comparison.tables.largest_pair(runs)
     assert pair == ("full-n01000-s1", "lora-n01000-s1")
     bundles = shown(lambda: show.disagreements(runs, pair, {i: f"review {i}" for i in range(400)}, count=3))
     assert len(bundles) == 2 * (1 + 3)

@@ -13,8 +13,9 @@ from made_runs import make_runs
 from matplotlib import rc_context
 
 from nbpaper import use_paper_style
-from peft_study import batch, paths, plots, rate_claims, rate_plots, rates, tables
+from peft_study import batch, comparison, paths, plots, rates
 from peft_study.errors import StudyError
+from peft_study.rates import tables
 from peft_study.results import Runs
 from peft_study.strategies import STRATEGIES
 
@@ -41,27 +42,27 @@ def swept(loss: dict[str, Any] | None = None, grids: Any = None, accuracy: Any =
 
 def everything(runs: Runs) -> SimpleNamespace:
     """All tables of 04, and its sentences and printed tables by name."""
-    sweep = rates.sweep(runs)
-    best = rates.best(sweep)
-    own, ratios = rates.own(best), rates.ratios(best)
-    differences = rates.differences(runs, sweep, own)
+    sweep = tables.sweep(runs)
+    best = tables.best(sweep)
+    own, ratios = tables.own(best), tables.ratios(best)
+    differences = tables.differences(runs, sweep, own)
     sentences = {
-        "points": rate_claims.points_drawn(sweep),
-        "best": rate_claims.best_rates(own),
-        "settled": rate_claims.settled(best),
-        "tenfold": rate_claims.tenfold(ratios),
-        "rank": rate_claims.rank(best),
-        "compared": rate_claims.compared(differences, runs.study),
-        "flipped": rate_claims.flipped(differences),
-        "price": rate_claims.price(own),
-        "defaults": rate_claims.defaults(own),
+        "points": rates.claims.points_drawn(sweep),
+        "best": rates.claims.best_rates(own),
+        "settled": rates.claims.settled(best),
+        "tenfold": rates.claims.tenfold(ratios),
+        "rank": rates.claims.rank(best),
+        "compared": rates.claims.compared(differences, runs.study),
+        "flipped": rates.claims.flipped(differences),
+        "price": rates.claims.price(own),
+        "defaults": rates.claims.defaults(own),
     }
     printed = {
-        "best": rate_claims.best_table(best),
-        "ratios": rate_claims.ratio_table(ratios),
-        "differences": tables.differences(differences),
-        "price": rate_claims.price_table(own),
-        "defaults": rate_claims.defaults_table(own),
+        "best": rates.claims.best_table(best),
+        "ratios": rates.claims.ratio_table(ratios),
+        "differences": comparison.printed.differences(differences),
+        "price": rates.claims.price_table(own),
+        "defaults": rates.claims.defaults_table(own),
     }
     return SimpleNamespace(**locals())
 
@@ -120,18 +121,18 @@ def test_no_sentence_or_table_has_a_hole_in_it(edge: SimpleNamespace) -> None:
 
 def test_every_finished_run_is_a_point_of_one_curve(edge: SimpleNamespace) -> None:
     assert sorted(run_id for ids in edge.sweep["run_ids"] for run_id in ids) == sorted(edge.runs.table.index)
-    assert not edge.sweep.duplicated([*rates.group_axes(edge.sweep), "rate"]).any()
+    assert not edge.sweep.duplicated([*tables.group_axes(edge.sweep), "rate"]).any()
 
 
 def test_no_measured_rate_of_a_group_has_a_lower_validation_loss_than_its_best(edge: SimpleNamespace) -> None:
-    groups = edge.sweep.groupby(rates.group_axes(edge.sweep), sort=False)
+    groups = edge.sweep.groupby(tables.group_axes(edge.sweep), sort=False)
     assert len(edge.best) == groups.ngroups
     for (_, group), row in zip(groups, edge.best.to_dict("records"), strict=True):
         finite = group["loss"][np.isfinite(group["loss"])]
         assert group["chosen"].sum() == (len(finite) > 0) == (not np.isnan(row["rate"]))
         if len(finite):
             assert row["loss"] == finite.min() and row["rate"] == group.loc[group["chosen"], "rate"].item()
-            low, high = rates.span(row)
+            low, high = tables.span(row)
             assert low < row["rate"] < high
 
 
@@ -150,9 +151,9 @@ def test_each_strategy_has_one_comparison_at_its_own_best_rate(edge: SimpleNames
 def test_the_curves_are_drawn_for_whatever_runs_there_are(edge: SimpleNamespace) -> None:
     for column in ("loss", "accuracy"):
         parts = [part for _, part in edge.sweep.groupby("strategy", sort=False)]
-        figure, axes = rate_plots.panels(len(parts))
+        figure, axes = rates.plots.panels(len(parts))
         for part, axis in zip(parts, axes, strict=True):
-            assert rate_plots.rate_curves(part, axis, column) is axis
+            assert rates.plots.rate_curves(part, axis, column) is axis
         figure.canvas.draw()
     figure, axis = plots.figure(plots.FULL, 0.7 + 0.28 * len(edge.differences))
     plots.differences(edge.differences, 1.0, axis)
@@ -176,18 +177,18 @@ def test_a_rate_at_which_one_seed_diverged_is_not_chosen() -> None:
 
 def test_losses_are_means_over_seeds() -> None:
     grids = [{"strategy": ["full"], "seed": [1, 2], "learning_rate": [1e-4, 1e-3]}]
-    table = rates.sweep(swept({"": 0.5, "s2": 0.3}, grids))
+    table = tables.sweep(swept({"": 0.5, "s2": 0.3}, grids))
     assert table["loss"].tolist() == pytest.approx([0.4, 0.4])
     assert table["chosen"].tolist() == [True, False], "of equal losses the lowest rate"
 
 
 def test_the_rate_in_force_is_the_one_asked_for_or_the_strategys_own() -> None:
     runs = swept({"": 0.5}, [{"strategy": ["full", "lora"], "learning_rate": [None, 1e-3]}])
-    assert rates.sweep(runs)["rate"].tolist() == [
+    assert tables.sweep(runs)["rate"].tolist() == [
         STRATEGIES["full"].learning_rate, 1e-3, STRATEGIES["lora"].learning_rate, 1e-3
     ]  # fmt: skip
     recorded = runs.table.assign(**{"training.learning_rate": 7e-4})
-    assert rates.sweep(Runs(runs.study, recorded, {}))["rate"].tolist() == [7e-4, 1e-3, 7e-4, 1e-3]
+    assert tables.sweep(Runs(runs.study, recorded, {}))["rate"].tolist() == [7e-4, 1e-3, 7e-4, 1e-3]
 
 
 def test_a_best_rate_inside_its_grid_is_settled_and_its_neighbours_are_shown() -> None:
@@ -258,8 +259,8 @@ def test_ranks_whose_best_rates_are_a_step_apart_count_as_alike_and_further_ones
 def test_a_ranking_that_a_common_rate_would_turn_is_told() -> None:
     told = everything(swept())
     rows = told.differences.set_index("rates")
-    assert rows["learning_rate"].to_dict() == {rates.OWN: "1e-3", rates.SAME: "1e-4"}
-    assert rows.loc[rates.OWN, "difference"] == pytest.approx(0) and rows.loc[rates.SAME, "verdict"] == "worse"
+    assert rows["learning_rate"].to_dict() == {tables.OWN: "1e-3", tables.SAME: "1e-4"}
+    assert rows.loc[tables.OWN, "difference"] == pytest.approx(0) and rows.loc[tables.SAME, "verdict"] == "worse"
     assert rows["lora_r"].tolist() == [8, 8], "the rate alone is another"
     worse = everything(swept(accuracy={"": 0.9, "lora-n01000-s42-learning_rate0.0001": 0.6}))
     assert (
@@ -277,7 +278,7 @@ def test_all_comparisons_of_the_table_are_one_family() -> None:
 def test_a_default_off_the_best_rate_is_named() -> None:
     told = everything(swept({"": 0.5, "full-n01000-s42-learning_rate1e_05": 0.2, "lora": 0.6, "lora_r8": 0.5}))
     assert told.printed["defaults"]["the default is"].tolist() == ["within a step", "too high"]
-    own = rates.rate_text(STRATEGIES["lora"].learning_rate)
+    own = tables.rate_text(STRATEGIES["lora"].learning_rate)
     assert f"LoRA (query, value) at 1,000 ({own} is too high, best here 1e-4)" in told.sentences["defaults"]
 
 
@@ -290,16 +291,16 @@ def test_a_default_beyond_a_best_rate_at_the_edge_is_outside_the_grid() -> None:
 
 
 def test_a_loss_too_high_to_draw_is_a_mark_at_the_upper_edge() -> None:
-    table = rates.sweep(swept({"": 0.5, "0.001": 40.0, "0.01": NAN})).query("strategy == 'lora'")
+    table = tables.sweep(swept({"": 0.5, "0.001": 40.0, "0.01": NAN})).query("strategy == 'lora'")
     _, axis = plots.figure()
-    rate_plots.rate_curves(table, axis)
+    rates.plots.rate_curves(table, axis)
     heights = np.concatenate([dots.get_offsets()[:, 1] for dots in axis.collections])
-    assert (heights == rate_plots.CEILING).sum() == 4 and axis.get_ylim()[1] >= rate_plots.CEILING
+    assert (heights == rates.plots.CEILING).sum() == 4 and axis.get_ylim()[1] >= rates.plots.CEILING
 
 
 @pytest.mark.parametrize(("rate", "text"), [(3e-4, "3e-4"), (0.02, "2e-2"), (1.5e-5, "1.5e-5"), (1, "1e0"), (NAN, "–")])
 def test_a_rate_is_written_as_its_users_write_it(rate: float, text: str) -> None:
-    assert rates.rate_text(rate) == text
+    assert tables.rate_text(rate) == text
 
 
 # --- The notebook -----------------------------------------------------------------------------------------------------

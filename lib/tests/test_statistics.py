@@ -16,16 +16,12 @@ from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
-from peft_study.intervals import resample
-from peft_study.statistics import (
+from peft_study.statistics.intervals import Interval, accuracy, interval, macro_f1, resample
+from peft_study.statistics.paired import (
     Comparison,
-    Interval,
-    accuracy,
     compare,
     detectable,
     holm,
-    interval,
-    macro_f1,
     mcnemar,
     permutation,
     probability_of_improvement,

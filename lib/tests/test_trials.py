@@ -13,12 +13,12 @@ import pytest
 import torch
 from made_folders import save_model
 
-from peft_study import batch, paths, trial_claims, trials
+from peft_study import batch, paths, trials
 from peft_study.adapters import train_only
 from peft_study.config import Variant
 from peft_study.errors import StudyError
 from peft_study.strategies import STRATEGIES, Strategy
-from peft_study.trials import Attempt, Measured
+from peft_study.trials.attempts import Attempt, Measured
 
 APPENDIX = paths.NOTEBOOKS / "A_every_strategy.ipynb"
 FAMILIES = ["distilbert", "bert", "roberta"]
@@ -43,7 +43,9 @@ def tried(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Tr
     gc.freeze()  # every training ends with a collection, which would go through all that other tests have left
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEFT_STUDY_CACHE", str(root / "cache"))
-        found = {family: {one.strategy: one for one in trials.every(str(folders[family]))} for family in FAMILIES}
+        found = {
+            family: {one.strategy: one for one in trials.attempts.every(str(folders[family]))} for family in FAMILIES
+        }
     gc.unfreeze()
     return found
 
@@ -133,13 +135,13 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Register:
 
 
 def test_a_strategy_from_outside_is_tried_like_the_others(tiny: dict[str, Path], register: Register) -> None:
-    attempts = list(trials.every(str(tiny["bert"]), [register()]))
+    attempts = list(trials.attempts.every(str(tiny["bert"]), [register()]))
     assert [one.strategy for one in attempts] == ["full", "mine"]
     assert attempts[1].faults == [] and measured(attempts[1]).parameters.trainable_backbone > 0
-    row = trial_claims.table(attempts).loc["Mine"]
+    row = trials.claims.table(attempts).loc["Mine"]
     assert row["works"] == "yes" and row["start"] == "0" and row["merged"] == "no adapter"
-    assert trial_claims.table(attempts).loc[STRATEGIES["full"].label, "step"] == "1.00"
-    assert trial_claims.verdict("m", attempts) == "**2 of 2 strategies work on `m`.**"
+    assert trials.claims.table(attempts).loc[STRATEGIES["full"].label, "step"] == "1.00"
+    assert trials.claims.verdict("m", attempts) == "**2 of 2 strategies work on `m`.**"
 
 
 def test_a_broken_strategy_shows_its_reason_and_does_not_hide_the_others(
@@ -148,27 +150,27 @@ def test_a_broken_strategy_shows_its_reason_and_does_not_hide_the_others(
     def prepare(model: Any, variant: Variant) -> torch.nn.Module:
         raise ZeroDivisionError("no <such> rank")
 
-    attempts = list(trials.every(str(tiny["distilbert"]), [register(prepare), "head"]))
+    attempts = list(trials.attempts.every(str(tiny["distilbert"]), [register(prepare), "head"]))
     assert [one.faults for one in attempts] == [[], ["ZeroDivisionError: no <such> rank"], []]
-    row = trial_claims.table(attempts).loc["Mine"]
+    row = trials.claims.table(attempts).loc["Mine"]
     assert row["works"] == "no" and set(row.drop("works")) == {"–"}
-    assert "2 of 3" in trial_claims.verdict("m", attempts)
-    assert "- Mine: ZeroDivisionError\\: no \\<such\\> rank" in trial_claims.verdict("m", attempts)
+    assert "2 of 3" in trials.claims.verdict("m", attempts)
+    assert "- Mine: ZeroDivisionError\\: no \\<such\\> rank" in trials.claims.verdict("m", attempts)
 
 
 @pytest.mark.parametrize("prepare", [None, STRATEGIES["prompt"].prepare], ids=["no adapter", "prompts"])
 def test_a_strategy_that_says_it_merges_and_cannot_is_found_out(
     tiny: dict[str, Path], register: Register, prepare: Any
 ) -> None:
-    attempt = list(trials.every(str(tiny["bert"]), [register(prepare, merges=True)]))[-1]
+    attempt = list(trials.attempts.every(str(tiny["bert"]), [register(prepare, merges=True)]))[-1]
     (fault,) = attempt.faults
     assert fault.startswith("it is said to merge, but ") and "Error: " in fault
-    assert trial_claims.table([attempt]).loc["Mine", "merged"] == "fails"
+    assert trials.claims.table([attempt]).loc["Mine", "merged"] == "fails"
 
 
 def test_a_strategy_that_trains_nothing_but_the_head_is_found_out(tiny: dict[str, Path], register: Register) -> None:
     mistyped = register(train_only(lambda name: "wrod_embeddings" in name))
-    head, mine = list(trials.every(str(tiny["bert"]), ["head", mistyped]))[1:]
+    head, mine = list(trials.attempts.every(str(tiny["bert"]), ["head", mistyped]))[1:]
     assert head.faults == [] and mine.faults == ["nothing but the head trains"]
 
 
@@ -177,7 +179,7 @@ def test_a_tensor_that_no_gradient_reaches_is_found_out(tiny: dict[str, Path], r
         model.bert.forgotten = torch.nn.Parameter(torch.ones(3))
         return STRATEGIES["full"].prepare(model, variant)
 
-    attempt = list(trials.every(str(tiny["bert"]), [register(prepare)]))[-1]
+    attempt = list(trials.attempts.every(str(tiny["bert"]), [register(prepare)]))[-1]
     assert any("tensors that should train did not change" in fault for fault in attempt.faults)
 
 
@@ -187,7 +189,7 @@ def test_a_head_that_does_not_train_is_found_out(tiny: dict[str, Path], register
             parameter.requires_grad = "classifier" not in name
         return model
 
-    attempt = list(trials.every(str(tiny["bert"]), [register(prepare)]))[-1]
+    attempt = list(trials.attempts.every(str(tiny["bert"]), [register(prepare)]))[-1]
     assert "the head does not train" in attempt.faults
 
 
@@ -198,14 +200,14 @@ def test_an_encoder_published_in_half_precision_is_loaded_as_it_was_trained(
 
     folder = Path(shutil.copytree(tiny["bert"], tmp_path / "half"))
     AutoModel.from_pretrained(folder).half().save_pretrained(folder)
-    assert [one.faults for one in trials.every(str(folder), ["lora"])] == [[], []]
+    assert [one.faults for one in trials.attempts.every(str(folder), ["lora"])] == [[], []]
 
 
 def test_an_unknown_strategy_and_an_unknown_model_are_one_clear_error(tiny: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="strategies: unknown strategy 'lorra'; did you mean 'lora'"):
-        next(trials.every(str(tiny["bert"]), ["lorra"]))
+        next(trials.attempts.every(str(tiny["bert"]), ["lorra"]))
     with pytest.raises(StudyError, match="there is no folder"):
-        next(trials.every(str(tmp_path / "absent")))
+        next(trials.attempts.every(str(tmp_path / "absent")))
 
 
 # --- what is made of the figures
@@ -214,7 +216,7 @@ def test_an_unknown_strategy_and_an_unknown_model_are_one_clear_error(tiny: dict
 @pytest.fixture
 def sound(tiny: dict[str, Path]) -> Iterator[Measured]:
     """The trial of a strategy that works."""
-    yield measured(next(trials.every(str(tiny["bert"]), [])))
+    yield measured(next(trials.attempts.every(str(tiny["bert"]), [])))
 
 
 def test_each_check_can_fail(sound: Measured) -> None:
@@ -235,18 +237,18 @@ def test_the_sentences_follow_the_figures(sound: Measured) -> None:
         return Attempt(name, replace(sound, parameters=counts, flops=share * sound.flops, start=start), "", 1.0)
 
     attempts = [attempt("full", 0, 1), attempt("lora", 2000, 0.7), attempt("ia3", 100, 0.6), attempt("dora", 3000, 1.5)]
-    costs = trial_claims.costs(attempts)
+    costs = trials.claims.costs(attempts)
     assert "smallest adapter is that of (IA)³, with 100 " in costs and "DoRA, with 3,000, or 30 times" in costs
     assert "cheapest step is that of (IA)³, with 0.60 times" in costs and "DoRA, with 1.50 times" in costs
-    assert trial_claims.starts(attempts).startswith("Every strategy")
-    elsewhere = trial_claims.starts([*attempts, attempt("prompt", 10, 1, start=0.25)])
+    assert trials.claims.starts(attempts).startswith("Every strategy")
+    elsewhere = trials.claims.starts([*attempts, attempt("prompt", 10, 1, start=0.25)])
     assert elsewhere.endswith("start: Prompt tuning (0.25).")
-    assert trial_claims.costs(attempts[:1]) == "There is nothing to compare full fine-tuning with."
-    assert set(trial_claims.table(attempts[1:])["step"]) == {"–"}, "without full fine-tuning there is no share"
+    assert trials.claims.costs(attempts[:1]) == "There is nothing to compare full fine-tuning with."
+    assert set(trials.claims.table(attempts[1:])["step"]) == {"–"}, "without full fine-tuning there is no share"
 
 
 def test_the_toy_reviews_are_distinct_and_half_of_each_class() -> None:
-    corpus = trials.toy_corpus()
+    corpus = trials.attempts.toy_corpus()
     assert corpus.pool["text"].is_unique and corpus.pool["label"].mean() == 0.5
     assert list(corpus.pool["id"]) == list(range(len(corpus.pool)))
     assert np.array_equal(corpus.pool["rank"], corpus.pool.groupby("label").cumcount())

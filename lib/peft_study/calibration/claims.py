@@ -1,12 +1,12 @@
-"""What may be said of calibration: each sentence is computed from the tables of `calibration_tables`."""
+"""What may be said of calibration: each sentence is computed from the tables of `calibration.tables`."""
 
 from collections.abc import Mapping
 
 import pandas as pd
 
-from peft_study.claims import listed
-from peft_study.comparison import title
-from peft_study.selection import FEW, largest
+from peft_study.comparison.claims import listed
+from peft_study.comparison.selection import FEW, largest
+from peft_study.comparison.tables import title
 
 UNKNOWN = "No run's logits are on record: nothing can be said of calibration."
 

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from peft_study.comparison import further, keys, varying
+from peft_study.comparison.printed import UNKNOWN, named
+from peft_study.comparison.tables import further, keys, title, varying
 from peft_study.results import Runs
-from peft_study.tables import UNKNOWN, named
 
 
 class Cost(NamedTuple):
@@ -36,22 +36,29 @@ COSTS = {
 DRAWN = ("parameters.trainable", "training.flops", "training.seconds")  # the costs of the figure
 _ALSO = {
     "training.steps": Cost("optimizer steps", "steps", 1, "{:,.0f}"),
-    "training.epochs": Cost("epochs", "epochs", 1, "{:.3g}"),
+    "training.epochs": Cost("epochs", "epochs done", 1, "{:.3g}"),
     "training.tokens_per_second": Cost("tokens a second", "tokens/s", 1, "{:,.0f}"),
     "training.flops_per_step": Cost("operations of a step", "GFLOP per step", 1e9, "{:,.3g}"),
     "cost.inference_merged_seconds": Cost("time for one review, merged", "merged (ms)", 1e-3, "{:.1f}"),
 }
+_PARTS = (
+    "parameters.trainable_backbone",
+    "parameters.trainable_adapter",
+    "parameters.trainable_head",
+    "parameters.total",
+)
 _TRAINING = ("steps", "epochs", "seconds", "tokens_per_second", "flops_per_step", "flops", "peak_memory_bytes")
 _USING = ("cost.model_bytes", "cost.inference_seconds", "cost.inference_merged_seconds")
 
 
-def ledger(runs: Runs) -> pd.DataFrame:
+def costs(runs: Runs) -> pd.DataFrame:
     """A row per strategy, size (and further axis): `accuracy` averaged over seeds, and medians of what the runs cost.
 
-    Columns: those of `comparison.varying`, `accuracy` (share), and every key of `COSTS` and of the figures beside them,
-    NaN where no record holds it. `training.flops` are the operations of the whole training: per step, times steps.
+    Columns: those of `varying`, `accuracy` (share), every key of `COSTS` and the figures beside them under their names
+    in the records, NaN where no record holds one. `training.flops` are the operations of the
+    whole training: per step, times steps.
     """
-    columns = [name for name in (*COSTS, *_ALSO) if name != "training.flops"]
+    columns = [name for name in (*COSTS, *_ALSO, *_PARTS, "training.trainer_flops") if name != "training.flops"]
     numbers = runs.table.reindex(columns=columns).apply(pd.to_numeric, errors="coerce").astype(float)
     numbers = numbers.where(np.isfinite(numbers))
     numbers["training.flops"] = numbers["training.flops_per_step"] * numbers["training.steps"]
@@ -88,6 +95,18 @@ def shown(table: pd.DataFrame, columns: Mapping[str, Cost]) -> pd.DataFrame:
 
 def _numbers(values: "pd.Series[float]", form: str) -> "pd.Series[str]":
     return values.map(lambda value: UNKNOWN if pd.isna(value) else form.format(value))
+
+
+def parameters(table: pd.DataFrame) -> pd.DataFrame:
+    """Trainable parameters of each strategy (and further axis), the adapter apart from the head."""
+    first = table.drop_duplicates(["strategy", *further(table)])
+    first = first.set_index(pd.Index([title(row) for row in first.to_dict("records")], name="strategy"))
+    shown = pd.DataFrame(
+        {part: _numbers(first[f"parameters.trainable_{part}"], "{:,.0f}") for part in ("backbone", "adapter", "head")}
+    )
+    shown["sum"] = _numbers(first["parameters.trainable"], "{:,.0f}")
+    shown["share of the model"] = _numbers(first["parameters.trainable"] / first["parameters.total"], "{:.2%}")
+    return shown
 
 
 def training(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,12 +1,12 @@
-"""What may be said of slices: each sentence is computed from the tables of `slice_comparison`."""
+"""What may be said of slices: each sentence is computed from the tables of `slices.tables`."""
 
 import pandas as pd
 
-from peft_study.claims import VERDICTS, listed, points
-from peft_study.comparison import title, varying
-from peft_study.selection import FEW, largest
-from peft_study.slice_comparison import LEAST, Sliced
-from peft_study.slices import SLICES
+from peft_study.comparison.claims import VERDICTS, listed, points
+from peft_study.comparison.selection import FEW, largest
+from peft_study.comparison.tables import title, varying
+from peft_study.slices.rules import SLICES
+from peft_study.slices.tables import LEAST, Sliced
 
 
 def available(sliced: Sliced) -> str:

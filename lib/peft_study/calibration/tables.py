@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 
 from peft_study import paths
-from peft_study.calibration import (
+from peft_study.comparison.claims import points
+from peft_study.comparison.printed import named
+from peft_study.comparison.selection import few, largest
+from peft_study.comparison.tables import grouped, title, varying
+from peft_study.errors import StudyError
+from peft_study.results import Runs
+from peft_study.statistics.calibration import (
     brier,
     expected_error,
     log_odds,
@@ -15,12 +21,6 @@ from peft_study.calibration import (
     reliability,
     temperature,
 )
-from peft_study.claims import points
-from peft_study.comparison import grouped, title, varying
-from peft_study.errors import StudyError
-from peft_study.results import Runs
-from peft_study.selection import few, largest
-from peft_study.tables import named
 
 
 def measured(runs: Runs) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from peft_study.comparison import further, title
+from peft_study.comparison.tables import further, title
 from peft_study.plots import FULL, GREY, LINES, MARKERS, colour, label, marker
 from peft_study.strategies import STRATEGIES
 

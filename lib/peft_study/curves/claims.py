@@ -1,19 +1,19 @@
-"""What may be said of learning curves: the table and the sentence of 03, computed from `learning_curve.curves`."""
+"""What may be said of learning curves: the table and the sentence of 03, computed from `tables.curves`."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from peft_study.claims import listed
-from peft_study.comparison import title
-from peft_study.tables import UNKNOWN
+from peft_study.comparison.claims import listed
+from peft_study.comparison.printed import UNKNOWN
+from peft_study.comparison.tables import title
 
 
 def curve_table(curves: pd.DataFrame) -> pd.DataFrame:
     """The fitted curves: error of unlimited labels, exponent, and the budget that reaches the baseline's accuracy.
 
-    `curves` is of `learning_curve.curves`; the rows whose curve was refused are left to the sentence.
+    `curves` is of `tables.curves`; the rows whose curve was refused are left to the sentence.
     """
     fitted = curves[curves["refusal"] == ""]
     rows = fitted.to_dict("records")
@@ -28,7 +28,7 @@ def curve_table(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def reach(row: Mapping[Any, Any]) -> str:
-    """The budget at which a row of `learning_curve.curves` matches the baseline, with its interval, as text."""
+    """The budget at which a row of `tables.curves` matches the baseline, with its interval, as text."""
     if pd.isna(row["target"]):
         return UNKNOWN
     if row["size"] > row["furthest"]:

@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from peft_study.comparison import title
+from peft_study.comparison.selection import few, largest
+from peft_study.comparison.tables import title
 from peft_study.plots import FULL, GREY, LINES, colour, figure, marker
-from peft_study.selection import few, largest
 
 
 def both(
@@ -25,7 +25,7 @@ def both(
 def reliability(diagram: Mapping[str, tuple[str, pd.DataFrame]], ax: Axes) -> Axes:
     """Accuracy against confidence, a line per variant, beside the diagonal of perfect calibration.
 
-    `diagram` is of `calibration_tables.diagram`. The points of a line are bins of equally many reviews.
+    `diagram` is of `tables.diagram`. The points of a line are bins of equally many reviews.
     """
     ax.plot([50, 100], [50, 100], color=GREY, linewidth=0.8, linestyle="--")
     for place, (name, (strategy, rows)) in enumerate(diagram.items()):

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from peft_study.claims import p_text, points
-from peft_study.comparison import MEASURES, further, summary, title, varying
+from peft_study.comparison.claims import p_text, points
+from peft_study.comparison.tables import MEASURES, summary, varying
 from peft_study.results import Runs
 from peft_study.strategies import STRATEGIES
 
@@ -79,44 +79,6 @@ def differences(comparisons: pd.DataFrame) -> pd.DataFrame:
 def _improvement(row: Mapping[Any, Any]) -> str:
     """The probability of improvement and the pairs of runs that it is a share of."""
     return UNKNOWN if pd.isna(row["improvement"]) else f"{row['improvement']:.2f} of {row['pairs']}"
-
-
-def parameters(costs: pd.DataFrame) -> pd.DataFrame:
-    """Trainable parameters of each strategy (and further axis), the adapter apart from the head."""
-    first = costs.drop_duplicates(["strategy", *further(costs)])
-    first = first.set_index(pd.Index([title(row) for row in first.to_dict("records")], name="strategy"))
-    shown = pd.DataFrame(
-        {part: _numbers(first[f"parameters.trainable_{part}"], "{:,.0f}") for part in ("backbone", "adapter", "head")}
-    )
-    shown["sum"] = _numbers(first["parameters.trainable"], "{:,.0f}")
-    shown["share of the model"] = _numbers(first["parameters.trainable"] / first["parameters.total"], "{:.2%}")
-    return shown
-
-
-def costs(table: pd.DataFrame) -> pd.DataFrame:
-    """What training took: time, operations, speed, memory."""
-    shown = table[["strategy", "train_size", *further(table)]].assign(
-        **{
-            "training (s)": _numbers(table["training.seconds"], "{:,.0f}"),
-            "GFLOP per step": _numbers(table["training.flops_per_step"] / 1e9, "{:,.3g}"),
-            "tokens/s": _numbers(table["training.tokens_per_second"], "{:,.0f}"),
-            "peak memory (GiB)": _numbers(table["training.peak_memory_bytes"] / 2**30, "{:.2f}"),
-        }
-    )
-    return named(shown)
-
-
-def using(table: pd.DataFrame, f1: pd.DataFrame) -> pd.DataFrame:
-    """What keeping and using a model takes: bytes and time; and the seed study's F1 per million parameters."""
-    shown = table[["strategy", "train_size", *further(table)]].assign(
-        **{
-            "weights on disk (MiB)": _numbers(table["cost.model_bytes"] / 2**20, "{:.1f}"),
-            "one review (ms)": _numbers(1000 * table["cost.inference_seconds"], "{:.1f}"),
-            "merged (ms)": _numbers(1000 * table["cost.inference_merged_seconds"], "{:.1f}"),
-            "macro F1 per 10⁶ trainable": _numbers(f1["macro_f1"] / (table["parameters.trainable"] / 1e6), "{:.3g}"),
-        }
-    )
-    return named(shown)
 
 
 def environments(runs: Runs) -> pd.DataFrame:

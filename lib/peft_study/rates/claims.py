@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peft_study.claims import listed, points
-from peft_study.comparison import IDLE, title
+from peft_study.comparison.claims import listed, points
+from peft_study.comparison.printed import UNKNOWN, named
+from peft_study.comparison.tables import IDLE, title
 from peft_study.config import Study
-from peft_study.rates import CHOSEN, OWN, SAME, group_axes, rate_text, span
+from peft_study.rates.tables import CHOSEN, OWN, SAME, group_axes, rate_text, span
 from peft_study.strategies import STRATEGIES
-from peft_study.tables import UNKNOWN, named
 
 TENFOLD = 10.0  # LoRA's best rate over that of full fine-tuning, after Schulman (2025)
 SETTLED = {

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import curve_fit
 
-from peft_study.comparison import counterpart, further
+from peft_study.comparison.tables import counterpart, further
 from peft_study.errors import StudyError
-from peft_study.intervals import resample
 from peft_study.results import Runs
+from peft_study.statistics.intervals import resample
 
 FEWEST = 4  # budgets
 FURTHEST = 2.0  # times the largest budget

@@ -1,6 +1,6 @@
 """How sure we can be: paired tests, equivalence, verdicts and power. Never imports torch.
 
-Every function takes plain arrays; strategies are compared on the same test reviews. `peft_study.intervals` tells how
+Every function takes plain arrays; strategies are compared on the same test reviews. The module `intervals` tells how
 reviews and seeds enter the intervals.
 """
 
@@ -13,12 +13,12 @@ from scipy.signal import upfirdn
 from scipy.stats import binom, binomtest, norm, t
 from statsmodels.stats.multitest import multipletests
 
-from peft_study.intervals import DRAWS, resample
-from peft_study.intervals import Interval as Interval
-from peft_study.intervals import Statistic as Statistic
-from peft_study.intervals import accuracy as accuracy
-from peft_study.intervals import interval as interval
-from peft_study.intervals import macro_f1 as macro_f1
+from peft_study.statistics.intervals import DRAWS, resample
+from peft_study.statistics.intervals import Interval as Interval
+from peft_study.statistics.intervals import Statistic as Statistic
+from peft_study.statistics.intervals import accuracy as accuracy
+from peft_study.statistics.intervals import interval as interval
+from peft_study.statistics.intervals import macro_f1 as macro_f1
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which learning rate each strategy deserves, from the runs of a sweep; `rate_claims` says it.
+"""Which learning rate each strategy deserves, from the runs of a sweep; `claims` says it.
 
 A rate is chosen by the lowest validation loss and never on the test set. A *group* is a strategy with its value on
 every further axis (its rank, ...) at one size: all that a curve over rates holds fixed.
@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peft_study.comparison import IDLE, family, further, keys
+from peft_study.comparison.printed import UNKNOWN
+from peft_study.comparison.tables import IDLE, family, further, keys
 from peft_study.config import Study
 from peft_study.errors import StudyError
 from peft_study.results import Runs
-from peft_study.statistics import compare
+from peft_study.statistics.paired import compare
 from peft_study.strategies import STRATEGIES
-from peft_study.tables import UNKNOWN
 
 OWN, SAME = "each its own best", "nearest to the baseline's"  # `rates` of the table of differences
 CHOSEN = ("inside", "lowest", "highest")  # `settled` of a best rate that was chosen from several
@@ -132,8 +132,8 @@ def differences(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.Dat
 
     `chosen` is of `own`. A strategy has a row at its own best (`rates` is `OWN`) and one (`SAME`) at the rate of its
     grid that is nearest to the baseline's best, with the same settings, where that is another run. Further columns:
-    those of the group, `learning_rate` (text), and those of `comparison.against_baseline`; the correction is for all
-    rows. Empty where there is no pair.
+    those of the group, `learning_rate` (text), and those of `comparison.tables.against_baseline`; the correction is
+    for all rows. Empty where there is no pair.
     """
     rows, found = [], []
     picked = chosen[chosen["rate"].notna()].to_dict("records")

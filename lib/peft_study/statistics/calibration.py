@@ -13,7 +13,7 @@ from scipy.special import expit
 from statsmodels.stats.proportion import proportion_confint
 
 from peft_study.errors import StudyError
-from peft_study.statistics import Interval
+from peft_study.statistics.intervals import Interval
 
 BINS = 15  # as Guo et al. (2017) have
 DRAWS = 1000

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peft_study.claims import p_text, points
-from peft_study.comparison import counterpart, family, grouped, title, varying
+from peft_study.comparison.claims import p_text, points
+from peft_study.comparison.printed import UNKNOWN, has_ood
+from peft_study.comparison.selection import FEW, few, largest
+from peft_study.comparison.tables import counterpart, family, grouped, title, varying
 from peft_study.results import Runs
-from peft_study.selection import FEW, few, largest
-from peft_study.slices import OTHER, SLICES
-from peft_study.statistics import compare, interval
-from peft_study.tables import UNKNOWN, has_ood
+from peft_study.slices.rules import OTHER, SLICES
+from peft_study.statistics.intervals import interval
+from peft_study.statistics.paired import compare
 
 LEAST = 50  # reviews: a smaller slice is listed, but no verdict is given on it
 
@@ -98,8 +99,8 @@ def accuracies(sliced: Sliced) -> pd.DataFrame:
 def differences(sliced: Sliced, scores: pd.DataFrame) -> pd.DataFrame:
     """Every strategy against the baseline strategy on every slice of at least `LEAST` reviews, at the same size.
 
-    `scores` is of `accuracies`. Columns: `slice`, `reviews`, those of `comparison.against_baseline`; the correction is
-    over all rows. Empty where there is nothing to compare.
+    `scores` is of `accuracies`. Columns: `slice`, `reviews`, those of `comparison.tables.against_baseline`; the
+    correction is over all rows. Empty where there is nothing to compare.
     """
     rows, found = [], []
     for name, row, other in _pairs(sliced, scores):

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from peft_study.claims import points
-from peft_study.comparison import counterpart, further, title
+from peft_study.comparison.claims import points
+from peft_study.comparison.tables import counterpart, further, title
 from peft_study.results import Runs
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The tables that expectations are checked against; see `comparison` for their columns."""
+    """The tables that expectations are checked against; see `comparison.tables` for their columns."""
 
     runs: Runs
     summary: pd.DataFrame

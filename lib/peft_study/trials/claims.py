@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from peft_study.claims import listed
+from peft_study.comparison.claims import listed
+from peft_study.comparison.printed import UNKNOWN
 from peft_study.show import markdown_escape
 from peft_study.strategies import STRATEGIES
-from peft_study.tables import UNKNOWN
-from peft_study.trials import TOLERANCE, Attempt, Measured
+from peft_study.trials.attempts import TOLERANCE, Attempt, Measured
 
 
 def table(attempts: Sequence[Attempt]) -> pd.DataFrame:

@@ -9,17 +9,8 @@ import pandas as pd
 from peft_study.baseline import Baseline
 from peft_study.config import Variant
 from peft_study.results import Runs
-from peft_study.statistics import (
-    Comparison,
-    Statistic,
-    accuracy,
-    compare,
-    detectable,
-    holm,
-    interval,
-    macro_f1,
-    verdict,
-)
+from peft_study.statistics.intervals import Statistic, accuracy, interval, macro_f1
+from peft_study.statistics.paired import Comparison, compare, detectable, holm, verdict
 from peft_study.strategies import STRATEGIES
 
 IDLE = "–"  # the value of an axis that a run's strategy ignores
@@ -161,27 +152,6 @@ def family(rows: list[dict[str, object]], found: Sequence[Comparison], margin: f
     ]
     told = [row | dict(zip(MEASURES, values, strict=True)) for row, values in zip(rows, measured, strict=True)]
     return pd.DataFrame(told, columns=None if told else ["strategy", "train_size", *MEASURES])
-
-
-def costs(runs: Runs) -> pd.DataFrame:
-    """A row per strategy, size (and further axis): medians over seeds of what the runs cost; NaN where none says."""
-    measured = [
-        "training.seconds",
-        "training.tokens_per_second",
-        "training.flops_per_step",
-        "training.trainer_flops",
-        "training.peak_memory_bytes",
-        "cost.model_bytes",
-        "cost.inference_seconds",
-        "cost.inference_merged_seconds",
-        "parameters.trainable",
-        "parameters.trainable_backbone",
-        "parameters.trainable_adapter",
-        "parameters.trainable_head",
-        "parameters.total",
-    ]
-    numbers = runs.table.reindex(columns=measured).apply(pd.to_numeric, errors="coerce")
-    return pd.concat([keys(runs), numbers], axis=1).groupby(varying(runs), sort=False).median().reset_index()
 
 
 def grid(runs: Runs) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peft_study.comparison import counterpart, further, grouped, title
+from peft_study.comparison.tables import counterpart, further, grouped, title
 from peft_study.results import Runs
 from peft_study.strategies import STRATEGIES
 
@@ -230,36 +230,6 @@ def words(comparisons: pd.DataFrame) -> str:
         f"Fine-tuning is clearly better than a bag of words in {len(comparisons) - len(lost)} of {len(comparisons)} "
         f"comparisons and clearly worse in {len(worse)}{named}"
     )
-
-
-def operations(costs: pd.DataFrame, runs: Runs) -> str:
-    """What share of the baseline strategy's operations each strategy needs, measured and by the Trainer's estimate."""
-    figures = {"training.flops_per_step": "measured", "training.trainer_flops": "estimated"}
-    last = costs[costs["train_size"] == costs["train_size"].max()]
-    base = last[last["strategy"] == runs.study.baseline]
-    rest = last[last["strategy"] != runs.study.baseline].dropna(subset=list(figures))
-    if base[list(figures)].isna().all(axis=None) or rest.empty:
-        return "The records do not tell how many operations the strategies need."
-    shares = {name: rest[column] / base[column].iloc[0] for column, name in figures.items()}
-    if len(rest) > MANY:
-        ranges = {name: f"from {share.min():.0%} to {share.max():.0%}" for name, share in shares.items()}
-        return (
-            f"Of the baseline strategy's operations per step, the others need {ranges['measured']} when measured. The "
-            f"Trainer's own estimate (`total_flos`) says {ranges['estimated']}. {_ESTIMATE}"
-        )
-    told = listed(
-        f"{title(row)} needs {measured:.0%} when measured, where the Trainer's own estimate (`total_flos`) says "
-        f"{estimated:.0%}"
-        for row, measured, estimated in zip(rest.to_dict("records"), *shares.values(), strict=True)
-    )
-    return f"Of the baseline strategy's operations per step, {told}. {_ESTIMATE}"
-
-
-_ESTIMATE = (
-    "The estimate is six operations for every parameter and token: it counts an adapter on top of the encoder and does "
-    "not know that a frozen weight needs no gradient of its own, so that it overstates what parameter-efficient "
-    "strategies cost."
-)
 
 
 def disagreement(runs: Runs, pair: tuple[str, str] | None) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import pandas as pd
 
 from peft_study import ledger
-from peft_study.claims import listed, points
-from peft_study.comparison import title
+from peft_study.comparison.claims import MANY, listed, points
+from peft_study.comparison.tables import title
 from peft_study.results import Runs
 
 ALL = "all runs"
@@ -103,7 +103,7 @@ def curves(runs: Runs) -> str:
 def fronts(table: pd.DataFrame) -> str:
     """Which strategies are on the Pareto front of accuracy against each cost, at the largest size of a ledger."""
     last = table[table["train_size"] == table["train_size"].max()]
-    costs = ledger.measured(last)
+    costs = ledger.tables.measured(last)
     if not costs:
         return "The records hold no cost, so that accuracy cannot be set against any."
     if len(last) == 1:
@@ -112,13 +112,13 @@ def fronts(table: pd.DataFrame) -> str:
         )
     on: dict[tuple[str, ...], list[str]] = {}
     for cost in costs:
-        front = last[ledger.on_front(last, cost).fillna(False)]
+        front = last[ledger.tables.on_front(last, cost).fillna(False)]
         names = tuple(title(row) for row in front.sort_values([cost, "accuracy"]).to_dict("records"))
         unknown = int(last[cost].isna().sum())
-        words = ledger.COSTS[cost].words + (f" ({unknown} of {len(last)} not known)" if unknown else "")
+        words = ledger.tables.COSTS[cost].words + (f" ({unknown} of {len(last)} not known)" if unknown else "")
         on.setdefault(names, []).append(words)
     told = "; ".join(f"by {listed(words)}: {listed(names)}" for names, words in on.items())
-    drawn = f" {FIGURE}" if set(ledger.measured(table)) & set(ledger.DRAWN) else ""
+    drawn = f" {FIGURE}" if set(ledger.tables.measured(table)) & set(ledger.tables.DRAWN) else ""
     return (
         f"At {last['train_size'].iloc[0]:,} labels, no other strategy is both as accurate and as cheap as these, "
         f"the cheapest first: {told}.{drawn} A front goes by the figures as they are: where the difference of two "
@@ -126,9 +126,39 @@ def fronts(table: pd.DataFrame) -> str:
     )
 
 
+def operations(costs: pd.DataFrame, runs: Runs) -> str:
+    """What share of the baseline strategy's operations each strategy needs, measured and by the Trainer's estimate."""
+    figures = {"training.flops_per_step": "measured", "training.trainer_flops": "estimated"}
+    last = costs[costs["train_size"] == costs["train_size"].max()]
+    base = last[last["strategy"] == runs.study.baseline]
+    rest = last[last["strategy"] != runs.study.baseline].dropna(subset=list(figures))
+    if base[list(figures)].isna().all(axis=None) or rest.empty:
+        return "The records do not tell how many operations the strategies need."
+    shares = {name: rest[column] / base[column].iloc[0] for column, name in figures.items()}
+    if len(rest) > MANY:
+        ranges = {name: f"from {share.min():.0%} to {share.max():.0%}" for name, share in shares.items()}
+        return (
+            f"Of the baseline strategy's operations per step, the others need {ranges['measured']} when measured. The "
+            f"Trainer's own estimate (`total_flos`) says {ranges['estimated']}. {_ESTIMATE}"
+        )
+    told = listed(
+        f"{title(row)} needs {measured:.0%} when measured, where the Trainer's own estimate (`total_flos`) says "
+        f"{estimated:.0%}"
+        for row, measured, estimated in zip(rest.to_dict("records"), *shares.values(), strict=True)
+    )
+    return f"Of the baseline strategy's operations per step, {told}. {_ESTIMATE}"
+
+
+_ESTIMATE = (
+    "The estimate is six operations for every parameter and token: it counts an adapter on top of the encoder and does "
+    "not know that a frozen weight needs no gradient of its own, so that it overstates what parameter-efficient "
+    "strategies cost."
+)
+
+
 def per_million(table: pd.DataFrame, f1: pd.DataFrame) -> str:
     """Why macro F1 per million trainable parameters misleads, shown by the strategy that it puts first."""
-    ratio = ledger.per_million(table, f1)
+    ratio = ledger.tables.per_million(table, f1)
     last = f1.assign(ratio=ratio)[table["train_size"] == table["train_size"].max()].dropna(subset=["ratio"])
     if len(last) < 2:
         return "The records do not tell the macro F1 per million trainable parameters of two strategies."

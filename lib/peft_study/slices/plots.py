@@ -7,10 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from peft_study.comparison import title
+from peft_study.comparison.selection import largest
+from peft_study.comparison.tables import title
 from peft_study.plots import COLUMN, GREY, colour, figure, height_of, marker
-from peft_study.selection import largest
-from peft_study.slices import SLICES
+from peft_study.slices.rules import SLICES
 
 
 def dots(compared: pd.DataFrame, titles: Sequence[str], margin: float) -> Figure:
@@ -23,7 +23,7 @@ def dots(compared: pd.DataFrame, titles: Sequence[str], margin: float) -> Figure
 def differences(compared: pd.DataFrame, titles: Sequence[str], margin: float, ax: Axes) -> Axes:
     """Differences at the largest budget with their intervals, slice by slice, beside the margin of equivalence.
 
-    `compared` is of `slice_comparison.differences`; only the variants with these `titles` are drawn.
+    `compared` is of `tables.differences`; only the variants with these `titles` are drawn.
     """
     rows = [row for row in largest(compared).to_dict("records") if title(row) in titles]
     names = list(dict.fromkeys(row["slice"] for row in rows))

@@ -1,0 +1,5 @@
+"""Every strategy, tried on an encoder."""
+
+from peft_study.trials import attempts, claims
+
+__all__ = ["attempts", "claims"]
