@@ -1,0 +1,153 @@
+"""`python -m benchmarks`: training and inference, the obvious way and ours, interleaved, with ratios and their spread.
+
+Both ways take turns within each round, so that another program on the machine slows both; a ratio is taken within a
+round, its median and range over rounds. Peak memory is of a process of its own for each way.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+import pandas as pd
+import torch
+
+from benchmarks.ways import WAYS, Way, Work, matmul_peak
+from peft_study import data, training
+from peft_study.config import Variant
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print the tables, and write the JSON where one is asked for."""
+    options = _parser().parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    variants = {name: _variant(options, name) for name in options.strategies}
+    if options.memory_of:
+        return _print_memory(options)
+    corpus = data.load_corpus(next(iter(variants.values())))
+    rounds: list[Round] = [{} for _ in range(options.rounds)]
+    ways: dict[tuple[str, str], Way] = {
+        (name, way): make(variant, corpus) for name, variant in variants.items() for way, make in WAYS.items()
+    }
+    for number, found in enumerate(rounds, 1):
+        print(f"round {number} of {options.rounds}", file=sys.stderr, flush=True)
+        for name in variants:
+            for task in ("training", "inference"):
+                for way in WAYS:
+                    peaks = {kind: matmul_peak(dtype) for kind, dtype in _DTYPES.items()}
+                    work = ways[name, way].train(options.steps) if task == "training" else ways[name, way].predict()
+                    found[task, name, way] = work, peaks
+    memory = {key: _memory(options, *key) for key in ways}
+    told = {"machine": _machine(options), "speed": _speeds(rounds, memory), "ratios": _ratios(rounds)}
+    for title in ("speed", "ratios"):
+        print(pd.DataFrame(told[title]).to_string(index=False), end="\n\n")
+    if options.json:
+        Path(options.json).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+Round = dict[tuple[str, str, str], tuple[Work, dict[str, float]]]
+
+
+def _speeds(rounds: list[Round], memory: dict[tuple[str, str], int]) -> list[dict[str, object]]:
+    """A row per task, strategy and way: medians over rounds."""
+    rows = []
+    for task, name, way in rounds[0]:
+        works = [found[task, name, way] for found in rounds]
+        dtype = "bf16" if way == "ours" and training.uses_bf16("auto") else "fp32"
+        rows.append(
+            {
+                "task": task,
+                "strategy": name,
+                "way": way,
+                "reviews/s": round(median(work.reviews / work.seconds for work, _ in works), 1),
+                "tokens/s": round(median(work.tokens / work.seconds for work, _ in works)),
+                "GFLOP/s": round(median(work.flops / work.seconds for work, _ in works) / 1e9, 1),
+                "of peak": f"{median(work.flops / work.seconds / peaks[dtype] for work, peaks in works):.0%} {dtype}",
+                "peak memory (GiB)": round(memory[name, way] / 2**30, 2),
+            }
+        )
+    return rows
+
+
+def _ratios(rounds: list[Round]) -> list[dict[str, object]]:
+    """How many times as many reviews a second ours handles, and the step of each strategy against full's."""
+
+    def seconds(one: Round, *key: str) -> float:
+        work, _ = one[key]  # type: ignore[index]
+        return work.seconds / work.reviews
+
+    rows = []
+    for task, name in dict.fromkeys((task, name) for task, name, _ in rounds[0]):
+        faster = [seconds(one, task, name, "obvious") / seconds(one, task, name, "ours") for one in rounds]
+        rows.append({"task": task, "strategy": name, "ratio": "ours / obvious, reviews/s", **_spread(faster)})
+        if name != "full" and (task, "full", "ours") in rounds[0]:
+            shares = [seconds(one, task, name, "ours") / seconds(one, task, "full", "ours") for one in rounds]
+            rows.append({"task": task, "strategy": name, "ratio": "seconds / full's, ours", **_spread(shares)})
+    return rows
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {"median": round(median(values), 2), "least": round(min(values), 2), "most": round(max(values), 2)}
+
+
+def _machine(options: argparse.Namespace) -> dict[str, object]:
+    return {"threads": options.threads, "cpu": torch.backends.cpu.get_cpu_capability(), "torch": torch.__version__}
+
+
+def _variant(options: argparse.Namespace, strategy: str) -> Variant:
+    """What is measured: nothing is kept, so no checkpoint and no validation."""
+    return Variant(
+        model=options.model,
+        dataset=options.dataset,
+        ood_dataset=None,
+        strategy=strategy,
+        train_size=options.batch_size * (options.steps + 1),
+        test_size=options.reviews,
+        max_length=options.max_length,
+        batch_size=options.batch_size,
+        validation_fraction=0,
+        evaluations=0,
+        checkpoint="last",
+    )
+
+
+def _memory(options: argparse.Namespace, strategy: str, way: str) -> int:
+    """Peak resident bytes of a process that trains a few steps one way."""
+    command = [sys.executable, "-m", "benchmarks", "--memory-of", way, "--strategies", strategy]
+    for name in ("model", "dataset", "max_length", "batch_size", "threads"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
+    return int(done.stdout.split()[-1])
+
+
+def _print_memory(options: argparse.Namespace) -> int:
+    variant = _variant(options, options.strategies[0])
+    WAYS[options.memory_of](variant, data.load_corpus(variant)).train(2)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--strategies", nargs="+", default=["full", "lora", "lora-all"], metavar="NAME")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default: 5)")
+    parser.add_argument("--steps", type=int, default=4, help="optimizer steps a round (default: 4)")
+    parser.add_argument("--reviews", type=int, default=256, help="reviews to classify a round (default: 256)")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--max-length", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1, as a run of two on two cores)")
+    parser.add_argument("--model", default="bundled:all-MiniLM-L6-v2")
+    parser.add_argument("--dataset", default="bundled:imdb")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there as well")
+    parser.add_argument("--memory-of", choices=WAYS, help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
