@@ -204,9 +204,11 @@ class Timer(TrainerCallback):  # type: ignore[misc]
         self._begin = 0.0
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Note when a step begins."""
         self._begin = now()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Note how long it took."""
         self.steps.append(now() - self._begin)
 
 
