@@ -16,7 +16,7 @@ import yaml
 
 from peft_study.config import Variant
 from peft_study.errors import StudyError
-from peft_study.folders import changed, is_foreign
+from peft_study.folders import changed, is_foreign, is_interrupted
 
 IDENTITY = ("strategy", "train_size", "seed")
 FIELDS = (  # of metrics.json, that the comparison shows where they are known
@@ -75,7 +75,9 @@ def read_run(folder: Path, variant: Variant) -> RunRead:
 
 
 def _be_finished(folder: Path) -> None:
-    """Refuse a training of ours without its `train.ipynb`, and a folder in which no other program left a result."""
+    """Refuse an interrupted training, one of ours without its `train.ipynb`, and a folder without any result."""
+    if is_interrupted(folder):
+        raise StudyError("its training was interrupted; run the study again")
     if not (folder / "train.ipynb").exists() and not is_foreign(folder):
         failed = (folder / "train.partial.ipynb").exists()
         raise StudyError("failed or was stopped: see train.log" if failed else "not finished")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from peft_study import batch, paths
 from peft_study.config import Study, Variant, read_study
-from peft_study.folders import asked, is_done, outdated
+from peft_study.folders import asked, is_done, is_interrupted, outdated
 
 NOT_STARTED, STOPPED, FAILED, OUTDATED, DONE = "not started", "stopped", "failed", "outdated", "done"
 
@@ -37,6 +37,8 @@ def status(name: str) -> str:
 def _of_run(folder: Path, variant: Variant) -> tuple[str, str]:
     """What became of a run, and why."""
     done = is_done(folder, variant)
+    if is_interrupted(folder):
+        return STOPPED, "its training was interrupted"
     if done or not (folder / "train.ipynb").exists():
         return _of_step(folder / "train", done)
     if asked(folder) is None:

@@ -1,4 +1,4 @@
-"""Figures, reviews on the screen and widgets: every one draws, tells strategies apart, and shows text as text."""
+"""Figures and reviews on the screen: every one draws, tells strategies apart, and shows text as text."""
 
 import html
 import re
@@ -19,7 +19,7 @@ from nbconvert.filters import markdown2html
 from test_comparison import EDGES
 
 from nbpaper import use_paper_style
-from peft_study import comparison, ledger, paths, plots, show, widgets
+from peft_study import comparison, ledger, paths, plots, show
 from peft_study.results import Runs
 from peft_study.strategies import STRATEGIES
 
@@ -268,45 +268,3 @@ def test_disagreements_show_the_reviews_that_only_one_run_got_right() -> None:
         first, second = map(int, re.findall(r"(\d+)% for the true class", bundle["text/plain"]))
         assert first >= 50 >= second
     assert shown(lambda: show.disagreements(runs, None, {})) == []
-
-
-# --- Widgets ----------------------------------------------------------------------------------------------------------
-
-
-def test_nobody_is_watching_a_test_or_a_batch_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
-    assert not widgets.live()
-    assert not isinstance(widgets.progress("lora"), widgets.LiveChart)
-    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
-    assert widgets.live() and isinstance(widgets.progress("lora"), widgets.LiveChart)
-
-
-class _State:
-    """What the Trainer tells its callbacks."""
-
-    max_steps = 100
-
-    def __init__(self, log: pd.DataFrame) -> None:
-        self.log_history = [{k: v for k, v in row.items() if pd.notna(v)} for row in log.to_dict("records")]
-
-
-def test_the_live_chart_is_one_display_that_is_updated_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, first, updates = [100.0], [], []
-    handle = type("Handle", (), {"update": lambda self, figure: updates.append(draw(figure))})()
-    monkeypatch.setattr(widgets, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(widgets, "display", lambda figure, display_id: first.append(draw(figure)) or handle)
-    chart = widgets.LiveChart("lora")
-    for second in (0, 0.4, 0.8, 1.2, 1.6, 2.5):
-        clock[0] = 100 + second
-        chart.on_log(None, _State(LOG.head(2)), None)
-    assert (len(first), len(updates)) == (1, 2)
-    chart.on_train_end(None, _State(LOG), None)
-    assert (len(first), len(updates)) == (1, 3)
-    assert pyplot.get_fignums() == []
-
-
-def test_the_live_chart_draws_before_anything_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown_figures: list[Any] = []
-    monkeypatch.setattr(widgets, "display", lambda figure, display_id: shown_figures.append(figure))
-    widgets.LiveChart("full").on_train_end(None, _State(LOG.head(0)), None)
-    assert len(shown_figures) == 1
