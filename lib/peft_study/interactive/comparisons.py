@@ -13,9 +13,9 @@ import pandas as pd
 from peft_study import browsing, ledger, paths, plots, results
 from peft_study.comparison.claims import p_text, points
 from peft_study.comparison.printed import has_ood
-from peft_study.comparison.tables import METRICS, disagreements, summary, title
+from peft_study.comparison.tables import METRICS, disagreements, largest_pair, summary, title
 from peft_study.interactive import markup
-from peft_study.interactive.panel import Chooser, Panel, dropdown, place, search, several
+from peft_study.interactive.panel import ANY, Chooser, Panel, dropdown, place, search, several
 from peft_study.results import Runs
 from peft_study.statistics.paired import compare, verdict
 from peft_study.strategies import STRATEGIES
@@ -54,8 +54,9 @@ def _browser(runs: Runs) -> Panel:
         table = pd.concat(found, ignore_index=True)
         figure, axis = plots.accuracy(table, _dots(chosen, metric))
         (axis.set_ylabel if table["train_size"].nunique() > 1 else axis.set_xlabel)(f"{metric} (%)")
-        alt = f"{metric} of {len(chosen.table)} runs of the study {runs.study.name}, with 95% intervals."
-        yield markup.picture(figure, alt) + markup.line(alt) + markup.table(_printed(table, metric))
+        count = "1 run" if len(chosen.table) == 1 else f"{len(chosen.table):,} runs"
+        alt = f"{metric[0].upper()}{metric[1:]} of {count} of the study {runs.study.name}, with 95% intervals."
+        yield markup.picture(figure, alt) + markup.line(alt) + markup.table(_printed(table, metric), index=False)
 
     return Panel(
         render,
@@ -99,14 +100,14 @@ def _printed(table: pd.DataFrame, metric: str) -> pd.DataFrame:
         f"{100 * row['accuracy']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
         for row in table.to_dict("records")
     ]
-    columns = {"labelled reviews": table["train_size"].map("{:,}".format), f"{metric} (%)": told}
-    names = pd.Index([title(row) for row in table.to_dict("records")], name="strategy")
-    return pd.DataFrame(columns | {"seeds": table["seeds"]}).set_index(names)
+    names = [title(row) for row in table.to_dict("records")]
+    sizes = table["train_size"].map("{:,}".format)
+    return pd.DataFrame({"strategy": names, "labelled reviews": sizes, f"{metric} (%)": told, "seeds": table["seeds"]})
 
 
 def two_runs(runs: Runs, texts: Mapping[int, str]) -> Panel:
     """Any two runs: how often each is right, whether the difference counts, and the reviews that part them."""
-    first, second = (list(runs.table.index) * 2)[:2]
+    first, second = largest_pair(runs) or (list(runs.table.index) * 2)[:2]
 
     def render(one: str, other: str, right: str, words: str, place: int) -> Iterator[str]:
         if one == other:
@@ -147,7 +148,7 @@ def _verdict(runs: Runs, one: str, other: str) -> str:
     return (
         f"{one} minus {other}: {points(difference.estimate)} [{points(difference.low)}, {points(difference.high)}] "
         f"points of accuracy; McNemar's test, not corrected for looking at several pairs: {p_text(found.p_value)}. "
-        f"Verdict within ±{margin:g} points: {verdict(found, found.p_value, margin)}."
+        f"Verdict, with a margin of ±{margin:g} points: {verdict(found, found.p_value, margin)}."
     )
 
 
@@ -181,12 +182,13 @@ def trade_off(runs: Runs, costs: pd.DataFrame) -> Panel:
         figure, axis = plots.figure(plots.FULL, plots.above_legend(3.2, strategies))
         plots.trade_off(table, cost, axis).set_ylabel(f"{metric} (%)")
         plots.strategy_legend(strategies, axis)
-        alt = f"{metric} against {ledger.tables.COSTS[cost].words}; a line is the Pareto front of one size."
+        words = ledger.tables.COSTS[cost].words
+        alt = f"{metric[0].upper()}{metric[1:]} against {words}; a line is the Pareto front of one size."
         yield markup.picture(figure, alt) + markup.line(alt)
 
     return Panel(
         render,
         cost=dropdown("cost", [(ledger.tables.COSTS[name].words, name) for name in ledger.tables.measured(costs)]),
         metric=dropdown("quality", qualities(runs)),
-        size=dropdown("size", [("all", None), *((f"{size:,}", size) for size in sizes)]),
+        size=dropdown("size", [("all", ANY), *((f"{size:,}", size) for size in sizes)]),
     )

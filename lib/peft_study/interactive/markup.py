@@ -14,6 +14,7 @@ from peft_study import show
 from peft_study.plots import CLASS_COLOURS, LABELS
 from peft_study.tokenization import Window
 
+ZOOM = 1.4  # figures have the size of a page's column; a screen is read from further away
 _CUT = "opacity:.45;text-decoration:line-through"
 
 
@@ -22,13 +23,14 @@ def picture(figure: Figure, alt: str) -> str:
     file = BytesIO()
     figure.savefig(file, format="svg")
     data = base64.b64encode(file.getvalue()).decode()
-    return f'<img alt="{escape(alt)}" src="data:image/svg+xml;base64,{data}" style="background:white;max-width:100%">'
+    style = f"background:white;width:{ZOOM * figure.get_figwidth():.2f}in;max-width:100%"
+    return f'<img alt="{escape(alt)}" src="data:image/svg+xml;base64,{data}" style="{style}">'
 
 
-def table(content: pd.DataFrame) -> str:
-    """A table; pandas escapes its cells."""
+def table(content: pd.DataFrame, index: bool = True) -> str:
+    """A table, with its index or without; pandas escapes its cells."""
     style = "max-height:22rem;overflow:auto;line-height:1.4;width:fit-content;max-width:100%"
-    return f'<div style="{style}" class="jp-RenderedHTMLCommon">{content.to_html(border=0)}</div>'
+    return f'<div style="{style}" class="jp-RenderedHTMLCommon">{content.to_html(border=0, index=index)}</div>'
 
 
 def line(text: str) -> str:

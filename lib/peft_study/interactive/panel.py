@@ -14,6 +14,7 @@ from IPython.display import display
 
 from peft_study.errors import StudyError
 
+ANY = "any"  # the choice that asks nothing; `render` gets None (a `Dropdown` takes None for no choice at all)
 Render = Callable[..., Iterable[str]]  # the controls' values by name -> HTML, each piece in place of the one before
 
 
@@ -28,6 +29,9 @@ class Panel:
     def __init__(self, render: Render, button: str = "", **controls: Any) -> None:
         self._render = render
         self.controls = controls
+        for control in controls.values():
+            control.style.description_width = "9.5rem"
+            control.layout.width = control.layout.width or "24rem"
         self.output = ipywidgets.HTML()
         shown = list(controls.values())
         if button:
@@ -50,7 +54,8 @@ class Panel:
     def update(self, *_: Any) -> None:
         """Make anew what is shown below the controls."""
         try:
-            for html in self._render(**{name: control.value for name, control in self.controls.items()}):
+            asked = {name: control.value for name, control in self.controls.items()}
+            for html in self._render(**{name: None if value == ANY else value for name, value in asked.items()}):
                 self.output.value = html
         except Exception as error:  # whatever it is: a callback has no cell that would show it
             self.output.value = fault(error)
@@ -77,9 +82,15 @@ def fault(error: Exception) -> str:
 
 def dropdown(description: str, options: Any, value: Any = None) -> ipywidgets.Dropdown:
     """A choice of one of `options`: values, or pairs of a name and a value; the first unless `value` is another."""
-    options = list(options)
-    first = options[0][1] if options and isinstance(options[0], tuple) else options[0] if options else None
-    return ipywidgets.Dropdown(description=description, options=options, value=first if value is None else value)
+    control = ipywidgets.Dropdown(description=description, options=list(options))
+    if value is not None:
+        control.value = value
+    return control
+
+
+def yes_or_no(description: str) -> ipywidgets.Dropdown:
+    """A choice of yes, no and either."""
+    return dropdown(description, [("either", ANY), ("yes", True), ("no", False)])
 
 
 def several(description: str, options: Any) -> ipywidgets.SelectMultiple:
@@ -93,7 +104,7 @@ def several(description: str, options: Any) -> ipywidgets.SelectMultiple:
 
 def search() -> ipywidgets.Text:
     """Words to look for; it asks when Enter is pressed or the field is left."""
-    return ipywidgets.Text(description="with the words", placeholder="any", continuous_update=False)
+    return ipywidgets.Text(description="with the words", placeholder="any words", continuous_update=False)
 
 
 def place(description: str, count: int) -> ipywidgets.BoundedIntText:

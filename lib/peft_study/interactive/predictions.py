@@ -15,7 +15,7 @@ from peft_study.errors import StudyError
 from peft_study.evaluation import Predictions
 from peft_study.folders import asked, saved_models
 from peft_study.interactive import markup, reviews
-from peft_study.interactive.panel import Panel, dropdown, place, search
+from peft_study.interactive.panel import Panel, dropdown, place, search, yes_or_no
 from peft_study.training import Prepared
 
 THIS = "this run, just trained"
@@ -72,10 +72,10 @@ def mistakes(prepared: Prepared, test: Predictions) -> Panel:
 
     return Panel(
         render,
-        label=dropdown("true class", [reviews.EITHER, *((name, i) for i, name in enumerate(LABELS))]),
+        label=reviews.classes("true class"),
         sure=ipywidgets.IntSlider(description="at least sure (%)", min=50, max=99, value=50, continuous_update=False),
-        rated=dropdown("states a rating", [reviews.EITHER, ("yes", True), ("no", False)]),
-        cut=dropdown("longer than the window", [reviews.EITHER, ("yes", True), ("no", False)]),
+        rated=yes_or_no("states a rating"),
+        cut=yes_or_no("longer than the window"),
         words=search(),
         place=place("mistake", len(table)),
     )

@@ -12,9 +12,8 @@ from peft_study import browsing, tokenization
 from peft_study.config import Variant
 from peft_study.data import LABELS, Corpus
 from peft_study.interactive import markup
-from peft_study.interactive.panel import Panel, dropdown, place, search
+from peft_study.interactive.panel import ANY, Panel, dropdown, place, search, yes_or_no
 
-EITHER = ("either", None)
 _VIEWS = ("text", "word pieces")
 
 
@@ -45,10 +44,10 @@ def browser(corpus: Corpus, variant: Variant) -> Panel:
     return Panel(
         render,
         part=dropdown("from", parts),
-        label=dropdown("class", [EITHER, *((name, i) for i, name in enumerate(LABELS))]),
+        label=classes("class"),
         tokens=lengths(max(tokenization.tokenize(texts, tokenizer).lengths.max() for texts in _texts(corpus))),
-        rated=dropdown("states a rating", [EITHER, ("yes", True), ("no", False)]),
-        copied=dropdown("text repeated", [EITHER, ("yes", True), ("no", False)]),
+        rated=yes_or_no("states a rating"),
+        copied=yes_or_no("occurs more than once"),
         words=search(),
         place=place("review", count),
         window=ipywidgets.IntSlider(
@@ -69,6 +68,11 @@ def facts(row: Any) -> list[str]:
     return told
 
 
+def classes(description: str) -> ipywidgets.Dropdown:
+    """A choice of a class, or either."""
+    return dropdown(description, [("either", ANY), *((name, i) for i, name in enumerate(LABELS))])
+
+
 def lengths(longest: int) -> ipywidgets.IntRangeSlider:
     """A choice of lengths in tokens, up to the longest."""
     return ipywidgets.IntRangeSlider(
@@ -85,7 +89,7 @@ def _kept(read: tokenization.Window) -> str:
     if not read.is_cut:
         return f"The window holds the whole review: {read.total:,} tokens, the special ones included."
     kept = len(read.input_ids)
-    return f"The window keeps {kept:,} of {read.total:,} tokens ({kept / read.total:.0%}); the rest is struck through."
+    return f"The window keeps {kept:,} of {read.total:,} tokens ({kept / read.total:.0%})."
 
 
 def _pieces(text: str, read: tokenization.Window, tokenizer: Any) -> str:

@@ -30,7 +30,10 @@ OPEN = """async path => {
   await panel.sessionContext.ready;
   window.panel = panel;
 }"""
-RUN = "() => { window.ran = null; window.jupyterapp.commands.execute('notebook:run-all-cells').then(() => window.ran = 1) }"
+RUN = """() => {
+  window.ran = null;
+  window.jupyterapp.commands.execute('notebook:run-all-cells').then(() => { window.ran = true });
+}"""
 ERRORS = """() => window.panel.content.widgets.flatMap(cell => cell.model.type !== 'code' ? [] :
   cell.model.outputs.toJSON().filter(o => o.output_type === 'error' || o.name === 'stderr')
     .map(o => o.evalue ? `${o.ename}: ${o.evalue}` : o.text))"""
