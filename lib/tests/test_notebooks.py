@@ -113,6 +113,16 @@ def test_the_parameters_of_02_are_the_fields_and_defaults_of_a_variant() -> None
     assert values == Variant().model_dump()
 
 
+def test_the_real_run_that_02_names_is_one_of_the_study_that_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PEFT_STUDY_HOME", str(paths.CHECKOUT))
+    notebook = read(paths.NOTEBOOKS / batch.TRAIN)
+    told = next(cell.source for cell in notebook.cells if "```python" in cell.source)
+    values: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", told, re.DOTALL)[0], {}, values)
+    (study,) = re.findall(r"`runs/(\w+)/study.yaml`", told)
+    assert Variant(**values) == config.read_study(study).variants["lora-n05000-s42"]
+
+
 def test_the_annotations_of_02_are_the_types_of_the_fields() -> None:
     source = code(read(paths.NOTEBOOKS / batch.TRAIN))[0].source
     space: dict[str, Any] = {}
@@ -195,6 +205,7 @@ def test_an_executed_notebook_shows_no_error_no_warning_and_no_widget(executed: 
         assert output.output_type != "error"
         assert output.get("name") != "stderr", output.text
         assert not [kind for kind in output.get("data", {}) if "widget" in kind]
+    assert "widgets" not in read(executed).metadata
     assert executed.stat().st_size <= 2**20
 
 

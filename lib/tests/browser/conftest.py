@@ -1,18 +1,35 @@
 """Tests in a browser: they are skipped, with a reason, where there is no Chromium."""
 
+import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from lab_notebook import Server
 
-from peft_study import paths
+from peft_study import batch, paths
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
+
+
+TRAINED = {"strategy": "lora", "train_size": 60, "learning_rate": 1e-4}  # hardly learns: there are mistakes to look at
+
+
+def set_parameters(notebook: Path, values: dict[str, Any]) -> None:
+    """Change the parameters of a notebook's file, and nothing else of it."""
+    text = notebook.read_text(encoding="utf-8")
+    for name, value in values.items():
+        literal = json.dumps(repr(value))[1:-1]  # Python's, within a string of JSON
+        pattern = re.compile(rf'("{name}: [^=]*= ).*?(?=  #|\\n")')
+        text, count = pattern.subn(lambda found, literal=literal: found[1] + literal, text)  # type: ignore[misc]
+        assert count == 1, name
+    notebook.write_text(text, encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +55,8 @@ def server(home: Path, real_home: Path) -> Iterator[Server]:
     """JupyterLab on a copy of the notebooks."""
     root = home.parent / "root"
     shutil.copytree(paths.NOTEBOOKS, root / "notebooks")
+    values = yaml.safe_load((home / "runs" / "quick" / "study.yaml").read_text())["defaults"]
+    set_parameters(root / "notebooks" / batch.TRAIN, values | TRAINED)
     environment = {
         "PEFT_STUDY_HOME": str(home),
         "PEFT_STUDY_CACHE": str(real_home / "cache"),

@@ -16,6 +16,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Locator, expect
 
+EXTRA = ("metadata.language_info", "metadata.papermill", "cell.metadata.papermill", "cell.metadata.execution")
 TOKEN = "a-token-of-the-tests"
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # every cell is in the page, also the ones out of sight
@@ -123,6 +124,19 @@ class Notebook:
         self.page.evaluate("() => window.panel.context.save()")
         return (self.server.root / self.path).read_bytes()
 
+    def interrupt(self) -> None:
+        """Press ■ in the toolbar."""
+        self.page.locator(".jp-NotebookPanel-toolbar [data-command='notebook:interrupt-kernel']").click()
+
+    def replace(self, old: str, new: str) -> None:
+        """Change a line of a cell, as somebody who types."""
+        edit = """([before, after]) => {
+          const cells = window.panel.content.widgets.map(cell => cell.model.sharedModel);
+          const cell = cells.find(cell => cell.source.includes(before));
+          cell.setSource(cell.source.replace(before, after));
+        }"""
+        self.page.evaluate(edit, [old, new])
+
     def cell(self, code: str) -> "Panel":
         """The cell with that code in it, and what it shows."""
         find = "code => window.panel.content.widgets.findIndex(cell => cell.model.sharedModel.source.includes(code))"
@@ -134,6 +148,12 @@ class Notebook:
         """End the kernel and close the page."""
         self.page.evaluate("() => window.panel.sessionContext.shutdown()")
         self.page.close()
+
+
+def stripped(notebook: bytes) -> bytes:
+    """A notebook's file as the check of the tests and the hook for commits want it."""
+    command = [sys.executable, "-m", "nbstripout", "--keep-id", "--extra-keys", " ".join(EXTRA), "-t"]
+    return subprocess.run(command, input=notebook, stdout=subprocess.PIPE, check=True).stdout
 
 
 class Panel:
