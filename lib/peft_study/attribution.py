@@ -4,6 +4,10 @@ The score is the log-odds of the positive class. A token's contribution is the g
 its word embedding, times that embedding, summed over the embedding's width (the gradient as Simonyan et al. 2013 use
 it, the product with the input as Shrikumar et al. 2016 do). Of a linear model the contributions add up to the score,
 less its constant; of a deep one they are a first-order picture of it at this very text, and need not add up.
+
+A layer normalisation undoes whatever scales its input, so that of an encoder made of them the plain product is close to
+zero, and its sign to chance. As Ali et al. (2022) propose, the standard deviations by which they divide therefore count
+as constants. What this is worth is measured in lib/NOTES.md.
 """
 
 from collections.abc import Sequence
@@ -69,7 +73,9 @@ def gradient_times_input(model: "torch.nn.Module", input_ids: Sequence[int]) -> 
         return embedded[-1]
 
     ids = torch.tensor([list(input_ids)], device=next(model.parameters()).device)
-    hook = model.get_input_embeddings().register_forward_hook(keep)  # type: ignore[operator]
+    hooks = [model.get_input_embeddings().register_forward_hook(keep)]  # type: ignore[operator]
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]
+    hooks += [norm.register_forward_hook(_with_constant_spread) for norm in norms]
     try:
         model.eval()
         with torch.enable_grad():
@@ -77,6 +83,15 @@ def gradient_times_input(model: "torch.nn.Module", input_ids: Sequence[int]) -> 
             score = logits[1] - logits[0]
             (gradient,) = torch.autograd.grad(score, embedded[0])
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
     contributions = (gradient * embedded[0]).sum(dim=-1)[0]
     return float(score.detach()), contributions.detach().float().cpu().numpy()
+
+
+def _with_constant_spread(norm: "torch.nn.LayerNorm", inputs: "tuple[torch.Tensor]", output: Any) -> "torch.Tensor":
+    """The output of a layer normalisation, through whose standard deviation no gradient passes."""
+    (given,) = inputs
+    centred = given - given.mean(dim=-1, keepdim=True)
+    spread = (given.var(dim=-1, unbiased=False, keepdim=True) + norm.eps).sqrt().detach()
+    return centred / spread * norm.weight + norm.bias

@@ -47,6 +47,19 @@ def test_the_contribution_to_a_linear_model_is_the_words_own_weight_wherever_it_
         assert gradient_times_input(model, ids)[1] == pytest.approx(weights[ids], abs=1e-6)
 
 
+def test_a_word_keeps_its_share_behind_a_layer_normalisation_though_that_ignores_its_scale() -> None:
+    model = Linear(10)
+    norm = torch.nn.LayerNorm(5)
+    model.forward = lambda input_ids, attention_mask: SimpleNamespace(  # type: ignore[method-assign]
+        logits=model.head(norm(model.words(input_ids)).sum(dim=1))
+    )
+    model.norm = norm
+    shares = (norm(model.words.weight) @ (model.head.weight[1] - model.head.weight[0])).detach().numpy()
+    found = gradient_times_input(model, [1, 2, 3])[1]
+    assert found == pytest.approx(shares[[1, 2, 3]], abs=1e-5) and np.abs(found).max() > 0.01
+    assert not norm._forward_hooks
+
+
 def test_a_model_is_left_as_it_was() -> None:
     model = Linear(10)
     before = [parameter.clone() for parameter in model.parameters()]

@@ -77,8 +77,8 @@ class LiveChart(TrainerCallback):  # type: ignore[misc]
         figure, (left, right) = plots.figure(plots.FULL, 2.4, columns=2)
         plots.loss_per_steps(log, left, self._own)
         plots.validation_accuracy(log, right, self._own)
-        left.set(xlim=(0, state.max_steps))
-        right.set(xlim=(0, state.max_steps))
+        for axis in (left, right):
+            axis.set(xlim=(0, 1.02 * state.max_steps))  # the whole training, and room for the last mark
         self._chart = _shown(figure, self._chart)
         self._drawn = monotonic()
 

@@ -30,8 +30,8 @@ class Panel:
         self._render = render
         self.controls = controls
         for control in controls.values():
-            control.style.description_width = "9.5rem"
-            control.layout.width = control.layout.width or "24rem"
+            control.style.description_width = "10.5rem"
+            control.layout.width = control.layout.width or "25rem"
         self.output = ipywidgets.HTML()
         shown = list(controls.values())
         if button:

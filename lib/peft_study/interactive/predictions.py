@@ -75,7 +75,7 @@ def mistakes(prepared: Prepared, test: Predictions) -> Panel:
         label=reviews.classes("true class"),
         sure=ipywidgets.IntSlider(description="at least sure (%)", min=50, max=99, value=50, continuous_update=False),
         rated=yes_or_no("states a rating"),
-        cut=yes_or_no("longer than the window"),
+        cut=yes_or_no("cut to the window"),
         words=search(),
         place=place("mistake", len(table)),
     )

@@ -67,7 +67,7 @@ def test_mistakes_are_filtered_and_their_words_coloured(mistakes: Panel) -> None
     mistakes.select("true class", label)
     mistakes.says(re.compile(f"{label} · mistake 1 of|No mistake fits"))
     mistakes.select("true class", "either")
-    for control in ("states a rating", "longer than the window"):
+    for control in ("states a rating", "cut to the window"):
         mistakes.select(control, "yes")
         expect(mistakes.shown).not_to_have_text(first)
         mistakes.select(control, "either")
