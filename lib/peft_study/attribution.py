@@ -6,8 +6,8 @@ it, the product with the input as Shrikumar et al. 2016 do). Of a linear model t
 less its constant; of a deep one they are a first-order picture of it at this very text, and need not add up.
 
 A layer normalisation undoes whatever scales its input, so that of an encoder made of them the plain product is close to
-zero, and its sign to chance. As Ali et al. (2022) propose, the standard deviations by which they divide therefore count
-as constants. What this is worth is measured in lib/NOTES.md.
+zero and its sign left to chance. As Ali et al. (2022) propose, the standard deviations by which they divide therefore
+count as constants. What this is worth is measured in lib/NOTES.md.
 """
 
 from collections.abc import Sequence

@@ -78,7 +78,7 @@ def strongest(text: str, words: Sequence[tuple[int, int, float]], count: int = 5
     columns = {}
     for name, sign in (("towards negative", -1), ("towards positive", 1)):
         chosen = [words[i] for i in sides[name] if words[i][2] * sign > 0]
-        told = [f"{text[start:end]} ({share:+.2f})" for start, end, share in chosen]
+        told = [f"{text[start:end]} ({_signed(share)})" for start, end, share in chosen]
         columns[name] = told + [""] * (count - len(told))
     return table(pd.DataFrame(columns, index=range(1, count + 1)))
 
@@ -86,7 +86,12 @@ def strongest(text: str, words: Sequence[tuple[int, int, float]], count: int = 5
 def _tint(strength: float, share: float) -> str:
     """Attributes of a word: its class's colour, as opaque as the word is strong, and its figure."""
     red, green, blue = (round(255 * part) for part in to_rgb(CLASS_COLOURS[int(strength > 0)]))
-    return f'style="background:rgba({red},{green},{blue},{0.65 * abs(strength):.2f})" title="{share:+.3f}"'
+    return f'style="background:rgba({red},{green},{blue},{0.65 * abs(strength):.2f})" title="{_signed(share)}"'
+
+
+def _signed(value: float) -> str:
+    """A contribution as text, with a sign."""
+    return f"{value:+.2f}".replace("-", "−")
 
 
 def _joined(text: str, spans: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
