@@ -30,8 +30,7 @@ class Panel:
         self._render = render
         self.controls = controls
         for control in controls.values():
-            control.style.description_width = "10.5rem"
-            control.layout.width = control.layout.width or "25rem"
+            _align(control)
         self.output = ipywidgets.HTML()
         shown = list(controls.values())
         if button:
@@ -66,6 +65,12 @@ class Panel:
             place.value = 1  # which calls this again
         else:
             self.update()
+
+
+def _align(control: Any) -> None:
+    """Give a control the width of the others, three of which fit beside one another on a usual screen."""
+    control.style.description_width = "10.5rem"
+    control.layout.width = control.layout.width or "25rem"
 
 
 def fault(error: Exception) -> str:
@@ -118,6 +123,7 @@ class Chooser:
     def __init__(self, choice: Any, make: Callable[[Any], Panel]) -> None:
         self._choice, self._make = choice, make
         self._choice.observe(self._chosen, "value")
+        _align(choice)
         self.box = ipywidgets.VBox([choice])
 
     def show(self) -> None:

@@ -1,6 +1,6 @@
 """A trained model at work on single reviews: one's own, and those that it got wrong."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,10 @@ def trial(prepared: Prepared) -> Panel:
         if not text.strip():
             raise StudyError("there is no text to classify; type a sentence or two")
         yield markup.line("Reading the review …" if model == THIS else f"Loading the model of {model} …")
-        verdict = (_of(prepared) if model == THIS else _of_run(saved[model]))(text)
+        verdict = (_of(prepared) if model == THIS else _of_run(saved[model], _made(saved[model])))(text)
         label = int(verdict.log_odds > 0)
         sure = max(verdict.probability, 1 - verdict.probability)
-        body = markup.coloured(text, verdict.words, verdict.window)
-        yield markup.review([f"{sure:.1%} sure", model], label, body) + markup.legend() + _most(text, verdict)
+        yield _explained([f"{sure:.1%} sure", model], label, text, verdict)
 
     area = ipywidgets.Layout(width="44rem", height="7rem")
     return Panel(
@@ -67,8 +66,7 @@ def mistakes(prepared: Prepared, test: Predictions) -> Panel:
         verdict = _of(prepared)(row["text"])
         said = f"predicted {LABELS[1 - row['label']]} with {row['probability']:.1%}"
         heading = [f"mistake {at:,} of {len(found):,}", said, *reviews.facts(row)]
-        body = markup.coloured(row["text"], verdict.words, verdict.window)
-        yield markup.review(heading, row["label"], body) + markup.legend() + _most(row["text"], verdict)
+        yield _explained(heading, row["label"], row["text"], verdict)
 
     return Panel(
         render,
@@ -81,8 +79,10 @@ def mistakes(prepared: Prepared, test: Predictions) -> Panel:
     )
 
 
-def _most(text: str, verdict: Attribution) -> str:
-    return markup.strongest(text, verdict.words)
+def _explained(heading: Iterable[str], label: int, text: str, verdict: Attribution) -> str:
+    """A review, its words coloured by what they add to the verdict, and the strongest of them."""
+    body = markup.coloured(text, verdict.words, verdict.window)
+    return markup.review(heading, label, body) + markup.legend() + markup.strongest(text, verdict.words)
 
 
 def _of(prepared: Prepared) -> Explain:
@@ -91,9 +91,14 @@ def _of(prepared: Prepared) -> Explain:
     return lambda text: explain(prepared.model, prepared.tokenizer, text, variant.max_length, variant.truncation)
 
 
+def _made(folder: Path) -> float:
+    """When a run was made."""
+    return (folder / "metrics.json").stat().st_mtime
+
+
 @lru_cache(maxsize=1)  # the model asked last: asking it again must not load it again
-def _of_run(folder: Path) -> Explain:
-    """The same of a finished run's saved model."""
+def _of_run(folder: Path, made: float) -> Explain:
+    """The same of a finished run's saved model; `made` tells a run that was made anew from the one before."""
     from transformers import AutoTokenizer
 
     from peft_study.models import load
