@@ -21,7 +21,7 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def address(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(browser: Browser, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """What `./run_all.sh lab` says to open in a browser."""
     place = tmp_path_factory.mktemp("start")
     own = {f"JUPYTER_{key}_DIR": str(place / key.lower()) for key in ("CONFIG", "DATA", "RUNTIME")}
