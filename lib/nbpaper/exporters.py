@@ -6,7 +6,6 @@ import base64
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from nbpaper.pandoc import ASSETS, convert
 from nbpaper.preprocessor import Paper, PaperPreprocessor
 from nbpaper.target_html import HtmlTarget, data_uri
 from nbpaper.target_typst import TypstTarget, typst_string
+from nbpaper.typeset import typeset, write_project
 
 BEYOND_BUNDLED_FONTS = re.compile("[\u0590-\u1cff\u2e80-\ud7ff\uf900-\ufaff\U0001f000-\U0003ffff]")
 """Scripts that the fonts inside Typst lack: Hebrew and Arabic to the south Asian ones, CJK, emoji."""
@@ -96,11 +96,10 @@ class PaperPDFExporter(PaperExporter):
             )
         files = dict(target.files)
         files["main.typ"] = f"{self._settings(paper)}\n{document}".encode()
-        if self.keep_typst:
-            _write_project(Path(self.keep_typst), files)
-        with tempfile.TemporaryDirectory() as folder:
-            _write_project(Path(folder), files)
-            return self._compile(Path(folder), _timestamp(paper))
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(self.keep_typst or scratch)
+            write_project(folder, files)
+            return typeset(folder, _timestamp(paper), self.system_fonts, self.log)
 
     def _settings(self, paper: Paper) -> str:
         names = "".join(f"{typst_string(author['name'])}, " for author in paper.front.authors)
@@ -109,23 +108,6 @@ class PaperPDFExporter(PaperExporter):
             f"#let settings = (columns: {self.columns}, paper-size: {typst_string(self.paper_size)}, "
             f"author-names: ({names}), keyword-names: ({keywords}))"
         )
-
-    def _compile(self, folder: Path, timestamp: int) -> bytes:
-        import typst
-
-        try:
-            pdf, warnings = typst.compile_with_warnings(
-                str(folder / "main.typ"),
-                root=str(folder),
-                format="pdf",
-                ignore_system_fonts=not self.system_fonts,
-                timestamp=timestamp,
-            )
-        except typst.TypstError as error:
-            raise PaperError(f"Typst cannot set this paper: {' '.join([error.message, *error.hints])}") from error
-        for warning in warnings:
-            self.log.warning("typst: %s", warning.message)
-        return bytes(pdf)
 
 
 def script_hash() -> str:
@@ -138,10 +120,3 @@ def _timestamp(paper: Paper) -> int:
     """Reproducible: what SOURCE_DATE_EPOCH says, else the paper's own date, else 1970."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     return int(epoch) if epoch.isdecimal() else paper.front.timestamp()
-
-
-def _write_project(folder: Path, files: dict[str, bytes]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(ASSETS / "paper.typ", folder)
-    for name, data in files.items():
-        (folder / name).write_bytes(data)

@@ -8,73 +8,17 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from nbpaper.inline_svg import inline_svg, svg_pixels
 from nbpaper.table_grid import Cell
 from nbpaper.tables import Table
 
 FOLD_ABOVE = 15
 """Streams and results with more lines than this are folded."""
 
-SVG_ZOOM = 1.6
-"""Figures are drawn for print, at 8 points; on screen they are shown larger so that their text matches the page's."""
-
-PIXELS = {"pt": 96 / 72, "in": 96.0, "cm": 96 / 2.54, "mm": 96 / 25.4, "px": 1.0, "": 1.0}
-
 SAFE_TAGS = frozenset(
-    [
-        "a",
-        "abbr",
-        "b",
-        "blockquote",
-        "br",
-        "caption",
-        "code",
-        "col",
-        "colgroup",
-        "dd",
-        "del",
-        "details",
-        "div",
-        "dl",
-        "dt",
-        "em",
-        "figcaption",
-        "figure",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "hr",
-        "i",
-        "img",
-        "ins",
-        "kbd",
-        "li",
-        "mark",
-        "ol",
-        "p",
-        "pre",
-        "q",
-        "s",
-        "samp",
-        "section",
-        "small",
-        "span",
-        "strong",
-        "sub",
-        "summary",
-        "sup",
-        "table",
-        "tbody",
-        "td",
-        "tfoot",
-        "th",
-        "thead",
-        "tr",
-        "u",
-        "ul",
-        "var",
-        "wbr",
-    ]
+    "a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure h3 h4 h5 "
+    "h6 hr i img ins kbd li mark ol p pre q s samp section small span strong sub summary sup table tbody td "
+    "tfoot th thead tr u ul var wbr".split()
 )
 SAFE_STYLES = {"border", "border-left", "border-radius", "margin", "max-width", "padding"}  # none moves out of its box
 SAFE_ATTRIBUTES = ["title", "lang", "dir", "style", "open", "colspan", "rowspan", "scope", "alt", "width", "height"]
@@ -89,9 +33,16 @@ class HtmlTarget:
 
     def __init__(self, shows_code: bool = True) -> None:
         self.shows_code = shows_code
+        self._drawings = 0
 
     def image(self, data: bytes, mime: str, alt: str, size: Mapping[str, Any]) -> str:
-        pixels = _svg_pixels(data) if mime == "image/svg+xml" else _given_pixels(size)
+        is_svg = mime == "image/svg+xml"
+        if is_svg:
+            self._drawings += 1
+            drawing = inline_svg(data, alt, prefix=f"drawing-{self._drawings}-")
+            if drawing:
+                return drawing
+        pixels = svg_pixels(data) if is_svg else _given_pixels(size)
         dimensions = f' width="{pixels[0]}" height="{pixels[1]}"' if pixels else ""
         return f'<img src="{data_uri(data, mime)}" alt="{escape(alt)}"{dimensions}>'
 
@@ -218,20 +169,6 @@ def _plain(text: str) -> str:
     from nbconvert.filters import strip_ansi
 
     return str(strip_ansi(text))
-
-
-def _svg_pixels(data: bytes) -> tuple[int, int] | None:
-    """The size to show an SVG at, if it says how large it is."""
-    opening = re.search(rb"<svg\b[^>]*>", data)
-    if not opening:
-        return None
-    sides = []
-    for name in (rb"width", rb"height"):
-        found = re.search(rb"\s" + name + rb'\s*=\s*["\']([\d.]+)(pt|in|cm|mm|px|)["\']', opening.group())
-        if not found:
-            return None
-        sides.append(round(float(found.group(1)) * PIXELS[found.group(2).decode()] * SVG_ZOOM))
-    return sides[0], sides[1]
 
 
 def _given_pixels(size: Mapping[str, Any]) -> tuple[int, int] | None:

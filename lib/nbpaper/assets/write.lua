@@ -63,13 +63,13 @@ local typst = {}
 function typst.float(float)
   local body, caption, is_table = parts_of(float)
   local given = float.attributes
-  local options = string.format('#paper-float(kind: %s, number: %s, full: %s, long: %s, caption: [',
-    is_table and '"table"' or '"image"', typst_string(given.number), given.full, given.long)
+  local options = string.format('#[#paper-float(kind: %s, label: "%s", number: %s, full: %s, long: %s, caption: [',
+    is_table and '"table"' or '"image"', float.identifier, typst_string(given.number), given.full, given.long)
   local blocks = pandoc.Blocks {pandoc.RawBlock('typst', options)}
   blocks:extend(caption)
   blocks:insert(pandoc.RawBlock('typst', '], ['))
   blocks:extend(body)
-  blocks:insert(pandoc.RawBlock('typst', ']) <' .. float.identifier .. '>'))
+  blocks:insert(pandoc.RawBlock('typst', ']) <' .. float.identifier .. '>]'))
   return blocks
 end
 
