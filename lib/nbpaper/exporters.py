@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,13 @@ from traitlets import Bool, Enum, Unicode, default
 
 from nbpaper.compose import compose
 from nbpaper.errors import PaperError
+from nbpaper.glyphs import unprintable
 from nbpaper.images import place_images
 from nbpaper.pandoc import ASSETS, convert
 from nbpaper.preprocessor import Paper, PaperPreprocessor
 from nbpaper.target_html import HtmlTarget, data_uri
 from nbpaper.target_typst import TypstTarget, typst_string
-from nbpaper.typeset import typeset, write_project
-
-BEYOND_BUNDLED_FONTS = re.compile("[\u0590-\u1cff\u2e80-\ud7ff\uf900-\ufaff\U0001f000-\U0003ffff]")
-"""Scripts that the fonts inside Typst lack: Hebrew and Arabic to the south Asian ones, CJK, emoji."""
+from nbpaper.typeset import font_folders, typeset, write_project
 
 
 class PaperExporter(Exporter):
@@ -90,23 +87,27 @@ class PaperPDFExporter(PaperExporter):
         pieces = compose(paper.cells, target, self.log)
         document = convert(paper, pieces, "typst", self.log)
         document = place_images(document, paper, target.add_file)
-        if not self.system_fonts and BEYOND_BUNDLED_FONTS.search(document):
+        missing = {} if self.system_fonts else unprintable(document, font_folders())
+        if missing:
             self.log.warning(
-                "the PDF fonts lack some characters (CJK, emoji, …); --PaperPDFExporter.system_fonts=True adds your own"
+                "the PDF names the characters that its fonts lack (%s); --PaperPDFExporter.system_fonts=True adds the "
+                "fonts of this machine",
+                " ".join(missing),
             )
         files = dict(target.files)
-        files["main.typ"] = f"{self._settings(paper)}\n{document}".encode()
+        files["main.typ"] = f"{self._settings(paper, missing)}\n{document}".encode()
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(self.keep_typst or scratch)
             write_project(folder, files)
             return typeset(folder, _timestamp(paper), self.system_fonts, self.log)
 
-    def _settings(self, paper: Paper) -> str:
+    def _settings(self, paper: Paper, missing: dict[str, str]) -> str:
         names = "".join(f"{typst_string(author['name'])}, " for author in paper.front.authors)
         keywords = "".join(f"{typst_string(word)}, " for word in paper.front.keywords)
+        shown = "".join(f"{typst_string(char)}: {typst_string(name)}, " for char, name in missing.items())
         return (
             f"#let settings = (columns: {self.columns}, paper-size: {typst_string(self.paper_size)}, "
-            f"author-names: ({names}), keyword-names: ({keywords}))"
+            f"author-names: ({names}), keyword-names: ({keywords}), named-characters: ({shown or ':'}))"
         )
 
 

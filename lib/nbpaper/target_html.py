@@ -15,6 +15,9 @@ from nbpaper.tables import Table
 FOLD_ABOVE = 15
 """Streams and results with more lines than this are folded."""
 
+WORDY = 30
+"""Cells with more characters than this may run over several lines."""
+
 SAFE_TAGS = frozenset(
     "a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure h3 h4 h5 "
     "h6 hr i img ins kbd li mark ol p pre q s samp section small span strong sub summary sup table tbody td "
@@ -49,11 +52,11 @@ class HtmlTarget:
     def table(self, table: Table) -> str:
         caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
         head = "".join(_row(row, table, "col") for row in table.head)
-        body = "".join(_row(row, table, "row") for row in table.body)
+        body = "".join(_row(row, table, "row", table.starts_group(i)) for i, row in enumerate(table.body))
         note = f'<p class="table-note">{escape(table.note)}</p>' if table.note else ""
         return (
-            f'<div class="table-scroll" tabindex="0"><table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>'
-            f"</div>{note}"
+            f'<div class="table-scroll" role="group" aria-label="Table" tabindex="0"><table>{caption}'
+            f"<thead>{head}</thead><tbody>{body}</tbody></table></div>{note}"
         )
 
     def text(self, text: str) -> str:
@@ -108,14 +111,16 @@ def _safe_image_attribute(_tag: str, name: str, value: str) -> bool:
     return name in ("alt", "width", "height") or (name == "src" and value.startswith("data:image/"))
 
 
-def _row(row: list[Cell], table: Table, scope: str) -> str:
-    return f"<tr>{''.join(_cell(cell, table, scope) for cell in row)}</tr>"
+def _row(row: list[Cell], table: Table, scope: str, starts_group: bool = False) -> str:
+    opening = '<tr class="group">' if starts_group else "<tr>"
+    return f"{opening}{''.join(_cell(cell, table, scope) for cell in row)}</tr>"
 
 
 def _cell(cell: Cell, table: Table, scope: str) -> str:
     header = bool(cell.text) and (scope == "col" or cell.header)  # an empty header is no header to a screen reader
     spans_columns = cell.colspan > 1
-    attributes = f' class="{"center" if spans_columns else table.alignments[cell.column]}"'
+    wordy = " wordy" if len(cell.text) > WORDY and scope == "row" else ""
+    attributes = f' class="{"center" if spans_columns else table.alignments[cell.column]}{wordy}"'
     if header:
         attributes += f' scope="{scope}{"group" if spans_columns or cell.rowspan > 1 else ""}"'
     if spans_columns:

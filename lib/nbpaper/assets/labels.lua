@@ -74,25 +74,42 @@ local function is_references(heading)
   return text == 'references' or text == 'bibliography'
 end
 
--- Headings start at level 1 whatever the notebook's own top level is, and are numbered like 2.1.
+-- `2.1`, or `A.1` in the appendix.
+local function numeral(path, in_appendix)
+  local shown = pandoc.List(path):clone()
+  if in_appendix then shown[1] = string.char(string.byte('A') + (path[1] - 1) % 26) end
+  return table.concat(shown, '.')
+end
+
+local function counted(path, level)
+  for above = #path + 1, level do path[above] = 0 end
+  path[level] = path[level] + 1
+  for below = #path, level + 1, -1 do path[below] = nil end
+end
+
+-- Headings start at level 1 whatever the notebook's own top level is, and are numbered like 2.1. The first heading of
+-- class `appendix` starts the appendix, where they are lettered.
 local function heading_numberer(parts, target)
-  local top, path = 9, {}
+  local top, path, in_appendix = 9, {}, false
   for _, part in ipairs(parts) do
     part.blocks:walk {Header = function(heading) top = math.min(top, heading.level) end}
   end
   return function(heading, cell)
     heading.level = heading.level - top + 1
     if is_references(heading) then heading.classes:insert('unnumbered') end
+    if heading.classes:includes('appendix') and not in_appendix then
+      if heading.level > 1 then problem(cell, 'only a heading of the highest level can start the appendix') end
+      in_appendix, path = true, {}
+      if target == 'typst' then heading.attributes.appendix = 'starts' end
+    end
     local label = heading.identifier
     if kind_of(label) == 'sec' and numbers[label] then problem(cell, "label '" .. label .. "' is used twice") end
     heading.identifier = unique(label)
     identifiers[heading.identifier] = true
     if not heading.classes:includes('unnumbered') then
-      for level = #path + 1, heading.level do path[level] = 0 end
-      path[heading.level] = path[heading.level] + 1
-      for level = #path, heading.level + 1, -1 do path[level] = nil end
-      local text = table.concat(path, '.')
-      if kind_of(label) == 'sec' then numbers[label] = WORDS.sec .. ' ' .. text end
+      counted(path, heading.level)
+      local text = numeral(path, in_appendix)
+      if kind_of(label) == 'sec' then numbers[label] = (in_appendix and 'Appendix ' or 'Section ') .. text end
       if target == 'html' then
         local span = pandoc.Span(pandoc.Inlines(text), {class = 'section-number'})
         heading.content = pandoc.Inlines {span, pandoc.Space()} .. heading.content
