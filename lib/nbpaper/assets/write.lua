@@ -65,6 +65,11 @@ function html.table(element)
   }, false
 end
 
+function html.code(block)
+  block.attributes.tabindex = '0'  -- long lines scroll, and not every reader has a mouse
+  return block
+end
+
 local typst = {}
 
 function typst.float(float)
@@ -139,6 +144,7 @@ function write.finish(document, target)
   document = document:walk {Table = writer.table}
   return document:walk {
     Math = writer.math,
+    CodeBlock = writer.code,
     Header = function(heading)
       if writer.appendix and heading.attributes.appendix then
         heading.attributes.appendix = nil

@@ -83,6 +83,7 @@ def everything(folder: Path) -> list[Any]:
         table("tbl-styled", styled(), "Rows with style."),
         table("tbl-wide", wide(), "Fourteen columns."),
         md("| a | b |\n|---|--:|\n| x | 1 |\n\n```python\ndef f(x):\n    return x  # a comment\n```"),
+        code("total = " + " + ".join(f"value_{i}" for i in range(60))),
         code("review", shows(html=f"<details><summary>A review</summary>{MULTILINGUAL}</details>", plain="x")),
         code("review", shows(markdown=MULTILINGUAL)),
         code("review", shows(html=f"<table><tr><td>{MULTILINGUAL.replace('<', '&lt;')}</td></tr></table>")),

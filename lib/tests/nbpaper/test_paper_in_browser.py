@@ -27,9 +27,13 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def opened(chromium: Browser) -> Iterator[Open]:
-    """Opens a file without any network; in the end, fails if the page asked for anything or complained."""
+def opened(chromium: Browser, paper: Path) -> Iterator[Open]:
+    """Opens a file without any network; in the end, fails if a page asked for anything or complained."""
     complaints: list[str] = []
+
+    def _note(address: str, file: Path) -> None:
+        if not address.startswith("data:") and address.split("#")[0] not in (file.as_uri(), paper.as_uri()):
+            complaints.append(address)
 
     def open_page(file: Path, width: int = 1400, scheme: Any = "light", **options: Any) -> Page:
         size: Any = {"width": width, "height": 900}
@@ -37,7 +41,7 @@ def opened(chromium: Browser) -> Iterator[Open]:
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: complaints.append(request.url) if _leaves(request.url, file) else None)
+        page.on("request", lambda request: _note(request.url, file))
         page.goto(file.as_uri())
         return page
 
@@ -45,10 +49,6 @@ def opened(chromium: Browser) -> Iterator[Open]:
     for context in chromium.contexts:
         context.close()
     assert complaints == []
-
-
-def _leaves(address: str, file: Path) -> bool:
-    return not address.startswith("data:") and address.split("#")[0] != file.as_uri()
 
 
 def violations(page: Page) -> list[str]:
