@@ -14,7 +14,6 @@ from nbformat import NotebookNode
 from traitlets import Bool, Enum, Unicode, default
 
 from nbpaper.compose import compose
-from nbpaper.errors import PaperError
 from nbpaper.glyphs import unprintable
 from nbpaper.images import place_images
 from nbpaper.pandoc import ASSETS, convert

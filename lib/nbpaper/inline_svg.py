@@ -10,8 +10,33 @@ import re
 from xml.etree import ElementTree
 
 DRAWING = frozenset(
-    "svg g defs symbol use path rect circle ellipse line polyline polygon text tspan textPath image clipPath mask "
-    "pattern marker linearGradient radialGradient stop title desc".split()
+    [
+        "svg",
+        "g",
+        "defs",
+        "symbol",
+        "use",
+        "path",
+        "rect",
+        "circle",
+        "ellipse",
+        "line",
+        "polyline",
+        "polygon",
+        "text",
+        "tspan",
+        "textPath",
+        "image",
+        "clipPath",
+        "mask",
+        "pattern",
+        "marker",
+        "linearGradient",
+        "radialGradient",
+        "stop",
+        "title",
+        "desc",
+    ]
 )
 DROPPED = {"metadata", "style"}
 OWN_ATTRIBUTES = {"id", "class", "version", "width", "height", "style", "role", "tabindex"}

@@ -45,7 +45,7 @@
   if (contents && window.innerWidth < 1180) { contents.open = false; }
 
   // Only boxes that do scroll are stops of the Tab key.
-  var boxes = document.querySelectorAll(".table-scroll, .figure-scroll, .equation, pre[tabindex]");
+  var boxes = document.querySelectorAll('[tabindex="0"]');
   function measure() {
     boxes.forEach(function (box) {
       if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) {

@@ -45,7 +45,9 @@ def drawn(width: float = COLUMN, height: float = 2.2, label: str = "labelled rev
 
 def chart(label: str, *, full: bool = False, height: float = 2.2) -> Any:
     span = "#| fig-span: full\n" if full else ""
-    source = f"#| label: {label}\n#| fig-cap: What *{label}* shows.\n#| fig-alt: A line that rises and falls.\n{span}plot()"
+    source = (
+        f"#| label: {label}\n#| fig-cap: What *{label}* shows.\n#| fig-alt: A line that rises and falls.\n{span}plot()"
+    )
     return code(source, shows(svg=drawn(FULL if full else COLUMN, height), plain="<Figure>"))
 
 

@@ -109,7 +109,9 @@ def test_everything_that_folds_or_scrolls_is_reached_by_the_tab_key(opened: Open
     reached: list[str] = []
     while len(reached) < 200 and "body" not in reached:
         page.keyboard.press("Tab")
-        reached.append(page.evaluate("(document.activeElement.className || document.activeElement.tagName).toLowerCase()"))
+        reached.append(
+            page.evaluate("(document.activeElement.className || document.activeElement.tagName).toLowerCase()")
+        )
         assert reached[-1] == "body" or page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
     assert {"summary", "table-scroll", "figure-scroll", "button"} <= set(reached)
     assert reached.count("table-scroll") < page.locator(".table-scroll").count()  # those that fit are no stops
