@@ -1,6 +1,6 @@
 """Turn an executed notebook into a paper: self-contained HTML and a typeset PDF.
 
-Two nbconvert exporters do the work, `paper-html` and `paper-pdf`. Both read the notebook in the same steps:
+Two nbconvert exporters do the work, `paper-html` and `paper-pdf` (`paper_html` and `paper_pdf` in JupyterLab's menu). Both read the notebook in the same steps:
 
     front matter, options, tags     preprocessor.py, frontmatter.py, cells.py
     cells and outputs -> pieces     compose.py, outputs.py, tables.py

@@ -1,10 +1,11 @@
-"""The two nbconvert exporters: `paper-html` and `paper-pdf`."""
+"""The two nbconvert exporters: `paper-html` and `paper-pdf`; in JupyterLab's menu, `paper_html` and `paper_pdf`."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,22 @@ class PaperPDFExporter(PaperExporter):
             f"#let settings = (columns: {self.columns}, paper-size: {typst_string(self.paper_size)}, "
             f"author-names: ({names}), keyword-names: ({keywords}), named-characters: ({shown or ':'}))"
         )
+
+
+class _CommandLine(PaperExporter):
+    """Leaves the names with a hyphen out of JupyterLab's menu: the address that a server exports at takes none."""
+
+    @default("enabled")
+    def _enabled_default(self) -> bool:
+        return "jupyter_server.serverapp" not in sys.modules
+
+
+class PaperHTMLCommand(_CommandLine, PaperHTMLExporter):
+    """What `jupyter nbconvert --to paper-html` runs."""
+
+
+class PaperPDFCommand(_CommandLine, PaperPDFExporter):
+    """What `jupyter nbconvert --to paper-pdf` runs."""
 
 
 def script_hash() -> str:

@@ -9,35 +9,11 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-DRAWING = frozenset(
-    [
-        "svg",
-        "g",
-        "defs",
-        "symbol",
-        "use",
-        "path",
-        "rect",
-        "circle",
-        "ellipse",
-        "line",
-        "polyline",
-        "polygon",
-        "text",
-        "tspan",
-        "textPath",
-        "image",
-        "clipPath",
-        "mask",
-        "pattern",
-        "marker",
-        "linearGradient",
-        "radialGradient",
-        "stop",
-        "title",
-        "desc",
-    ]
-)
+_DRAWING = """
+svg g defs symbol use path rect circle ellipse line polyline polygon text tspan textPath image clipPath mask
+pattern marker linearGradient radialGradient stop title desc
+"""
+DRAWING = frozenset(_DRAWING.split())
 DROPPED = {"metadata", "style"}
 OWN_ATTRIBUTES = {"id", "class", "version", "width", "height", "style", "role", "tabindex"}
 """Attributes of the outermost element that the page sets itself, or does without."""

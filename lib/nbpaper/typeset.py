@@ -67,7 +67,7 @@ def typeset(folder: Path, timestamp: int, system_fonts: bool, log: logging.Logge
     """The PDF of the project in `folder`, with no float over another. Leaves `placements.json` in the folder."""
     import typst
 
-    shared = {
+    shared: dict[str, Any] = {
         "root": str(folder),
         "ignore_system_fonts": not system_fonts,
         "font_paths": typst.Fonts(include_system_fonts=system_fonts, font_paths=font_folders()),
