@@ -77,6 +77,9 @@ class HtmlTarget:
         clean = sanitised(html)
         return f'<div class="fragment">{clean}</div>' if clean.strip() else ""
 
+    def gap(self) -> str:
+        return '<p class="gap">An output stands here that needs scripts or the network, and cannot be shown.</p>'
+
 
 def data_uri(data: bytes, mime: str) -> str:
     """The bytes as a `data:` address."""

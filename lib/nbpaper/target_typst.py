@@ -76,6 +76,9 @@ class TypstTarget:
     def fragment(self, html: str) -> str:
         return ""  # Typst cannot show HTML: the output's Markdown or text stands in for it
 
+    def gap(self) -> str:
+        return "#paper-gap[An output stands here that only the HTML page can show.]"
+
 
 def typst_string(text: str) -> str:
     """A Typst string literal."""

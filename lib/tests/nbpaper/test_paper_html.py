@@ -75,7 +75,6 @@ def test_the_names_inside_two_figures_never_meet() -> None:
         '<image href="https://evil.example/x.png"/>',
         '<a href="javascript:alert(1)"><text>x</text></a>',
         '<g style="fill: url(https://evil.example/x)"/>',
-        "<unclosed>",
     ],
 )
 def test_an_svg_that_does_more_than_draw_is_shut_off_in_an_image(intruder: str) -> None:
@@ -154,6 +153,12 @@ def test_the_contents_list_the_headings() -> None:
 
 def test_an_unclosed_fence_does_not_swallow_the_next_cell() -> None:
     assert '<h2 id="next">' in html(md("```python\nx = 1"), md("## Next"))
+
+
+def test_what_a_page_cannot_show_is_said_and_scripts_alone_are_not_missed() -> None:
+    page = html(code("x", shows(html='<iframe src="https://example.org"></iframe>')))
+    assert "cannot be shown" in page and "<iframe" not in page
+    assert "cannot be shown" not in html(code("x", shows(html="<script>setUp()</script>")))
 
 
 def test_callouts_are_githubs_block_quotes() -> None:

@@ -78,6 +78,7 @@ def test_html_that_is_no_table_gives_way_to_markdown_or_is_reported(caplog: pyte
             )
         )
     assert "As Markdown." in text and "card" not in text and "lost" not in text and "IPython" not in text
+    assert "only the HTML page can show" in text.replace("\n", " ")
     assert "cell 2" in caplog.text
 
 
