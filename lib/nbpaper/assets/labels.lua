@@ -1,6 +1,7 @@
 -- Numbers headings, figures, tables and equations in order of appearance, and resolves what refers to them.
 
 local equations = require 'equations'
+local headings = require 'headings'
 
 local labels = {}
 local PROBLEM = 'nbpaper problem: '
@@ -69,59 +70,23 @@ local function unique(identifier)
   return candidate
 end
 
-local function is_references(heading)
-  local text = pandoc.utils.stringify(heading):lower()
-  return text == 'references' or text == 'bibliography'
-end
-
--- `2.1`, or `A.1` in the appendix.
-local function numeral(path, in_appendix)
-  local shown = pandoc.List(path):clone()
-  if in_appendix then shown[1] = string.char(string.byte('A') + (path[1] - 1) % 26) end
-  return table.concat(shown, '.')
-end
-
-local function counted(path, level)
-  for above = #path + 1, level do path[above] = 0 end
-  path[level] = path[level] + 1
-  for below = #path, level + 1, -1 do path[below] = nil end
-end
-
--- Headings start at level 1 whatever the notebook's own top level is, and are numbered like 2.1. The first heading of
--- class `appendix` starts the appendix, where they are lettered.
-local function heading_numberer(parts, target)
-  local top, path, in_appendix = 9, {}, false
-  for _, part in ipairs(parts) do
-    part.blocks:walk {Header = function(heading) top = math.min(top, heading.level) end}
-  end
-  return function(heading, cell)
-    heading.level = heading.level - top + 1
-    if is_references(heading) then heading.classes:insert('unnumbered') end
-    if heading.classes:includes('appendix') and not in_appendix then
-      if heading.level > 1 then problem(cell, 'only a heading of the highest level can start the appendix') end
-      in_appendix, path = true, {}
-      if target == 'typst' then heading.attributes.appendix = 'starts' end
-    end
-    local label = heading.identifier
-    if kind_of(label) == 'sec' and numbers[label] then problem(cell, "label '" .. label .. "' is used twice") end
-    heading.identifier = unique(label)
-    identifiers[heading.identifier] = true
-    if not heading.classes:includes('unnumbered') then
-      counted(path, heading.level)
-      local text = numeral(path, in_appendix)
-      if kind_of(label) == 'sec' then numbers[label] = (in_appendix and 'Appendix ' or 'Section ') .. text end
-      if target == 'html' then
-        local span = pandoc.Span(pandoc.Inlines(text), {class = 'section-number'})
-        heading.content = pandoc.Inlines {span, pandoc.Space()} .. heading.content
-      end
-    end
-    if target == 'html' then heading.level = heading.level + 1 end
-    return heading
-  end
-end
+-- What headings.lua asks and tells.
+local book = {
+  problem = problem,
+  anchor = function(label)
+    local anchor = unique(label)
+    identifiers[anchor] = true
+    return anchor
+  end,
+  name = function(label, text, cell)
+    if kind_of(label) ~= 'sec' then return end
+    if numbers[label] then problem(cell, "label '" .. label .. "' is used twice") end
+    numbers[label] = text
+  end,
+}
 
 function labels.number(parts, target)
-  local number_heading = heading_numberer(parts, target)
+  local number_heading = headings.numberer(parts, target, book)
   for _, part in ipairs(parts) do
     part.blocks = part.blocks:walk {Table = table_float, Figure = figure_float}
     part.blocks = part.blocks:walk {
@@ -190,7 +155,7 @@ end
 local function place_bibliography(document, target)
   local blocks = document.blocks
   for index, block in ipairs(blocks) do
-    if block.t == 'Header' and is_references(block) then
+    if block.t == 'Header' and headings.is_references(block) then
       blocks:insert(index + 1, pandoc.Div({}, {id = 'refs'}))
       return
     end
