@@ -106,8 +106,7 @@ def lengths(tokens: pd.DataFrame, max_length: int, ax: Axes) -> Axes:
         )
     ax.axvline(max_length, color=GREY, linestyle="--", linewidth=1, label=f"cut at {max_length}")
     ax.set(xlabel="tokens in the review (99th percentile and above in the last bin)", ylabel="reviews")
-    ax.legend()
-    return ax
+    return legend_below(ax, 3)
 
 
 def words(weights: pd.Series, ax: Axes, count: int = 10) -> Axes:
@@ -167,7 +166,7 @@ def accuracy_vs_size(summary: pd.DataFrame, runs: pd.DataFrame, ax: Axes, baseli
 
 
 def legend_below(ax: Axes, columns: int = 2) -> Axes:
-    """A legend of what has a label in `ax`, below the whole figure, where it covers no data."""
+    """A legend of what has a label in the figure of `ax`, below its axes, where it covers no data."""
     ax.get_figure(root=True).legend(loc="outside lower center", ncols=columns)
     return ax
 
@@ -225,9 +224,7 @@ def loss_per_steps(log: pd.DataFrame, ax: Axes, own: str = COLOURS[0]) -> Axes:
     _curve(log, "step", "loss", ax, color=own, alpha=0.6, label="training")
     _curve(log, "step", "eval_loss", ax, color=GREY, marker="o", linestyle="--", label="validation")
     ax.set(xlabel="optimizer step", ylabel="cross-entropy (nats)", ylim=(0, None))
-    if ax.lines:
-        ax.legend()
-    return ax
+    return legend_below(ax) if ax.lines else ax
 
 
 def loss_per_epochs(log: pd.DataFrame, ax: Axes, own: str = COLOURS[0]) -> Axes:
@@ -307,8 +304,7 @@ def time_per_step(seconds: np.ndarray, ax: Axes, own: str = COLOURS[0]) -> Axes:
         float(np.median(seconds)), color=GREY, linestyle="--", linewidth=1, label=f"median {np.median(seconds):.3g} s"
     )
     ax.set(xlabel="optimizer step", ylabel="seconds", ylim=(0, None))
-    ax.legend()
-    return ax
+    return legend_below(ax)
 
 
 def confusion_matrix(labels: np.ndarray, preds: np.ndarray, ax: Axes) -> Axes:
@@ -358,16 +354,34 @@ def trade_off(table: pd.DataFrame, cost: str, ax: Axes) -> Axes:
         ax.step(rows[cost], 100 * rows["accuracy"], where="post", **style)
     for row in known.to_dict("records"):
         style = {"color": colour(row["strategy"]), "marker": marker(row["strategy"]), "alpha": 0.85}
-        size = 16 + 22 * sizes.index(row["train_size"])
+        size = 24 + 22 * sizes.index(row["train_size"])
         ax.scatter(row[cost], 100 * row["accuracy"], s=size, edgecolors="white", linewidth=0.4, **style)
     words = ledger.tables.COSTS[cost].words
     ax.set(xscale="log", xlabel=f"{words}{UNITS.get(cost, '')}", ylabel="test accuracy (%)")
     ax.margins(0.1)
-    costs = known[cost]
-    named = "1" if costs.max() > 300 * costs.min() else "125"  # as many ticks of a decade as there is room for
+    if table["strategy"].nunique() > LEGEND_COLUMNS:  # too many to be found in a legend
+        _name_front(front[front["train_size"] == sizes[-1]], cost, ax)
+    named = _digits(known[cost].max() / known[cost].min())
     for axis_formatter in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
         axis_formatter(FuncFormatter(lambda value, _: _short_number(value) if f"{value:e}"[0] in named else ""))
     return ax
+
+
+def _name_front(rows: pd.DataFrame, cost: str, ax: Axes) -> None:
+    """The names of the strategies on a front beside their marks, towards the side where there is room."""
+    middle = np.sqrt(np.prod(ax.get_xlim()))
+    for row in rows.to_dict("records"):
+        side = {"ha": "left", "xytext": (4, 4)} if row[cost] < middle else {"ha": "right", "xytext": (-4, 4)}
+        ax.annotate(
+            title(row), (row[cost], 100 * row["accuracy"]), textcoords="offset points", fontsize="x-small", **side
+        )
+
+
+def _digits(span: float) -> str:
+    """The leading digits of the ticks that are named on a log axis which spans so many times its least value."""
+    return next(
+        digits for most, digits in ((2.5, "123456789"), (10, "12357"), (300, "125"), (np.inf, "1")) if span <= most
+    )
 
 
 def _short_number(value: float) -> str:

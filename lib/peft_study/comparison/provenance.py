@@ -19,7 +19,7 @@ def reproducibility(runs: Runs) -> str:
     days = f" on {when[0]}" if len(when) == 1 else f" between {when[0]} and {when[-1]}" if when else ""
     devices = listed(dict.fromkeys(_recorded(table, "environment.device")))
     where = f", on {devices}" if devices != "none" else ""
-    seconds = pd.to_numeric(table["training.seconds"], errors="coerce").dropna()
+    seconds = pd.to_numeric(_recorded(table, "training.seconds"), errors="coerce").dropna()
     whole = "" if len(seconds) == len(table) else f" (of the {len(seconds)} runs that recorded it)"
     spent = f" Their training took {_duration(seconds.sum())} in all{whole}." if len(seconds) else ""
     return (
