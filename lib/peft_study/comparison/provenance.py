@@ -9,7 +9,7 @@ from peft_study.records import commit
 from peft_study.results import Runs
 from peft_study.strategies import STRATEGIES
 
-RUN_PAGES = "runs"  # the folder beside report.html of a page for each run
+EXPLORED, RUN_PAGES = "explore.html", "runs"  # beside report.html: the page of 01, the folder of a page for each run
 
 
 def reproducibility(runs: Runs) -> str:
@@ -57,6 +57,16 @@ def _duration(seconds: float) -> str:
     """A time in the unit that suits it."""
     unit, name = next((pair for pair in ((3600, "hours"), (60, "minutes")) if seconds >= 2 * pair[0]), (1, "seconds"))
     return f"{seconds / unit:,.3g} {name}"
+
+
+def explored(runs: Runs, links: bool) -> str:
+    """Where to read what is in the reviews; with `links` its name leads to the page beside the report, if 01 was run."""
+    name = "`01_explore_data.ipynb`"
+    if links and (paths.study_folder(runs.study.name) / "explore.ipynb").exists():
+        name = f"[{name}]({EXPLORED})"
+    return (
+        f"What is in the reviews, and what in them could mislead, was looked at before any model was trained: {name}."
+    )
 
 
 def grid(runs: Runs, links: bool) -> str:
