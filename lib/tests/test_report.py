@@ -1,4 +1,4 @@
-"""What a report leaves beside itself: figures under their labels, claims with their numbers, pages that its links find."""
+"""What a report leaves beside itself: figures by label, claims with their numbers, pages that its links find."""
 
 import ast
 import html
