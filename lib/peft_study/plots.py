@@ -87,6 +87,7 @@ def class_balance(table: pd.DataFrame, ax: Axes) -> Axes:
     bars = ax.bar([LABELS[i] for i in counts.index], counts, color=[CLASS_COLOURS[i] for i in counts.index], width=0.6)
     ax.bar_label(bars, fmt="{:,.0f}", padding=2)
     ax.set(ylabel="reviews")
+    ax.yaxis.set_major_formatter("{x:,.0f}")
     ax.margins(y=0.15)
     return ax
 
@@ -106,6 +107,7 @@ def lengths(tokens: pd.DataFrame, max_length: int, ax: Axes) -> Axes:
         )
     ax.axvline(max_length, color=GREY, linestyle="--", linewidth=1, label=f"cut at {max_length}")
     ax.set(xlabel="tokens in the review (99th percentile and above in the last bin)", ylabel="reviews")
+    ax.yaxis.set_major_formatter("{x:,.0f}")
     return legend_below(ax, 3)
 
 
@@ -237,7 +239,7 @@ def validation_accuracy(log: pd.DataFrame, ax: Axes, own: str = COLOURS[0]) -> A
     """Accuracy on the validation part of one run against its steps."""
     if "eval_accuracy" in log:
         _curve(log.assign(percent=100 * log["eval_accuracy"]), "step", "percent", ax, color=own, marker="o")
-    ax.set(xlabel="optimizer step", ylabel="validation accuracy (%)")
+    ax.set(xlabel="optimizer step", ylabel="validation accuracy (%)", xlim=(0, None))
     return ax
 
 

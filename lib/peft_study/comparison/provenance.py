@@ -60,7 +60,7 @@ def _duration(seconds: float) -> str:
 
 
 def explored(runs: Runs, links: bool) -> str:
-    """Where to read what is in the reviews; with `links` the name leads to the page beside the report, if there is one."""
+    """Where to read what is in the reviews; with `links` the name leads to the page beside the report, if there is."""
     name = "`01_explore_data.ipynb`"
     if links and (paths.study_folder(runs.study.name) / "explore.ipynb").exists():
         name = f"[{name}]({EXPLORED})"
