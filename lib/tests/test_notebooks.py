@@ -143,7 +143,7 @@ def test_cells_are_short_and_prose_comes_between_them(notebook: Any) -> None:
 def is_prose(cell: Any) -> bool:
     """Whether a cell is there to be read: written prose, or a call that shows a generated sentence."""
     source = re.sub(r"^#\|.*\n", "", cell.source, flags=re.MULTILINE)  # whatever options the paper takes
-    return cell.cell_type != "code" or source.startswith("show.sentence(")
+    return cell.cell_type != "code" or source.startswith(("show.sentence(", "paper.sentence("))
 
 
 def test_prose_far_outweighs_code(notebook: Any) -> None:
