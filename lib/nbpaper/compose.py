@@ -100,7 +100,9 @@ def _fits(label: str, output: NotebookNode, shown: Shown) -> bool:
     """Whether an output is what the label announces; the error of a failed cell stands in for anything."""
     if output.output_type == "error":
         return True
-    return shown.kind == "image" if label.startswith("fig-") else shown.kind in ("table", "markdown")
+    if label.startswith("fig-"):
+        return shown.kind == "image"
+    return shown.kind == "table" or (shown.kind == "markdown" and "|" in shown.text)  # a sentence is no table
 
 
 def _float(cell: PaperCell, label: str, notes: dict[str, Any], shown: Shown) -> Piece:

@@ -122,9 +122,11 @@ local function resolve_cite(cite, cell, cited)
   if #links > 0 then return links end
 end
 
-local function resolve_link(link)
+-- A PDF is handed on alone: the files that a relative link leads to stay behind.
+local function resolve_link(link, target)
   local label = link.target:match('^#(.+)$')
-  if label and not identifiers[label] then return link.content end
+  local beside = not label and not link.target:match('^%a[%w+.-]*:') and not link.target:match('^//')
+  if (label and not identifiers[label]) or (beside and target == 'typst') then return link.content end
 end
 
 local function resolve_tex(raw, cell)
@@ -170,7 +172,7 @@ function labels.resolve(parts, meta, target)
     local cell = part.cell
     local resolved = part.blocks:walk {
       Cite = function(cite) return resolve_cite(cite, cell, cited) end,
-      Link = resolve_link,
+      Link = function(link) return resolve_link(link, target) end,
       RawInline = function(raw) return resolve_tex(raw, cell) end,
     }
     if index == 1 then

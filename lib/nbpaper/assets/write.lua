@@ -50,6 +50,7 @@ end
 
 function html.equation(div)
   div.classes = {'equation'}
+  div.attributes.role, div.attributes['aria-label'], div.attributes.tabindex = 'group', 'Equation', '0'  -- it scrolls
   if div.attributes.number then
     local number = pandoc.Span('(' .. div.attributes.number .. ')', {class = 'equation-number'})
     div.content:insert(pandoc.Plain {number})

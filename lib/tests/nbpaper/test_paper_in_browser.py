@@ -13,7 +13,7 @@ from paper_notebooks import html
 
 pytest.importorskip("playwright")
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 WIDTHS = (1400, 375)
 Open = Callable[..., Page]
@@ -98,7 +98,7 @@ def test_the_contents_show_where_the_reader_is(opened: Open, paper: Path) -> Non
     page.wait_for_selector("nav.contents a[aria-current]")
     assert "Introduction" in current.inner_text()
     page.mouse.wheel(0, 100_000)
-    page.wait_for_function("document.querySelector('nav.contents a[aria-current]').textContent.includes('Inner')")
+    expect(current).to_contain_text("Inner")
 
 
 def test_everything_that_folds_or_scrolls_is_reached_by_the_tab_key(opened: Open, paper: Path) -> None:

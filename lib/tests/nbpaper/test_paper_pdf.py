@@ -155,3 +155,15 @@ def test_columns_and_paper_size_are_options() -> None:
 def test_odd_input_renders_in_both_targets(cells: list[Any], tmp_path: Path) -> None:
     assert pdf(*cells, folder=tmp_path).startswith(b"%PDF")
     assert "</html>" in html(*cells, folder=tmp_path)
+
+
+def test_a_link_to_a_file_beside_the_paper_is_a_link_on_the_page_and_words_on_paper(tmp_path: Path) -> None:
+    written = typst(md("[one run](runs/a.html), [elsewhere](https://example.org)"), kept=tmp_path)
+    assert "runs/a.html" not in written and "one run" in written and "https://example.org" in written
+    assert 'href="runs/a.html"' in html(md("[one run](runs/a.html)"))
+
+
+def test_a_sentence_in_place_of_a_table_is_no_table(tmp_path: Path) -> None:
+    told = code("#| label: tbl-a\n#| tbl-cap: A table.", shows(markdown="Nothing is known."))
+    written = typst(md("# T"), told, kept=tmp_path)
+    assert "Nothing is known." in written and "A table." not in written
