@@ -27,7 +27,7 @@ def status(name: str) -> str:
     lines = []
     for run, variant in study.variants.items():
         lines += _lines(run, folder / run / "train", *_of_run(folder / run, variant))
-    for step in ("explore", "compare", "report"):
+    for step in ("explore", "compare", "report", "pages"):
         if (outcome := _of_step(folder / step, _is_made(study, step)))[0] == FAILED:
             lines += _lines(step, folder / step, *outcome)
     advice = _advice(name, count, total) if lines else []
@@ -61,7 +61,9 @@ def _of_step(step: Path, done: bool) -> tuple[str, str]:
 
 
 def _is_made(study: Study, step: str) -> bool:
-    """Whether the notebook or the report of a step is there."""
+    """Whether the notebook, the report or the first page of a step is there."""
+    if step == "pages":
+        return (paths.report_folder(study.name) / "explore.html").exists()
     made = _made_reports(study) if step == "report" else [paths.study_folder(study.name) / f"{step}.ipynb"]
     return bool(made) and all(path.exists() for path in made)
 

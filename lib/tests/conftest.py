@@ -89,7 +89,7 @@ def make_study(tmp_path: Path, settings: dict[str, Any]) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def real_home(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home where the notebooks have run on tiny reviews: 01, 02 for three of four runs, 03, and the report of it.
+    """A home where the notebooks have run on tiny reviews: 01, 02 for three of four runs, 03; and their pages.
 
     Every test review ends with markup that must never take effect. `full` learns, `lora` hardly does: they disagree.
     """
@@ -133,6 +133,7 @@ def real_home(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
         assert [process.wait() for process in processes] == [0] * len(steps)
         batch.compare("tiny")
         batch.report("tiny")
+        batch.pages("tiny")
     return root
 
 

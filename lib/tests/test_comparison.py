@@ -12,7 +12,7 @@ from made_runs import make_preds, make_run, make_runs, make_study
 
 from peft_study import curves, explore, ledger, run_claims
 from peft_study.baseline import Baseline
-from peft_study.comparison import claims, expectations, printed, tables
+from peft_study.comparison import claims, expectations, method, printed, provenance, tables
 from peft_study.config import Variant
 from peft_study.evaluation import Predictions
 from peft_study.models import ParameterCounts
@@ -48,7 +48,12 @@ def everything(runs: Runs, words: Baseline | None = None) -> dict[str, Any]:
         "missing": claims.missing(runs),
         "words": claims.words(versus),
         "disagreement": claims.disagreement(runs, tables.largest_pair(runs)),
-        "grid": tables.grid(runs),
+        "grid": provenance.grid(runs, links=True),
+        "reproducibility": provenance.reproducibility(runs),
+        "data": method.data(runs),
+        "models": method.models(runs),
+        "training": method.training(runs),
+        "strategies": method.strategies(runs),
         "scores": printed.scores(runs),
         "differences": printed.differences(against),
         "parameters": ledger.tables.parameters(costs),
@@ -263,10 +268,10 @@ def test_a_missing_run_is_named_and_the_answer_is_that_of_the_size_both_have() -
     )
     assert told["headline"].startswith("LoRA (query, value) against full fine-tuning: ")
     assert "At 250 that is" in told["headline"]
-    assert told["grid"].to_dict() == {
-        "250": {"Full fine-tuning": "1 of 1", "LoRA (query, value)": "1 of 1"},
-        "1,000": {"Full fine-tuning": "1 of 1", "LoRA (query, value)": "0 of 1"},
-    }
+    assert told["grid"].splitlines()[2:] == [
+        "| Full fine-tuning | 1 of 1: [`s1`](runs/full-n00250-s1.html) | 1 of 1: [`s1`](runs/full-n01000-s1.html) |",
+        "| LoRA (query, value) | 1 of 1: [`s1`](runs/lora-n00250-s1.html) | 0 of 1 |",
+    ]
     assert everything(EDGES["one seed"]())["missing"] == "All 4 planned runs are finished and compared."
 
 

@@ -115,6 +115,7 @@ def test_a_figure_is_drawn_on_its_own_axis_and_leaves_nothing_in_pyplot(name: st
     assert FIGURES[name](axis) is axis
     assert b"<svg" in draw(figure)
     assert pyplot.get_fignums() == []
+    assert axis.get_legend() is None, "a legend stands below the axes, where it covers no data"
 
 
 @pytest.mark.filterwarnings("error")
@@ -156,6 +157,27 @@ def test_the_front_is_a_step_line_through_those_that_no_other_beats() -> None:
     (line,) = axis.lines
     assert line.get_drawstyle() == "steps-post" and line.get_xydata().tolist() == [[3, 80], [9, pytest.approx(90)]]
     assert len(axis.collections) == 3
+
+
+def test_the_strategies_on_a_front_are_named_where_they_are_too_many_for_a_legend() -> None:
+    few, many = ["full", "lora", "head"], ["full", "lora", "head", "bitfit", "ln", "ia3"]
+    for strategies, named in ((few, set()), (many, {"Full fine-tuning", "Head only"})):
+        runs = make_runs({"": 0.7, "full": 0.9}, matrix={"strategy": strategies, "train_size": [1000]})
+        _, axis = plots.figure()
+        plots.trade_off(ledger.tables.costs(runs), "parameters.trainable", axis)
+        assert {text.get_text() for text in axis.texts} == named
+
+
+@pytest.mark.parametrize(("least", "most", "named"), [(70, 100, 3), (20, 100, 3), (1e4, 2e7, 3), (3e11, 1e13, 4)])
+def test_a_log_axis_of_costs_names_a_few_ticks_whatever_its_span(least: float, most: float, named: int) -> None:
+    table = ledger.tables.costs(make_runs()).assign(**{"training.seconds": [least, least, most, most]})
+    figure, axis = plots.figure(2.2, 2)
+    plots.trade_off(table, "training.seconds", axis)
+    draw(figure)
+    low, high = axis.get_xlim()
+    ticks = [*axis.xaxis.get_major_ticks(), *axis.xaxis.get_minor_ticks()]
+    shown = [tick for tick in ticks if tick.label1.get_text() and low <= tick.get_loc() <= high]
+    assert named <= len(shown) <= 8
 
 
 def test_costs_that_no_record_holds_have_no_axis_and_no_figure() -> None:
