@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from peft_study.cost import Inference  # which brings torch
 
 
+def subtitle(variant: Variant) -> str:
+    """Which variant it is."""
+    return f"{STRATEGIES[variant.strategy].label}, {variant.train_size:,} labelled reviews, seed {variant.seed}"
+
+
 def strategy(variant: Variant) -> str:
     """What the variant's strategy trains, at which rate."""
     entry = STRATEGIES[variant.strategy]

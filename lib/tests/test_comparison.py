@@ -561,6 +561,7 @@ def test_the_parameter_table_adds_up_and_keeps_adapter_and_head_apart() -> None:
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_strategy_is_introduced_with_its_rate(name: str) -> None:
     own, given = (
+        run_claims.subtitle(Variant(strategy=name)),
         run_claims.strategy(Variant(strategy=name)),
         run_claims.strategy(Variant(strategy=name, learning_rate=3e-5)),
     )
