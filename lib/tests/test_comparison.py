@@ -561,13 +561,13 @@ def test_the_parameter_table_adds_up_and_keeps_adapter_and_head_apart() -> None:
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_strategy_is_introduced_with_its_rate(name: str) -> None:
     own, given = (
-        run_claims.subtitle(Variant(strategy=name)),
         run_claims.strategy(Variant(strategy=name)),
         run_claims.strategy(Variant(strategy=name, learning_rate=3e-5)),
     )
     assert STRATEGIES[name].label in own and STRATEGIES[name].description in own
     assert own.endswith(f"learning rate is {STRATEGIES[name].learning_rate:g}, the strategy's own.")
     assert given.endswith("learning rate is 3e-05.")
+    assert run_claims.subtitle(Variant(strategy=name, seed=7)).endswith("1,000 labelled reviews, seed 7")
 
 
 def test_stated_ratings_are_told_or_that_there_are_none() -> None:
