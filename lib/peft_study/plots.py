@@ -330,7 +330,7 @@ def confusion_matrix(labels: np.ndarray, preds: np.ndarray, ax: Axes) -> Axes:
 
 def trade_offs(table: pd.DataFrame, costs: Sequence[str] = ledger.tables.DRAWN) -> Figure | None:
     """Accuracy against those of `costs` that the ledger `table` has figures for, side by side; None without any."""
-    known = [cost for cost in costs if cost in ledger.tables.measured(table)]
+    known = [cost for cost in costs if (table[cost] > 0).any()]  # nothing and zero have no place on a log axis
     if not known:
         return None
     strategies = list(table["strategy"].unique())

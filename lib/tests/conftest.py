@@ -7,6 +7,7 @@ the network, the bundled assets or a pretrained model, unless it says so.
 import gc
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,9 @@ from peft_study.config import Variant
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads slow tiny models down, on a busy machine a hundredfold
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, as the libraries are imported
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+QUIET = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
 
 
 @pytest.fixture(scope="session")
@@ -152,3 +156,12 @@ def cheap_garbage() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, Any]:
+    """The system's Chromium, wherever it is and whatever it is called."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip("no browser: install Chromium (Debian, Ubuntu: apt install chromium) or Chrome to run these tests")
+    return {"executable_path": found, "headless": True, "args": list(QUIET)}

@@ -143,6 +143,12 @@ def kinds(annotation: Any) -> set[type]:
     return {origin or annotation}
 
 
+@pytest.mark.parametrize("file", sorted(paths.NOTEBOOKS.glob("*.ipynb")), ids=lambda file: file.stem)
+def test_no_two_cells_share_an_id(file: Path) -> None:
+    ids = [cell["id"] for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]]  # nbformat mends them unasked
+    assert len(set(ids)) == len(ids), "JupyterLab would give one of them another id on saving"
+
+
 def test_cells_are_short_and_prose_comes_between_them(notebook: Any) -> None:
     sizes = [len(lines(cell)) for cell in code(notebook)[1:]]
     assert max(sizes) <= 15 and statistics.median(sizes) <= 6

@@ -290,3 +290,10 @@ def test_disagreements_show_the_reviews_that_only_one_run_got_right() -> None:
         first, second = map(int, re.findall(r"(\d+)% for the true class", bundle["text/plain"]))
         assert first >= 50 >= second
     assert shown(lambda: show.disagreements(runs, None, {})) == []
+
+
+def test_a_cost_of_nothing_is_drawn_nowhere() -> None:
+    table = ledger.tables.costs(make_runs()).assign(**{"training.seconds": 0.0})
+    figure = plots.trade_offs(table)
+    assert figure is not None and "seconds of training" not in [ax.get_xlabel() for ax in figure.axes]
+    assert plots.trade_offs(table, ["training.seconds"]) is None

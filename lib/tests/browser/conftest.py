@@ -1,4 +1,4 @@
-"""Tests in a browser: they are skipped, with a reason, where there is no Chromium."""
+"""JupyterLab on a copy of the notebooks, for a browser to drive."""
 
 import json
 import os
@@ -14,10 +14,6 @@ from lab_notebook import Server
 
 from peft_study import batch, paths
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-QUIET = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
-
-
 TRAINED = {"strategy": "lora", "train_size": 60, "learning_rate": 1e-4}  # hardly learns: there are mistakes to look at
 
 
@@ -30,15 +26,6 @@ def set_parameters(notebook: Path, values: dict[str, Any]) -> None:
         text, count = pattern.subn(lambda found, literal=literal: found[1] + literal, text)  # type: ignore[misc]
         assert count == 1, name
     notebook.write_text(text, encoding="utf-8")
-
-
-@pytest.fixture(scope="session")
-def browser_type_launch_args() -> dict[str, Any]:
-    """The system's Chromium, wherever it is and whatever it is called."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip("no browser: install Chromium (Debian, Ubuntu: apt install chromium) or Chrome to run these tests")
-    return {"executable_path": found, "headless": True, "args": list(QUIET)}
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def opened(chromium: Browser, paper: Path) -> Iterator[Open]:
+def opened(browser: Browser, paper: Path) -> Iterator[Open]:
     """Opens a file without any network; in the end, fails if a page asked for anything or complained."""
     complaints: list[str] = []
 
@@ -37,7 +37,7 @@ def opened(chromium: Browser, paper: Path) -> Iterator[Open]:
 
     def open_page(file: Path, width: int = 1400, scheme: Any = "light", **options: Any) -> Page:
         size: Any = {"width": width, "height": 900}
-        context = chromium.new_context(viewport=size, color_scheme=scheme, offline=True, **options)
+        context = browser.new_context(viewport=size, color_scheme=scheme, offline=True, **options)
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -46,7 +46,7 @@ def opened(chromium: Browser, paper: Path) -> Iterator[Open]:
         return page
 
     yield open_page
-    for context in chromium.contexts:
+    for context in browser.contexts:
         context.close()
     assert complaints == []
 
