@@ -47,6 +47,11 @@ class Runs:
         """
         return read_arrays(paths.run_folder(self.study.name, run_id) / f"{part}preds_and_labels.npz")
 
+    def stated(self, *fields: str) -> pd.DataFrame:
+        """The rows of `table` whose records state all these fields of the variant; elsewhere `study.yaml` does."""
+        unsaid = {"params.yaml", *(f"params.yaml: {name}" for name in fields)}
+        return self.table[[unsaid.isdisjoint(self.gaps.get(run_id, ())) for run_id in self.table.index]]
+
     @cached_property
     def preds(self) -> pd.DataFrame:
         """The predicted classes: a row per test review (indexed by its id), a column per run."""

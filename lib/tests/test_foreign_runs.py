@@ -175,6 +175,37 @@ def test_a_cost_may_stand_in_either_block() -> None:
     assert load_runs("made").table.loc[LORA, "training.seconds"] == 3.0
 
 
+def method(runs: Runs) -> str:
+    """All that the report states of how the runs were made."""
+    told = comparison.method
+    parts = (told.data(runs), told.models(runs), told.training(runs), told.strategies(runs))
+    return "\n".join([*parts, comparison.provenance.explored(runs, links=True)])
+
+
+def test_the_method_states_no_default_as_if_it_were_on_record() -> None:
+    runs = bare_runs()
+    assert comparison.method.data(runs) == "**Data.** The test set has 400 reviews."
+    assert comparison.method.models(runs) == "**Encoder.** What is fine-tuned is not on record."
+    assert comparison.method.training(runs) == "**Training.** How they were trained is not on record."
+    assert [line.endswith("| – |") for line in comparison.method.strategies(runs).splitlines()[2:]] == [True, True]
+    assert "before any model was trained" not in method(runs), "01 was not executed"
+    assert "The 4 runs were made from code that no record names." in comparison.provenance.reproducibility(runs)
+
+
+def test_the_method_states_just_the_fields_that_are_on_record() -> None:
+    bare_runs()
+    file = paths.run_folder("made", LORA) / "params.yaml"
+    file.write_text(yaml.safe_dump({"dropout": 0.0, "lora_r": 8, "learning_rate": None, "max_length": 128}))
+    runs = load_runs("made")
+    assert comparison.method.training(runs) == (
+        "**Training.** Dropout is 0. Where a strategy has a rank, it is 8. How 3 of the 4 runs were trained is not on "
+        "record."
+    )
+    rows = comparison.method.strategies(runs).splitlines()[2:]
+    assert [row.split("|")[-2].strip() for row in rows] == ["–", f"{runs.study.variants[LORA].rate:g}"]
+    assert "128" not in method(runs), "how reviews are cut takes both fields"
+
+
 # --- The engine -------------------------------------------------------------------------------------------------------
 
 
