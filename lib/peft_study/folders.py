@@ -5,6 +5,7 @@ Imports nothing heavy: the engine asks these questions of every run before anyth
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import yaml
 
 from peft_study import paths
-from peft_study.config import Variant
+from peft_study.config import Study, Variant
 from peft_study.errors import writing
 
 TRACES = ("train.ipynb", "train.partial.ipynb", "train.log", ".lock")  # of a training of ours, finished or not
@@ -87,6 +88,22 @@ def is_done(folder: Path, variant: Variant) -> bool:
     if not foreign and (asked(folder) is None or not (folder / "train.ipynb").is_file()):
         return False
     return _metrics(folder) is not None and not is_interrupted(folder) and not outdated(folder, variant)
+
+
+def strays(study: Study) -> dict[str, str]:
+    """The folders with predictions that are no run of `study`, and the run whose name differs in spelling alone.
+
+    `full-n300-s1` is a spelling of `full-n00300-s1`; one that is none of any run has an empty text.
+    """
+    spelt = {_spelling(run): run for run in study.variants}
+    found = sorted(paths.study_folder(study.name).glob("*/preds_and_labels.npz"))
+    names = [file.parent.name for file in found if file.parent.name not in study.variants]
+    return {name: spelt.get(_spelling(name), "") for name in names}
+
+
+def _spelling(name: str) -> tuple[str, ...]:
+    """The words and numbers of a run's name, however they are padded, parted and capitalised."""
+    return tuple(part.lstrip("0") for part in re.findall(r"[a-z]+|[0-9.]+", name.lower()))
 
 
 def saved_models() -> dict[str, Path]:

@@ -1,14 +1,16 @@
 """The method of a study as its report states it: data, models, training and strategies, from what the runs record.
 
-A clause whose figure no record holds is left out. Keys in brackets are those of notebooks/references.bib.
+What no record holds is left out, even where `study.yaml` or a default states it. Keys in brackets are those of
+notebooks/references.bib.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 import pandas as pd
 
 from peft_study.comparison.claims import listed
+from peft_study.comparison.printed import UNKNOWN
 from peft_study.results import Runs
 from peft_study.strategies import STRATEGIES
 
@@ -29,28 +31,33 @@ WINDOWS = {
     "tail": "their last {} tokens",
     "head+tail": "{} tokens, a quarter of them from the start and the others from the end [@sun2019]",
 }
+TRAINING = ("batch_size", "gradient_accumulation", "weight_decay", "warmup", "dropout", "checkpoint")
 
 
 def data(runs: Runs) -> str:
     """Which reviews the runs learned from and were tested on, and how they were cut."""
     table = runs.table
-    names = listed(_known(name, DATASETS) for name in table["dataset"].unique())
+    names = listed(_known(name, DATASETS) for name in runs.stated("dataset")["dataset"].unique())
     duplicates, unique = (_figure(table, f"data.{key}") for key in ("duplicates", "unique"))
     dropped = f"; {duplicates} of its rows repeat another text and were dropped" if duplicates else ""
     left = f", which leaves {unique}" if duplicates and unique else ""
     origins = {True: ", held out before any budget was taken", False: ", the dataset's own test split"}
     origin = origins.get(table["data.held_out"].iloc[0], "")
-    windows = listed(
-        (WINDOWS[how].format(length) for how, length in _distinct(table, ["truncation", "max_length"])), "or"
-    )
-    return (
-        f"**Data.** The reviews are from {names}{dropped}{left}. The test set has {len(runs.labels):,} "
-        f"reviews{origin}. {_validation(table)} Of longer reviews the encoder reads {windows}. {_other(table)}"
-    ).strip()
+    windows = [WINDOWS[how].format(length) for how, length in _distinct(runs, "truncation", "max_length")]
+    told = [
+        f"The reviews are from {names}{dropped}{left}." if names != "none" else "",
+        f"The test set has {len(runs.labels):,} reviews{origin}.",
+        _validation(runs.stated("validation_fraction")),
+        f"Of longer reviews the encoder reads {listed(windows, 'or')}." if windows else "",
+        _other(runs.stated("ood_dataset")),
+    ]
+    return " ".join(["**Data.**", *filter(None, told)])
 
 
 def _validation(table: pd.DataFrame) -> str:
     """How much of every budget is set aside."""
+    if table.empty:
+        return ""
     shares = listed((f"{share:.0%}" for share in sorted(table["validation_fraction"].unique())), "or")
     return f"Of every budget, {shares} is set aside for validation." if shares != "0%" else "There is no validation."
 
@@ -74,51 +81,63 @@ def _other_name(name: str) -> str:
 def models(runs: Runs) -> str:
     """Which encoders were fine-tuned, how large they are, and which weights exactly."""
     told = []
-    for name, rows in runs.table.groupby("model", sort=False):
+    for name, rows in runs.stated("model").groupby("model", sort=False):
         backbone, head, weights = (
             _figure(rows, key) for key in ("parameters.backbone", "parameters.head", "environment.model")
         )
         size = f", with {backbone} parameters" if backbone else ""
         top = f" and a new classification head of {head}" if backbone and head else ""
         told.append(f"{_known(str(name), MODELS)}{size}{top}{f' (weights {weights})' if weights else ''}")
-    return f"**Encoder.** What is fine-tuned is {listed(told)}."
+    return f"**Encoder.** What is fine-tuned is {listed(told) if told else 'not on record'}."
 
 
 def training(runs: Runs) -> str:
-    """How the study asks for every run to be trained, the learning rates aside."""
-    table = runs.table
-    batches = listed(
-        (f"{batch * steps:,}" for batch, steps in _distinct(table, ["batch_size", "gradient_accumulation"])), "or"
-    )
-    dropouts = [f"{value:g}" if pd.notna(value) else "the encoder's own" for value in table["dropout"].unique()]
-    checkpoints = {"best": "the one of lowest validation loss", "last": "the last one"}
-    kept = listed((checkpoints[how] for how in table["checkpoint"].unique()), "or")
-    return (
-        f"**Training.** The optimizer is AdamW [@loshchilov2019] with batches of {batches} reviews and weight decay "
-        f"{_each(table, 'weight_decay')}; the learning rate rises over the first {_each(table, 'warmup', '.0%')} of "
-        f"the steps and then falls linearly to zero. Dropout is {listed(dropouts, 'or')}. The checkpoint that is "
-        f"tested is {kept}.{_lora(runs)}"
-    )
+    """How the runs were trained, the learning rates aside, as far as their records state it."""
+    batches = [f"{batch * steps:,}" for batch, steps in _distinct(runs, "batch_size", "gradient_accumulation")]
+    decay, warmup, dropout, kept = (_each(runs, name) for name in ("weight_decay", "warmup", "dropout", "checkpoint"))
+    optimizer = [f"batches of {listed(batches, 'or')} reviews"] if batches else []
+    optimizer += [f"weight decay {decay}"] if decay else []
+    told = [
+        f"The optimizer is AdamW [@loshchilov2019] with {listed(optimizer)}." if optimizer else "",
+        f"The learning rate rises over the first {warmup} of the steps and then falls linearly to zero."
+        if warmup
+        else "",
+        f"Dropout is {dropout}." if dropout else "",
+        f"The checkpoint that is tested is {kept}." if kept else "",
+        _lora(runs),
+        _untold(runs),
+    ]
+    return " ".join(["**Training.**", *filter(None, told)])
 
 
 def _lora(runs: Runs) -> str:
     """Rank, scale and dropout of the low-rank strategies, where there are any."""
-    heed = [STRATEGIES[name].heeds("lora_r") for name in runs.table["strategy"]]
-    table = runs.table[heed]
-    if table.empty:
-        return ""
+    rank, scale, dropout = (_each(runs, name) for name in ("lora_r", "lora_alpha", "lora_dropout"))
+    also = [f"α = {scale}"] if scale else []
+    also += [f"dropout {dropout} before the adapter"] if dropout else []
     return (
-        f" Where a strategy has a rank, it is {_each(table, 'lora_r')}, with α = {_each(table, 'lora_alpha')} and "
-        f"dropout {_each(table, 'lora_dropout')} before the adapter."
+        f"Where a strategy has a rank, it is {', with '.join([rank, *([listed(also)] if also else [])])}."
+        if rank
+        else ""
     )
+
+
+def _untold(runs: Runs) -> str:
+    """Of how many runs no record says anything of the training."""
+    told = {run_id for name in TRAINING for run_id in runs.stated(name).index}
+    if not told:
+        return "How they were trained is not on record."
+    count = len(runs.table) - len(told)
+    return f"How {count} of the {len(runs.table)} runs were trained is not on record." if count else ""
 
 
 def strategies(runs: Runs) -> str:
     """The strategies of the study as a Markdown table, since citations are resolved in Markdown alone."""
+    stated = set(runs.stated("learning_rate").index)
     rates: dict[str, set[float]] = {}
     for run_id in runs.table.index:
         variant = runs.study.variants[run_id]
-        rates.setdefault(variant.strategy, set()).add(variant.rate)
+        rates.setdefault(variant.strategy, set()).update([variant.rate] if run_id in stated else [])
     lines = ["| strategy | what trains | learning rate |", "|:--|:-----|--:|"]
     for name, used in rates.items():
         strategy = STRATEGIES[name]
@@ -127,8 +146,10 @@ def strategies(runs: Runs) -> str:
     return "\n".join(lines)
 
 
-def _range(values: Iterable[float]) -> str:
-    """One number, or the lowest and the highest."""
+def _range(values: Collection[float]) -> str:
+    """One number, or the lowest and the highest; a dash for none."""
+    if not values:
+        return UNKNOWN
     low, high = min(values), max(values)
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
@@ -147,11 +168,26 @@ def _figure(table: pd.DataFrame, column: str) -> str:
     return f"`{values[0]}`" if isinstance(values[0], str) else f"{int(values[0]):,}"
 
 
-def _distinct(table: pd.DataFrame, columns: list[str]) -> list[tuple[Any, ...]]:
-    """The distinct rows of some columns."""
-    return list(table[columns].drop_duplicates().itertuples(index=False, name=None))
+def _distinct(runs: Runs, *fields: str) -> list[tuple[Any, ...]]:
+    """The distinct values of some fields of the variant, of the runs whose records state them."""
+    return list(runs.stated(*fields)[list(fields)].drop_duplicates().itertuples(index=False, name=None))
 
 
-def _each(table: pd.DataFrame, column: str, form: str = "g") -> str:
-    """The values of a column in a sentence: `8`, `4, 8 or 16`."""
-    return listed((format(value, form) for value in sorted(table[column].unique())), "or")
+def _each(runs: Runs, field: str) -> str:
+    """The values of a field that are on record, in a sentence: `8`, `4, 8 or 16`; empty where none is.
+
+    Of a field that some strategies ignore, only the others count.
+    """
+    heed = [STRATEGIES[name].heeds(field) for name in runs.table["strategy"]]
+    table = runs.stated(field)
+    values = table[table.index.isin(runs.table.index[heed])][field].drop_duplicates().sort_values()
+    return listed((_worded(field, value) for value in values), "or") if len(values) else ""
+
+
+def _worded(field: str, value: Any) -> str:
+    """A value of a field as a sentence says it."""
+    if field == "checkpoint":
+        return {"best": "the one of lowest validation loss", "last": "the last one"}[value]
+    if field == "dropout" and pd.isna(value):
+        return "the encoder's own"
+    return format(value, ".0%" if field == "warmup" else "g")

@@ -15,16 +15,20 @@ EXPLORED, RUN_PAGES = "explore.html", "runs"  # beside report.html: the page of 
 def reproducibility(runs: Runs) -> str:
     """Which command makes the study anew, and from which code, when and where it was made."""
     table = runs.table
+    one = len(table) == 1
     when = sorted(set(_recorded(table, "environment.date").str[:10]))
     days = f" on {when[0]}" if len(when) == 1 else f" between {when[0]} and {when[-1]}" if when else ""
     devices = listed(dict.fromkeys(_recorded(table, "environment.device")))
     where = f", on {devices}" if devices != "none" else ""
     seconds = pd.to_numeric(_recorded(table, "training.seconds"), errors="coerce").dropna()
     whole = "" if len(seconds) == len(table) else f" (of the {len(seconds)} runs that recorded it)"
-    spent = f" Their training took {_duration(seconds.sum())} in all{whole}." if len(seconds) else ""
+    spent = (
+        f" {'Its' if one else 'Their'} training took {_duration(seconds.sum())} in all{whole}." if len(seconds) else ""
+    )
+    made = "The run was made" if one else f"The {len(table)} runs were made"
     return (
         f"`./run_all.sh {runs.study.name}` makes every run, this comparison and its report; finished runs are not made "
-        f"again. The {len(table)} runs were made{days}{where}, {_code(table)}.{spent} {_own_code()}"
+        f"again. {made}{days}{where}{',' if days or where else ''} {_code(table)}.{spent} {_own_code()}"
     ).strip()
 
 
@@ -62,10 +66,11 @@ def _duration(seconds: float) -> str:
 def explored(runs: Runs, links: bool) -> str:
     """Where to read what is in the reviews; with `links` the name leads to the page beside the report, if there is."""
     name = "`01_explore_data.ipynb`"
-    if links and (paths.study_folder(runs.study.name) / "explore.ipynb").exists():
-        name = f"[{name}]({EXPLORED})"
+    if not (paths.study_folder(runs.study.name) / "explore.ipynb").exists():
+        return f"{name} looks at what is in the reviews, and at what in them could mislead."
+    shown = f"[{name}]({EXPLORED})" if links else name
     return (
-        f"What is in the reviews, and what in them could mislead, was looked at before any model was trained: {name}."
+        f"What is in the reviews, and what in them could mislead, was looked at before any model was trained: {shown}."
     )
 
 
