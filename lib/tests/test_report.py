@@ -88,7 +88,7 @@ def test_every_number_of_the_abstract_follows_from_the_tables(numbers: dict[str,
         for value in table.select_dtypes("number").abs().to_numpy().ravel():
             allowed |= {f"{value:,.0f}", f"{value:.1f}", f"{100 * value:.1f}"} if np.isfinite(value) else set()
     costs = tables["costs"].set_index(["strategy", "train_size"])
-    for column, form in (("parameters.trainable", ".2%"), ("training.seconds", ".0%")):
+    for column, form in (("parameters.trainable", ".2%"), ("training.flops", ".0%"), ("training.seconds", ".0%")):
         full = costs.loc["full", column]
         allowed |= {f"{value / full[size]:{form}}"[:-1] for (_, size), value in costs[column].items() if size in full}
     found = re.findall(r"\d[\d,]*(?:\.\d+)?", told)
