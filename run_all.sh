@@ -7,7 +7,7 @@
 #       --cores 1                       one run at a time
 #       --config allow_missing=1        report on the runs that are done, train no other
 #   ./run_all.sh test [OPTION...]   the checks and the tests; options go to pytest
-#   ./run_all.sh lab [OPTION...]    JupyterLab with the notebooks; options go to it
+#   ./run_all.sh lab [OPTION...]    JupyterLab with notebooks 01, 02 and 03 open; options go to it
 #   ./run_all.sh --help             this text
 #
 # Stop it with Ctrl-C at any time; the same command goes on where it stopped, and finished runs are kept.
@@ -103,10 +103,17 @@ run_tests() {
   python -m pytest -c lib/pyproject.toml lib/tests "$@"
 }
 
+# JupyterLab, on this machine only and behind a token of its own, with the notebooks as tabs: a workspace says which.
+open_lab() {
+  python -m jupyterlab workspaces import lib/lab_workspace.json > /dev/null ||
+    die "JupyterLab's workspaces cannot be written; point JUPYTERLAB_WORKSPACES_DIR to a folder that can"
+  exec python -m jupyterlab --ServerApp.root_dir="$PWD" --LabApp.default_url=/lab/workspaces/peft-study "$@"
+}
+
 case ${1-} in
   -h | --help) sed -n '2,/^set /{/^set /d; s/^# \{0,1\}//; p;}' "$0"; exit ;;
   test) activate; shift; run_tests "$@" ;;
-  lab) activate; shift; exec python -m jupyterlab --ServerApp.root_dir="$PWD" --LabApp.default_url=/lab/tree/notebooks/01_explore_data.ipynb "$@" ;;
+  lab) activate; shift; open_lab "$@" ;;
   '' | -*) activate; exec python -m peft_study run quick "$@" ;;
   *) activate; exec python -m peft_study run "$@" ;;
 esac

@@ -11,7 +11,7 @@ from nbformat import NotebookNode
 
 from nbpaper.cells import PARAMETER_TAGS
 from nbpaper.errors import PaperError
-from nbpaper.outputs import Shown, Target, show
+from nbpaper.outputs import WIDGET, Shown, Target, is_visible, show
 from nbpaper.preprocessor import PaperCell
 
 WIDE_TABLE = 56
@@ -70,9 +70,12 @@ def _output_pieces(cell: PaperCell, target: Target, log: logging.Logger) -> Iter
     for output in cell.node.get("outputs", []):
         notes = _notes(output)
         alt = str(notes.get("alt") or cell.options.alt or notes.get("caption") or cell.options.caption)
-        shown = show(output, target, alt, asked=cell.options.output is True)
+        try:
+            shown = show(output, target, alt, asked=cell.options.output is True)
+        except ValueError as error:
+            raise PaperError.in_cell(cell.number, f"one of its pictures is damaged ({error})") from error
         if shown is None:
-            _report_dropped(output, cell.number, target, log)
+            yield from _gap(output, cell.number, target, log)
         elif label and _fits(label, output, shown):
             yield _float(cell, label, notes, shown)
             label = ""
@@ -97,7 +100,9 @@ def _fits(label: str, output: NotebookNode, shown: Shown) -> bool:
     """Whether an output is what the label announces; the error of a failed cell stands in for anything."""
     if output.output_type == "error":
         return True
-    return shown.kind == "image" if label.startswith("fig-") else shown.kind in ("table", "markdown")
+    if label.startswith("fig-"):
+        return shown.kind == "image"
+    return shown.kind == "table" or (shown.kind == "markdown" and "|" in shown.text)  # a sentence is no table
 
 
 def _float(cell: PaperCell, label: str, notes: dict[str, Any], shown: Shown) -> Piece:
@@ -133,7 +138,10 @@ def _missing(label: str, node: NotebookNode) -> str:
     return f"{label!r} needs {wanted} among its outputs, and has none"
 
 
-def _report_dropped(output: NotebookNode, number: int, target: Target, log: logging.Logger) -> None:
-    types = sorted(output.get("data", {}))
-    if "text/html" in types:
-        log.warning("cell %d: nothing in %s can be shown in %s; left out", number, ", ".join(types), target.name)
+def _gap(output: NotebookNode, number: int, target: Target, log: logging.Logger) -> Iterator[Piece]:
+    """A line in place of HTML that the target cannot show, so that nobody overlooks it."""
+    data = output.get("data", {})
+    html = data.get("text/html", "")
+    if WIDGET not in data and is_visible("".join(html)):
+        log.warning("cell %d: nothing in %s can be shown in %s", number, ", ".join(sorted(data)), target.name)
+        yield Piece("raw", number, target.gap())

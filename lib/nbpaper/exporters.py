@@ -1,12 +1,11 @@
-"""The two nbconvert exporters: `paper-html` and `paper-pdf`."""
+"""The two nbconvert exporters: `paper-html` and `paper-pdf`; in JupyterLab's menu, `paper_html` and `paper_pdf`."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import os
-import re
-import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,13 @@ from nbformat import NotebookNode
 from traitlets import Bool, Enum, Unicode, default
 
 from nbpaper.compose import compose
-from nbpaper.errors import PaperError
+from nbpaper.glyphs import unprintable
 from nbpaper.images import place_images
 from nbpaper.pandoc import ASSETS, convert
 from nbpaper.preprocessor import Paper, PaperPreprocessor
 from nbpaper.target_html import HtmlTarget, data_uri
 from nbpaper.target_typst import TypstTarget, typst_string
-
-BEYOND_BUNDLED_FONTS = re.compile("[\u0590-\u1cff\u2e80-\ud7ff\uf900-\ufaff\U0001f000-\U0003ffff]")
-"""Scripts that the fonts inside Typst lack: Hebrew and Arabic to the south Asian ones, CJK, emoji."""
+from nbpaper.typeset import font_folders, typeset, write_project
 
 
 class PaperExporter(Exporter):
@@ -90,42 +87,44 @@ class PaperPDFExporter(PaperExporter):
         pieces = compose(paper.cells, target, self.log)
         document = convert(paper, pieces, "typst", self.log)
         document = place_images(document, paper, target.add_file)
-        if not self.system_fonts and BEYOND_BUNDLED_FONTS.search(document):
+        missing = {} if self.system_fonts else unprintable(document, font_folders())
+        if missing:
             self.log.warning(
-                "the PDF fonts lack some characters (CJK, emoji, …); --PaperPDFExporter.system_fonts=True adds your own"
+                "the PDF names the characters that its fonts lack (%s); --PaperPDFExporter.system_fonts=True adds the "
+                "fonts of this machine",
+                " ".join(missing),
             )
         files = dict(target.files)
-        files["main.typ"] = f"{self._settings(paper)}\n{document}".encode()
-        if self.keep_typst:
-            _write_project(Path(self.keep_typst), files)
-        with tempfile.TemporaryDirectory() as folder:
-            _write_project(Path(folder), files)
-            return self._compile(Path(folder), _timestamp(paper))
+        files["main.typ"] = f"{self._settings(paper, missing)}\n{document}".encode()
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(self.keep_typst or scratch)
+            write_project(folder, files)
+            return typeset(folder, _timestamp(paper), self.system_fonts, self.log)
 
-    def _settings(self, paper: Paper) -> str:
+    def _settings(self, paper: Paper, missing: dict[str, str]) -> str:
         names = "".join(f"{typst_string(author['name'])}, " for author in paper.front.authors)
         keywords = "".join(f"{typst_string(word)}, " for word in paper.front.keywords)
+        shown = "".join(f"{typst_string(char)}: {typst_string(name)}, " for char, name in missing.items())
         return (
             f"#let settings = (columns: {self.columns}, paper-size: {typst_string(self.paper_size)}, "
-            f"author-names: ({names}), keyword-names: ({keywords}))"
+            f"author-names: ({names}), keyword-names: ({keywords}), named-characters: ({shown or ':'}))"
         )
 
-    def _compile(self, folder: Path, timestamp: int) -> bytes:
-        import typst
 
-        try:
-            pdf, warnings = typst.compile_with_warnings(
-                str(folder / "main.typ"),
-                root=str(folder),
-                format="pdf",
-                ignore_system_fonts=not self.system_fonts,
-                timestamp=timestamp,
-            )
-        except typst.TypstError as error:
-            raise PaperError(f"Typst cannot set this paper: {' '.join([error.message, *error.hints])}") from error
-        for warning in warnings:
-            self.log.warning("typst: %s", warning.message)
-        return bytes(pdf)
+class _CommandLine(PaperExporter):
+    """Leaves the names with a hyphen out of JupyterLab's menu: the address that a server exports at takes none."""
+
+    @default("enabled")
+    def _enabled_default(self) -> bool:
+        return "jupyter_server.serverapp" not in sys.modules
+
+
+class PaperHTMLCommand(_CommandLine, PaperHTMLExporter):
+    """What `jupyter nbconvert --to paper-html` runs."""
+
+
+class PaperPDFCommand(_CommandLine, PaperPDFExporter):
+    """What `jupyter nbconvert --to paper-pdf` runs."""
 
 
 def script_hash() -> str:
@@ -138,10 +137,3 @@ def _timestamp(paper: Paper) -> int:
     """Reproducible: what SOURCE_DATE_EPOCH says, else the paper's own date, else 1970."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     return int(epoch) if epoch.isdecimal() else paper.front.timestamp()
-
-
-def _write_project(folder: Path, files: dict[str, bytes]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(ASSETS / "paper.typ", folder)
-    for name, data in files.items():
-        (folder / name).write_bytes(data)

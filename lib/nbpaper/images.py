@@ -7,7 +7,6 @@ that by whatever the target needs. A missing image is an error, since the paper 
 from __future__ import annotations
 
 import base64
-import binascii
 import mimetypes
 import re
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from urllib.parse import unquote, unquote_to_bytes
 
 from nbpaper.errors import PaperError
 from nbpaper.pandoc import find_file
+from nbpaper.pictures import check_picture
 from nbpaper.preprocessor import Paper
 
 MARK = re.compile(r"local-image:(\d+):((?:[A-Za-z0-9]|_[0-9A-F]{2})*)")
@@ -38,7 +38,8 @@ def _decoded(text: str) -> str:
 def _load(address: str, number: int, paper: Paper) -> tuple[bytes, str]:
     try:
         data, mime = _read(address, number, paper)
-    except (PaperError, binascii.Error, KeyError) as error:
+        check_picture(data, mime)
+    except (PaperError, ValueError, KeyError) as error:  # binascii.Error is a ValueError
         raise PaperError.in_cell(number, f"image {address[:80]!r} cannot be read: {error}") from error
     if mime not in MIMES:
         raise PaperError.in_cell(number, f"image {address[:80]!r} is of an unknown kind ({mime})")

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from nbformat import NotebookNode
 
+from nbpaper.pictures import check_picture
 from nbpaper.tables import Table, parse_table
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -51,6 +52,10 @@ class Target(Protocol):
         """HTML that is not a table, made harmless; empty where the target cannot show it."""
         ...
 
+    def gap(self) -> str:
+        """A line that stands for an output which the target cannot show."""
+        ...
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -62,7 +67,10 @@ class Shown:
 
 
 def show(output: NotebookNode, target: Target, alt: str, asked: bool) -> Shown | None:
-    """Render an output, or return None when the target leaves it out. `asked`: the cell says `#| output: true`."""
+    """Render an output, or return None when the target leaves it out. `asked`: the cell says `#| output: true`.
+
+    Raises `ValueError` for a damaged picture.
+    """
     if output.output_type == "stream":
         text = target.stream(output.name, _overwritten(output.text), asked)
         return Shown("text", text) if text else None
@@ -94,9 +102,21 @@ def _show_bundle(data: Mapping[str, Any], metadata: Mapping[str, Any], target: T
     return Shown("text", target.text(plain))
 
 
+def is_visible(html: str) -> bool:
+    """Whether a browser would show anything of the HTML: scripts and style sheets do not count."""
+    from bs4 import BeautifulSoup
+
+    soup = BeautifulSoup(html, "html.parser")
+    for element in soup.find_all(["script", "style"]):
+        element.decompose()
+    return bool(soup.get_text(strip=True) or soup.find(["img", "svg", "canvas", "iframe", "video", "object"]))
+
+
 def _bytes(value: Any, mime: str) -> bytes:
     text = _joined(value)
-    return text.encode() if mime in TEXT_IMAGES else base64.b64decode(text)
+    data = text.encode() if mime in TEXT_IMAGES else base64.b64decode(text)
+    check_picture(data, mime)
+    return data
 
 
 def _joined(value: Any) -> str:

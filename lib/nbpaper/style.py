@@ -1,4 +1,8 @@
-"""Matplotlib settings for figures that sit well in the paper: small type, thin lines, vector output."""
+"""Matplotlib settings for figures that sit well in the paper: small type, thin lines, vectors whose text is text.
+
+Text stays text so that it can be selected, searched and read out. Matplotlib places it by the metrics of the font it
+ships, STIX; the PDF is set with that very font, and a page falls back to Times, whose letters are as wide.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +17,14 @@ FULL = 6.85
 # Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), readable with any colour vision, darkest first.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
+SERIF = ("STIXGeneral", "STIX Two Text", "Times New Roman", "Times", "Liberation Serif")
+"""Fonts of one width: the first ships with matplotlib, and every system has one of the others."""
+
 RC: dict[str, Any] = {
     "figure.figsize": (COLUMN, 2.2),
     "figure.facecolor": "white",
-    "font.family": "STIXGeneral",  # ships with matplotlib and goes with the PDF's Libertinus
+    "font.family": "serif",
+    "font.serif": list(SERIF),
     "mathtext.fontset": "stix",
     "font.size": 8,
     "axes.labelsize": 8,
@@ -35,7 +43,8 @@ RC: dict[str, Any] = {
     "lines.linewidth": 1.2,
     "lines.markersize": 4,
     "patch.linewidth": 0.4,
-    "svg.fonttype": "path",  # the same glyphs in JupyterLab, HTML and PDF, whatever fonts are installed
+    "svg.fonttype": "none",  # text, not outlines
+    "pdf.fonttype": 42,  # whole glyphs rather than drawings of them
     "svg.hashsalt": "nbpaper",  # the same figure gives the same bytes
 }
 

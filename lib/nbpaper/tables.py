@@ -6,7 +6,8 @@ Only text and a few styles survive (bold, italic, colours), so nothing in a cell
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import textwrap
+from dataclasses import dataclass, replace
 from html import unescape
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,9 @@ PANDAS_SIZE = re.compile(r"\d+ rows × \d+ columns")
 FORMATTING = {"a", "b", "br", "code", "em", "i", "p", "small", "span", "strong", "sub", "sup", "u"}
 LONG = 40
 """Tables with more rows than this may run over several columns and pages."""
+
+SHORT_HEADING = 9
+"""Characters that a line of a heading may have, however narrow its column is."""
 
 MAX_SPAN = 1000  # what browsers allow
 
@@ -51,13 +55,36 @@ class Table:
         """Whether the table must be allowed to break over pages."""
         return len(self.body) > LONG
 
+    def starts_group(self, index: int) -> bool:
+        """Whether a row of the body opens a new group of rows: those that share one cell of the first column."""
+        grouped = any(cell.rowspan > 1 for row in self.body for cell in row if cell.column == 0)
+        return grouped and index > 0 and any(cell.column == 0 and cell.text for cell in self.body[index])
+
     def column_widths(self) -> list[int]:
         """The longest line of each column in characters; spanning cells do not count."""
-        widths = [1] * self.columns
-        for cell in (cell for row in self.head + self.body for cell in row if cell.colspan == 1):
-            longest = max((len(line) for line in cell.text.split("\n")), default=0)
-            widths[cell.column] = max(widths[cell.column], longest)
-        return widths
+        return _widths(self.head + self.body, self.columns)
+
+    def with_narrow_head(self, limit: int) -> Table:
+        """The table with headings broken into lines where it is wider than `limit` characters for their sake."""
+        if sum(self.column_widths()) + 2 * self.columns <= limit:
+            return self
+        widths = [max(width, SHORT_HEADING) for width in _widths(self.body, self.columns)]
+        return replace(self, head=[[_broken(cell, widths) for cell in row] for row in self.head])
+
+
+def _widths(rows: list[Row], columns: int) -> list[int]:
+    widths = [1] * columns
+    for cell in (cell for row in rows for cell in row if cell.colspan == 1):
+        longest = max((len(line) for line in cell.text.split("\n")), default=0)
+        widths[cell.column] = max(widths[cell.column], longest)
+    return widths
+
+
+def _broken(cell: Cell, widths: list[int]) -> Cell:
+    if cell.colspan > 1:
+        return cell
+    lines = textwrap.wrap(cell.text, widths[cell.column], break_long_words=False, break_on_hyphens=False)
+    return replace(cell, text="\n".join(lines))
 
 
 def parse_table(html: str) -> Table | None:

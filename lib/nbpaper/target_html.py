@@ -3,79 +3,26 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from nbpaper.inline_svg import inline_svg, svg_pixels
 from nbpaper.table_grid import Cell
 from nbpaper.tables import Table
 
 FOLD_ABOVE = 15
 """Streams and results with more lines than this are folded."""
 
-SVG_ZOOM = 1.6
-"""Figures are drawn for print, at 8 points; on screen they are shown larger so that their text matches the page's."""
+WORDY = 30
+"""Cells with more characters than this may run over several lines."""
 
-PIXELS = {"pt": 96 / 72, "in": 96.0, "cm": 96 / 2.54, "mm": 96 / 25.4, "px": 1.0, "": 1.0}
-
-SAFE_TAGS = frozenset(
-    [
-        "a",
-        "abbr",
-        "b",
-        "blockquote",
-        "br",
-        "caption",
-        "code",
-        "col",
-        "colgroup",
-        "dd",
-        "del",
-        "details",
-        "div",
-        "dl",
-        "dt",
-        "em",
-        "figcaption",
-        "figure",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "hr",
-        "i",
-        "img",
-        "ins",
-        "kbd",
-        "li",
-        "mark",
-        "ol",
-        "p",
-        "pre",
-        "q",
-        "s",
-        "samp",
-        "section",
-        "small",
-        "span",
-        "strong",
-        "sub",
-        "summary",
-        "sup",
-        "table",
-        "tbody",
-        "td",
-        "tfoot",
-        "th",
-        "thead",
-        "tr",
-        "u",
-        "ul",
-        "var",
-        "wbr",
-    ]
-)
+_TAGS = """
+a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure h3 h4 h5 h6 hr i img
+ins kbd li mark ol p pre q s samp section small span strong sub summary sup table tbody td tfoot th thead tr u ul
+var wbr
+"""
+SAFE_TAGS = frozenset(_TAGS.split())
 SAFE_STYLES = {"border", "border-left", "border-radius", "margin", "max-width", "padding"}  # none moves out of its box
 SAFE_ATTRIBUTES = ["title", "lang", "dir", "style", "open", "colspan", "rowspan", "scope", "alt", "width", "height"]
 
@@ -89,20 +36,27 @@ class HtmlTarget:
 
     def __init__(self, shows_code: bool = True) -> None:
         self.shows_code = shows_code
+        self._drawings = 0
 
     def image(self, data: bytes, mime: str, alt: str, size: Mapping[str, Any]) -> str:
-        pixels = _svg_pixels(data) if mime == "image/svg+xml" else _given_pixels(size)
+        is_svg = mime == "image/svg+xml"
+        if is_svg:
+            self._drawings += 1
+            drawing = inline_svg(data, alt, prefix=f"drawing-{self._drawings}-")
+            if drawing:
+                return drawing
+        pixels = svg_pixels(data) if is_svg else _given_pixels(size)
         dimensions = f' width="{pixels[0]}" height="{pixels[1]}"' if pixels else ""
         return f'<img src="{data_uri(data, mime)}" alt="{escape(alt)}"{dimensions}>'
 
     def table(self, table: Table) -> str:
         caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
         head = "".join(_row(row, table, "col") for row in table.head)
-        body = "".join(_row(row, table, "row") for row in table.body)
+        body = "".join(_row(row, table, "row", table.starts_group(i)) for i, row in enumerate(table.body))
         note = f'<p class="table-note">{escape(table.note)}</p>' if table.note else ""
         return (
-            f'<div class="table-scroll" tabindex="0"><table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>'
-            f"</div>{note}"
+            f'<div class="table-scroll" role="group" aria-label="Table" tabindex="0"><table>{caption}'
+            f"<thead>{head}</thead><tbody>{body}</tbody></table></div>{note}"
         )
 
     def text(self, text: str) -> str:
@@ -122,6 +76,9 @@ class HtmlTarget:
     def fragment(self, html: str) -> str:
         clean = sanitised(html)
         return f'<div class="fragment">{clean}</div>' if clean.strip() else ""
+
+    def gap(self) -> str:
+        return '<p class="gap">An output stands here that needs scripts or the network, and cannot be shown.</p>'
 
 
 def data_uri(data: bytes, mime: str) -> str:
@@ -157,14 +114,16 @@ def _safe_image_attribute(_tag: str, name: str, value: str) -> bool:
     return name in ("alt", "width", "height") or (name == "src" and value.startswith("data:image/"))
 
 
-def _row(row: list[Cell], table: Table, scope: str) -> str:
-    return f"<tr>{''.join(_cell(cell, table, scope) for cell in row)}</tr>"
+def _row(row: list[Cell], table: Table, scope: str, starts_group: bool = False) -> str:
+    opening = '<tr class="group">' if starts_group else "<tr>"
+    return f"{opening}{''.join(_cell(cell, table, scope) for cell in row)}</tr>"
 
 
 def _cell(cell: Cell, table: Table, scope: str) -> str:
     header = bool(cell.text) and (scope == "col" or cell.header)  # an empty header is no header to a screen reader
     spans_columns = cell.colspan > 1
-    attributes = f' class="{"center" if spans_columns else table.alignments[cell.column]}"'
+    wordy = " wordy" if len(cell.text) > WORDY and scope == "row" else ""
+    attributes = f' class="{"center" if spans_columns else table.alignments[cell.column]}{wordy}"'
     if header:
         attributes += f' scope="{scope}{"group" if spans_columns or cell.rowspan > 1 else ""}"'
     if spans_columns:
@@ -218,20 +177,6 @@ def _plain(text: str) -> str:
     from nbconvert.filters import strip_ansi
 
     return str(strip_ansi(text))
-
-
-def _svg_pixels(data: bytes) -> tuple[int, int] | None:
-    """The size to show an SVG at, if it says how large it is."""
-    opening = re.search(rb"<svg\b[^>]*>", data)
-    if not opening:
-        return None
-    sides = []
-    for name in (rb"width", rb"height"):
-        found = re.search(rb"\s" + name + rb'\s*=\s*["\']([\d.]+)(pt|in|cm|mm|px|)["\']', opening.group())
-        if not found:
-            return None
-        sides.append(round(float(found.group(1)) * PIXELS[found.group(2).decode()] * SVG_ZOOM))
-    return sides[0], sides[1]
 
 
 def _given_pixels(size: Mapping[str, Any]) -> tuple[int, int] | None:

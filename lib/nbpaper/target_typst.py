@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nbpaper.table_grid import Cell, Row
+from nbpaper.table_grid import Cell
 from nbpaper.tables import Table
 
 MAX_LINES = 40
@@ -13,6 +13,9 @@ MAX_LINES = 40
 
 WRAP_ABOVE = 34
 """Columns with longer cells than this many characters share the width that is left and wrap."""
+
+PAGE_WIDTH = 105
+"""Characters of a table's size that fit side by side on a page."""
 
 SUFFIXES = {
     "image/svg+xml": "svg",
@@ -52,11 +55,12 @@ class TypstTarget:
         return f"#paper-image({typst_string(self.add_file(data, mime))}, alt: {typst_string(alt)})"
 
     def table(self, table: Table) -> str:
+        table = table.with_narrow_head(PAGE_WIDTH)
         widths = table.column_widths()
         columns = ", ".join(f"{min(width, 100)}fr" if width > WRAP_ABOVE else "auto" for width in widths)
         wraps = any(width > WRAP_ABOVE for width in widths)
         arguments = [f"columns: ({columns},)", f"align: ({', '.join(table.alignments)},)"]
-        rows = [_header(table.head), *(_cells(row) for row in table.body)]
+        rows = [_header(table), *(_body_row(table, index) for index in range(len(table.body)))]
         options = f"wraps: {_flag(wraps)}, long: {_flag(table.is_long)}, note: {typst_string(table.note)}"
         return f"#paper-table({options}, table({', '.join(arguments)},\n{''.join(rows)}))"
 
@@ -72,6 +76,9 @@ class TypstTarget:
     def fragment(self, html: str) -> str:
         return ""  # Typst cannot show HTML: the output's Markdown or text stands in for it
 
+    def gap(self) -> str:
+        return "#paper-gap[An output stands here that only the HTML page can show.]"
+
 
 def typst_string(text: str) -> str:
     """A Typst string literal."""
@@ -79,23 +86,25 @@ def typst_string(text: str) -> str:
     return '"' + "".join(escapes.get(char, char) for char in text if char >= " " or char in "\n\t\r") + '"'
 
 
-def _header(head: list[Row]) -> str:
-    if not head:
+def _header(table: Table) -> str:
+    if not table.head:
         return ""
     lines = []
-    for index, row in enumerate(head):
-        lines.append(_cells(row))
-        if index < len(head) - 1:  # a thin rule under every header that spans columns
+    for index, row in enumerate(table.head):
+        lines.append("".join(f"{_cell(cell, table.alignments[cell.column])}, " for cell in row) + "\n")
+        if index < len(table.head) - 1:  # a thin rule under every header that spans columns
             spans = [cell for cell in row if cell.colspan > 1 and cell.text]
             lines += [f"span-rule({cell.column}, {cell.column + cell.colspan}),\n" for cell in spans]
     return f"table.header(\n{''.join(lines)}),\nhead-rule,\n"
 
 
-def _cells(row: Row) -> str:
-    return "".join(f"{_cell(cell)}, " for cell in row) + "\n"
+def _body_row(table: Table, index: int) -> str:
+    rule = "group-rule,\n" if table.starts_group(index) else ""
+    return rule + "".join(f"{_cell(cell)}, " for cell in table.body[index]) + "\n"
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: Cell, side: str = "") -> str:
+    """A cell; a heading names the `side` it is aligned to, and stands at the foot of its row."""
     text = typst_string(cell.text)
     if cell.color:
         text = f"text(fill: {_paint(cell.color)}, {text})"
@@ -104,7 +113,7 @@ def _cell(cell: Cell) -> str:
     if cell.bold:
         text = f"strong({text})"
     options = [
-        f"colspan: {cell.colspan}, align: center" if cell.colspan > 1 else "",
+        f"colspan: {cell.colspan}, align: center" if cell.colspan > 1 else f"align: {side} + bottom" if side else "",
         f"rowspan: {cell.rowspan}" if cell.rowspan > 1 else "",
         f"fill: {_paint(cell.background)}" if cell.background else "",
     ]

@@ -6,7 +6,7 @@ import traceback
 
 from peft_study.errors import StudyError
 
-_STEPS = ("explore", "train", "compare", "report")
+_STEPS = ("explore", "train", "compare", "report", "pages")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         "train": "execute notebook 02 for one run",
         "compare": "execute notebook 03, or 04 for a study that sweeps learning rates",
         "report": "render the executed comparison as HTML and PDF",
+        "pages": "render the executed notebooks 01 and 02 as the pages that the report links to",
     }.items():
         command = commands.add_parser(name, help=help_, description=help_, allow_abbrev=False)
         command.add_argument("study", metavar="STUDY", help="a folder of runs/ with a study.yaml")

@@ -64,19 +64,49 @@ def train(study: str, run_id: str) -> None:
 
 def report(study: str) -> None:
     """Render the executed comparison as `report.html` and `report.pdf`."""
-    from traitlets.config import Config
-
     from nbpaper import PaperHTMLExporter, PaperPDFExporter
 
-    source = paths.study_folder(study) / "compare.ipynb"
+    source, folder = paths.study_folder(study) / "compare.ipynb", paths.report_folder(study)
     if not source.exists():
         raise StudyError(f"{source} is missing; ./run_all.sh {study} makes it")
+    _render(source, folder / "report.html", PaperHTMLExporter)
+    _render(source, folder / "report.pdf", PaperPDFExporter)
+
+
+def pages(study: str) -> None:
+    """Render what the report links to: `explore.html`, and `runs/<run_id>.html` for every run with its notebook.
+
+    One process renders them all: a page takes half a second, and to start a process five times as long. A notebook that
+    cannot be rendered keeps no other from its page; those are named at the end.
+    """
+    import nbformat
+
+    from nbpaper import PaperError, PaperHTMLExporter
+
+    folder, made = paths.study_folder(study), paths.report_folder(study)
+    sources = {made / "explore.html": folder / "explore.ipynb"}
+    sources |= {made / "runs" / f"{run}.html": folder / run / "train.ipynb" for run in read_study(study).variants}
+    faults = []
+    for page, source in sources.items():
+        if not source.exists():
+            page.unlink(missing_ok=True)  # of a notebook that was there
+            continue
+        try:
+            _render(source, page, PaperHTMLExporter)
+        except (PaperError, ValueError, nbformat.ValidationError) as error:
+            faults.append(f"{source}: {error}")
+    if faults:
+        raise StudyError("; ".join(faults))
+
+
+def _render(notebook: Path, page: Path, exporter: Any) -> None:
+    """Write an executed notebook as a paper."""
+    from traitlets.config import Config
+
     config = Config(PaperPreprocessor={"resource_path": str(paths.NOTEBOOKS)})  # where the bibliography is
-    exporters: dict[str, Any] = {"report.html": PaperHTMLExporter, "report.pdf": PaperPDFExporter}
-    for name, exporter in exporters.items():
-        body, _ = exporter(config=config).from_filename(str(source))
-        with replacing(paths.report_folder(study) / name) as partial:
-            partial.write_bytes(body.encode() if isinstance(body, str) else body)
+    body, _ = exporter(config=config).from_filename(str(notebook))
+    with replacing(page) as partial:
+        partial.write_bytes(body.encode() if isinstance(body, str) else body)
 
 
 def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:

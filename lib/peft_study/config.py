@@ -211,7 +211,12 @@ class Study(BaseModel):
             if name not in used
         ]
         if self.baseline not in used:
-            faults.append(f"baseline: {unknown('strategy', self.baseline, used)} (those of the matrix)")
+            unset = (
+                ""
+                if "baseline" in self.model_fields_set
+                else f"; 'full' is the default, so write `baseline: {used[0]}`"
+            )
+            faults.append(f"baseline: {unknown('strategy', self.baseline, used)} (those of the matrix){unset}")
         return faults
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
+from peft_study.progress import Tell, silent
 from peft_study.statistics.calibration import log_odds, losses
 
 
@@ -77,6 +78,7 @@ def predict(
     pad: int,
     batch_size: int = 64,
     bf16: bool = False,
+    tell: Tell = silent,
 ) -> Predictions:
     """Classify `examples` (dicts of `input_ids` and `labels`) with `model`, in the order given.
 
@@ -92,11 +94,13 @@ def predict(
     start = perf_counter()
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         for first in range(0, len(order), batch_size):
+            tell("Classifying reviews", first, len(order))
             rows = order[first : first + batch_size]
             inputs = pad_batch([examples[i]["input_ids"] for i in rows], pad)
             logits[rows] = (
                 model(**{name: tensor.to(device) for name, tensor in inputs.items()}).logits.float().cpu().numpy()
             )
+    tell("Classifying reviews", len(order), len(order))
     labels = np.array([example["labels"] for example in examples], dtype=np.int64)
     return Predictions(np.asarray(ids, dtype=np.int64), labels, logits, perf_counter() - start)
 

@@ -5,6 +5,7 @@ Imports nothing heavy: the engine asks these questions of every run before anyth
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from peft_study.config import Variant
+from peft_study import paths
+from peft_study.config import Study, Variant
 from peft_study.errors import writing
 
 TRACES = ("train.ipynb", "train.partial.ipynb", "train.log", ".lock")  # of a training of ours, finished or not
@@ -63,8 +65,18 @@ def outdated(folder: Path, variant: Variant) -> list[str]:
 
 
 def is_foreign(folder: Path) -> bool:
-    """Whether another program left the run in `folder`: it has a result, and no trace of a training of ours."""
-    return (folder / "metrics.json").is_file() and not any((folder / name).exists() for name in TRACES)
+    """Whether another program left the run in `folder`: it has a result, and no trace of a training of ours.
+
+    What a notebook in JupyterLab left counts as such, unless its training was interrupted: then it is to be made anew.
+    """
+    left = (folder / "metrics.json").is_file() and not any((folder / name).exists() for name in TRACES)
+    return left and not is_interrupted(folder)
+
+
+def is_interrupted(folder: Path) -> bool:
+    """Whether the record in `folder` is of a training that somebody ended before its last step."""
+    training = (_metrics(folder) or {}).get("training")
+    return isinstance(training, dict) and training.get("interrupted") is True
 
 
 def is_done(folder: Path, variant: Variant) -> bool:
@@ -75,12 +87,40 @@ def is_done(folder: Path, variant: Variant) -> bool:
     foreign = is_foreign(folder)
     if not foreign and (asked(folder) is None or not (folder / "train.ipynb").is_file()):
         return False
-    return _has_metrics(folder) and not outdated(folder, variant)
+    return _metrics(folder) is not None and not is_interrupted(folder) and not outdated(folder, variant)
 
 
-def _has_metrics(folder: Path) -> bool:
-    """Whether `metrics.json` is there and readable."""
+def strays(study: Study) -> dict[str, str]:
+    """The folders with predictions that are no run of `study`, and the run whose name differs in spelling alone.
+
+    `full-n300-s1` is a spelling of `full-n00300-s1`; one that is none of any run has an empty text.
+    """
+    spelt = {_spelling(run): run for run in study.variants}
+    found = sorted(paths.study_folder(study.name).glob("*/preds_and_labels.npz"))
+    names = [file.parent.name for file in found if file.parent.name not in study.variants]
+    return {name: spelt.get(_spelling(name), "") for name in names}
+
+
+def _spelling(name: str) -> tuple[str, ...]:
+    """The words and numbers of a run's name, however they are padded, parted and capitalised."""
+    return tuple(part.lstrip("0") for part in re.findall(r"[a-z]+|[0-9.]+", name.lower()))
+
+
+def saved_models() -> dict[str, Path]:
+    """The folder of every finished run of any study that kept its model, as `study/run`, by name."""
+    found = sorted(paths.home().glob("runs/*/*/model"))
+    folders = {f"{model.parent.parent.name}/{model.parent.name}": model.parent for model in found}
+    return {
+        name: folder
+        for name, folder in folders.items()
+        if asked(folder) and _metrics(folder) is not None and not is_interrupted(folder)
+    }
+
+
+def _metrics(folder: Path) -> dict[str, Any] | None:
+    """What `metrics.json` holds; None where it is absent or damaged."""
     try:
-        return isinstance(json.loads((folder / "metrics.json").read_text(encoding="utf-8")), dict)
+        found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
+        return None
+    return found if isinstance(found, dict) else None

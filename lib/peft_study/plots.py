@@ -28,13 +28,13 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 LINES = ("-", "--", ":", "-.")
 GREY = "#6b6b6b"
 LEGEND_COLUMNS = 5
-FEW = 6  # lines whose legend still fits inside an axis
 LABELS = dict(enumerate(data.LABELS))
 CURVES = (
     ("loss", "training loss (nats)", 1.0),
     ("eval_loss", "validation loss (nats)", 1.0),
     ("eval_accuracy", "validation accuracy (%)", 100.0),
 )
+UNITS = {"training.flops": " (FLOP)", "training.peak_memory_bytes": " (bytes)", "cost.model_bytes": " (bytes)"}
 CLASS_COLOURS = {0: "#D55E00", 1: "#0072B2"}
 
 
@@ -67,7 +67,7 @@ def figure(width: float = COLUMN, height: float = 2.4, columns: int = 1, **optio
 
 
 def save_figure(fig: Figure | None, study: str, name: str) -> Figure | None:
-    """Keep a figure of the report as `report/<study>/figures/<name>.pdf` and `.svg`; returns it, to be shown.
+    """Keep a figure of the report as `report/<study>/figures/<name>.pdf` and `.svg`; returns it.
 
     Where there is none, none is kept: that of an earlier report goes.
     """
@@ -87,6 +87,7 @@ def class_balance(table: pd.DataFrame, ax: Axes) -> Axes:
     bars = ax.bar([LABELS[i] for i in counts.index], counts, color=[CLASS_COLOURS[i] for i in counts.index], width=0.6)
     ax.bar_label(bars, fmt="{:,.0f}", padding=2)
     ax.set(ylabel="reviews")
+    ax.yaxis.set_major_formatter("{x:,.0f}")
     ax.margins(y=0.15)
     return ax
 
@@ -106,8 +107,8 @@ def lengths(tokens: pd.DataFrame, max_length: int, ax: Axes) -> Axes:
         )
     ax.axvline(max_length, color=GREY, linestyle="--", linewidth=1, label=f"cut at {max_length}")
     ax.set(xlabel="tokens in the review (99th percentile and above in the last bin)", ylabel="reviews")
-    ax.legend(frameon=False)
-    return ax
+    ax.yaxis.set_major_formatter("{x:,.0f}")
+    return legend_below(ax, 3)
 
 
 def words(weights: pd.Series, ax: Axes, count: int = 10) -> Axes:
@@ -133,8 +134,8 @@ def baseline_curve(scores: pd.DataFrame, ax: Axes) -> Axes:
 def accuracy(summary: pd.DataFrame, runs: pd.DataFrame, baseline: pd.DataFrame | None = None) -> tuple[Figure, Axes]:
     """The figure of test accuracy: against the budget, or by strategy where all runs have one."""
     if summary["train_size"].nunique() > 1:
-        lines = len(summary) // summary["train_size"].nunique()
-        fig, ax = figure(COLUMN, 2.4 if lines <= FEW else 2.4 + 0.1 * lines)
+        lines = summary.groupby(["strategy", *further(summary)]).ngroups + 1  # and the bag of words
+        fig, ax = figure(COLUMN, 2.2 + 0.17 * -(-lines // 2))
         return fig, accuracy_vs_size(summary, runs, ax, baseline)
     fig, ax = figure(COLUMN, height_of(len(summary)))
     return fig, accuracy_by_strategy(summary, ax, baseline)
@@ -153,20 +154,22 @@ def accuracy_vs_size(summary: pd.DataFrame, runs: pd.DataFrame, ax: Axes, baseli
         turn = drawn[strategy] + _place(strategy) // len(COLOURS)
         line = {"color": own, "label": title(part.iloc[0].to_dict()), "linestyle": LINES[turn % len(LINES)]}
         ax.fill_between(part["train_size"], 100 * part["low"], 100 * part["high"], color=own, alpha=0.15, linewidth=0)
-        ax.plot(part["train_size"], 100 * part["accuracy"], linewidth=1.4, **line)
+        ax.plot(part["train_size"], 100 * part["accuracy"], linewidth=1.4, marker=marker(strategy), **line)
         drawn[strategy] += 1
     for strategy, dots in runs.groupby("strategy", sort=False):
         style = {"color": colour(str(strategy)), "marker": marker(str(strategy))}
-        ax.scatter(dots["train_size"], 100 * dots["test.accuracy"], s=18, zorder=3, **style)
+        ax.scatter(dots["train_size"], 100 * dots["test.accuracy"], s=16, zorder=3, alpha=0.7, linewidth=0, **style)
     if baseline is not None:
         baseline_curve(baseline, ax)
         ax.lines[-1].set(label="bag of words", linestyle="--", marker="", linewidth=1.1)
     _sizes(ax, summary["train_size"])
     ax.set(ylabel="test accuracy (%)")
-    if drawn.total() <= FEW:
-        ax.legend(frameon=False, loc="lower right")
-    else:
-        ax.get_figure(root=True).legend(frameon=False, loc="outside lower center", ncols=2)
+    return legend_below(ax)
+
+
+def legend_below(ax: Axes, columns: int = 2) -> Axes:
+    """A legend of what has a label in the figure of `ax`, below its axes, where it covers no data."""
+    ax.get_figure(root=True).legend(loc="outside lower center", ncols=columns)
     return ax
 
 
@@ -223,9 +226,7 @@ def loss_per_steps(log: pd.DataFrame, ax: Axes, own: str = COLOURS[0]) -> Axes:
     _curve(log, "step", "loss", ax, color=own, alpha=0.6, label="training")
     _curve(log, "step", "eval_loss", ax, color=GREY, marker="o", linestyle="--", label="validation")
     ax.set(xlabel="optimizer step", ylabel="cross-entropy (nats)", ylim=(0, None))
-    if ax.lines:
-        ax.legend(frameon=False)
-    return ax
+    return legend_below(ax) if ax.lines else ax
 
 
 def loss_per_epochs(log: pd.DataFrame, ax: Axes, own: str = COLOURS[0]) -> Axes:
@@ -238,7 +239,7 @@ def validation_accuracy(log: pd.DataFrame, ax: Axes, own: str = COLOURS[0]) -> A
     """Accuracy on the validation part of one run against its steps."""
     if "eval_accuracy" in log:
         _curve(log.assign(percent=100 * log["eval_accuracy"]), "step", "percent", ax, color=own, marker="o")
-    ax.set(xlabel="optimizer step", ylabel="validation accuracy (%)")
+    ax.set(xlabel="optimizer step", ylabel="validation accuracy (%)", xlim=(0, None))
     return ax
 
 
@@ -273,9 +274,10 @@ def training_curves(runs: pd.DataFrame, log: Callable[[str], pd.DataFrame], stra
     """The `CURVES` of every run side by side, see `curves`; None where no run has a log."""
     if all(log(str(run_id)).empty for run_id in runs.index):
         return None
-    fig, axes = figure(FULL, above_legend(2.2, strategies), columns=len(CURVES))
+    fig, axes = figure(FULL, above_legend(2.2, strategies), columns=len(CURVES), sharex=True)
     for ax, (column, name, scale) in zip(axes, CURVES, strict=True):
         curves(runs, log, column, ax, scale).set(ylabel=name)
+    axes[0].set(xlim=(0, None))  # of all: the axes share their epochs
     strategy_legend(strategies, axes[0])
     return fig
 
@@ -286,13 +288,13 @@ def above_legend(height: float, strategies: Sequence[str]) -> float:
 
 
 def strategy_legend(strategies: Sequence[str], ax: Axes) -> Axes:
-    """A legend of strategies below the whole figure of `ax`, where it covers no data."""
+    """A legend of `strategies` below the whole figure of `ax`, whatever is drawn there."""
     handles = [
         ax.plot([], [], color=colour(name), marker=marker(name), markersize=4, label=label(name))[0]
         for name in strategies
     ]
     ax.get_figure(root=True).legend(
-        handles=handles, frameon=False, loc="outside lower center", ncols=min(len(handles), LEGEND_COLUMNS)
+        handles=handles, loc="outside lower center", ncols=min(len(handles), LEGEND_COLUMNS)
     )
     return ax
 
@@ -304,8 +306,7 @@ def time_per_step(seconds: np.ndarray, ax: Axes, own: str = COLOURS[0]) -> Axes:
         float(np.median(seconds)), color=GREY, linestyle="--", linewidth=1, label=f"median {np.median(seconds):.3g} s"
     )
     ax.set(xlabel="optimizer step", ylabel="seconds", ylim=(0, None))
-    ax.legend(frameon=False)
-    return ax
+    return legend_below(ax)
 
 
 def confusion_matrix(labels: np.ndarray, preds: np.ndarray, ax: Axes) -> Axes:
@@ -329,7 +330,7 @@ def confusion_matrix(labels: np.ndarray, preds: np.ndarray, ax: Axes) -> Axes:
 
 def trade_offs(table: pd.DataFrame, costs: Sequence[str] = ledger.tables.DRAWN) -> Figure | None:
     """Accuracy against those of `costs` that the ledger `table` has figures for, side by side; None without any."""
-    known = [cost for cost in costs if cost in ledger.tables.measured(table)]
+    known = [cost for cost in costs if (table[cost] > 0).any()]  # nothing and zero have no place on a log axis
     if not known:
         return None
     strategies = list(table["strategy"].unique())
@@ -354,14 +355,35 @@ def trade_off(table: pd.DataFrame, cost: str, ax: Axes) -> Axes:
         style = {"color": GREY, "linewidth": 0.6 + 0.4 * sizes.index(size), "zorder": 0}
         ax.step(rows[cost], 100 * rows["accuracy"], where="post", **style)
     for row in known.to_dict("records"):
-        style = {"color": colour(row["strategy"]), "marker": marker(row["strategy"]), "alpha": 0.85, "linewidth": 0}
-        ax.scatter(row[cost], 100 * row["accuracy"], s=16 + 22 * sizes.index(row["train_size"]), **style)
-    ax.set(xscale="log", xlabel=ledger.tables.COSTS[cost].words, ylabel="test accuracy (%)")
-    costs = known[cost]
-    named = "1" if costs.max() > 300 * costs.min() else "125"  # as many ticks of a decade as there is room for
+        style = {"color": colour(row["strategy"]), "marker": marker(row["strategy"]), "alpha": 0.85}
+        size = 24 + 22 * sizes.index(row["train_size"])
+        ax.scatter(row[cost], 100 * row["accuracy"], s=size, edgecolors="white", linewidth=0.4, **style)
+    words = ledger.tables.COSTS[cost].words
+    ax.set(xscale="log", xlabel=f"{words}{UNITS.get(cost, '')}", ylabel="test accuracy (%)")
+    ax.margins(0.1)
+    if table["strategy"].nunique() > LEGEND_COLUMNS:  # too many to be found in a legend
+        _name_front(front[front["train_size"] == sizes[-1]], cost, ax)
+    named = _digits(known[cost].max() / known[cost].min())
     for axis_formatter in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
         axis_formatter(FuncFormatter(lambda value, _: _short_number(value) if f"{value:e}"[0] in named else ""))
     return ax
+
+
+def _name_front(rows: pd.DataFrame, cost: str, ax: Axes) -> None:
+    """The names of the strategies on a front beside their marks, towards the side where there is room."""
+    middle = np.sqrt(np.prod(ax.get_xlim()))
+    for row in rows.to_dict("records"):
+        side = {"ha": "left", "xytext": (4, 4)} if row[cost] < middle else {"ha": "right", "xytext": (-4, 4)}
+        ax.annotate(
+            title(row), (row[cost], 100 * row["accuracy"]), textcoords="offset points", fontsize="x-small", **side
+        )
+
+
+def _digits(span: float) -> str:
+    """The leading digits of the ticks that are named on a log axis which spans so many times its least value."""
+    return next(
+        digits for most, digits in ((2.5, "123456789"), (10, "12357"), (300, "125"), (np.inf, "1")) if span <= most
+    )
 
 
 def _short_number(value: float) -> str:

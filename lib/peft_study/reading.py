@@ -14,21 +14,12 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from peft_study import gaps
 from peft_study.config import Variant
 from peft_study.errors import StudyError
-from peft_study.folders import changed, is_foreign
+from peft_study.folders import changed, is_foreign, is_interrupted
 
 IDENTITY = ("strategy", "train_size", "seed")
-FIELDS = (  # of metrics.json, that the comparison shows where they are known
-    *(f"data.{key}" for key in ("fingerprint", "held_out")),
-    *(f"parameters.{key}" for key in ("total", "trainable")),
-    *(f"parameters.trainable_{part}" for part in ("backbone", "adapter", "head")),
-    *(f"training.{key}" for key in ("seconds", "steps", "epochs", "tokens_per_second", "peak_memory_bytes")),
-    *(f"training.{key}" for key in ("flops_per_step", "trainer_flops")),
-    *(f"validation.{key}" for key in ("loss", "accuracy")),
-    *(f"cost.{key}" for key in ("model_bytes", "inference_seconds", "inference_merged_seconds")),
-    *(f"environment.{key}" for key in ("device", "precision", "system", "python", "commit", "model", "packages")),
-)
 _BLOCKS = ("data", "parameters", "training", "cost", "environment")
 _REQUIRED = ("preds", "labels", "ids")
 
@@ -54,13 +45,15 @@ def read_run(folder: Path, variant: Variant) -> RunRead:
     _be_finished(folder)
     params = _read_params(folder / "params.yaml")
     if other := changed(params, variant):
+        mend = "correct the one or the other" if is_foreign(folder) else "run the study again"
         raise StudyError(
-            f"made with other values than study.yaml now asks for (params.yaml: {', '.join(other)}); run the study "
-            "again"
+            f"made with other values than study.yaml now asks for (params.yaml: {', '.join(other)}); {mend}"
         )
     blocks = read_json(folder / "metrics.json")
     with _reading(folder / "metrics.json"):
         metrics, run = _flat(blocks), dict(blocks.get("run") or {})
+        unfit = gaps.unfit(metrics)
+        metrics |= dict.fromkeys(unfit)
     _be_of(variant, run, params)
     read_log(folder)
     tests = _tests(folder, variant)
@@ -70,12 +63,15 @@ def read_run(folder: Path, variant: Variant) -> RunRead:
     if metrics.get("data.fingerprint") is not None:
         tested["fingerprint"] = metrics["data.fingerprint"]
     scores = {f"{part}.accuracy": (arrays["preds"] == arrays["labels"]).mean() for part, arrays in tests.values()}
-    row = variant.model_dump() | dict.fromkeys(FIELDS) | metrics | {"ood.accuracy": None} | scores
-    return RunRead(row, tested, [*_unsaid(variant, params, run, metrics), *_absent(folder, blocks, variant)])
+    row = variant.model_dump() | dict.fromkeys(gaps.FIELDS) | metrics | {"ood.accuracy": None} | scores
+    absent = [*gaps.absent(folder, blocks, variant), *gaps.undefined(tests)]
+    return RunRead(row, tested, [*gaps.unsaid(variant, params, run, metrics), *unfit.values(), *absent])
 
 
 def _be_finished(folder: Path) -> None:
-    """Refuse a training of ours without its `train.ipynb`, and a folder in which no other program left a result."""
+    """Refuse an interrupted training, one of ours without its `train.ipynb`, and a folder without any result."""
+    if is_interrupted(folder):
+        raise StudyError("its training was interrupted; run the study again")
     if not (folder / "train.ipynb").exists() and not is_foreign(folder):
         failed = (folder / "train.partial.ipynb").exists()
         raise StudyError("failed or was stopped: see train.log" if failed else "not finished")
@@ -112,29 +108,6 @@ def _tests(folder: Path, variant: Variant) -> dict[Hashable, tuple[str, dict[str
     return found
 
 
-def _unsaid(
-    variant: Variant, params: Mapping[str, Any], run: Mapping[str, Any], metrics: Mapping[str, Any]
-) -> list[str]:
-    """The fields that `params.yaml` and `metrics.json` leave out; where one has none of a block, the block."""
-    asked = [f"params.yaml: {name}" for name in variant.model_dump() if name not in {**params, **run}]
-    blocks = {name.partition(".")[0] for name in metrics if name in FIELDS}
-    absent = (name if name.partition(".")[0] in blocks else name.partition(".")[0] for name in FIELDS)
-    measured = [f"metrics.json: {name}" for name in dict.fromkeys(absent) if name not in metrics]
-    return [*(asked if params else ["params.yaml"]), *measured]
-
-
-def _absent(folder: Path, blocks: Mapping[str, Any], variant: Variant) -> list[str]:
-    """The files, and the array of the test predictions, that the folder leaves out."""
-    with np.load(folder / "preds_and_labels.npz", allow_pickle=False) as archive:
-        absent = [] if "logits" in archive.files else ["preds_and_labels.npz: logits"]
-    tested_elsewhere = (blocks.get("evaluation") or {}).get("ood", ...) is not None  # null: on no other reviews
-    wanted = [
-        "log_history.json",
-        *["ood_preds_and_labels.npz"] * (variant.ood_dataset is not None and tested_elsewhere),
-    ]
-    return absent + [name for name in wanted if not (folder / name).exists()]
-
-
 def read_log(folder: Path) -> pd.DataFrame:
     """A run's `log_history.json` as a table: a row per entry, always with `step` and `epoch`; none without the file."""
     file = folder / "log_history.json"
@@ -147,7 +120,7 @@ def read_log(folder: Path) -> pd.DataFrame:
 @contextmanager
 def _reading(file: Path) -> Iterator[None]:
     """Turn whatever a missing or damaged `file` leads to into one `StudyError` that names it."""
-    again = "delete the run's folder and run the study again"
+    again = "write it anew" if is_foreign(file.parent) else "delete the run's folder and run the study again"
     try:
         yield
     except FileNotFoundError as error:
@@ -175,7 +148,7 @@ def _flat(blocks: Mapping[str, Any]) -> dict[str, Any]:
     nested |= {part: evaluation[part] for part in ("validation", "test", "ood") if part in evaluation}
     flat: dict[str, Any] = {}
     for block, fields in nested.items():
-        none = dict.fromkeys(name.partition(".")[2] for name in FIELDS if name.startswith(f"{block}."))
+        none = dict.fromkeys(name.partition(".")[2] for name in gaps.FIELDS if name.startswith(f"{block}."))
         flat |= {f"{block}.{key}": value for key, value in dict(none if fields is None else fields).items()}
     shared = ("seconds", "tokens_per_second", "flops_per_step", "peak_memory_bytes")  # said in both blocks, or in one
     costs = {f"training.{key}": flat[f"cost.{key}"] for key in shared if f"cost.{key}" in flat}
@@ -201,5 +174,9 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
             raise ValueError("its classes are not all 0 or 1")
         if len(np.unique(arrays["ids"])) < count:
             raise ValueError("it names a review twice")
+        low, high = arrays["logits"].T
+        other = np.where(arrays["preds"] == 1, low > high, high > low).sum()  # neither, where one is no number
+        if other:
+            raise ValueError(f"its preds are not the larger logit of {other:,} of {count:,} reviews")
         order = np.argsort(arrays["ids"])
         return {name: array[order] if name == "logits" else array[order].astype(int) for name, array in arrays.items()}

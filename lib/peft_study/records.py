@@ -37,7 +37,7 @@ ARRAYS = ("preds", "labels", "logits", "ids")
 def write_json(file: Path, content: Any) -> None:
     """Write `content` as indented JSON, in one step."""
     with replacing(file) as partial:
-        partial.write_text(json.dumps(content, indent=1, sort_keys=False, default=_plain) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n", encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:

@@ -16,8 +16,10 @@ import pandas as pd
 from peft_study import paths
 from peft_study.config import Study, read_study
 from peft_study.errors import StudyError
-from peft_study.folders import replacing
+from peft_study.folders import is_foreign, replacing, strays
 from peft_study.reading import read_arrays, read_log, read_run
+
+REASONS = 5  # of runs that cannot be compared, that an error lists
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class Runs:
         """
         return read_arrays(paths.run_folder(self.study.name, run_id) / f"{part}preds_and_labels.npz")
 
+    def stated(self, *fields: str) -> pd.DataFrame:
+        """The rows of `table` whose records state all these fields of the variant; elsewhere `study.yaml` does."""
+        unsaid = {"params.yaml", *(f"params.yaml: {name}" for name in fields)}
+        return self.table[[unsaid.isdisjoint(self.gaps.get(run_id, ())) for run_id in self.table.index]]
+
     @cached_property
     def preds(self) -> pd.DataFrame:
         """The predicted classes: a row per test review (indexed by its id), a column per run."""
@@ -72,9 +79,14 @@ def load_runs(study_name: str) -> Runs:
                 tested.setdefault(test_set, {})[run_id] = reviews
         except StudyError as error:
             missing[run_id] = str(error)
-    for run_id in {run_id for runs in tested.values() for run_id in _odd_ones_out(runs)}:
-        del rows[run_id]
-        missing[run_id] = "it was tested on other reviews than most runs; delete its folder and run the study again"
+    for test_set, of_runs in tested.items():
+        for run_id, other in _odd_ones_out(of_runs).items():
+            rows.pop(run_id, None)
+            reason = _other_reviews(paths.run_folder(study_name, run_id), test_set, of_runs, other)
+            missing.setdefault(run_id, reason)
+    for name, run_id in strays(study).items():
+        if run_id in missing:
+            missing[run_id] += f"; {name} is no run of this study; did you mean {run_id}?"
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index.name = "run_id"
     return Runs(
@@ -85,16 +97,35 @@ def load_runs(study_name: str) -> Runs:
     )
 
 
-def _odd_ones_out(tested: Mapping[str, Hashable]) -> list[str]:
-    """The runs that were not tested on the reviews on which most (of equally many: the first) were."""
-    common = Counter(tested.values()).most_common(1)
-    return [run_id for run_id, reviews in tested.items() if reviews != common[0][0]]
+def _odd_ones_out(tested: Mapping[str, Hashable]) -> dict[str, str]:
+    """The runs that were not tested on the reviews of most (of equally many: the first), and the first that was."""
+    common = Counter(tested.values()).most_common(1)[0][0]
+    typical = next(run_id for run_id, reviews in tested.items() if reviews == common)
+    return {run_id: typical for run_id, reviews in tested.items() if reviews != common}
+
+
+def _other_reviews(folder: Path, test_set: Hashable, tested: Mapping[str, Any], other: str) -> str:
+    """Why the run in `folder` cannot be compared with the run `other`, whose reviews of a test set are not its own."""
+    if test_set == "fingerprint":
+        differs, mend = f"its data.fingerprint in metrics.json differs from that of {other}", "correct it"
+    else:
+        mine, its = tested[folder.name], tested[other]
+        file = "" if test_set == "test" else " in ood_preds_and_labels.npz"
+        differs = f"its {'ids' if mine[0] != its[0] else 'labels'}{file} differ from those of {other}"
+        mend = "write them anew"
+    mend = mend if is_foreign(folder) else "delete its folder and run the study again"
+    return f"it was tested on other reviews: {differs}; {mend}"
 
 
 def require_runs(runs: Runs) -> None:
-    """Raise `StudyError` with every reason where no run at all can be compared."""
+    """Raise `StudyError` with the reasons, at most `REASONS` of them, where no run at all can be compared."""
     if runs.table.empty:
-        reasons = "".join(f"\n  {run_id}: {reason}" for run_id, reason in runs.missing.items())
+        told = [f"{run_id}: {reason}" for run_id, reason in runs.missing.items()]
+        told.sort(key=lambda line: line.endswith(": not finished"))  # what can be mended first
+        unknown = [name for name, run_id in strays(runs.study).items() if not run_id]
+        told = [*(f"{name} is no run of this study" for name in unknown[:1]), *told]
+        more = [f"and {len(told) - REASONS} more"] if len(told) > REASONS else []
+        reasons = "".join(f"\n  {line}" for line in [*told[:REASONS], *more])
         raise StudyError(
             f"no run of the study {runs.study.name!r} can be compared yet; ./run_all.sh {runs.study.name} makes "
             f"them{reasons}"

@@ -11,6 +11,7 @@ from peft_study.comparison.claims import listed
 from peft_study.config import Variant
 from peft_study.errors import StudyError
 from peft_study.evaluation import Predictions
+from peft_study.folders import is_interrupted
 from peft_study.models import ParameterCounts
 from peft_study.statistics import calibration
 from peft_study.statistics.intervals import accuracy, interval, macro_f1
@@ -18,6 +19,11 @@ from peft_study.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     from peft_study.cost import Inference  # which brings torch
+
+
+def subtitle(variant: Variant) -> str:
+    """Which variant it is."""
+    return f"{STRATEGIES[variant.strategy].label}, {variant.train_size:,} labelled reviews, seed {variant.seed}"
 
 
 def strategy(variant: Variant) -> str:
@@ -62,7 +68,18 @@ def parameter_table(counts: ParameterCounts) -> pd.DataFrame:
 
 
 def curve(training: Any) -> str:
-    """Whether the validation loss was still falling, and which checkpoint is kept."""
+    """Whether the validation loss was still falling, which checkpoint is kept, and whether training was cut short."""
+    figures = training.figures
+    cut = (
+        f"**Training was interrupted** after step {figures['steps']} of {figures['planned_steps']}. "
+        if figures["interrupted"]
+        else ""
+    )
+    return cut + _course(training)
+
+
+def _course(training: Any) -> str:
+    """How the validation loss went, and which checkpoint is kept."""
     losses = [(entry["step"], entry["eval_loss"]) for entry in training.log if "eval_loss" in entry]
     if not losses:
         return "There was no validation during this training; the last state of the model is kept."
@@ -132,11 +149,16 @@ def confidence(test: Predictions, validation: Predictions | None) -> str:
     )
 
 
-def confident_mistakes(predictions: Predictions, table: pd.DataFrame) -> pd.DataFrame:
-    """The wrongly classified rows of `table`, most confident first, with `predicted` and `probability`."""
+def mistakes(predictions: Predictions, table: pd.DataFrame) -> pd.DataFrame:
+    """The wrongly classified rows of `table`, most confident first, with `predicted` (a class) and `probability`."""
     sure = np.maximum(predictions.probabilities, 1 - predictions.probabilities)
     told = table.assign(predicted=[data.LABELS[i] for i in predictions.preds], probability=sure)
-    wrong = told[predictions.preds != predictions.labels].sort_values("probability", ascending=False)
+    return told[predictions.preds != predictions.labels].sort_values("probability", ascending=False)
+
+
+def confident_mistakes(predictions: Predictions, table: pd.DataFrame) -> pd.DataFrame:
+    """The `mistakes`, their probability as text."""
+    wrong = mistakes(predictions, table)
     return wrong.assign(probability=wrong["probability"].map("{:.1%}".format))
 
 
@@ -168,4 +190,7 @@ def recorded(folder: Path) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith((".", "train.")))
     total = sum(path.stat().st_size for path in files)
     names = dict.fromkeys(path.relative_to(folder).parts[0] for path in files)
-    return f"`{folder.name}` now holds {listed(f'`{name}`' for name in names)}: {total / 2**20:.1f} MiB."
+    told = f"`{folder.name}` now holds {listed(f'`{name}`' for name in names)}: {total / 2**20:.1f} MiB."
+    if is_interrupted(folder):
+        return f"{told} It is marked as interrupted: no study counts it as done, and no comparison reads it."
+    return told

@@ -29,19 +29,20 @@ def review(text: str, label: int, facts: Mapping[str, Any] | None = None) -> Non
     """Show one review in full, with its class and what else is known of it."""
     notes = [f"{key}: {value}" for key, value in (facts or {}).items()]
     heading = " · ".join([LABELS[label], *notes])
-    html = (
-        f'<div style="{_CARD.format(colour=CLASS_COLOURS[label])}"><b>{escape(heading)}</b>\n'
-        f"{escape(text) or '<i>(empty)</i>'}</div>"
-    )
     quote = "\n> ".join(markdown_escape(line.strip()) for line in text.splitlines() if line.strip())
     display(
         {
-            "text/html": html,
+            "text/html": card(heading, escape(text) or "<i>(empty)</i>", label),
             "text/markdown": f"> **{markdown_escape(heading)}**\n>\n> {quote or '*(empty)*'}",
             "text/plain": f"{heading}\n{text}",
         },
         raw=True,
     )
+
+
+def card(heading: str, body: str, label: int) -> str:
+    """A review as HTML in the colour of its class, under a `heading`; the `body` is HTML already."""
+    return f'<div style="{_CARD.format(colour=CLASS_COLOURS[label])}"><b>{escape(heading)}</b>\n{body}</div>'
 
 
 def reviews(table: pd.DataFrame, facts: Iterable[str] = ()) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from peft_study import batch, paths
 from peft_study.config import Study, Variant, read_study
-from peft_study.folders import asked, is_done, outdated
+from peft_study.folders import asked, is_done, is_interrupted, outdated, strays
 
 NOT_STARTED, STOPPED, FAILED, OUTDATED, DONE = "not started", "stopped", "failed", "outdated", "done"
 
@@ -24,19 +24,28 @@ def status(name: str) -> str:
     study = read_study(name)
     folder, total = paths.study_folder(name), len(study.variants)
     count = total - len(left(study))
+    spelt = {run: name for name, run in strays(study).items()}
     lines = []
     for run, variant in study.variants.items():
-        lines += _lines(run, folder / run / "train", *_of_run(folder / run, variant))
-    for step in ("explore", "compare", "report"):
+        lines += _lines(
+            run,
+            folder / run / "train",
+            *_of_run(folder / run, variant, "" if (folder / run).exists() else spelt.get(run, "")),
+        )
+    for step in ("explore", "compare", "report", "pages"):
         if (outcome := _of_step(folder / step, _is_made(study, step)))[0] == FAILED:
             lines += _lines(step, folder / step, *outcome)
     advice = _advice(name, count, total) if lines else []
     return "\n".join([f"Study {name}: {count} of {total} runs are done.", *lines, *_reports(study), *advice])
 
 
-def _of_run(folder: Path, variant: Variant) -> tuple[str, str]:
-    """What became of a run, and why."""
+def _of_run(folder: Path, variant: Variant, misnamed: str = "") -> tuple[str, str]:
+    """What became of a run, and why; `misnamed` is a folder that may hold it under another name."""
     done = is_done(folder, variant)
+    if misnamed:
+        return NOT_STARTED, f"{misnamed} is no run of this study; did you mean {folder.name}?"
+    if is_interrupted(folder):
+        return STOPPED, "its training was interrupted"
     if done or not (folder / "train.ipynb").exists():
         return _of_step(folder / "train", done)
     if asked(folder) is None:
@@ -59,7 +68,9 @@ def _of_step(step: Path, done: bool) -> tuple[str, str]:
 
 
 def _is_made(study: Study, step: str) -> bool:
-    """Whether the notebook or the report of a step is there."""
+    """Whether the notebook, the report or the first page of a step is there."""
+    if step == "pages":
+        return (paths.report_folder(study.name) / "explore.html").exists()
     made = _made_reports(study) if step == "report" else [paths.study_folder(study.name) / f"{step}.ipynb"]
     return bool(made) and all(path.exists() for path in made)
 

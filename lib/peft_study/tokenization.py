@@ -47,6 +47,26 @@ class Tokens:
         return [*self.prefix, *ids[:head].tolist(), *ids[len(ids) - tail :].tolist(), *self.suffix]
 
 
+@dataclass(frozen=True)
+class Window:
+    """What a model reads of a text, and where in the text it stands.
+
+    `input_ids`: special tokens included. `spans`: for each of them the start and end of its characters, None for a
+    special token. `words`: for each the number of the word that it is a piece of, None for a special token. `total`:
+    how many tokens, special ones included, the text has without truncation.
+    """
+
+    input_ids: list[int]
+    spans: list[tuple[int, int] | None]
+    words: list[int | None]
+    total: int
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the text is longer than the window."""
+        return len(self.input_ids) < self.total
+
+
 def kept(length: int, room: int, truncation: str) -> tuple[int, int]:
     """How many tokens of the start and of the end of a text of `length` tokens fit in `room`."""
     if length <= room:
@@ -72,6 +92,29 @@ def tokenize(texts: Sequence[str], tokenizer: "PreTrainedTokenizerFast") -> Toke
         with FileLock(file.with_suffix(".lock")):
             flat, bounds = _read_tokens(file) or _write_tokens(texts, backend, file)
     return Tokens(flat, bounds, prefix, suffix)
+
+
+def window(text: str, tokenizer: "PreTrainedTokenizerFast", max_length: int, truncation: str) -> Window:
+    """The window of one text, the same tokens that `Tokens.encode` gives, with their places in the text.
+
+    What counts as a word is the tokenizer's matter: BERT parts words at spaces and punctuation.
+    """
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    encoding = backend.encode(text, add_special_tokens=False)
+    prefix, suffix = _specials(tokenizer)
+    length = len(encoding.ids)
+    head, tail = kept(length, max_length - len(prefix) - len(suffix), truncation)
+    chosen = [*range(head), *range(length - tail, length)]
+    before: list[None] = [None] * len(prefix)
+    after: list[None] = [None] * len(suffix)
+    return Window(
+        [*prefix, *(encoding.ids[i] for i in chosen), *suffix],
+        [*before, *(encoding.offsets[i] for i in chosen), *after],
+        [*before, *(encoding.word_ids[i] for i in chosen), *after],
+        length + len(prefix) + len(suffix),
+    )
 
 
 def _read_tokens(file: Path) -> tuple[np.ndarray, np.ndarray] | None:

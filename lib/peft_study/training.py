@@ -20,6 +20,7 @@ from peft_study.cost import Inference, flops, inference, now, peak_memory
 from peft_study.errors import writing
 from peft_study.evaluation import Predictions, pad_batch, predict
 from peft_study.models import ParameterCounts, build, count_parameters
+from peft_study.progress import Tell, silent
 from peft_study.strategies import STRATEGIES
 
 
@@ -44,11 +45,10 @@ class Prepared:
         """Whether the variant computes in bfloat16 on this machine."""
         return uses_bf16(self.variant.precision)
 
-    def predict(self, part: str) -> Predictions:
+    def predict(self, part: str, tell: Tell = silent) -> Predictions:
         """One pass of the model over a part."""
-        return predict(
-            self.model, self.examples[part], self.tables[part]["id"], self.tokenizer.pad_token_id, bf16=self.bf16
-        )
+        examples, ids = self.examples[part], self.tables[part]["id"]
+        return predict(self.model, examples, ids, self.tokenizer.pad_token_id, bf16=self.bf16, tell=tell)
 
     def inference(self, count: int = 16) -> Inference:
         """What the model costs to use, measured on the first `count` reviews that it trained on."""
@@ -76,9 +76,11 @@ def uses_bf16(precision: str) -> bool:
     return torch.backends.cpu.get_cpu_capability().startswith("AVX512") and torch.cpu._is_avx512_bf16_supported()
 
 
-def prepare(variant: Variant, corpus: data.Corpus | None = None) -> Prepared:
+def prepare(variant: Variant, corpus: data.Corpus | None = None, tell: Tell = silent) -> Prepared:
     """Load the tokenizer and the model of a variant, and its data unless the `corpus` is at hand."""
+    tell("Loading the reviews", 0, 3)
     corpus = corpus or data.load_corpus(variant)
+    tell("Tokenising the reviews", 1, 3)
     tokenizer = tokenization.load_tokenizer(variant)
     train, validation = data.budget(corpus, variant)
     tables = {"train": train, "validation": validation, "test": corpus.test}
@@ -87,11 +89,12 @@ def prepare(variant: Variant, corpus: data.Corpus | None = None) -> Prepared:
     if corpus.ood is not None:
         tables["ood"] = corpus.ood
     examples = {part: tokenization.examples(table, tokens[part], variant) for part, table in tables.items()}
+    tell("Loading the model", 2, 3)
     folder = assets.model_folder(variant.model)
     model = build(str(folder), variant)
-    return Prepared(
-        variant, corpus, tokenizer, model, assets.weights_hash(folder), count_parameters(model), tables, examples
-    )
+    weights = assets.weights_hash(folder)
+    tell("Reviews, tokens and model", 3, 3)
+    return Prepared(variant, corpus, tokenizer, model, weights, count_parameters(model), tables, examples)
 
 
 def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback] = ()) -> Training:
@@ -257,13 +260,15 @@ def _figures(trainer: Trainer, timer: Timer, wall: float) -> dict[str, Any]:
     seconds = sum(timer.steps)
     evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
     tokens = int(trainer.state.num_input_tokens_seen)
-    chosen = trainer.state.best_global_step if trainer.args.load_best_model_at_end else trainer.state.global_step
+    best = trainer.state.best_global_step if trainer.args.load_best_model_at_end else None
     return {
         "seconds": seconds,
         "evaluation_seconds": sum(entry["eval_runtime"] for entry in evaluations),
         "wall_seconds": wall,
         "steps": trainer.state.global_step,
-        "selected_step": chosen,
+        "planned_steps": trainer.state.max_steps,
+        "interrupted": trainer.state.global_step < trainer.state.max_steps,
+        "selected_step": best or trainer.state.global_step,
         "epochs": trainer.state.epoch,
         "tokens": tokens,
         "tokens_per_second": tokens / seconds,

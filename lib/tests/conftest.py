@@ -7,6 +7,7 @@ the network, the bundled assets or a pretrained model, unless it says so.
 import gc
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,9 @@ from peft_study.config import Variant
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads slow tiny models down, on a busy machine a hundredfold
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, as the libraries are imported
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+QUIET = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +93,7 @@ def make_study(tmp_path: Path, settings: dict[str, Any]) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def real_home(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home where the notebooks have run on tiny reviews: 01, 02 for three of four runs, 03, and the report of it.
+    """A home where the notebooks have run on tiny reviews: 01, 02 for three of four runs, 03; and their pages.
 
     Every test review ends with markup that must never take effect. `full` learns, `lora` hardly does: they disagree.
     """
@@ -133,6 +137,7 @@ def real_home(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
         assert [process.wait() for process in processes] == [0] * len(steps)
         batch.compare("tiny")
         batch.report("tiny")
+        batch.pages("tiny")
     return root
 
 
@@ -151,3 +156,12 @@ def cheap_garbage() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, Any]:
+    """The system's Chromium, wherever it is and whatever it is called."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip("no browser: install Chromium (Debian, Ubuntu: apt install chromium) or Chrome to run these tests")
+    return {"executable_path": found, "headless": True, "args": list(QUIET)}

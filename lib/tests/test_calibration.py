@@ -247,3 +247,13 @@ def test_what_02_says_of_confidence_holds_with_and_without_validation() -> None:
 def test_calibration_never_loads_torch() -> None:
     source = "".join(file.read_text() for file in Path(measures.__file__).parent.glob("calibration*.py"))
     assert "torch" not in source.replace("Never imports torch", "").replace("never imports torch", "")
+
+
+def test_seeds_that_differ_widely_widen_the_intervals() -> None:
+    odds, labels = simulated(1.0, 1000, 0)
+    alike, apart = np.stack([odds] * 3), np.stack([odds, 2 * odds, 4 * odds])
+    one = measures.overconfidence(odds, labels)
+    same, wide = (measures.overconfidence(runs, labels) for runs in (alike, apart))
+    assert same.high - same.low == pytest.approx(one.high - one.low, rel=0.05)
+    assert wide.high - wide.low > 3 * (same.high - same.low), "Student's t of two degrees of freedom"
+    assert np.ptp([getattr(measures.expected_error(apart, labels), end) for end in ("low", "high")]) > 0.1

@@ -9,6 +9,7 @@ from typing import Any
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from made_runs import make_preds, make_runs, make_study
@@ -17,7 +18,7 @@ from peft_study import batch, comparison, ledger, paths
 from peft_study.config import read_study
 from peft_study.errors import StudyError
 from peft_study.folders import is_done, is_foreign
-from peft_study.reading import FIELDS
+from peft_study.gaps import FIELDS
 from peft_study.results import Runs, load_runs, require_runs
 from peft_study.status import status
 
@@ -109,6 +110,13 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
         "ood_preds_and_labels.npz is corrupt",
     ),
     "corrupt parameters": (lambda folder: (folder / "params.yaml").write_bytes(b"\xff"), "params.yaml is corrupt"),
+    "the other predictions": (
+        lambda folder: arrays(folder, logits=np.tile([0.0, 1.0], (400, 1))),
+        r"its preds are not the larger logit of \d+ of 400 reviews",
+    ),
+    "other reviews": (lambda folder: arrays(folder, ids=np.arange(400) + 1), f"its ids differ from those of {FULL};"),
+    "other labels": (lambda folder: arrays(folder, labels=np.zeros(400)), f"its labels differ from those of {FULL};"),
+    "a value that contradicts": (lambda folder: (folder / "params.yaml").write_text("epochs: 7.0"), "values .*epochs"),
     "no metrics": (lambda folder: (folder / "metrics.json").unlink(), "not finished"),
     "a training of ours that goes on": (lambda folder: (folder / "train.log").touch(), "not finished"),
 }
@@ -121,6 +129,21 @@ def test_what_is_there_and_damaged_is_refused_with_the_reason(damage: str) -> No
     harm(paths.run_folder("made", LORA))
     runs = load_runs("made")
     assert list(runs.missing) == [LORA] and re.search(reason, runs.missing[LORA]), runs.missing
+    assert not re.search("delete|run the study", runs.missing[LORA]), "what we did not make, we cannot make again"
+
+
+def test_of_two_runs_with_different_reviews_neither_is_said_to_be_of_the_few() -> None:
+    bare_runs(matrix={"strategy": ["full", "lora"], "train_size": [250]}, defaults={"seed": 1})
+    arrays(paths.run_folder("made", LORA), ids=np.arange(400) + 1)
+    assert load_runs("made").missing == {
+        LORA: f"it was tested on other reviews: its ids differ from those of {FULL}; write them anew"
+    }
+
+
+def test_logits_that_tie_agree_with_either_class() -> None:
+    bare_runs()
+    arrays(paths.run_folder("made", LORA), logits=np.ones((400, 2)))
+    assert LORA in load_runs("made").table.index
 
 
 def test_runs_of_this_program_and_of_another_are_compared_together() -> None:
@@ -175,6 +198,71 @@ def test_a_cost_may_stand_in_either_block() -> None:
     assert load_runs("made").table.loc[LORA, "training.seconds"] == 3.0
 
 
+WRONG = {
+    "seconds": ({"training": {"seconds": "12 s"}}, "training.seconds (is not a number)"),
+    "a truth for a number": ({"training": {"steps": True}}, "training.steps (is not a number)"),
+    "not a number": ({"cost": {"model_bytes": float("nan")}}, "cost.model_bytes (is not a number)"),
+    "no end": ({"cost": {"seconds": float("inf")}}, "training.seconds (is not a number)"),
+    "a list": ({"data": {"fingerprint": ["same"]}}, "data.fingerprint (is not text)"),
+    "a number for text": ({"environment": {"device": 7}}, "environment.device (is not text)"),
+    "packages": ({"environment": {"packages": "torch"}}, "environment.packages (is not a mapping)"),
+    "a further figure": ({"data": {"duplicates": "few"}}, "data.duplicates (is not a number)"),
+}
+
+
+@pytest.mark.parametrize("told", WRONG)
+def test_a_figure_of_a_wrong_kind_is_a_gap_that_is_named(told: str) -> None:
+    bare_runs()
+    blocks, gap = WRONG[told]
+    edit(paths.run_folder("made", LORA) / "metrics.json", lambda content: content.update(blocks))
+    runs = load_runs("made")
+    assert f"metrics.json: {gap}" in runs.gaps[LORA] and f"`{gap}`" in ledger.claims.gaps(runs)
+    assert pd.isna(runs.table.loc[LORA, gap.partition(" ")[0]])
+
+
+def test_logits_that_are_not_numbers_are_counted_among_the_gaps() -> None:
+    bare_runs()
+    logits = np.stack([-make_preds(LORA, 0.9, 400), make_preds(LORA, 0.9, 400)], axis=1).astype(float)
+    logits[:5, 0] = np.nan
+    arrays(paths.run_folder("made", LORA), logits=logits)
+    gaps = load_runs("made").gaps[LORA]
+    some, every = "preds_and_labels.npz: logits (5 of 400 are not numbers)", "preds_and_labels.npz: logits"
+    assert some in gaps and every not in gaps
+    arrays(paths.run_folder("made", LORA), logits=np.full((400, 2), np.nan))
+    assert every in load_runs("made").gaps[LORA]
+
+
+def method(runs: Runs) -> str:
+    """All that the report states of how the runs were made."""
+    told = comparison.method
+    parts = (told.data(runs), told.models(runs), told.training(runs), told.strategies(runs))
+    return "\n".join([*parts, comparison.provenance.explored(runs, links=True)])
+
+
+def test_the_method_states_no_default_as_if_it_were_on_record() -> None:
+    runs = bare_runs()
+    assert comparison.method.data(runs) == "**Data.** The test set has 400 reviews."
+    assert comparison.method.models(runs) == "**Encoder.** What is fine-tuned is not on record."
+    assert comparison.method.training(runs) == "**Training.** How they were trained is not on record."
+    assert [line.endswith("| – |") for line in comparison.method.strategies(runs).splitlines()[2:]] == [True, True]
+    assert "before any model was trained" not in method(runs), "01 was not executed"
+    assert "The 4 runs were made from code that no record names." in comparison.provenance.reproducibility(runs)
+
+
+def test_the_method_states_just_the_fields_that_are_on_record() -> None:
+    bare_runs()
+    file = paths.run_folder("made", LORA) / "params.yaml"
+    file.write_text(yaml.safe_dump({"dropout": 0.0, "lora_r": 8, "learning_rate": None, "max_length": 128}))
+    runs = load_runs("made")
+    assert comparison.method.training(runs) == (
+        "**Training.** Dropout is 0. Where a strategy has a rank, it is 8. How 3 of the 4 runs were trained is not on "
+        "record."
+    )
+    rows = comparison.method.strategies(runs).splitlines()[2:]
+    assert [row.split("|")[-2].strip() for row in rows] == ["–", f"{runs.study.variants[LORA].rate:g}"]
+    assert "128" not in method(runs), "how reviews are cut takes both fields"
+
+
 # --- The engine -------------------------------------------------------------------------------------------------------
 
 
@@ -207,6 +295,47 @@ def test_without_any_run_every_reason_is_told() -> None:
     make_study()
     with pytest.raises(StudyError, match="not finished"):
         require_runs(load_runs("made"))
+
+
+# --- Names of folders -------------------------------------------------------------------------------------------------
+
+
+def rename(run_id: str, name: str) -> None:
+    paths.run_folder("made", run_id).rename(paths.run_folder("made", name))
+
+
+@pytest.mark.parametrize("name", ["full-n250-s1", "full_n00250_s1", "Full-n250-s01"])
+def test_a_folder_whose_name_is_another_spelling_of_a_runs_is_named(name: str) -> None:
+    bare_runs()
+    rename(FULL, name)
+    asked = f"{name} is no run of this study; did you mean {FULL}?"
+    assert load_runs("made").missing == {FULL: f"not finished; {asked}"}
+    assert f"{FULL}: not started: {asked}" in status("made")
+
+
+def test_a_run_that_the_study_no_longer_has_is_not_taken_for_another() -> None:
+    bare_runs()
+    rename(FULL, "full-n00500-s1")
+    assert load_runs("made").missing == {FULL: "not finished"}
+
+
+def test_without_any_run_the_reasons_are_told_those_to_mend_first_and_no_more_than_five() -> None:
+    runs = bare_runs(matrix={"strategy": ["full", "lora"], "train_size": [250, 1000], "seed": [1, 2]})
+    for run_id in runs.study.variants:
+        rename(run_id, "x" + run_id) if run_id != LORA else arrays(paths.run_folder("made", LORA), ids=None)
+    with pytest.raises(StudyError) as caught:
+        require_runs(load_runs("made"))
+    told = str(caught.value).splitlines()
+    assert told[1] == f"  x{FULL} is no run of this study" and told[2].startswith(f"  {LORA}: preds_and_labels.npz")
+    assert len(told) == 7 and told[-1] == "  and 4 more"
+
+
+def test_a_study_without_full_is_told_that_it_is_the_default_baseline() -> None:
+    with pytest.raises(StudyError, match="'full' is the default, so write `baseline: lora`"):
+        make_study(matrix={"strategy": ["lora", "head"], "train_size": [250]})
+    with pytest.raises(StudyError) as caught:
+        make_study(matrix={"strategy": ["lora"], "train_size": [250]}, baseline="head")
+    assert "default" not in str(caught.value)
 
 
 # --- The notebook -----------------------------------------------------------------------------------------------------

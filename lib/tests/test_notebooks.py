@@ -113,6 +113,16 @@ def test_the_parameters_of_02_are_the_fields_and_defaults_of_a_variant() -> None
     assert values == Variant().model_dump()
 
 
+def test_the_real_run_that_02_names_is_one_of_the_study_that_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PEFT_STUDY_HOME", str(paths.CHECKOUT))
+    notebook = read(paths.NOTEBOOKS / batch.TRAIN)
+    told = next(cell.source for cell in notebook.cells if "```python" in cell.source)
+    values: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", told, re.DOTALL)[0], {}, values)
+    (study,) = re.findall(r"`runs/(\w+)/study.yaml`", told)
+    assert Variant(**values) == config.read_study(study).variants["lora-n05000-s42"]
+
+
 def test_the_annotations_of_02_are_the_types_of_the_fields() -> None:
     source = code(read(paths.NOTEBOOKS / batch.TRAIN))[0].source
     space: dict[str, Any] = {}
@@ -133,6 +143,12 @@ def kinds(annotation: Any) -> set[type]:
     return {origin or annotation}
 
 
+@pytest.mark.parametrize("file", sorted(paths.NOTEBOOKS.glob("*.ipynb")), ids=lambda file: file.stem)
+def test_no_two_cells_share_an_id(file: Path) -> None:
+    ids = [cell["id"] for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]]  # nbformat mends them unasked
+    assert len(set(ids)) == len(ids), "JupyterLab would give one of them another id on saving"
+
+
 def test_cells_are_short_and_prose_comes_between_them(notebook: Any) -> None:
     sizes = [len(lines(cell)) for cell in code(notebook)[1:]]
     assert max(sizes) <= 15 and statistics.median(sizes) <= 6
@@ -143,7 +159,7 @@ def test_cells_are_short_and_prose_comes_between_them(notebook: Any) -> None:
 def is_prose(cell: Any) -> bool:
     """Whether a cell is there to be read: written prose, or a call that shows a generated sentence."""
     source = re.sub(r"^#\|.*\n", "", cell.source, flags=re.MULTILINE)  # whatever options the paper takes
-    return cell.cell_type != "code" or source.startswith("show.sentence(")
+    return cell.cell_type != "code" or source.startswith(("show.sentence(", "paper.sentence("))
 
 
 def test_prose_far_outweighs_code(notebook: Any) -> None:
@@ -195,6 +211,7 @@ def test_an_executed_notebook_shows_no_error_no_warning_and_no_widget(executed: 
         assert output.output_type != "error"
         assert output.get("name") != "stderr", output.text
         assert not [kind for kind in output.get("data", {}) if "widget" in kind]
+    assert "widgets" not in read(executed).metadata
     assert executed.stat().st_size <= 2**20
 
 
@@ -269,9 +286,16 @@ def pdf(real_home: Path) -> str:
     return " ".join(" ".join(page.extract_text() for page in reader.pages).split())
 
 
-def captions() -> list[tuple[str, str]]:
-    source = "\n".join(cell.source for cell in code(read(paths.NOTEBOOKS / batch.COMPARE)))
-    return re.findall(r"^#\| (fig|tbl)-cap: (.*)$", source, re.MULTILINE)
+def captions(executed: Path) -> list[tuple[str, str]]:
+    """Of the figures and tables that are there: for want of data, a sentence may stand in for one."""
+    cells = [cell for cell in code(read(executed)) if any(shows(output) for output in cell.outputs)]
+    return re.findall(r"^#\| (fig|tbl)-cap: (.*)$", "\n".join(cell.source for cell in cells), re.MULTILINE)
+
+
+def shows(output: Any) -> bool:
+    """Whether an output is a picture or a table."""
+    data = output.get("data", {})
+    return bool({"text/html", "image/svg+xml"} & set(data)) or "|" in data.get("text/markdown", "")
 
 
 def without_marks(text: str) -> str:
@@ -279,10 +303,10 @@ def without_marks(text: str) -> str:
     return re.sub(r"[*\"“”'’]", "", " ".join(text.split()))
 
 
-def test_the_report_has_every_figure_and_table_under_its_number(page: str, pdf: str) -> None:
+def test_the_report_has_every_figure_and_table_under_its_number(page: str, pdf: str, finished: Path) -> None:
     seen = without_marks(html.unescape(re.sub(r"<[^>]*>", "", page)))
     counts = {"fig": 0, "tbl": 0}
-    for kind, caption in captions():
+    for kind, caption in captions(finished / "compare.ipynb"):
         counts[kind] += 1
         numbered = f"{'Figure' if kind == 'fig' else 'Table'} {counts[kind]}"
         assert without_marks(caption) in seen and numbered in seen, numbered

@@ -1,4 +1,4 @@
-"""Figures, reviews on the screen and widgets: every one draws, tells strategies apart, and shows text as text."""
+"""Figures and reviews on the screen: every one draws, tells strategies apart, and shows text as text."""
 
 import html
 import re
@@ -19,7 +19,7 @@ from nbconvert.filters import markdown2html
 from test_comparison import EDGES
 
 from nbpaper import use_paper_style
-from peft_study import comparison, ledger, paths, plots, show, widgets
+from peft_study import comparison, ledger, paths, plots, show
 from peft_study.results import Runs
 from peft_study.strategies import STRATEGIES
 
@@ -115,6 +115,7 @@ def test_a_figure_is_drawn_on_its_own_axis_and_leaves_nothing_in_pyplot(name: st
     assert FIGURES[name](axis) is axis
     assert b"<svg" in draw(figure)
     assert pyplot.get_fignums() == []
+    assert axis.get_legend() is None, "a legend stands below the axes, where it covers no data"
 
 
 @pytest.mark.filterwarnings("error")
@@ -156,6 +157,27 @@ def test_the_front_is_a_step_line_through_those_that_no_other_beats() -> None:
     (line,) = axis.lines
     assert line.get_drawstyle() == "steps-post" and line.get_xydata().tolist() == [[3, 80], [9, pytest.approx(90)]]
     assert len(axis.collections) == 3
+
+
+def test_the_strategies_on_a_front_are_named_where_they_are_too_many_for_a_legend() -> None:
+    few, many = ["full", "lora", "head"], ["full", "lora", "head", "bitfit", "ln", "ia3"]
+    for strategies, named in ((few, set()), (many, {"Full fine-tuning", "Head only"})):
+        runs = make_runs({"": 0.7, "full": 0.9}, matrix={"strategy": strategies, "train_size": [1000]})
+        _, axis = plots.figure()
+        plots.trade_off(ledger.tables.costs(runs), "parameters.trainable", axis)
+        assert {text.get_text() for text in axis.texts} == named
+
+
+@pytest.mark.parametrize(("least", "most", "named"), [(70, 100, 3), (20, 100, 3), (1e4, 2e7, 3), (3e11, 1e13, 4)])
+def test_a_log_axis_of_costs_names_a_few_ticks_whatever_its_span(least: float, most: float, named: int) -> None:
+    table = ledger.tables.costs(make_runs()).assign(**{"training.seconds": [least, least, most, most]})
+    figure, axis = plots.figure(2.2, 2)
+    plots.trade_off(table, "training.seconds", axis)
+    draw(figure)
+    low, high = axis.get_xlim()
+    ticks = [*axis.xaxis.get_major_ticks(), *axis.xaxis.get_minor_ticks()]
+    shown = [tick for tick in ticks if tick.label1.get_text() and low <= tick.get_loc() <= high]
+    assert named <= len(shown) <= 8
 
 
 def test_costs_that_no_record_holds_have_no_axis_and_no_figure() -> None:
@@ -270,43 +292,8 @@ def test_disagreements_show_the_reviews_that_only_one_run_got_right() -> None:
     assert shown(lambda: show.disagreements(runs, None, {})) == []
 
 
-# --- Widgets ----------------------------------------------------------------------------------------------------------
-
-
-def test_nobody_is_watching_a_test_or_a_batch_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
-    assert not widgets.live()
-    assert not isinstance(widgets.progress("lora"), widgets.LiveChart)
-    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
-    assert widgets.live() and isinstance(widgets.progress("lora"), widgets.LiveChart)
-
-
-class _State:
-    """What the Trainer tells its callbacks."""
-
-    max_steps = 100
-
-    def __init__(self, log: pd.DataFrame) -> None:
-        self.log_history = [{k: v for k, v in row.items() if pd.notna(v)} for row in log.to_dict("records")]
-
-
-def test_the_live_chart_is_one_display_that_is_updated_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, first, updates = [100.0], [], []
-    handle = type("Handle", (), {"update": lambda self, figure: updates.append(draw(figure))})()
-    monkeypatch.setattr(widgets, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(widgets, "display", lambda figure, display_id: first.append(draw(figure)) or handle)
-    chart = widgets.LiveChart("lora")
-    for second in (0, 0.4, 0.8, 1.2, 1.6, 2.5):
-        clock[0] = 100 + second
-        chart.on_log(None, _State(LOG.head(2)), None)
-    assert (len(first), len(updates)) == (1, 2)
-    chart.on_train_end(None, _State(LOG), None)
-    assert (len(first), len(updates)) == (1, 3)
-    assert pyplot.get_fignums() == []
-
-
-def test_the_live_chart_draws_before_anything_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown_figures: list[Any] = []
-    monkeypatch.setattr(widgets, "display", lambda figure, display_id: shown_figures.append(figure))
-    widgets.LiveChart("full").on_train_end(None, _State(LOG.head(0)), None)
-    assert len(shown_figures) == 1
+def test_a_cost_of_nothing_is_drawn_nowhere() -> None:
+    table = ledger.tables.costs(make_runs()).assign(**{"training.seconds": 0.0})
+    figure = plots.trade_offs(table)
+    assert figure is not None and "seconds of training" not in [ax.get_xlabel() for ax in figure.axes]
+    assert plots.trade_offs(table, ["training.seconds"]) is None

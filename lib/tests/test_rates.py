@@ -318,7 +318,7 @@ def test_a_sweep_is_told_by_04_and_its_answer_and_figures_are_written(monkeypatc
     folder = paths.report_folder(runs.study.name)
     assert (folder / "answer.md").read_text(encoding="utf-8").startswith("The rates of lowest validation loss")
     assert {path.stem for path in (folder / "figures").glob("*.svg")} == {
-        "loss_vs_rate", "accuracy_vs_rate", "differences",
+        "fig-loss", "fig-accuracy", "fig-differences",
     }  # fmt: skip
 
 

@@ -216,6 +216,8 @@ def test_a_study_runs_from_nothing_to_the_report(first_run: tuple[Checkout, Said
     for path in ("report/tiny/report.html", "report/tiny/report.pdf"):
         assert (checkout.folder / path).stat().st_size > 0
         assert path in said.stdout
+    for page in ("explore", f"runs/{FULL}", f"runs/{LORA}"):
+        assert (checkout.folder / "report" / "tiny" / f"{page}.html").stat().st_size > 0
     assert (checkout.study / "explore.ipynb").exists() and (checkout.study / "compare.ipynb").exists()
     assert not list(checkout.study.glob("**/*.partial.ipynb"))
     assert yaml.safe_load((checkout.study / FULL / "params.yaml").read_text())["strategy"] == "full"

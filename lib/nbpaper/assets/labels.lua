@@ -1,6 +1,7 @@
 -- Numbers headings, figures, tables and equations in order of appearance, and resolves what refers to them.
 
 local equations = require 'equations'
+local headings = require 'headings'
 
 local labels = {}
 local PROBLEM = 'nbpaper problem: '
@@ -69,42 +70,23 @@ local function unique(identifier)
   return candidate
 end
 
-local function is_references(heading)
-  local text = pandoc.utils.stringify(heading):lower()
-  return text == 'references' or text == 'bibliography'
-end
-
--- Headings start at level 1 whatever the notebook's own top level is, and are numbered like 2.1.
-local function heading_numberer(parts, target)
-  local top, path = 9, {}
-  for _, part in ipairs(parts) do
-    part.blocks:walk {Header = function(heading) top = math.min(top, heading.level) end}
-  end
-  return function(heading, cell)
-    heading.level = heading.level - top + 1
-    if is_references(heading) then heading.classes:insert('unnumbered') end
-    local label = heading.identifier
-    if kind_of(label) == 'sec' and numbers[label] then problem(cell, "label '" .. label .. "' is used twice") end
-    heading.identifier = unique(label)
-    identifiers[heading.identifier] = true
-    if not heading.classes:includes('unnumbered') then
-      for level = #path + 1, heading.level do path[level] = 0 end
-      path[heading.level] = path[heading.level] + 1
-      for level = #path, heading.level + 1, -1 do path[level] = nil end
-      local text = table.concat(path, '.')
-      if kind_of(label) == 'sec' then numbers[label] = WORDS.sec .. ' ' .. text end
-      if target == 'html' then
-        local span = pandoc.Span(pandoc.Inlines(text), {class = 'section-number'})
-        heading.content = pandoc.Inlines {span, pandoc.Space()} .. heading.content
-      end
-    end
-    if target == 'html' then heading.level = heading.level + 1 end
-    return heading
-  end
-end
+-- What headings.lua asks and tells.
+local book = {
+  problem = problem,
+  anchor = function(label)
+    local anchor = unique(label)
+    identifiers[anchor] = true
+    return anchor
+  end,
+  name = function(label, text, cell)
+    if kind_of(label) ~= 'sec' then return end
+    if numbers[label] then problem(cell, "label '" .. label .. "' is used twice") end
+    numbers[label] = text
+  end,
+}
 
 function labels.number(parts, target)
-  local number_heading = heading_numberer(parts, target)
+  local number_heading = headings.numberer(parts, target, book)
   for _, part in ipairs(parts) do
     part.blocks = part.blocks:walk {Table = table_float, Figure = figure_float}
     part.blocks = part.blocks:walk {
@@ -140,9 +122,11 @@ local function resolve_cite(cite, cell, cited)
   if #links > 0 then return links end
 end
 
-local function resolve_link(link)
+-- A PDF is handed on alone: the files that a relative link leads to stay behind.
+local function resolve_link(link, target)
   local label = link.target:match('^#(.+)$')
-  if label and not identifiers[label] then return link.content end
+  local beside = not label and not link.target:match('^%a[%w+.-]*:') and not link.target:match('^//')
+  if (label and not identifiers[label]) or (beside and target == 'typst') then return link.content end
 end
 
 local function resolve_tex(raw, cell)
@@ -173,7 +157,7 @@ end
 local function place_bibliography(document, target)
   local blocks = document.blocks
   for index, block in ipairs(blocks) do
-    if block.t == 'Header' and is_references(block) then
+    if block.t == 'Header' and headings.is_references(block) then
       blocks:insert(index + 1, pandoc.Div({}, {id = 'refs'}))
       return
     end
@@ -188,7 +172,7 @@ function labels.resolve(parts, meta, target)
     local cell = part.cell
     local resolved = part.blocks:walk {
       Cite = function(cite) return resolve_cite(cite, cell, cited) end,
-      Link = resolve_link,
+      Link = function(link) return resolve_link(link, target) end,
       RawInline = function(raw) return resolve_tex(raw, cell) end,
     }
     if index == 1 then

@@ -4,7 +4,10 @@
   var dark = window.matchMedia("(prefers-color-scheme: dark)");
 
   function remembered() {
-    try { return localStorage.getItem("nbpaper-theme"); } catch (error) { return null; }
+    try {
+      var theme = localStorage.getItem("nbpaper-theme");
+      return theme === "dark" || theme === "light" ? theme : null;
+    } catch (error) { return null; }
   }
 
   function remember(theme) {
@@ -40,6 +43,21 @@
 
   var contents = document.querySelector("nav.contents details");
   if (contents && window.innerWidth < 1180) { contents.open = false; }
+
+  // Only boxes that do scroll are stops of the Tab key.
+  var boxes = document.querySelectorAll('[tabindex="0"]');
+  function measure() {
+    boxes.forEach(function (box) {
+      if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) {
+        box.tabIndex = 0;
+      } else {
+        box.removeAttribute("tabindex");
+      }
+    });
+  }
+  window.addEventListener("resize", measure);
+  document.addEventListener("toggle", measure, true);
+  measure();
 
   // The contents follow the reader: the last heading above the upper quarter of the window is the current one.
   var links = Array.prototype.slice.call(document.querySelectorAll("nav.contents a"));

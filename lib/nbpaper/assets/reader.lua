@@ -5,13 +5,14 @@
 -- numbered in order of appearance, and are written out for the target last, when every label is known.
 
 package.path = pandoc.path.join {pandoc.path.directory(PANDOC_SCRIPT_FILE), '?.lua'} .. ';' .. package.path
+local callouts = require 'callouts'
 local equations = require 'equations'
 local labels = require 'labels'
 local sources = require 'sources'
 local typography = require 'typography'
 local write = require 'write'
 
-local MARKDOWN = 'markdown+lists_without_preceding_blankline+autolink_bare_uris'
+local MARKDOWN = 'markdown+lists_without_preceding_blankline+autolink_bare_uris+alerts'
   .. '-blank_before_header-blank_before_blockquote-yaml_metadata_block-pandoc_title_block'
 -- What a code cell printed is not the author's hand: no raw markup of any target language in it.
 local UNTRUSTED = MARKDOWN .. '-raw_html-raw_attribute-native_divs-native_spans-markdown_in_html_blocks'
@@ -21,7 +22,7 @@ local OPTIONS = {columns = 10000}
 -- Markdown as tidy blocks. What Python wrote for the target never passes through here.
 local function parse(text, trusted, cell)
   local blocks = pandoc.read(text, trusted and MARKDOWN or UNTRUSTED, OPTIONS).blocks
-  return typography.tidy(equations.lift(sources.tidy(blocks, cell)))
+  return typography.tidy(callouts.tidy(equations.lift(sources.tidy(blocks, cell))))
 end
 
 local function cell_of(piece)

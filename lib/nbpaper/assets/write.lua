@@ -36,6 +36,12 @@ function html.float(float)
   figcaption:extend(led(caption, lead))
   figcaption:insert(pandoc.RawBlock('html', '</figcaption>'))
   if is_table then blocks:extend(figcaption) end
+  local scrolls = not is_table and float.attributes.full == 'true'
+  if scrolls then
+    local box = string.format('<div class="figure-scroll" role="group" aria-label="%s" tabindex="0">', name)
+    body:insert(1, pandoc.RawBlock('html', box))
+    body:insert(pandoc.RawBlock('html', '</div>'))
+  end
   blocks:extend(body)
   if not is_table then blocks:extend(figcaption) end
   blocks:insert(pandoc.RawBlock('html', '</figure>'))
@@ -44,6 +50,7 @@ end
 
 function html.equation(div)
   div.classes = {'equation'}
+  div.attributes.role, div.attributes['aria-label'], div.attributes.tabindex = 'group', 'Equation', '0'  -- it scrolls
   if div.attributes.number then
     local number = pandoc.Span('(' .. div.attributes.number .. ')', {class = 'equation-number'})
     div.content:insert(pandoc.Plain {number})
@@ -54,8 +61,14 @@ end
 
 function html.table(element)
   return {
-    pandoc.RawBlock('html', '<div class="table-scroll" tabindex="0">'), element, pandoc.RawBlock('html', '</div>'),
+    pandoc.RawBlock('html', '<div class="table-scroll" role="group" aria-label="Table" tabindex="0">'), element,
+    pandoc.RawBlock('html', '</div>'),
   }, false
+end
+
+function html.code(block)
+  block.attributes.tabindex = '0'  -- long lines scroll, and not every reader has a mouse
+  return block
 end
 
 local typst = {}
@@ -63,13 +76,13 @@ local typst = {}
 function typst.float(float)
   local body, caption, is_table = parts_of(float)
   local given = float.attributes
-  local options = string.format('#paper-float(kind: %s, number: %s, full: %s, long: %s, caption: [',
-    is_table and '"table"' or '"image"', typst_string(given.number), given.full, given.long)
+  local options = string.format('#[#paper-float(kind: %s, label: "%s", number: %s, full: %s, long: %s, caption: [',
+    is_table and '"table"' or '"image"', float.identifier, typst_string(given.number), given.full, given.long)
   local blocks = pandoc.Blocks {pandoc.RawBlock('typst', options)}
   blocks:extend(caption)
   blocks:insert(pandoc.RawBlock('typst', '], ['))
   blocks:extend(body)
-  blocks:insert(pandoc.RawBlock('typst', ']) <' .. float.identifier .. '>'))
+  blocks:insert(pandoc.RawBlock('typst', ']) <' .. float.identifier .. '>]'))
   return blocks
 end
 
@@ -104,6 +117,22 @@ function typst.table(element)
   return blocks, false
 end
 
+function typst.callout(div)
+  local title = div.content:remove(1)
+  local kind = div.classes[2]:gsub('^callout%-', '')
+  local blocks = pandoc.Blocks {pandoc.RawBlock('typst', '#paper-callout("' .. kind .. '", [')}
+  blocks:extend(title.content)
+  blocks:insert(pandoc.RawBlock('typst', '])['))
+  blocks:extend(div.content)
+  blocks:insert(pandoc.RawBlock('typst', ']'))
+  return blocks
+end
+
+-- From here on Typst counts the headings of the top level with letters, as labels.lua did.
+function typst.appendix(heading)
+  return {pandoc.RawBlock('typst', '#counter(heading).update(0)\n#set heading(numbering: "A.1")'), heading}
+end
+
 function typst.math(math)
   if math.mathtype == 'InlineMath' then
     math.text = translatable(math.text)
@@ -116,9 +145,17 @@ function write.finish(document, target)
   document = document:walk {Table = writer.table}
   return document:walk {
     Math = writer.math,
+    CodeBlock = writer.code,
+    Header = function(heading)
+      if writer.appendix and heading.attributes.appendix then
+        heading.attributes.appendix = nil
+        return writer.appendix(heading)
+      end
+    end,
     Div = function(div)
       if div.classes:includes('paper-float') then return writer.float(div) end
       if div.classes:includes('paper-equation') then return writer.equation(div) end
+      if writer.callout and div.classes:includes('callout') then return writer.callout(div) end
     end,
   }
 end

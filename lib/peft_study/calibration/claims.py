@@ -23,8 +23,8 @@ def trusted(measured: pd.DataFrame, without: list[str]) -> str:
     beyond = int((measured["ece_low"] > 0).sum())
     many = "variant" if len(measured) == 1 else "variants"
     return (
-        f"Of {len(measured)} {many}, {told}, by the 95% interval of mean confidence minus accuracy. The ECE of "
-        f"{beyond} is larger than a perfectly calibrated model would show by chance." + _absent(without)
+        f"Of {len(measured)} {many} (@tbl-calibration), {told}, by the 95% interval of mean confidence minus accuracy. "
+        f"The ECE of {beyond} is larger than a perfectly calibrated model would show by chance." + _absent(without)
     )
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from peft_study.comparison.selection import few, largest
 from peft_study.comparison.tables import title
-from peft_study.plots import FULL, GREY, LINES, colour, figure, marker
+from peft_study.plots import FULL, GREY, LEGEND_COLUMNS, LINES, colour, figure, legend_below, marker
 
 
 def both(
@@ -38,8 +38,7 @@ def reliability(diagram: Mapping[str, tuple[str, pd.DataFrame]], ax: Axes) -> Ax
             **{"markersize": 3, "linewidth": 1, "elinewidth": 0.5, "label": name},
         )
     ax.set(xlabel="confidence (%)", ylabel="test accuracy (%)", xlim=(49, 101))
-    ax.get_figure(root=True).legend(frameon=False, loc="outside lower center", ncols=2)
-    return ax
+    return legend_below(ax, LEGEND_COLUMNS)
 
 
 def accuracy_and_calibration(measured: pd.DataFrame, scaled: pd.DataFrame, ax: Axes, baseline: str) -> Axes:
@@ -57,5 +56,8 @@ def accuracy_and_calibration(measured: pd.DataFrame, scaled: pd.DataFrame, ax: A
         for after in same["ece_after"] if len(same) else ():
             ax.plot(place, 100 * after, markerfacecolor="white", **style)
             ax.plot([place, place], [100 * row["ece"], 100 * after], color=GREY, linewidth=0.5, zorder=0)
-    ax.set(xlabel="test accuracy (%)", ylabel="ECE (points)", ylim=(0, None))
+    ax.set(xlabel="test accuracy (%)", ylabel="ECE (points)")
+    ax.margins(0.15)
+    ax.set_ylim(0, None)
+    ax.locator_params(axis="x", nbins=6)
     return ax

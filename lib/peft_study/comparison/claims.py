@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from statsmodels.stats.proportion import proportion_confint
 
+from peft_study.baseline import Baseline
 from peft_study.comparison.tables import counterpart, further, grouped, title
 from peft_study.results import Runs
 from peft_study.strategies import STRATEGIES
@@ -127,7 +129,8 @@ def _answer(rows: list[dict[Any, Any]], runs: Runs, summary: pd.DataFrame, costs
         f"{title(last)} against {_within(STRATEGIES[base].label)}: {listed(gaps)}. "
         f"At {last['train_size']:,} that is {100 * ours['accuracy']:.1f}% against {100 * theirs['accuracy']:.1f}% "
         f"accuracy, with {_share(cost['parameters.trainable'], full['parameters.trainable'], '.2%')} of the trained "
-        f"parameters and {_share(cost['training.seconds'], full['training.seconds'], '.0%')} of the training time."
+        f"parameters, {_share(cost['training.flops'], full['training.flops'], '.0%')} of the operations of training "
+        f"and, as the clock had it, {_share(cost['training.seconds'], full['training.seconds'], '.0%')} of its time."
     )
 
 
@@ -142,16 +145,23 @@ def _share(part: float, whole: float, form: str) -> str:
 
 
 def untrained(runs: Runs, table: pd.DataFrame) -> str:
-    """Which rows of the summary `table` are no better than naming the commoner class; empty where all are."""
+    """Which runs cannot be told from naming the commoner class always, by the rows of the summary `table`, or none.
+
+    A run is judged by its own Wilson interval (1927): that of several seeds also grows with what seeds do.
+    """
     share = max(np.mean(runs.labels), 1 - np.mean(runs.labels))
-    rows = table[table["low"] <= share].to_dict("records")
-    if not rows:
+    right, found = (runs.preds.to_numpy() == runs.labels[:, None]).sum(axis=0), []
+    low = pd.Series(proportion_confint(right, len(runs.labels), method="wilson")[0], runs.preds.columns)
+    for row in table.to_dict("records"):
+        if poor := int((low[row["run_ids"]] <= share).sum()):
+            seeds = "" if len(row["run_ids"]) == 1 else f" ({poor} of {len(row['run_ids'])} seeds)"
+            found.append(f"{title(row)} at {row['train_size']:,}{seeds}")
+    if not found:
         return ""
-    names = listed(f"{title(row)} at {row['train_size']:,}" for row in rows) if len(rows) <= MANY else ""
+    names = listed(found) if len(found) <= MANY else f"{len(found)} of {len(table)} variants"
     return (
-        f"**Not better than a coin**, within the interval: {names or f'{len(rows)} of {len(table)} variants'}. Such a "
-        "model has learned next to nothing, for want of steps or at an unfit rate; being equivalent to another such "
-        "model means nothing."
+        f"**Not to be told from always naming the commoner class** ({share:.1%} of the test reviews): {names}. Being "
+        "equivalent to another such model means nothing."
     )
 
 
@@ -208,8 +218,18 @@ def improvement(comparisons: pd.DataFrame, runs: Runs) -> str:
             f"At {size:,} labels, {likely} of {len(rows)} strategies beat {base} in more than half of the pairs of "
             "seeds (a tie counts half)."
         )
-    shares = listed(f"{title(row)} in {row['improvement']:.0%} of {row['pairs']}" for row in rows.to_dict("records"))
+    shares = listed(
+        f"{title(row)} in {row['improvement'] * row['pairs']:g} of {row['pairs']}" for row in rows.to_dict("records")
+    )
     return f"Of the pairs of one run each at {size:,} labels (a tie counts half), {base} is beaten by {shares}."
+
+
+def words_reach(baseline: Baseline | None) -> str:
+    """What the bag of words reaches at each size; empty where there is none."""
+    if baseline is None:
+        return ""
+    shares = (f"{row['accuracy']:.1%} at {row['train_size']:,} labels" for row in baseline.scores().to_dict("records"))
+    return f"The bag of words reaches {listed(shares)}."
 
 
 def words(comparisons: pd.DataFrame) -> str:

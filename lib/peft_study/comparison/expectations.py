@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 
 from peft_study.comparison.claims import points
-from peft_study.comparison.tables import counterpart, further, title
+from peft_study.comparison.tables import ALPHA, counterpart, further, title
 from peft_study.results import Runs
+from peft_study.statistics.paired import compare, holm
 
 
 @dataclass(frozen=True)
@@ -47,15 +50,20 @@ def _full_is_never_beaten(evidence: Evidence) -> Outcome:
 
 
 def _labels_help(evidence: Evidence) -> Outcome:
-    gains = {
-        title(group.iloc[0].to_dict()): 100 * group.sort_values("train_size")["accuracy"].diff().dropna()
-        for _, group in evidence.summary.groupby(["strategy", *further(evidence.summary)], sort=False)
-        if len(group) > 1
-    }
-    if not gains:
+    runs, gains, found = evidence.runs, {}, []
+    for _, group in evidence.summary.groupby(["strategy", *further(evidence.summary)], sort=False):
+        preds = [runs.preds[ids].to_numpy().T for ids in group.sort_values("train_size")["run_ids"]]
+        steps = [compare(larger, smaller, runs.labels) for smaller, larger in pairwise(preds)]
+        found += steps
+        if steps:
+            gains[title(group.iloc[0].to_dict())] = ", ".join(points(step.difference.estimate) for step in steps)
+    if not found:
         return None, "a single size"
-    told = "; ".join(f"{who}: " + ", ".join(points(gain) for gain in steps) for who, steps in gains.items())
-    return all((steps > 0).all() for steps in gains.values()), f"{told} points from size to size"
+    told = "; ".join(f"{who}: {steps}" for who, steps in gains.items())
+    clear = np.array(holm([step.p_value for step in found])) < ALPHA
+    ahead = np.array([step.difference.estimate > 0 for step in found])
+    held = False if (clear & ~ahead).any() else True if (clear & ahead).all() else None
+    return held, f"{told} points from size to size, {clear.sum()} of {len(found)} clear by the corrected paired test"
 
 
 def _time_saves_less_than_parameters(evidence: Evidence) -> Outcome:
@@ -84,7 +92,10 @@ def _other_reviews_are_harder(evidence: Evidence) -> Outcome:
     if evidence.ood.empty:
         return None, "no out-of-distribution reviews"
     drops = 100 * (evidence.ood["accuracy"] - evidence.summary["accuracy"])
-    return bool((drops < 0).all()), f"from {points(drops.min())} to {points(drops.max())} points"
+    lower, higher = evidence.ood["high"] < evidence.summary["low"], evidence.ood["low"] > evidence.summary["high"]
+    held = False if higher.any() else True if lower.all() else None
+    clear = f"{lower.sum() + higher.sum()} of {len(drops)} beyond both intervals"
+    return held, f"from {points(drops.min())} to {points(drops.max())} points, {clear}"
 
 
 EXPECTATIONS = (

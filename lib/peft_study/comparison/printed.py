@@ -17,7 +17,7 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
     """`table` indexed by the strategy's name and the size, as text."""
     names = [STRATEGIES[name].label for name in table["strategy"]]
     index = pd.MultiIndex.from_arrays(
-        [names, [f"{size:,}" for size in table["train_size"]]], names=["strategy", "reviews"]
+        [names, [f"{size:,}" for size in table["train_size"]]], names=["strategy", "labels"]
     )
     return table.drop(columns=["strategy", "train_size"]).set_index(index)
 
@@ -39,7 +39,10 @@ def _numbers(values: "pd.Series[float]", form: str) -> "pd.Series[str]":
 
 
 def scores(runs: Runs) -> pd.DataFrame:
-    """Accuracy and macro F1 on the test set, and accuracy on the out-of-distribution set, with 95 % intervals."""
+    """Accuracy and macro F1 on the test set, and accuracy on the out-of-distribution set, with 95 % intervals.
+
+    Where there are several seeds, the test accuracy of each as well.
+    """
     table = summary(runs)
     shown = table[varying(runs)].assign(
         **{
@@ -49,7 +52,11 @@ def scores(runs: Runs) -> pd.DataFrame:
     )
     if has_ood(runs):
         shown["other reviews (%)"] = _percent(summary(runs, part="ood_"), "accuracy")
-    return named(shown.assign(seeds=table["seeds"]))
+    if table["seeds"].max() == 1:
+        return named(shown)
+    share = (runs.preds.to_numpy() == runs.labels[:, None]).mean(axis=0)
+    each = pd.Series(share, runs.preds.columns).map(lambda value: f"{100 * value:.1f}")
+    return named(shown.assign(**{"each seed (%)": [", ".join(each[ids]) for ids in table["run_ids"]]}))
 
 
 def has_ood(runs: Runs) -> bool:
@@ -69,7 +76,7 @@ def differences(comparisons: pd.DataFrame) -> pd.DataFrame:
                 "right alone": [f"{row['only_strategy']} : {row['only_baseline']}" for row in rows],
                 "test (corrected)": [p_text(row["corrected_p"]) for row in rows],
                 "detectable": _numbers(comparisons["detectable"], "{:.1f}"),
-                "P(improvement)": [_improvement(row) for row in rows],
+                "pairs ahead": [_improvement(row) for row in rows],
                 "verdict": [row["verdict"] for row in rows],
             }
         )
@@ -77,8 +84,8 @@ def differences(comparisons: pd.DataFrame) -> pd.DataFrame:
 
 
 def _improvement(row: Mapping[Any, Any]) -> str:
-    """The probability of improvement and the pairs of runs that it is a share of."""
-    return UNKNOWN if pd.isna(row["improvement"]) else f"{row['improvement']:.2f} of {row['pairs']}"
+    """In how many pairs of runs the strategy's is ahead, a tie counting half, and of how many."""
+    return UNKNOWN if pd.isna(row["improvement"]) else f"{row['improvement'] * row['pairs']:g} of {row['pairs']}"
 
 
 def environments(runs: Runs) -> pd.DataFrame:

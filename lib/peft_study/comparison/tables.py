@@ -154,20 +154,6 @@ def family(rows: list[dict[str, object]], found: Sequence[Comparison], margin: f
     return pd.DataFrame(told, columns=None if told else ["strategy", "train_size", *MEASURES])
 
 
-def grid(runs: Runs) -> pd.DataFrame:
-    """Finished of planned runs: a row per strategy, a column per size."""
-    planned = pd.DataFrame(
-        [
-            {"strategy": v.strategy, "train_size": v.train_size, "done": run_id in runs.table.index}
-            for run_id, v in runs.study.variants.items()
-        ]
-    )
-    cells = planned.groupby(["strategy", "train_size"], sort=False)["done"].agg(["sum", "size"])
-    table = (cells["sum"].astype(str) + " of " + cells["size"].astype(str)).unstack(fill_value="–")
-    table.columns = [f"{size:,}" for size in table.columns]
-    return table.rename(index=lambda name: STRATEGIES[name].label)
-
-
 def largest_pair(runs: Runs) -> tuple[str, str] | None:
     """The run ids of the baseline strategy and of another one at the largest budget that both have, if any.
 

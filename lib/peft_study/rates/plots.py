@@ -69,5 +69,5 @@ def _rate_axis(ax: Axes, column: str) -> Axes:
         below = ax.transAxes + ScaledTranslation(0, -0.38, ax.get_figure(root=True).dpi_scale_trans)  # inches
         place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": below}
         columns = 3 if max(map(len, names)) <= 9 else 1  # as many as fit the width of a panel
-        ax.legend(frameon=False, ncols=columns, columnspacing=1.0, handlelength=2.0, **place)
+        ax.legend(ncols=columns, columnspacing=1.0, handlelength=2.0, **place)
     return ax

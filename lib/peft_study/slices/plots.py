@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from peft_study.comparison.selection import largest
 from peft_study.comparison.tables import title
-from peft_study.plots import COLUMN, GREY, colour, figure, height_of, marker
+from peft_study.plots import COLUMN, GREY, colour, figure, height_of, legend_below, marker
 from peft_study.slices.rules import SLICES
 
 
@@ -45,5 +45,4 @@ def differences(compared: pd.DataFrame, titles: Sequence[str], margin: float, ax
     ax.set_yticks(range(len(names)), [f"{SLICES.get(name, name)} ({sizes[name]:,})" for name in names])
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.set(xlabel=f"difference in accuracy (points); grey: ± {margin:g}")
-    ax.get_figure(root=True).legend(frameon=False, loc="outside lower center", ncols=2)
-    return ax
+    return legend_below(ax)

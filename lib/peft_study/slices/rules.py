@@ -16,7 +16,7 @@ from peft_study.explore import explicit_rating
 from peft_study.folders import replacing
 
 SLICES = {
-    "clean": "not in the training split",
+    "clean": "no copy in the training split",
     "rating": "states a rating",
     "no_rating": "states no rating",
     "short": "shortest third",

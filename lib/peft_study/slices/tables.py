@@ -151,7 +151,7 @@ def printed(scores: pd.DataFrame, compared: pd.DataFrame, titles: list[str]) -> 
             "verdict": UNKNOWN,
         } | next((_difference(found) for found in same.to_dict("records")), {})
     table = pd.DataFrame.from_dict(cells, orient="index")
-    return table.rename_axis(["slice", "reviews", "strategy"]) if cells else table
+    return table.rename_axis(["slice", "test reviews", "strategy"]) if cells else table
 
 
 def _difference(row: dict[Any, Any]) -> dict[str, str]:

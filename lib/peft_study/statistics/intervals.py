@@ -108,14 +108,21 @@ class Resampled:
         parts = self._reviews**2 / most + sum(part.between**2 / part.dof for part in self.seeds)
         return max(1.0, min(most, self.error**4 / parts)) if parts > 0 else float(most)
 
+    def reach(self, level: float = 0.95) -> float:
+        """Half the width of Student's interval at `level`."""
+        return float(t.ppf((1 + level) / 2, self.dof)) * self.error
+
+    def stretch(self, level: float = 0.95) -> float:
+        """How many times as wide as the bootstrap over reviews alone the interval is."""
+        return self.reach(level) / (float(norm.ppf((1 + level) / 2)) * float(self.draws.std()))
+
     def interval(self, level: float = 0.95) -> Interval:
         """The interval at `level`; it always contains the estimate."""
-        tail, spread = (1 - level) / 2, float(self.draws.std())
-        reach = float(t.ppf(1 - tail, self.dof)) * self.error
-        if spread < _NOTHING:
+        tail, reach = (1 - level) / 2, self.reach(level)
+        if self.draws.std() < _NOTHING:
             return Interval(self.estimate, self.estimate - reach, self.estimate + reach, level)
         ends = np.quantile(self.draws, [tail, 1 - tail]) - self.estimate
-        low, high = self.estimate + ends * reach / (float(norm.ppf(1 - tail)) * spread)
+        low, high = self.estimate + ends * self.stretch(level)
         return Interval(self.estimate, min(float(low), self.estimate), max(float(high), self.estimate), level)
 
     def p_value(self) -> float:
@@ -137,13 +144,18 @@ def resample(
     whole = np.ones((1, len(labels)))
     found = []
     for preds, values in zip(groups, _review_draws(groups, labels, statistic, draws, seed), strict=True):
-        exact, runs, mean = statistic(preds, labels, whole)[0], len(preds), values.mean(axis=1)
-        seeds: tuple[Seeds, ...] = ()
-        if runs > 1:
-            within = max(0.0, float(values.var(axis=0).mean() - mean.var())) / (runs - 1)
-            seeds = (Seeds(float(exact.var(ddof=1)) / runs, within, runs - 1),)
-        found.append(Resampled(float(exact.mean()), mean, seeds, len(labels)))
+        found.append(resampled(statistic(preds, labels, whole)[0], values, len(labels)))
     return found
+
+
+def resampled(exact: np.ndarray, draws: np.ndarray, n: int) -> Resampled:
+    """The mean over runs of a statistic that is `exact` (runs,), from its `draws` (draws, runs) of `n` reviews."""
+    runs, mean = len(exact), draws.mean(axis=1)
+    seeds: tuple[Seeds, ...] = ()
+    if runs > 1:
+        within = max(0.0, float(draws.var(axis=0).mean() - mean.var())) / (runs - 1)
+        seeds = (Seeds(float(exact.var(ddof=1)) / runs, within, runs - 1),)
+    return Resampled(float(exact.mean()), mean, seeds, n)
 
 
 def _review_draws(

@@ -7,6 +7,7 @@ import hashlib
 import re
 from pathlib import Path
 
+import pytest
 from paper_notebooks import PIXEL, SVG, code, fails, figure, html, md, png_bytes, prints, raw, shows
 
 HOSTILE = '<script>alert(1)</script><img src="https://evil.example/x.png" onerror="alert(2)">'
@@ -51,17 +52,43 @@ def test_links_that_run_code_are_disarmed() -> None:
 
 def test_figures_prefer_vectors_and_carry_their_alt_text() -> None:
     cell = code("#| label: fig-a\n#| fig-cap: C\n#| fig-alt: A <falling> line\nplot()", shows(svg=SVG, png=PIXEL))
-    page = html(cell)
-    assert f'<img src="data:image/svg+xml;base64,{base64.b64encode(SVG.encode()).decode()}"' in page
-    assert 'alt="A &lt;falling&gt; line"' in page
-    assert 'width="192" height="96"' in page
+    drawing = re.search(r'<svg[^>]*role="img"[^>]*>', html(cell))
+    assert drawing and 'aria-label="A &lt;falling&gt; line"' in drawing.group()
+    assert 'width="192" height="96"' in drawing.group()
+
+
+def test_the_names_inside_two_figures_never_meet() -> None:
+    svg = SVG.replace("<path", '<defs><g id="g"/></defs><use href="#g"/><path clip-path="url(#g)"')
+    page = html(code("x", shows(svg=svg)), code("x", shows(svg=svg)))
+    names = re.findall(r'id="(drawing-[^"]+)"', page)
+    assert len(set(names)) == 2
+    assert all(f'href="#{name}"' in page and f'clip-path="url(#{name})"' in page for name in names)
+
+
+@pytest.mark.parametrize(
+    "intruder",
+    [
+        "<script>alert(1)</script>",
+        '<g onclick="alert(1)"/>',
+        "<foreignObject><b>x</b></foreignObject>",
+        "<style>body { display: none }</style>",
+        '<image href="https://evil.example/x.png"/>',
+        '<a href="javascript:alert(1)"><text>x</text></a>',
+        '<g style="fill: url(https://evil.example/x)"/>',
+    ],
+)
+def test_an_svg_that_does_more_than_draw_is_shut_off_in_an_image(intruder: str) -> None:
+    svg = SVG.replace("</svg>", f"{intruder}</svg>")
+    assert f'<img src="data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"' in html(
+        code("x", shows(svg=svg))
+    )
 
 
 def test_captions_that_code_computed_win() -> None:
     note = {"caption": "Of **9** runs.", "alt": "computed"}
     for metadata in (note, {"nbpaper": note}):
         page = html(code("#| label: fig-a\n#| fig-cap: Static.\nplot()", shows(metadata, svg=SVG)))
-        assert "Of <strong>9</strong> runs." in page and "Static." not in page and 'alt="computed"' in page
+        assert "Of <strong>9</strong> runs." in page and "Static." not in page and 'aria-label="computed"' in page
 
 
 def test_code_is_folded_and_can_be_left_out() -> None:
@@ -126,6 +153,20 @@ def test_the_contents_list_the_headings() -> None:
 
 def test_an_unclosed_fence_does_not_swallow_the_next_cell() -> None:
     assert '<h2 id="next">' in html(md("```python\nx = 1"), md("## Next"))
+
+
+def test_what_a_page_cannot_show_is_said_and_scripts_alone_are_not_missed() -> None:
+    page = html(code("x", shows(html='<iframe src="https://example.org"></iframe>')))
+    assert "cannot be shown" in page and "<iframe" not in page
+    assert "cannot be shown" not in html(code("x", shows(html="<script>setUp()</script>")))
+
+
+def test_callouts_are_githubs_block_quotes() -> None:
+    page = html(md("> [!WARNING]\n> Take *care*.\n\n> No callout."))
+    assert re.search(
+        r'class="callout callout-warning" role="note">\s*<div class="callout-title">\s*<p>Warning</p>', page
+    )
+    assert "<p>Take <em>care</em>.</p>" in page and "<blockquote>\n<p>No callout.</p>" in page
 
 
 def test_footnotes_work() -> None:

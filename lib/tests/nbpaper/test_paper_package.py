@@ -27,11 +27,11 @@ def test_every_public_name_exists() -> None:
         nbpaper.missing  # noqa: B018
 
 
-def test_the_paper_style_draws_text_as_paths_with_stable_names() -> None:
+def test_the_paper_style_keeps_text_as_text_and_names_stable() -> None:
     matplotlib = pytest.importorskip("matplotlib")
     with matplotlib.rc_context():
         nbpaper.use_paper_style()
-        assert matplotlib.rcParams["svg.fonttype"] == "path"
+        assert matplotlib.rcParams["svg.fonttype"] == "none"
         assert matplotlib.rcParams["svg.hashsalt"] == "nbpaper"
 
 

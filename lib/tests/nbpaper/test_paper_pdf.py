@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paper_everything import chart
 from paper_notebooks import PIXEL, SVG, code, fails, figure, html, md, pdf, prints, raw, shows, table, typst
 
 pypdf = pytest.importorskip("pypdf")
@@ -77,6 +78,7 @@ def test_html_that_is_no_table_gives_way_to_markdown_or_is_reported(caplog: pyte
             )
         )
     assert "As Markdown." in text and "card" not in text and "lost" not in text and "IPython" not in text
+    assert "only the HTML page can show" in text.replace("\n", " ")
     assert "cell 2" in caplog.text
 
 
@@ -104,11 +106,25 @@ def test_a_long_table_runs_over_several_pages_and_loses_no_row() -> None:
     assert all(f"row {i}" in text for i in range(300))
 
 
-def test_characters_without_a_bundled_font_are_reported(caplog: pytest.LogCaptureFixture) -> None:
-    pdf(md("plain, naïve, Σ ≤ —, $\\mathbb{E}$"), log=logging.getLogger("nbpaper-test"))
-    assert "system_fonts" not in caplog.text
-    pdf(md("雨"), log=logging.getLogger("nbpaper-test"))
-    assert "system_fonts" in caplog.text
+def test_characters_without_a_glyph_are_shown_by_name_and_reported(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("nbpaper-test")
+    assert "‹" not in text_of(pdf(md("plain, naïve, Σ ≤ —, $\\mathbb{E}$, שלום, مرحبا, ☂"), log=logger))
+    assert caplog.text == ""
+    data = pdf(md("## Rain 雨 {#雨}"), code("x", shows(html="<table><tr><td>🌧</td></tr></table>")), log=logger)
+    assert "‹U+96E8›" in text_of(data) and "‹cloud with rain›" in text_of(data)
+    assert "system_fonts" in caplog.text and "雨 🌧" in caplog.text
+
+
+def test_text_in_figures_is_text() -> None:
+    text = text_of(pdf(chart("fig-a")))
+    assert "labelled reviews" in text and "accuracy (%)" in text
+
+
+def test_callouts_and_an_appendix_look_like_it() -> None:
+    cells = [md("## One\n\n> [!TIP]\n> Do *so*."), md("## Details {.appendix #sec-d}\n\n### Inner\n\nBy @sec-d.")]
+    text = text_of(pdf(*cells)).replace("\N{NO-BREAK SPACE}", " ")
+    assert "Tip" in text and "[!TIP]" not in text
+    assert "1 One" in text and "A Details" in text and "A.1 Inner" in text and "Appendix A" in text
 
 
 def test_columns_and_paper_size_are_options() -> None:
@@ -139,3 +155,15 @@ def test_columns_and_paper_size_are_options() -> None:
 def test_odd_input_renders_in_both_targets(cells: list[Any], tmp_path: Path) -> None:
     assert pdf(*cells, folder=tmp_path).startswith(b"%PDF")
     assert "</html>" in html(*cells, folder=tmp_path)
+
+
+def test_a_link_to_a_file_beside_the_paper_is_a_link_on_the_page_and_words_on_paper(tmp_path: Path) -> None:
+    written = typst(md("[one run](runs/a.html), [elsewhere](https://example.org)"), kept=tmp_path)
+    assert "runs/a.html" not in written and "one run" in written and "https://example.org" in written
+    assert 'href="runs/a.html"' in html(md("[one run](runs/a.html)"))
+
+
+def test_a_sentence_in_place_of_a_table_is_no_table(tmp_path: Path) -> None:
+    told = code("#| label: tbl-a\n#| tbl-cap: A table.", shows(markdown="Nothing is known."))
+    written = typst(md("# T"), told, kept=tmp_path)
+    assert "Nothing is known." in written and "A table." not in written

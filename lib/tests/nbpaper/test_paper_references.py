@@ -83,6 +83,13 @@ def test_headings_are_numbered_from_the_notebooks_own_top_level() -> None:
     assert "3 Thanks" not in text
 
 
+def test_headings_of_the_appendix_have_letters() -> None:
+    page = html(md("## One\n\nSee @sec-b.\n\n## First {.appendix}\n\n### Inner\n\n## Second {#sec-b}\n\n## References"))
+    text = text_of(page)
+    assert "A First" in text and "A.1 Inner" in text and "B Second" in text and "See Appendix B." in text
+    assert "C References" not in text
+
+
 def test_equal_headings_get_different_anchors() -> None:
     identifiers = re.findall(r'<h2 id="([^"]+)"', html(md("## Setup"), md("## Setup")))
     assert len(set(identifiers)) == 2
@@ -127,6 +134,10 @@ def test_the_bibliography_is_found_through_the_resource_path(
         ([code("#| label: fig-a\nplot()", shows(plain="1"))], r"cell 1: 'fig-a' needs an image"),
         ([code("#| label: fig-a b\nplot()", shows(svg=SVG))], r"cell 1: label 'fig-a b' may hold only"),
         ([code("#| fig-cap: a: b\nplot()", shows(svg=SVG))], r"cell 1: cannot read its '#\|' lines"),
+        ([md("## One\n\n### Two {.appendix}")], r"cell 1: only a heading of the highest level can start the appendix"),
+        ([code("plot()", shows(png="AAAA"))], r"cell 1: one of its pictures is damaged \(not image/png\)"),
+        ([code("plot()", shows(svg="<svg><unclosed></svg>"))], r"cell 1: one of its pictures is damaged"),
+        ([md("![alt](data:image/png;base64,AAAA)")], r"cell 1: image 'data:image/png;base64,AAAA' cannot be read"),
         ([md("![alt](missing.png)")], r"cell 1: image 'missing.png' cannot be read"),
         ([raw("---\ntitel: x\n---")], r"cell 1: unknown front matter key 'titel'"),
         ([raw("---\nbibliography: none.bib\n---")], r"bibliography 'none.bib' not found"),

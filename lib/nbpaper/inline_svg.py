@@ -1,0 +1,121 @@
+"""Puts SVG figures into the page itself, where a reader can select and search their text.
+
+Inside a page an SVG shares names, styles and rights with everything else. So only what draws is taken over, and its
+names get a prefix of their own. A picture with anything more is left to an `<img>`, which shuts it off from the page.
+"""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+_DRAWING = """
+svg g defs symbol use path rect circle ellipse line polyline polygon text tspan textPath image clipPath mask
+pattern marker linearGradient radialGradient stop title desc
+"""
+DRAWING = frozenset(_DRAWING.split())
+DROPPED = {"metadata", "style"}
+OWN_ATTRIBUTES = {"id", "class", "version", "width", "height", "style", "role", "tabindex"}
+"""Attributes of the outermost element that the page sets itself, or does without."""
+
+MATPLOTLIB_STYLE = re.compile(r"\s*\*\{stroke-linejoin: round; stroke-linecap: butt\}\s*")
+INTERNAL_URL = re.compile(r"url\(\s*#([^)]+?)\s*\)")
+EMBEDDED = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*")
+PIXELS = {"pt": 96 / 72, "in": 96.0, "cm": 96 / 2.54, "mm": 96 / 25.4, "px": 1.0, "": 1.0}
+
+ZOOM = 1.6
+"""Figures are drawn for print, at 8 points; on screen they are shown larger so that their text matches the page's."""
+
+
+XML = "{http://www.w3.org/XML/1998/namespace}"
+
+
+class _NotPlain(Exception):
+    """The picture holds more than drawing."""
+
+
+def inline_svg(data: bytes, alt: str, prefix: str) -> str | None:
+    """The picture as an `<svg>` element for an HTML page, or None if it holds more than drawing.
+
+    `prefix` must differ for every picture of a page: it starts all names that the picture gives to its parts.
+    """
+    try:
+        root = ElementTree.fromstring(data)
+        if _local(root.tag) != "svg":
+            return None
+        styles = [element.text or "" for element in root.iter() if _local(element.tag) == "style"]
+        _clean(root, prefix)
+    except (ElementTree.ParseError, _NotPlain):
+        return None
+    if not all(MATPLOTLIB_STYLE.fullmatch(style) for style in styles):
+        return None
+    _present(root, data, alt, joined=bool(styles))
+    root.tail = None
+    return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
+
+
+def svg_pixels(data: bytes) -> tuple[int, int] | None:
+    """The size to show an SVG at, in pixels, if it says how large it is."""
+    opening = re.search(rb"<svg\b[^>]*>", data)
+    if not opening:
+        return None
+    sides = []
+    for name in (rb"width", rb"height"):
+        found = re.search(rb"\s" + name + rb'\s*=\s*["\']([\d.]+)(pt|in|cm|mm|px|)["\']', opening.group())
+        if not found:
+            return None
+        sides.append(round(float(found.group(1)) * PIXELS[found.group(2).decode()] * ZOOM))
+    return sides[0], sides[1]
+
+
+def _present(root: ElementTree.Element, data: bytes, alt: str, joined: bool) -> None:
+    for name in OWN_ATTRIBUTES & set(root.attrib):
+        del root.attrib[name]
+    pixels = svg_pixels(data)
+    root.set("class", "drawing")
+    if pixels:
+        root.set("width", str(pixels[0]))
+        root.set("height", str(pixels[1]))
+    if joined:  # what matplotlib's style sheet says of all lines
+        root.set("style", "stroke-linejoin:round;stroke-linecap:butt")
+    if alt:
+        root.set("role", "img")
+        root.set("aria-label", alt)
+
+
+def _clean(element: ElementTree.Element, prefix: str) -> None:
+    element.tag = _local(element.tag)
+    if element.tag not in DRAWING:
+        raise _NotPlain
+    element.attrib = {_local(name): _value(element.tag, _local(name), value, prefix) for name, value in _kept(element)}
+    for child in list(element):
+        if _local(child.tag) in DROPPED:
+            element.remove(child)
+        else:
+            _clean(child, prefix)
+
+
+def _kept(element: ElementTree.Element) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in element.items() if name != "class" and not name.startswith(XML)]
+
+
+def _value(tag: str, name: str, value: str, prefix: str) -> str:
+    if name.lower().startswith("on"):
+        raise _NotPlain
+    if name == "id":
+        return prefix + value
+    if name == "href":
+        if value.startswith("#"):
+            return f"#{prefix}{value[1:]}"
+        if tag == "image" and EMBEDDED.fullmatch(value):
+            return value
+        raise _NotPlain
+    value = INTERNAL_URL.sub(lambda match: f"url(#{prefix}{match.group(1)})", value)
+    if re.search(r"url\s*\((?!#)", value, re.IGNORECASE):
+        raise _NotPlain
+    return value
+
+
+def _local(tag: object) -> str:
+    """The name without its namespace; comments, whose tag is no text, are never seen by the parser."""
+    return str(tag).rpartition("}")[2]

@@ -1,0 +1,116 @@
+"""HTML for what panels show: figures, tables, reviews. Every text that comes from outside is escaped here."""
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from peft_study import show
+from peft_study.plots import CLASS_COLOURS, LABELS
+from peft_study.tokenization import Window
+
+ZOOM = 1.4  # figures have the size of a page's column; a screen is read from further away
+_CUT = "opacity:.45;text-decoration:line-through"
+
+
+def picture(figure: Figure, alt: str) -> str:
+    """A figure as an image in the page, described by `alt`."""
+    file = BytesIO()
+    figure.savefig(file, format="svg")
+    data = base64.b64encode(file.getvalue()).decode()
+    style = f"background:white;width:{ZOOM * figure.get_figwidth():.2f}in;max-width:100%"
+    return f'<img alt="{escape(alt)}" src="data:image/svg+xml;base64,{data}" style="{style}">'
+
+
+def table(content: pd.DataFrame, index: bool = True) -> str:
+    """A table, with its index or without; pandas escapes its cells."""
+    style = "max-height:22rem;overflow:auto;line-height:1.4;width:fit-content;max-width:100%"
+    return f'<div style="{style}" class="jp-RenderedHTMLCommon">{content.to_html(border=0, index=index)}</div>'
+
+
+def line(text: str) -> str:
+    """A line of plain text."""
+    return f'<p style="line-height:1.5;max-width:60rem;margin:.4em 0">{escape(text)}</p>'
+
+
+def review(heading: Iterable[str], label: int, body: str) -> str:
+    """A review as a card in the colour of its class; `body` is HTML already."""
+    return f'<div style="line-height:1.5">{show.card(" · ".join([LABELS[label], *heading]), body, label)}</div>'
+
+
+def windowed(text: str, window: Window) -> str:
+    """A text in which what the window leaves out is struck through."""
+    read = [(span[0], span[1], "") for span in window.spans if span]
+    return _marked(text, _joined(text, read), _CUT)
+
+
+def coloured(text: str, words: Sequence[tuple[int, int, float]], window: Window) -> str:
+    """A text whose words are coloured by contribution, the strongest in full; what the window leaves out is struck.
+
+    `words` are start, end and contribution: below zero towards negative, above towards positive.
+    """
+    strongest = max((abs(share) for *_, share in words), default=0) or 1
+    spans = [(start, end, _tint(share / strongest, share)) for start, end, share in words]
+    return _marked(text, spans, _CUT if window.is_cut else "")
+
+
+def legend() -> str:
+    """What the colours of `coloured` mean."""
+    shades = [
+        f"<span {_tint(strength, strength)}>&nbsp;{LABELS[int(strength > 0)]}&nbsp;</span>" for strength in (-1, 1)
+    ]
+    return (
+        f'<p style="line-height:1.5;margin:.4em 0">Coloured by what each word adds towards {shades[0]} and '
+        f"{shades[1]} (gradient × input, in nats of the log-odds; point at a word for its figure). Struck through: not "
+        "read.</p>"
+    )
+
+
+def strongest(text: str, words: Sequence[tuple[int, int, float]], count: int = 5) -> str:
+    """The words that add most to either side, as a table."""
+    order = np.argsort([share for *_, share in words], kind="stable").tolist()
+    sides = {"towards negative": order[:count], "towards positive": order[::-1][:count]}
+    columns = {}
+    for name, sign in (("towards negative", -1), ("towards positive", 1)):
+        chosen = [words[i] for i in sides[name] if words[i][2] * sign > 0]
+        told = [f"{text[start:end]} ({_signed(share)})" for start, end, share in chosen]
+        columns[name] = told + [""] * (count - len(told))
+    return table(pd.DataFrame(columns, index=range(1, count + 1)))
+
+
+def _tint(strength: float, share: float) -> str:
+    """Attributes of a word: its class's colour, as opaque as the word is strong, and its figure."""
+    red, green, blue = (round(255 * part) for part in to_rgb(CLASS_COLOURS[int(strength > 0)]))
+    return f'style="background:rgba({red},{green},{blue},{0.65 * abs(strength):.2f})" title="{_signed(share)}"'
+
+
+def _signed(value: float) -> str:
+    """A contribution as text, with a sign."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def _joined(text: str, spans: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    """Spans that only spaces part, as one."""
+    found: list[tuple[int, int, str]] = []
+    for start, end, attributes in spans:
+        if found and not text[found[-1][1] : start].strip():
+            found[-1] = (found[-1][0], end, attributes)
+        else:
+            found.append((start, end, attributes))
+    return found
+
+
+def _marked(text: str, spans: Sequence[tuple[int, int, str]], between: str) -> str:
+    """A text with attributes on its spans and the style `between` on what lies between two of them."""
+    parts, reached = [], 0
+    for start, end, attributes in [*spans, (len(text), len(text), "")]:
+        gap = escape(text[reached:start])
+        parts.append(f'<span style="{between}">{gap}</span>' if between and gap.strip() else gap)
+        parts.append(f"<span {attributes}>{escape(text[start:end])}</span>" if attributes else escape(text[start:end]))
+        reached = end
+    return "".join(parts)

@@ -1,0 +1,156 @@
+"""The page as a reader meets it in Chromium, with the network cut off: accessible, quiet, and fit for any width."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from paper_everything import everything
+from paper_notebooks import html
+
+pytest.importorskip("playwright")
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+WIDTHS = (1400, 375)
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("paper")
+    (folder / "paper.html").write_text(html(*everything(folder), folder=folder), "utf-8")
+    return folder / "paper.html"
+
+
+@pytest.fixture
+def opened(browser: Browser, paper: Path) -> Iterator[Open]:
+    """Opens a file without any network; in the end, fails if a page asked for anything or complained."""
+    complaints: list[str] = []
+
+    def _note(address: str, file: Path) -> None:
+        if not address.startswith("data:") and address.split("#")[0] not in (file.as_uri(), paper.as_uri()):
+            complaints.append(address)
+
+    def open_page(file: Path, width: int = 1400, scheme: Any = "light", **options: Any) -> Page:
+        size: Any = {"width": width, "height": 900}
+        context = browser.new_context(viewport=size, color_scheme=scheme, offline=True, **options)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: _note(request.url, file))
+        page.goto(file.as_uri())
+        return page
+
+    yield open_page
+    for context in browser.contexts:
+        context.close()
+    assert complaints == []
+
+
+def violations(page: Page) -> list[str]:
+    page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
+    found = Axe().run(page).response["violations"]
+    return [f"{rule['id']}: {node['html'][:200]}" for rule in found for node in rule["nodes"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_on_the_page_is_out_of_reach_of_anyone(opened: Open, paper: Path, width: int, scheme: str) -> None:
+    assert violations(opened(paper, width, scheme)) == []
+
+
+@pytest.mark.parametrize("width", [1400, 800, 375])
+def test_no_width_makes_the_page_itself_scroll_sideways(opened: Open, paper: Path, width: int) -> None:
+    page = opened(paper, width)
+    page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_colours_follow_the_reader_and_are_remembered(opened: Open, paper: Path) -> None:
+    page = opened(paper, scheme="dark")
+    background = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(background) == "rgb(21, 24, 28)"
+    page.get_by_role("button", name="Light").click()
+    assert page.evaluate(background) == "rgb(255, 255, 255)"
+    page.reload()
+    assert page.evaluate(background) == "rgb(255, 255, 255)"
+
+
+def test_colours_can_be_chosen_where_storage_is_blocked(opened: Open, paper: Path, tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked.html"  # a sandboxed frame has an origin of its own, which may store nothing
+    blocked.write_text(f'<iframe sandbox="allow-scripts" src="{paper.as_uri()}" width=1300 height=800></iframe>')
+    page = opened(blocked)
+    frame = page.frames[1]
+    frame.get_by_role("button", name="Dark").click()
+    assert frame.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_the_contents_show_where_the_reader_is(opened: Open, paper: Path) -> None:
+    page = opened(paper)
+    current = page.locator("nav.contents a[aria-current]")
+    assert current.count() == 0
+    page.evaluate("document.documentElement.style.scrollBehavior = 'auto'")
+    page.locator("nav.contents a", has_text="Introduction").click()
+    page.wait_for_selector("nav.contents a[aria-current]")
+    assert "Introduction" in current.inner_text()
+    page.mouse.wheel(0, 100_000)
+    expect(current).to_contain_text("Inner")
+
+
+def test_everything_that_folds_or_scrolls_is_reached_by_the_tab_key(opened: Open, paper: Path) -> None:
+    page = opened(paper, 375)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
+    reached: list[str] = []
+    while len(reached) < 200 and "body" not in reached:
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate("(document.activeElement.className || document.activeElement.tagName).toLowerCase()")
+        )
+        assert reached[-1] == "body" or page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    assert {"summary", "table-scroll", "figure-scroll", "button"} <= set(reached)
+    assert reached.count("table-scroll") < page.locator(".table-scroll").count()  # those that fit are no stops
+
+
+def test_text_in_figures_can_be_selected_and_found(opened: Open, paper: Path) -> None:
+    page = opened(paper)
+    label = page.locator("#fig-line text", has_text="labelled reviews")
+    assert label.count() == 1
+    label.select_text()
+    assert page.evaluate("getSelection().toString()") == "labelled reviews"
+    assert page.evaluate("window.find('accuracy (%)')")
+
+
+def test_one_button_unfolds_all_code(opened: Open, paper: Path) -> None:
+    page = opened(paper)
+    assert not page.get_by_text("1 / 0").is_visible()
+    page.get_by_role("button", name="Show all code").click()
+    assert page.get_by_text("1 / 0").is_visible()
+
+
+def test_the_page_is_complete_without_its_script(opened: Open, paper: Path) -> None:
+    page = opened(paper, java_script_enabled=False)
+    assert page.get_by_role("button").count() == 0
+    page.locator("details.code > summary").first.click()
+    assert page.locator("details.code pre").first.is_visible()
+
+
+def test_printing_leaves_out_what_only_a_screen_can_use(opened: Open, paper: Path) -> None:
+    page = opened(paper, scheme="dark")
+    page.emulate_media(media="print")
+    assert not page.locator("nav.contents").is_visible()
+    assert page.locator("details.code").first.is_hidden()
+    assert re.search("255, 255, 255", page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_report_of_a_real_study_is_as_accessible(opened: Open, finished: Path, scheme: str) -> None:
+    report = finished.parent.parent / "report" / finished.name / "report.html"
+    for width in WIDTHS:
+        assert violations(opened(report, width, scheme)) == []

@@ -1,0 +1,101 @@
+"""The pages of the PDF as they look: nothing outside the text block, nothing over anything else."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from paper_everything import PROSE, chart, everything
+from paper_notebooks import md, pdf, table
+from PIL import Image
+
+from nbpaper.typeset import Box, boxes, font_folders, overprinting
+
+typst = pytest.importorskip("typst")
+
+MARGINS = {2: (18, 20, 18, 22), 1: (34, 20, 34, 22)}
+"""Left, top, right and bottom margin in millimetres, by the number of columns."""
+
+DESCENDERS = 4
+"""Points that letters like g and a rule under a table may reach beyond the text block."""
+
+
+def ink(folder: Path) -> list[Any]:
+    """The pages of a kept project, a pixel a point, True where there is ink."""
+    options: Any = {"root": str(folder), "ignore_system_fonts": True, "font_paths": font_folders()}
+    pages = typst.compile(str(folder / "main.typ"), format="png", ppi=72, **options)
+    return [np.array(Image.open(io.BytesIO(page)).convert("L")) < 160 for page in _as_list(pages)]
+
+
+def _as_list(pages: Any) -> list[bytes]:
+    return pages if isinstance(pages, list) else [pages]
+
+
+def outside(page: Any, columns: int) -> int:
+    """How many points of ink lie outside the text block and the page number."""
+    height, width = page.shape
+    left, top, right, bottom = (round(side * 72 / 25.4) for side in MARGINS[columns])
+    rest = page.copy()
+    rest[top - DESCENDERS : height - bottom + DESCENDERS, left - 2 : width - right + 2] = False
+    rest[height - bottom + DESCENDERS :, width // 2 - 12 : width // 2 + 12] = False
+    return int(rest.sum())
+
+
+@pytest.mark.parametrize(("columns", "paper_size"), [(2, "a4"), (1, "us-letter")])
+def test_nothing_leaves_the_text_block(columns: int, paper_size: str, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    pdf(*everything(tmp_path), folder=tmp_path, columns=columns, paper_size=paper_size, keep_typst=str(kept))
+    pages = ink(kept)
+    assert all(page.any() for page in pages)
+    assert [outside(page, columns) for page in pages] == [0] * len(pages)
+
+
+def crowded() -> list[Any]:
+    """A tall figure that meets one of the full width: Typst alone sets its caption over the foot of the page."""
+    prose = [md("# T"), *(md(PROSE * count) for count in (2, 2, 1))]
+    return [*prose, chart("fig-wide", full=True, height=7), chart("fig-tall", height=6.5)]
+
+
+def test_floats_never_run_over_the_foot_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pdf(*crowded(), keep_typst=str(tmp_path))
+    assert json.loads((tmp_path / "placements.json").read_text()) == {"fig-tall": "page"}
+    assert not any(outside(page, 2) for page in ink(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr("nbpaper.typeset.overprinting", lambda found: None)
+        pdf(*crowded(), keep_typst=str(tmp_path))
+    assert any(outside(page, 2) for page in ink(tmp_path))  # else Typst has learnt it, and typeset.py can be shorter
+
+
+def test_a_figure_taller_than_the_page_is_made_to_fit(tmp_path: Path) -> None:
+    pdf(chart("fig-tower", height=14), chart("fig-hall", full=True, height=12), keep_typst=str(tmp_path))
+    assert not any(outside(page, 2) for page in ink(tmp_path))
+
+
+def test_a_table_taller_than_the_page_breaks_and_loses_nothing(tmp_path: Path) -> None:
+    text = "words that fill a cell " * 30
+    rows = "".join(f"<tr><td>row {i}</td><td>{text}</td></tr>" for i in range(30))
+    data = pdf(table("tbl-tall", f"<table>{rows}</table>"), keep_typst=str(tmp_path))
+    pypdf = pytest.importorskip("pypdf")
+    shown = " ".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(data)).pages)
+    assert all(f"row {i}" in shown for i in range(30))
+    assert not any(outside(page, 2) for page in ink(tmp_path))
+
+
+def box(label: str, top: float, bottom: float, *, page: int = 1, left: float = 50, full: bool = False) -> Box:
+    return Box(label, page, left, top, bottom, foot=780, full=full)
+
+
+def test_the_float_that_gives_way_is_a_narrow_and_a_late_one() -> None:
+    assert overprinting([box("a", 60, 200), box("b", 200, 300), box("c", 60, 300, left=306)]) is None
+    assert overprinting([box("a", 60, 200), box("b", 190, 300)]) == "b"
+    assert overprinting([box("a", 60, 200), box("wide", 190, 300, full=True)]) == "a"
+    assert overprinting([box("a", 60, 200), box("b", 600, 800, page=2), box("c", 700, 800)]) == "c"
+
+
+def test_a_box_spans_all_marks_of_its_float() -> None:
+    marks = [{"label": "a", "full": False, "page": 2, "x": 50 + y, "y": y, "foot": 780} for y in (9, 60, 30)]
+    assert boxes(marks) == [Box("a", 2, 59, 9, 60, 780, False)]

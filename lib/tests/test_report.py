@@ -1,0 +1,242 @@
+"""What a report leaves beside itself: figures by label, claims with their numbers, pages that its links find."""
+
+import ast
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from made_runs import PLANTED, REAL_RUNS, make_run, make_runs
+
+from peft_study import batch, comparison, paths, plots
+from peft_study.errors import StudyError
+from peft_study.report import Report
+from peft_study.results import load_runs
+
+REPORTS = (batch.COMPARE, batch.RATES)
+
+
+def cells(notebook: str) -> list[str]:
+    """The sources of a notebook's code cells."""
+    found = nbformat.read(paths.NOTEBOOKS / notebook, as_version=4).cells
+    return [cell.source for cell in found if cell.cell_type == "code"]
+
+
+def calls(source: str, method: str) -> list[str]:
+    """The first argument of each call of `paper.<method>` in a cell."""
+    return [
+        ast.literal_eval(node.args[0])
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == f"paper.{method}"
+    ]
+
+
+# --- The notebooks that become reports --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("notebook", REPORTS)
+def test_every_figure_of_a_report_is_kept_under_its_label_and_no_other(notebook: str) -> None:
+    drawn = 0
+    for source in cells(notebook):
+        labels = re.findall(r"^#\| label: (fig-\S+)", source, re.MULTILINE)
+        assert calls(source, "figure") == labels
+        drawn += len(labels)
+    assert drawn >= 3
+
+
+@pytest.mark.parametrize("notebook", REPORTS)
+def test_every_claim_of_a_report_is_kept_under_a_name_of_its_own(notebook: str) -> None:
+    sources = cells(notebook)
+    names = [name for source in sources for name in calls(source, "sentence")]
+    assert len(set(names)) == len(names) > 10 and "abstract" in names
+    shown = [source for source in sources if "show.sentence(" in source]
+    assert all(re.match(r"#\| label: (tbl-|subtitle)", source) for source in shown), "tables and the subtitle alone"
+
+
+@pytest.mark.parametrize("notebook", REPORTS)
+def test_a_report_has_the_parts_of_a_paper_in_their_order(notebook: str) -> None:
+    found = nbformat.read(paths.NOTEBOOKS / notebook, as_version=4).cells
+    headings = re.findall(r"^## (.*)$", "\n".join(c.source for c in found if c.cell_type == "markdown"), re.MULTILINE)
+    assert headings[:3] == ["Introduction", "Method", "Protocol"]
+    assert headings[-3:] == ["Threats to validity", "Reproducibility", "References"]
+
+
+# --- numbers.json -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def numbers(real_home: Path) -> dict[str, Any]:
+    text = (real_home / "report" / "tiny" / "numbers.json").read_text(encoding="utf-8")
+    return dict(json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON")))
+
+
+def test_every_number_of_the_abstract_follows_from_the_tables(numbers: dict[str, Any]) -> None:
+    told = re.sub(r"`[^`]*`", "", numbers["claims"]["abstract"])
+    allowed = {f"{numbers['study']['margin']:g}", "0", "1"}  # margin; a count of none; "undetermined within ±1"
+    tables = {name: pd.DataFrame(rows) for name, rows in numbers["tables"].items()}
+    for table in tables.values():
+        allowed |= {str(len(table))}
+        if "verdict" in table:
+            allowed |= {str(count) for count in table["verdict"].value_counts()}
+        for value in table.select_dtypes("number").abs().to_numpy().ravel():
+            allowed |= {f"{value:,.0f}", f"{value:.1f}", f"{100 * value:.1f}"} if np.isfinite(value) else set()
+    costs = tables["costs"].set_index(["strategy", "train_size"])
+    for column, form in (("parameters.trainable", ".2%"), ("training.flops", ".0%"), ("training.seconds", ".0%")):
+        full = costs.loc["full", column]
+        allowed |= {f"{value / full[size]:{form}}"[:-1] for (_, size), value in costs[column].items() if size in full}
+    found = re.findall(r"\d[\d,]*(?:\.\d+)?", told)
+    assert len(found) > 8 and [number for number in found if number.rstrip(",") not in allowed] == []
+
+
+def test_the_claims_are_what_the_report_says_in_its_order(numbers: dict[str, Any], finished: Path) -> None:
+    notebook = nbformat.read(finished / "compare.ipynb", as_version=4)
+    said = [
+        output.data["text/markdown"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "text/markdown" in output.get("data", {})
+    ]
+    claims = [claim for claim in numbers["claims"].values() if claim]
+    assert [text for text in said if text in claims] == claims
+    assert {"differences", "costs", "calibration"} <= set(numbers["tables"])
+
+
+def test_what_is_not_known_is_null_and_the_same_tables_give_the_same_bytes() -> None:
+    runs = make_runs()
+    table = pd.DataFrame({"a": [1.5, np.nan, np.inf], "who": ["ä", None, "b"], "ids": [["x"], [], ["y"]]})
+    written = []
+    for _ in range(2):
+        paper = Report(runs.study)
+        paper.sentence("late", "One.", "", "Two.")
+        paper.sentence("early", "")
+        written.append(paper.write(some=table, none=table.iloc[:0]).read_text(encoding="utf-8"))
+    assert written[0] == written[1] and "ä" in written[0]
+    content = json.loads(written[0])
+    assert content["claims"] == {"late": "One.\n\nTwo.", "early": ""} and list(content["claims"]) == ["late", "early"]
+    assert content["tables"]["none"] == []
+    assert [row["a"] for row in content["tables"]["some"]] == [1.5, None, None]
+    assert content["study"] == {
+        "name": "made", "title": "Made", "question": "Which is it?", "baseline": "full", "margin": 1.0,
+    }  # fmt: skip
+
+
+def test_a_figure_that_is_not_drawn_is_a_sentence_and_leaves_no_file_of_an_earlier_report() -> None:
+    InteractiveShell.instance()  # displays go to IPython, as in a kernel
+    paper = Report(make_runs().study)
+    figure, _ = plots.figure()
+    folder = paths.report_folder("made") / "figures"
+    assert paper.figure("fig-one", figure) is figure and len(list(folder.iterdir())) == 2
+    with capture_output() as captured:
+        assert paper.figure("fig-one", None, "There is nothing to draw.") is None
+    assert captured.outputs[0].data["text/markdown"] == "There is nothing to draw." and not list(folder.iterdir())
+
+
+# --- Figures and pages of a real study --------------------------------------------------------------------------------
+
+
+def test_every_figure_that_the_report_shows_is_there_in_both_forms(real_home: Path, finished: Path) -> None:
+    notebook = nbformat.read(finished / "compare.ipynb", as_version=4)
+    shown = [
+        re.findall(r"^#\| label: (fig-\S+)", cell.source, re.MULTILINE)[0]
+        for cell in notebook.cells
+        if any("image/svg+xml" in output.get("data", {}) for output in cell.get("outputs", []))
+    ]
+    kept = {file.name for file in (real_home / "report" / "tiny" / "figures").iterdir()}
+    assert kept == {f"{label}.{kind}" for label in shown for kind in ("pdf", "svg")} and len(shown) >= 4
+
+
+def test_every_link_of_the_report_and_its_pages_leads_to_a_file(real_home: Path) -> None:
+    folder = real_home / "report" / "tiny"
+    pages = [folder / "report.html", folder / "explore.html", *(folder / "runs").iterdir()]
+    assert {page.stem for page in pages[2:]} == set(REAL_RUNS), "a page for every run that is done"
+    linked = set()
+    for page in pages:
+        for link in re.findall(r'href="([^"#:]+)"', page.read_text(encoding="utf-8")):
+            assert (page.parent / html.unescape(link)).is_file(), f"{link} in {page.name}"
+            linked.add(link)
+    assert linked == {"explore.html", *(f"runs/{run_id}.html" for run_id in REAL_RUNS)}
+
+
+def test_markup_in_a_review_is_text_on_every_page(real_home: Path) -> None:
+    seen = []
+    for page in (real_home / "report" / "tiny" / "runs").iterdir():
+        text = page.read_text(encoding="utf-8")
+        assert text.count("<script") == 1, "the page's own"
+        seen.append(PLANTED in html.unescape(re.sub(r"<[^>]*>", "", text)))
+    assert any(seen)
+
+
+def test_a_notebook_that_cannot_be_rendered_keeps_no_other_from_its_page() -> None:
+    runs = make_runs()
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Explored\n\nWith words.")])
+    folder = paths.study_folder("made")
+    nbformat.write(notebook, folder / "explore.ipynb")
+    first, second, *others = runs.table.index
+    nbformat.write(notebook, folder / first / "train.ipynb")
+    for run_id in others:
+        (folder / run_id / "train.ipynb").unlink()
+    with pytest.raises(StudyError, match=f"{second}/train.ipynb: "):
+        batch.pages("made")
+    made = paths.report_folder("made")
+    assert "With words." in (made / "explore.html").read_text(encoding="utf-8")
+    assert [page.stem for page in (made / "runs").iterdir()] == [first]
+
+
+def test_the_run_of_another_program_has_neither_page_nor_link() -> None:
+    runs = make_runs()
+    run_id = runs.table.index[0]
+    (paths.run_folder("made", run_id) / "train.ipynb").unlink()
+    assert "](" not in comparison.provenance.explored(runs, links=True), "01 was not executed"
+    grid = comparison.provenance.grid(load_runs("made"), links=True)
+    assert grid.count("](runs/") == 3 and f"runs/{run_id}.html" not in grid and grid.count("1 of 1: ") == 4
+    assert "](" not in comparison.provenance.grid(runs, links=False)
+
+
+# --- Method and provenance --------------------------------------------------------------------------------------------
+
+
+def test_the_method_names_what_is_known_of_data_models_and_strategies() -> None:
+    runs = make_runs(matrix={"strategy": ["full", "lora", "bitfit"], "train_size": [250, 1000]})
+    data, table = comparison.method.data(runs), comparison.method.strategies(runs)
+    assert "`bundled:imdb`, IMDB's training half [@maas2011]" in data and "400 reviews, held out" in data
+    assert "Of every budget, 10% is set aside" in data and "[@wang2020]" in comparison.method.models(runs)
+    assert table.count("\n") == 4 and "| LoRA (query, value) [@hu2022] | a low-rank update" in table
+    assert "rank, it is 8, with α = 16" in comparison.method.training(runs)
+
+
+def test_the_method_says_what_varies_and_is_silent_on_what_it_does_not_know() -> None:
+    rates = {"strategy": ["lora"], "learning_rate": [1e-4, 1e-3], "lora_r": [4, 8]}
+    runs = make_runs(
+        baseline="lora",
+        matrix=rates,
+        defaults={"model": "some/encoder", "dataset": "some/reviews", "ood_dataset": None},
+    )
+    assert "rank, it is 4 or 8" in comparison.method.training(runs)
+    assert "0.0001 to 0.001 |" in comparison.method.strategies(runs)
+    assert comparison.method.models(runs).endswith("is `some/encoder`.")
+    data = comparison.method.data(runs)
+    assert "from `some/reviews`; 3 of its rows" in data and "another kind" not in data and "[@maas" not in data
+
+
+def test_where_the_numbers_come_from_is_told_by_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison.provenance, "commit", lambda: {"commit": "f" * 40, "dirty": True})
+    runs = make_runs()
+    told = comparison.provenance.reproducibility(runs)
+    assert told.startswith("`./run_all.sh made` makes every run") and "on CPU, from code that no record names" in told
+    assert told.endswith(f"computed with commit `{'f' * 10}` and changes that are not committed.")
+    for place, run_id in enumerate(runs.table.index):
+        file = make_run(runs.study, run_id) / "metrics.json"
+        content = json.loads(file.read_text())
+        content["environment"] |= {"commit": "a" * 40, "dirty": place == 0, "date": f"2026-11-0{place + 1}T10:00:00"}
+        file.write_text(json.dumps(content))
+    told = comparison.provenance.reproducibility(load_runs("made"))
+    assert f"from commit `{'a' * 10}`, 1 of them with changes that were not committed" in told
+    assert "The 4 runs were made between 2026-11-01 and 2026-11-04, on CPU" in told
+    assert "Their training took 3.47 minutes in all." in told
