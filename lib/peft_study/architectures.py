@@ -63,9 +63,9 @@ def architecture(model_type: str) -> Architecture:
     return ARCHITECTURES[model_type]
 
 
-def in_blocks(names: Iterable[str]) -> str:
-    """A regular expression for the layers `names` of every encoder block, and of nothing else: not of the head."""
-    return r".*\.layer\.\d+\.({})".format("|".join(map(re.escape, names)))
+def in_blocks(names: Iterable[str], number: str = r"\d+") -> str:
+    """A regular expression for the layers `names` of the encoder's blocks (or of one), and of nothing else."""
+    return rf".*\.layer\.{number}\.({'|'.join(map(re.escape, names))})"
 
 
 def is_part(name: str, parts: Iterable[str]) -> bool:

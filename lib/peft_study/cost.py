@@ -1,8 +1,9 @@
 """What a model costs: floating-point operations of a training step, seconds of inference, memory."""
 
+import copy
 import resource
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
@@ -19,16 +20,27 @@ def flops(model: torch.nn.Module, batches: Iterable[Mapping[str, torch.Tensor]])
 
     Counted as the passes run, in every matrix product (a multiplication and an addition are two); a frozen weight costs
     no gradient of its own, but the gradient still passes through it. The Trainer's `total_flos` (6 x parameters x
-    tokens) knows nothing of that.
+    tokens) knows nothing of that. `model` stays as it is: a copy without values runs, which takes no time.
+    """
+    batches, copied = list(batches), copy.deepcopy(model).train()
+    try:
+        return _counted(copied.to("meta"), batches)
+    except NotImplementedError:  # sparse tensors (SHiRA's) have no form without values
+        return _counted(copy.deepcopy(model).train(), batches)
+
+
+def _counted(model: torch.nn.Module, batches: Sequence[Mapping[str, torch.Tensor]]) -> float:
+    """Mean operations of the passes over `batches`, on the device of `model`.
+
+    The mask is left out: it multiplies nothing, and its values decide what is computed, which needs values.
     """
     device = next(model.parameters()).device
-    model.train()
     counted = []
     for batch in batches:
         with FlopCounterMode(display=False) as counter:
-            model(**{name: tensor.to(device) for name, tensor in batch.items()}).loss.backward()
+            inputs = {name: tensor.to(device) for name, tensor in batch.items() if name != "attention_mask"}
+            model(**inputs).loss.backward()
         counted.append(counter.get_total_flops())
-        model.zero_grad()
     return sum(counted) / len(counted)
 
 

@@ -105,11 +105,14 @@ def predict(
     return Predictions(np.asarray(ids, dtype=np.int64), labels, logits, perf_counter() - start)
 
 
-def pad_batch(rows: Sequence[Sequence[int]], pad: int) -> dict[str, Any]:
+def pad_batch(rows: Sequence[np.ndarray | Sequence[int]], pad: int) -> dict[str, Any]:
     """`input_ids` and `attention_mask` of a batch, both (reviews, longest) int64 tensors."""
     import torch
 
     longest = max(len(row) for row in rows)
-    ids = torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+    ids = torch.full((len(rows), longest), pad)
+    mask = torch.zeros_like(ids)
+    for place, row in enumerate(rows):
+        ids[place, : len(row)] = torch.as_tensor(row)
+        mask[place, : len(row)] = 1
     return {"input_ids": ids, "attention_mask": mask}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from peft_study.architectures import architecture, is_part
 from peft_study.errors import StudyError
+from peft_study.speed import read_first_token
 from peft_study.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def build(path: str, variant: Variant, labels: tuple[str, str] = LABELS) -> torc
     absent = sorted(name for name in loading["missing_keys"] if not is_part(name, (*family.head, "pooler")))
     if absent:
         raise StudyError(f"the weights in {path} are of another model: {len(absent)} are absent, the first {absent[0]}")
-    return STRATEGIES[variant.strategy].prepare(model, variant)
+    return read_first_token(STRATEGIES[variant.strategy].prepare(model, variant))
 
 
 def merged(model: torch.nn.Module) -> torch.nn.Module:
@@ -154,7 +155,7 @@ def merged(model: torch.nn.Module) -> torch.nn.Module:
     for name, module in list(plain.named_modules()):
         if isinstance(module, ModulesToSaveWrapper):  # peft unwraps single layers only; RoBERTa's head is two
             plain.set_submodule(name, module.modules_to_save["default"])
-    return plain.merge_and_unload()  # type: ignore[operator]
+    return read_first_token(plain.merge_and_unload())  # type: ignore[operator]
 
 
 def load(folder: Path, labels: tuple[str, str] = LABELS) -> torch.nn.Module:
@@ -172,7 +173,7 @@ def load(folder: Path, labels: tuple[str, str] = LABELS) -> torch.nn.Module:
         dtype="float32",  # as it was trained, whatever its base model was published in
         attn_implementation=attention(),
     )
-    return model.eval()
+    return read_first_token(model).eval()
 
 
 def save_merged(folder: Path, output: Path, labels: tuple[str, str] = LABELS) -> None:

@@ -40,11 +40,11 @@ class Tokens:
         """Tokens of each text, special tokens included; shape (texts,)."""
         return np.diff(self.bounds) + len(self.prefix) + len(self.suffix)
 
-    def encode(self, row: int, max_length: int, truncation: str) -> list[int]:
-        """The model's input for text `row`: at most `max_length` ids, special tokens included."""
+    def encode(self, row: int, max_length: int, truncation: str) -> np.ndarray:
+        """The model's input for text `row`: at most `max_length` ids, special tokens included; int32."""
         ids = self.flat[self.bounds[row] : self.bounds[row + 1]]
         head, tail = kept(len(ids), max_length - len(self.prefix) - len(self.suffix), truncation)
-        return [*self.prefix, *ids[:head].tolist(), *ids[len(ids) - tail :].tolist(), *self.suffix]
+        return np.concatenate([self.prefix, ids[:head], ids[len(ids) - tail :], self.suffix], dtype=np.int32)
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _specials(tokenizer: "PreTrainedTokenizerFast") -> tuple[tuple[int, ...], tu
 
 
 def examples(table: pd.DataFrame, tokens: Tokens, variant: Variant) -> list[dict[str, Any]]:
-    """The reviews of `table` as the Trainer takes them: a dict of `input_ids` and `labels` each."""
+    """The reviews of `table` as the Trainer takes them: a dict each of `input_ids` (int32) and `labels` (int)."""
     return [
         {"input_ids": tokens.encode(row, variant.max_length, variant.truncation), "labels": label}
         for row, label in zip(table["id"], table["label"].tolist(), strict=True)

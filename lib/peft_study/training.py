@@ -21,6 +21,7 @@ from peft_study.errors import writing
 from peft_study.evaluation import Predictions, pad_batch, predict
 from peft_study.models import ParameterCounts, build, count_parameters
 from peft_study.progress import Tell, silent
+from peft_study.speed import keep_freed_memory, lean_lora
 from peft_study.strategies import STRATEGIES
 
 
@@ -120,9 +121,10 @@ def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback]
         optimizers=(optimizer, None),
     )
     trainer.remove_callback(PrinterCallback)
+    keep_freed_memory()
     start = now()
     try:
-        with writing(checkpoints):
+        with writing(checkpoints), lean_lora(prepared.model):
             trainer.train()
     finally:
         shutil.rmtree(checkpoints, ignore_errors=True)

@@ -40,6 +40,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
+@pytest.fixture(scope="session")
+def families(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A tiny model of every supported family."""
+    roberta = save_model(tmp_path_factory.mktemp("roberta"), "roberta")
+    return {kind: str(tiny[kind]) for kind in ("distilbert", "bert")} | {"roberta": str(roberta)}
+
+
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test has its own home and cache, and none asks a hub."""

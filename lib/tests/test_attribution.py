@@ -102,7 +102,7 @@ def test_a_window_is_what_the_training_reads_of_the_same_text(
     tokens = tokenization.tokenize(run.corpus.splits["train"], run.tokenizer)
     for row, text in table[["id", "text"]].head(20).itertuples(index=False):
         read = tokenization.window(text, run.tokenizer, 16, truncation)
-        assert read.input_ids == tokens.encode(row, 16, truncation)
+        assert read.input_ids == tokens.encode(row, 16, truncation).tolist()
         assert read.total == tokens.lengths[row] and read.is_cut == (read.total > 16)
         assert len(read.spans) == len(read.words) == len(read.input_ids)
 

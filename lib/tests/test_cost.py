@@ -31,7 +31,8 @@ def model(variant: Variant) -> Any:
 def test_operations_are_those_of_the_matrix_products_by_hand(variant: Make) -> None:
     reviews, length, h, f, blocks = 4, 20, 32, 64, 2
     tokens = reviews * length
-    layers = blocks * 2 * tokens * (4 * h * h + 2 * h * f)
+    whole, last = tokens * (4 * h * h + 2 * h * f), tokens * 3 * h * h + reviews * (h * h + 2 * h * f)
+    layers = 2 * ((blocks - 1) * whole + last)  # the last block ends with one token of each review
     attention = blocks * 2 * 2 * reviews * length * length * h
     head = 2 * reviews * (h * h + h * 2)
     forward = layers + attention + head

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from made_folders import save_model
+from made_pairs import FAMILIES, pairs
 from transformers import TrainerCallback
 
 from peft_study import adapters, paths, strategies, training
@@ -25,7 +26,6 @@ from peft_study.models import build, count_parameters
 from peft_study.strategies import STRATEGIES, Strategy
 
 Make = Callable[..., Variant]
-FAMILIES = ["distilbert", "bert", "roberta"]
 
 
 def make(variant: Variant) -> torch.nn.Module:
@@ -36,13 +36,6 @@ def make(variant: Variant) -> torch.nn.Module:
 def trained(model: torch.nn.Module) -> set[str]:
     """The names of the parameters that train."""
     return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-
-
-@pytest.fixture(scope="session")
-def families(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A tiny model of every supported family."""
-    roberta = save_model(tmp_path_factory.mktemp("roberta"), "roberta")
-    return {kind: str(tiny[kind]) for kind in ("distilbert", "bert")} | {"roberta": str(roberta)}
 
 
 # --- parameters
@@ -102,16 +95,6 @@ def encoder(model: torch.nn.Module) -> Encoder:
     inner = config.hidden_dim if config.model_type == "distilbert" else config.intermediate_size
     pooler = sum(size for name, size in sizes.items() if ".pooler." in name)
     return Encoder(sum(sizes.values()), pooler, config.hidden_size, inner, config.num_hidden_layers)
-
-
-def pairs() -> list[Any]:
-    """Every strategy with every family on which it can work."""
-    return [
-        pytest.param(name, family, id=f"{name} on {family}")
-        for name, entry in STRATEGIES.items()
-        for family in FAMILIES
-        if family not in entry.impossible
-    ]
 
 
 @pytest.mark.parametrize(("strategy", "family"), pairs())
