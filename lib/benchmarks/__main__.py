@@ -7,7 +7,6 @@ round, its median and range over rounds. Peak memory is of a process of its own 
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from benchmarks.ways import WAYS, Way, Work, matmul_peak
 from peft_study import data, training
 from peft_study.config import Variant
+from peft_study.cost import peak_memory
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,7 +69,8 @@ def _speeds(rounds: list[Round], memory: dict[tuple[str, str], int]) -> list[dic
                 "tokens/s": round(median(work.tokens / work.seconds for work, _ in works)),
                 "GFLOP/s": round(median(work.flops / work.seconds for work, _ in works) / 1e9, 1),
                 "of peak": f"{median(work.flops / work.seconds / peaks[dtype] for work, peaks in works):.0%} {dtype}",
-                "peak memory (GiB)": round(memory[name, way] / 2**30, 2),
+                "padding": f"{works[0][0].padding:.1%}",
+                "peak memory (GiB)": round(memory[name, way] / 2**30, 2) if task == "training" else None,
             }
         )
     return rows
@@ -129,7 +130,7 @@ def _memory(options: argparse.Namespace, strategy: str, way: str) -> int:
 def _print_memory(options: argparse.Namespace) -> int:
     variant = _variant(options, options.strategies[0])
     WAYS[options.memory_of](variant, data.load_corpus(variant)).train(2)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    print(peak_memory()["peak_memory_bytes"])
     return 0
 
 
@@ -137,8 +138,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
     parser.add_argument("--strategies", nargs="+", default=["full", "lora", "lora-all"], metavar="NAME")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default: 5)")
-    parser.add_argument("--steps", type=int, default=4, help="optimizer steps a round (default: 4)")
-    parser.add_argument("--reviews", type=int, default=256, help="reviews to classify a round (default: 256)")
+    parser.add_argument("--steps", type=int, default=2, help="optimizer steps a round (default: 2)")
+    parser.add_argument("--reviews", type=int, default=128, help="reviews to classify a round (default: 128)")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1, as a run of two on two cores)")

@@ -1,6 +1,7 @@
 """The two ways side by side: the same reviews, the same steps, the obvious way and ours."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -14,25 +15,31 @@ from peft_study import data, training
 from peft_study.config import Variant
 from peft_study.cost import flops
 
+BATCH = 64  # reviews classified at once, as `evaluation.predict` does
+
 
 @dataclass(frozen=True)
 class Work:
-    """What was done in how many seconds: reviews, their tokens without padding, floating-point operations."""
+    """What was done in how many seconds: reviews, their tokens without padding, floating-point operations.
+
+    `padding` is the share of the positions that hold no token of a review.
+    """
 
     seconds: float
-    reviews: float
+    reviews: int
     tokens: float
     flops: float
+    padding: float
 
 
 class Way(Protocol):
     """One way of fine-tuning, ready to be measured again and again."""
 
     def train(self, steps: int) -> Work:
-        """Train for some steps; the work of a median step."""
+        """Train for some steps; the work of a median step, without the first."""
 
     def predict(self) -> Work:
-        """Classify the test reviews."""
+        """Classify the test reviews once."""
 
 
 class Ours:
@@ -40,21 +47,22 @@ class Ours:
 
     def __init__(self, variant: Variant, corpus: data.Corpus) -> None:
         self._prepared = training.prepare(variant, corpus)
-        self._flops = 0.0
 
     def train(self, steps: int) -> Work:
-        """A median step of a fresh training, without the first."""
+        """A training that goes on with the weights of the last one."""
         variant = self._prepared.variant.model_copy(update={"max_steps": steps + 1})
         with tempfile.TemporaryDirectory() as folder:
             found = training.train(replace(self._prepared, variant=variant), Path(folder))
-        tokens, self._flops = found.figures["tokens"] / (steps + 1), found.figures["flops_per_step"]
-        return Work(float(np.median(found.step_seconds[1:])), variant.batch_size, tokens, self._flops)
+        tokens, operations, padding = (found.figures[name] for name in ("tokens", "flops_per_step", "padding_share"))
+        seconds = float(np.median(found.step_seconds[1:]))
+        return Work(seconds, variant.batch_size, tokens / (steps + 1), operations, padding)
 
     def predict(self) -> Work:
-        """One pass over the test reviews."""
+        """One pass, as at the end of a run."""
         found = self._prepared.predict("test")
-        tokens = sum(len(example["input_ids"]) for example in self._prepared.examples["test"])
-        return Work(found.seconds, len(found.ids), tokens, 0.0)
+        lengths = [len(example["input_ids"]) for example in self._prepared.examples["test"]]
+        operations = _forward(self._prepared.model, lengths, BATCH)
+        return Work(found.seconds, len(lengths), sum(lengths), operations, _padding(lengths, BATCH))
 
 
 class Obvious:
@@ -68,32 +76,50 @@ class Obvious:
         )
 
     def train(self, steps: int) -> Work:
-        """A median step of a fresh training, without the first."""
-        timer = training.Timer()
+        """A training that goes on with the weights of the last one."""
+        timer, size = training.Timer(), self._variant.batch_size
         with tempfile.TemporaryDirectory() as folder:
             obvious.trainer(self._model, self._variant, folder, self._train, steps=steps + 1, callbacks=[timer]).train()
-        size = self._variant.batch_size
-        return Work(float(np.median(timer.steps[1:])), size, size * _mean_tokens(self._train), self._flops())
-
-    def _flops(self) -> float:
-        rows = self._train[: self._variant.batch_size]
-        return flops(self._model, [{name: torch.tensor([row[name] for row in rows]) for name in rows[0]}])
+        rows, share = self._train[:size], _share(self._train)
+        operations = flops(self._model, [{name: torch.tensor([row[name] for row in rows]) for name in rows[0]}])
+        tokens = size * self._variant.max_length * share
+        return Work(float(np.median(timer.steps[1:])), size, tokens, operations, 1 - share)
 
     def predict(self) -> Work:
-        """One pass over the test reviews."""
+        """One pass of the Trainer's `predict`."""
         with tempfile.TemporaryDirectory() as folder:
             made = obvious.trainer(self._model, self._variant, folder, self._train)
             start = perf_counter()
             made.predict(self._test)
             seconds = perf_counter() - start
-        return Work(seconds, len(self._test), len(self._test) * _mean_tokens(self._test), 0.0)
+        positions, share = len(self._test) * self._variant.max_length, _share(self._test)
+        operations = _forward(self._model, [self._variant.max_length] * len(self._test), BATCH)
+        return Work(seconds, len(self._test), positions * share, operations, 1 - share)
 
 
 WAYS: dict[str, type[Ours] | type[Obvious]] = {"obvious": Obvious, "ours": Ours}
 
 
-def _mean_tokens(rows: list[dict[str, Any]]) -> float:
-    return float(np.mean([sum(row["attention_mask"]) for row in rows]))
+def _share(rows: Sequence[dict[str, Any]]) -> float:
+    """The share of the positions of rows of one length that hold a token."""
+    return float(np.mean([np.mean(row["attention_mask"]) for row in rows]))
+
+
+def _batches(lengths: Sequence[int], size: int) -> list[np.ndarray]:
+    """The lengths, by size, in batches."""
+    ordered = np.sort(lengths)
+    return [ordered[first : first + size] for first in range(0, len(ordered), size)]
+
+
+def _padding(lengths: Sequence[int], size: int) -> float:
+    """The share of padding where every batch of reviews of like length is as long as its longest."""
+    return 1 - sum(lengths) / sum(int(batch.max()) * len(batch) for batch in _batches(lengths, size))
+
+
+def _forward(model: torch.nn.Module, lengths: Sequence[int], size: int) -> float:
+    """Floating-point operations of classifying reviews of these lengths."""
+    batches = [torch.ones(len(batch), int(batch.max()), dtype=torch.long) for batch in _batches(lengths, size)]
+    return flops(model, [{"input_ids": ids} for ids in batches]) * len(batches)
 
 
 def matmul_peak(dtype: torch.dtype, size: int = 2048, tries: int = 3) -> float:

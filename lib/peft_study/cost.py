@@ -1,10 +1,12 @@
 """What a model costs: floating-point operations of a training step, seconds of inference, memory."""
 
 import copy
+import re
 import resource
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -16,7 +18,7 @@ from peft_study.models import merged
 
 
 def flops(model: torch.nn.Module, batches: Iterable[Mapping[str, torch.Tensor]]) -> float:
-    """Mean floating-point operations of one forward and backward pass over the training `batches`, labels included.
+    """Mean floating-point operations of one pass over each of `batches`: forward, and with `labels` backward too.
 
     Counted as the passes run, in every matrix product (a multiplication and an addition are two); a frozen weight costs
     no gradient of its own, but the gradient still passes through it. The Trainer's `total_flos` (6 x parameters x
@@ -39,7 +41,9 @@ def _counted(model: torch.nn.Module, batches: Sequence[Mapping[str, torch.Tensor
     for batch in batches:
         with FlopCounterMode(display=False) as counter:
             inputs = {name: tensor.to(device) for name, tensor in batch.items() if name != "attention_mask"}
-            model(**inputs).loss.backward()
+            output = model(**inputs)
+            if "labels" in inputs:
+                output.loss.backward()
         counted.append(counter.get_total_flops())
     return sum(counted) / len(counted)
 
@@ -98,8 +102,12 @@ def peak_memory() -> dict[str, Any]:
     """Peak memory so far: what torch allocated on the GPU, or else what this process had resident, in bytes."""
     if torch.cuda.is_available():
         return {"peak_memory_bytes": torch.cuda.max_memory_allocated(), "peak_memory_of": "GPU, allocated"}
-    unit = 1 if sys.platform == "darwin" else 1024
-    return {
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
-        "peak_memory_of": "process, resident",
-    }
+    return {"peak_memory_bytes": _peak_resident(), "peak_memory_of": "process, resident"}
+
+
+def _peak_resident() -> int:
+    """The most bytes that this process has had resident."""
+    status = Path("/proc/self/status")  # of Linux; getrusage counts what the parent had before it started this process
+    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return int(found[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

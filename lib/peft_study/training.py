@@ -249,12 +249,20 @@ class PlainProgress(TrainerCallback):  # type: ignore[misc]
             print(f"{where}   training loss {logs['loss']:.3f}", flush=True)
 
 
-def _flops_per_step(trainer: Trainer, count: int = 4) -> float:
-    """Floating-point operations of an optimizer step: those of `count` real batches, spread over an epoch."""
+def _of_batches(trainer: Trainer, count: int = 4) -> dict[str, float]:
+    """What follows from an epoch's batches: the share of padding, and floating-point operations of an optimizer step.
+
+    Operations are those of `count` batches, spread over the epoch.
+    """
     batches = list(trainer.get_train_dataloader().batch_sampler)
+    lengths = [len(example["input_ids"]) for example in trainer.train_dataset]
+    positions = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
     chosen = batches[:: max(1, len(batches) // count)][:count]
     real = [trainer.data_collator([trainer.train_dataset[i] for i in batch]) for batch in chosen]
-    return flops(trainer.model, real) * min(trainer.args.gradient_accumulation_steps, len(batches))
+    return {
+        "padding_share": 1 - sum(lengths[i] for batch in batches for i in batch) / positions,
+        "flops_per_step": flops(trainer.model, real) * min(trainer.args.gradient_accumulation_steps, len(batches)),
+    }
 
 
 def _figures(trainer: Trainer, timer: Timer, wall: float) -> dict[str, Any]:
@@ -276,7 +284,7 @@ def _figures(trainer: Trainer, timer: Timer, wall: float) -> dict[str, Any]:
         "tokens_per_second": tokens / seconds,
         "seconds_per_step": float(np.median(timer.steps)),
         "learning_rate": trainer.args.learning_rate,
-        "flops_per_step": _flops_per_step(trainer),
+        **_of_batches(trainer),
         "trainer_flops": trainer.state.total_flos,
         **peak_memory(),
     }

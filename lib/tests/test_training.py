@@ -236,7 +236,10 @@ def test_the_precision_asked_for_is_the_one_computed_in(
     class Watch(TrainerCallback):  # type: ignore[misc]
         def on_train_begin(self, *_: Any, model: Any = None, **__: Any) -> None:
             linear = next(module for name, module in model.named_modules() if name.endswith("lin1"))
-            linear.register_forward_hook(lambda _m, _i, output: seen.append(output.dtype == torch.bfloat16))
+            self.hook = linear.register_forward_hook(lambda _m, _i, out: seen.append(out.dtype == torch.bfloat16))
+
+        def on_train_end(self, *_: Any, **__: Any) -> None:
+            self.hook.remove()
 
     run = trained(strategy="full", precision=precision, epochs=0.2, callbacks=[Watch()], repeat=2)
     assert run.prepared.bf16 is bf16
