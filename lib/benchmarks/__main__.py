@@ -11,10 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pandas as pd
 import torch
 
+from benchmarks import whole
 from benchmarks.ways import WAYS, Way, Work, matmul_peak
 from peft_study import data, training
 from peft_study.config import Variant
@@ -24,6 +26,11 @@ from peft_study.cost import peak_memory
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print the tables, and write the JSON where one is asked for."""
     options = _parser().parse_args(arguments)
+    if options.obvious_study:
+        whole.run_obvious(options.obvious_study)
+        return 0
+    if options.study:
+        return _tell({"machine": _machine(options), "study": whole.compare(options.study)}, options.json)
     torch.set_num_threads(options.threads)
     variants = {name: _variant(options, name) for name in options.strategies}
     if options.memory_of:
@@ -42,11 +49,17 @@ def main(arguments: list[str] | None = None) -> int:
                     work = ways[name, way].train(options.steps) if task == "training" else ways[name, way].predict()
                     found[task, name, way] = work, peaks
     memory = {key: _memory(options, *key) for key in ways}
-    told = {"machine": _machine(options), "speed": _speeds(rounds, memory), "ratios": _ratios(rounds)}
-    for title in ("speed", "ratios"):
-        print(pd.DataFrame(told[title]).to_string(index=False), end="\n\n")
-    if options.json:
-        Path(options.json).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    told: dict[str, Any] = {"machine": _machine(options), "speed": _speeds(rounds, memory), "ratios": _ratios(rounds)}
+    return _tell(told, options.json)
+
+
+def _tell(told: dict[str, Any], file: str | None) -> int:
+    """Print every table, and write them all as JSON where asked to."""
+    for title, rows in told.items():
+        if isinstance(rows, list):
+            print(f"{title}\n{pd.DataFrame(rows).fillna('').to_string(index=False)}\n")
+    if file:
+        Path(file).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
@@ -119,7 +132,7 @@ def _variant(options: argparse.Namespace, strategy: str) -> Variant:
 
 
 def _memory(options: argparse.Namespace, strategy: str, way: str) -> int:
-    """Peak resident bytes of a process that trains a few steps one way."""
+    """Peak bytes of a process that trains a few steps one way."""
     command = [sys.executable, "-m", "benchmarks", "--memory-of", way, "--strategies", strategy]
     for name in ("model", "dataset", "max_length", "batch_size", "threads"):
         command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
@@ -146,6 +159,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="bundled:all-MiniLM-L6-v2")
     parser.add_argument("--dataset", default="bundled:imdb")
     parser.add_argument("--json", metavar="FILE", help="write the figures there as well")
+    parser.add_argument("--study", metavar="NAME", help="measure this whole study instead, both ways, once each")
+    parser.add_argument("--obvious-study", help=argparse.SUPPRESS)
     parser.add_argument("--memory-of", choices=WAYS, help=argparse.SUPPRESS)
     return parser
 

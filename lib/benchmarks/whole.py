@@ -1,0 +1,63 @@
+"""A whole study, the obvious way and ours: from the first import to the last prediction, and ours to the report."""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+
+import pandas as pd
+
+from benchmarks import obvious
+from peft_study import data, paths
+from peft_study.config import read_study
+
+
+def compare(study: str) -> list[dict[str, object]]:
+    """Run `study` both ways on all cores, each in an empty home, and return what either took."""
+    with tempfile.TemporaryDirectory() as home:
+        folder = Path(home, "runs", study)
+        folder.mkdir(parents=True)
+        shutil.copy(paths.study_folder(study) / "study.yaml", folder)
+        ways = {
+            "obvious": [sys.executable, "-m", "benchmarks", "--obvious-study", study],
+            "ours": [sys.executable, "-m", "peft_study", "run", study],
+        }
+        rows: list[dict[str, object]] = []
+        for way, command in ways.items():
+            print(f"{study}, the {way} way" if way == "obvious" else f"{study}, {way}", file=sys.stderr, flush=True)
+            rows.append({"study": study, "way": way, **_took(command, {**os.environ, "PEFT_STUDY_HOME": home})})
+    obvious_, ours = (float(str(row["seconds"])) for row in rows)
+    return [*rows, {"study": study, "way": "obvious / ours", "seconds": round(obvious_ / ours, 2)}]
+
+
+def _took(command: Sequence[str], environment: dict[str, str]) -> dict[str, object]:
+    """Seconds by the clock, and of the processors, of a command that must succeed."""
+    start, before = perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, env=environment, check=True, stdout=sys.stderr)
+    seconds, after = perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": round(seconds), "processor seconds": round(busy)}
+
+
+def run_obvious(study: str) -> None:
+    """Train, test and save every variant of `study` the obvious way, one after the other."""
+    for run, variant in read_study(study).variants.items():
+        print(run, file=sys.stderr, flush=True)
+        corpus = data.load_corpus(variant)
+        tables = {"train": pd.concat(data.budget(corpus, variant)), "test": corpus.test, "ood": corpus.ood}
+        rows = {
+            part: obvious.tokenize(table["text"], table["label"], variant)
+            for part, table in tables.items()
+            if table is not None
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            made = obvious.trainer(obvious.build(variant), variant, folder, rows["train"], rows["test"])
+            made.train()
+            for part in rows.keys() - {"train"}:
+                made.predict(rows[part])
+            made.save_model(folder)
