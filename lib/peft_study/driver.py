@@ -11,9 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from peft_study import batch, paths
+from peft_study import paths
 from peft_study.config import Study, read_study
 from peft_study.errors import StudyError, writing
+from peft_study.locks import lock
+from peft_study.orphans import wait_for_orphans
 from peft_study.status import left, status
 
 _SPACE = 500 * 2**20  # bytes: what the runs and the report of a small study take
@@ -53,10 +55,11 @@ def run(name: str, options: list[str]) -> None:
     dry_run = bool({"-n", "--dry-run", "--dryrun"} & set(options))
     study = check(name, dry_run)
     if not dry_run:
-        held = batch.lock(paths.study_folder(name) / ".lock")
+        held = lock(paths.study_folder(name) / ".lock")
         if held is None:
             raise StudyError(f"another ./run_all.sh is at work on the study {name!r}; wait for it, or stop it first")
         os.set_inheritable(held, True)  # ours until Snakemake ends, however it ends
+        wait_for_orphans(study)
         if not left(study):
             print(status(name), file=sys.stderr)  # Snakemake says no more than that nothing is to be done
     sys.stdout.flush()
