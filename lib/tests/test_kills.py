@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from made_checkouts import Checkout
+from made_checkouts import Checkout, wait_for
 
 POINTS = 20
 SEED = int(os.environ.get("KILLS_SEED", "1"))
@@ -91,12 +91,14 @@ def test_a_study_killed_at_twenty_points_ends_as_one_that_nobody_disturbed(check
     rng, kept, kills = random.Random(SEED), dict[str, tuple[int, int]](), {"driver": 0, "run": 0}
     driver = started(checkout)
     while sum(kills.values()) < POINTS:
-        time.sleep(rng.uniform(0.2, 2.5))
+        if rng.random() < 0.8:  # else the driver may not have started any run yet
+            wait_for(lambda at=driver: at.poll() is not None or bool(victims(checkout)))
+        time.sleep(rng.uniform(0, 1.5))
         if driver.poll() is not None:
             driver = started(checkout)
             continue
         runs = victims(checkout)
-        if not runs or (kills["driver"] <= kills["run"] and rng.random() < 0.7):
+        if not runs or rng.random() < 0.4:
             driver.kill()
             driver.wait()
             kills["driver"] += 1
@@ -112,7 +114,7 @@ def test_a_study_killed_at_twenty_points_ends_as_one_that_nobody_disturbed(check
     driver.wait()
     assert started(checkout).wait(120) == 0, driver.communicate()
 
-    assert min(kills.values()) >= 5
+    assert min(kills.values()) >= 3
     assert {run: record(checkout.study / run) for run in finished(checkout)} == expected
     assert kept.items() <= finished(checkout).items()
     assert not list(checkout.study.glob("**/*.partial*"))
