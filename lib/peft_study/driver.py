@@ -5,6 +5,7 @@ folder is copied to. Snakemake's own notes, in `runs/<study>/.snakemake`, add wh
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from peft_study.locks import lock
 from peft_study.orphans import wait_for_orphans
 from peft_study.status import left, status
 
+_DRY = ("-n", "--dry-run", "--dryrun")
+_TALKATIVE = ("-p", "--printshellcmds", "-q", "--quiet", "--verbose")  # who asks for them wants Snakemake's own list
 _SPACE = 500 * 2**20  # bytes: what the runs and the report of a small study take
 
 
@@ -51,9 +54,12 @@ def _be_writable(folder: Path) -> None:
 
 
 def run(name: str, options: list[str]) -> None:
-    """Become Snakemake at work on the study `name`, with `options` added; does not return."""
-    dry_run = bool({"-n", "--dry-run", "--dryrun"} & set(options))
+    """Become Snakemake at work on the study `name`, with `options` added; only a short dry run returns."""
+    dry_run = _given(options, *_DRY)
     study = check(name, dry_run)
+    if dry_run and not _given(options, *_TALKATIVE):
+        print(steps_left(study, options))
+        return
     if not dry_run:
         held = lock(paths.study_folder(name) / ".lock")
         if held is None:
@@ -66,6 +72,21 @@ def run(name: str, options: list[str]) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", *arguments(study, options)])
 
 
+def steps_left(study: Study, options: list[str]) -> str:
+    """What Snakemake would do, a step on a line. Raises `StudyError` with what it says where it refuses."""
+    command = [sys.executable, "-m", "snakemake", *arguments(study, options)]
+    said = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if said.returncode:
+        raise StudyError(f"Snakemake refuses: {said.stdout.strip()}")
+    steps = re.findall(r"^Job \d+: (.+)$", said.stdout, re.MULTILINE)
+    if not steps:
+        return f"Nothing to be done: study {study.name} is complete."
+    order = ["explore the reviews", *(f"train {run}" for run in study.variants)]  # then comparing and reporting
+    steps.sort(key=lambda step: order.index(step) if step in order else len(order))
+    count = "1 step is" if len(steps) == 1 else f"{len(steps)} steps are"
+    return "\n  ".join([f"Study {study.name}: {count} left (-n -p shows all of each).", *steps])
+
+
 def arguments(study: Study, options: list[str]) -> list[str]:
     """Snakemake's arguments: ours first, so that those of the user win."""
     arguments = ["--snakefile", str(paths.LIB / "Snakefile"), "--directory", str(paths.study_folder(study.name))]
@@ -74,7 +95,7 @@ def arguments(study: Study, options: list[str]) -> list[str]:
         if not _given(options, "--executor", "-e") and (gpus := _gpus()):
             os.environ["GPUS"] = ",".join(gpus)
             arguments += ["--resources", f"gpu={len(gpus)}"]
-    if sys.stderr.isatty() and not _given(options, "--logger", "-n", "--dry-run", "--dryrun"):
+    if sys.stderr.isatty() and not _given(options, "--logger", *_DRY):
         arguments += ["--logger", "rich"]
     outdated = [run for run in left(study) if (paths.run_folder(study.name, run) / "train.ipynb").exists()]
     if outdated:

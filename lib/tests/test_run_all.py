@@ -108,7 +108,13 @@ def test_a_dry_run_lists_what_is_left_and_does_none_of_it(checkout: Checkout) ->
     said = checkout.run("tiny", "-n")
     assert time.monotonic() - began < 10
     assert said.returncode == 0
-    assert f"train {FULL}" in said.stdout and f"train {LORA}" in said.stdout
+    steps = ["explore the reviews", f"train {FULL}", f"train {LORA}"]
+    last = ["compare the runs", "write a page for each run", "write the report"]
+    head, *lines = said.stdout.splitlines()
+    assert head == "Study tiny: 6 steps are left (-n -p shows all of each)."
+    assert [line.strip() for line in lines[:3]] == steps and sorted(line.strip() for line in lines[3:]) == last
+    assert "python -m peft_study train" in checkout.run("tiny", "-n", "-p").stdout
+    assert checkout.run("tiny", "-n", "--no-such-option").returncode == 2
     assert checkout.made() == {} and not (checkout.study / "explore.ipynb").exists()
 
 
