@@ -1,5 +1,7 @@
 """The one command, from the outside: run_all.sh in a copy of this checkout, with stand-ins for its notebooks."""
 
+import itertools
+import json
 import os
 import shutil
 import signal
@@ -232,6 +234,30 @@ def test_a_second_run_all_on_the_same_study_is_refused(checkout: Checkout) -> No
     assert checkout.run("tiny", "-n").returncode == 0, "looking is allowed meanwhile"
     os.killpg(driver.pid, signal.SIGINT)
     driver.communicate(timeout=30)
+
+
+ON_A_GPU = """\
+import json, os, time
+from pathlib import Path
+began = time.time()
+time.sleep(1)
+span = {"gpu": os.environ["CUDA_VISIBLE_DEVICES"], "began": began, "ended": time.time()}
+Path(folder, "metrics.json").write_text(json.dumps(span))
+"""
+
+
+@pytest.mark.slow
+def test_two_studies_at_once_share_the_gpus_and_never_one_of_them(checkout: Checkout) -> None:
+    checkout.environment["CUDA_VISIBLE_DEVICES"] = "0,3"
+    checkout.write_training(ON_A_GPU)
+    shutil.copytree(checkout.study, checkout.study.with_name("other"))
+    drivers = [checkout.start(study, "--until", "train") for study in ("tiny", "other")]
+    assert [driver.wait(120) for driver in drivers] == [0, 0]
+    spans = [json.loads(file.read_text()) for file in checkout.study.parent.glob("*/*/metrics.json")]
+    assert len(spans) == 4 and {span["gpu"] for span in spans} == {"0", "3"}
+    for gpu in ("0", "3"):
+        on_it = sorted((span["began"], span["ended"]) for span in spans if span["gpu"] == gpu)
+        assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(on_it))
 
 
 # ---- what the set-up needs
