@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -213,20 +212,6 @@ def test_a_metrics_file_nested_without_end_is_as_good_as_none(run_folder: Path) 
     (run_folder / "metrics.json").write_text("[" * 200_000)
     assert not folders.is_done(run_folder, read_study("tiny").variants[run_folder.name])
     assert main(["status", "tiny"]) == 0
-
-
-def test_predictions_that_hold_python_objects_are_refused_and_never_loaded(tmp_path: Path) -> None:
-    class Touch:
-        def __reduce__(self) -> tuple[Callable[..., int], tuple[str]]:
-            import os
-
-            return os.system, (f"touch {tmp_path / 'owned'}",)
-
-    file = tmp_path / "preds_and_labels.npz"
-    np.savez(file, preds=np.array([Touch()], dtype=object), labels=np.zeros(1), ids=np.zeros(1))
-    with pytest.raises(StudyError, match="it holds Python objects, which are never loaded"):
-        read_arrays(file)
-    assert not (tmp_path / "owned").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut", b"\x93NUMPY\x01\x00"])
