@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,17 @@ def write_params(folder: Path, variant: Variant) -> None:
 def asked(folder: Path) -> dict[str, Any] | None:
     """The values that the run in `folder` was asked for; None where they cannot be read."""
     try:
-        values = read_yaml(folder / "params.yaml")
+        found = (file := folder / "params.yaml").stat()
+        values = _read(file, found.st_ino, found.st_mtime_ns, found.st_size)
     except (OSError, ValueError):
         return None
-    return values if isinstance(values, dict) else None
+    return dict(values) if isinstance(values, dict) else None
+
+
+@cache
+def _read(file: Path, *_: int) -> Any:
+    """What a file of this inode, time and size holds: YAML is slow, and every run is asked for several times."""
+    return read_yaml(file)
 
 
 def changed(values: dict[str, Any], variant: Variant) -> list[str]:

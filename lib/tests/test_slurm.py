@@ -61,7 +61,7 @@ def started(checkout: Checkout) -> list[dict[str, str]]:
 
 def test_a_cancelled_job_and_a_lost_node_cost_nothing_but_their_time(on_slurm: Checkout, slurm: Cluster) -> None:
     driver = on_slurm.start(*PROFILE)
-    wait_for(lambda: len(started(on_slurm)) == 4)
+    wait_for(lambda: len(started(on_slurm)) == 4, 120)
     first = started(on_slurm)
     assert len({(run["node"], run["gpu"]) for run in first}) == 4, "one run per GPU, on all GPUs of both nodes"
     assert {run["node"] for run in first} == {"node1", "node2"}
@@ -89,7 +89,7 @@ def test_jobs_that_outlive_a_killed_driver_are_waited_for(on_slurm: Checkout, sl
     wait_for(lambda: "down" not in slurm.tell("sinfo", "--noheader", "--Node", "--format=%T"))
     on_slurm.write_study({**STUDY, "matrix": {"strategy": ["full", "lora"], "seed": [1]}})
     driver = on_slurm.start(*PROFILE)
-    wait_for(lambda: len(started(on_slurm)) == 2)
+    wait_for(lambda: len(started(on_slurm)) == 2, 120)
     driver.kill()
     driver.wait()
     again = on_slurm.start(*PROFILE)
