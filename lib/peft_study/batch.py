@@ -18,7 +18,7 @@ from peft_study import paths
 from peft_study.config import Study, read_study
 from peft_study.errors import StudyError, unknown, writing
 from peft_study.folders import is_done, is_foreign, remove_partial, replacing, write_params
-from peft_study.locks import hold, kernels, one_gpu
+from peft_study.locks import NO_KERNEL, hold, kernels, one_gpu
 
 EXPLORE, TRAIN = "01_explore_data.ipynb", "02_train_variant.ipynb"
 COMPARE, RATES = "03_compare_variants.ipynb", "04_learning_rates.ipynb"
@@ -168,11 +168,12 @@ def _papermill(notebook: Path, output: Path, parameters: dict[str, Any], printed
         return message(error.ename, error.evalue)
     except DeadKernelError as error:
         return f"{error}; often the memory was not enough: try ./run_all.sh with --cores 1"
-    except (NoSuchKernel, FileNotFoundError, RuntimeError) as error:
-        # RuntimeError is how jupyter_client says that a kernel died before it answered; the log has what it printed.
-        if isinstance(error, RuntimeError) and "Kernel" not in str(error):
+    except NoSuchKernel as error:
+        return NO_KERNEL.format(error)
+    except RuntimeError as error:
+        if not str(error).startswith("Kernel died before"):  # others are no fault of the environment
             raise
-        return f"the Jupyter kernel python3 does not start ({error}); install ipykernel in this environment again"
+        return NO_KERNEL.format(error)
     return None
 
 

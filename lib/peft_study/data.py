@@ -232,7 +232,7 @@ def _check_model(variant: Variant, folder: Path) -> None:
     file = folder / "config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StudyError(f"model = {variant.model!r}: {file} is not readable as JSON: {error}") from error
     kind = config.get("model_type", "")
     architecture(kind)

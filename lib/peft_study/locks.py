@@ -16,6 +16,7 @@ from typing import Any
 
 from peft_study.errors import StudyError, writing
 
+NO_KERNEL = "the Jupyter kernel python3 does not start ({}); install ipykernel in this environment again"
 _held: set[int] = set()  # the descriptors of the locks that this process holds, for its kernels
 
 
@@ -91,6 +92,9 @@ def kernels() -> Any:
 
     class Holding(AsyncKernelManager):
         async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
-            await super()._async_launch_kernel(kernel_cmd, pass_fds=tuple(_held), **options)
+            try:
+                await super()._async_launch_kernel(kernel_cmd, pass_fds=tuple(_held), **options)
+            except OSError as error:
+                raise StudyError(NO_KERNEL.format(error)) from error
 
     return Holding

@@ -216,9 +216,14 @@ def test_an_interrupted_study_goes_on_and_keeps_what_is_done(checkout: Checkout,
         driver.kill()
         driver.wait()
     before = checkout.made()
+    again = checkout.start("tiny")
+    assert again.stdout is not None
+    first = again.stdout.readline()
     (checkout.study / "wait").unlink()
-    said = checkout.run("tiny").stdout
+    said = again.stdout.read()
     assert "2 of 2 runs are done" in said, said
+    left = f"waiting for what an earlier ./run_all.sh left at work: {FULL}"
+    assert first.startswith(left) == (how == "kill -9"), "what goes on without its driver is not made again beside it"
     assert checkout.made()[LORA] == before[LORA]
     wait_for(lambda: not checkout.processes(), 10)
 
