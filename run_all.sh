@@ -3,9 +3,10 @@
 #
 #   ./run_all.sh                    the quick study: bundled model and reviews, on this machine, in minutes
 #   ./run_all.sh STUDY [OPTION...]  any study in runs/; options go to Snakemake:
-#       -n                              only list what is left to do
+#       -n                              only list what is left to do (-n -p: and how)
 #       --cores 1                       one run at a time
 #       --config allow_missing=1        report on the runs that are done, train no other
+#       --profile lib/profiles/slurm    each run as a job of a Slurm cluster (see README.md)
 #   ./run_all.sh test [OPTION...]   the checks and the tests; options go to pytest
 #   ./run_all.sh lab [OPTION...]    JupyterLab with notebooks 01, 02 and 03 open; options go to it
 #   ./run_all.sh --help             this text

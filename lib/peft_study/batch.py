@@ -4,14 +4,11 @@ A notebook is executed as `NAME.partial.ipynb`, saved while it runs, and moved t
 the final name means success, and what failed or was stopped can be opened and read.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import re
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +17,8 @@ from typing import Any, TextIO
 from peft_study import paths
 from peft_study.config import Study, read_study
 from peft_study.errors import StudyError, unknown, writing
-from peft_study.folders import is_done, replacing, write_params
+from peft_study.folders import is_done, is_foreign, remove_partial, replacing, write_params
+from peft_study.locks import NO_KERNEL, hold, kernels, one_gpu
 
 EXPLORE, TRAIN = "01_explore_data.ipynb", "02_train_variant.ipynb"
 COMPARE, RATES = "03_compare_variants.ipynb", "04_learning_rates.ipynb"
@@ -31,13 +29,24 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 def explore(study: str) -> None:
     """Execute 01 on the reviews of `study`."""
     read_study(study)
-    execute(paths.NOTEBOOKS / EXPLORE, paths.study_folder(study) / "explore.ipynb", {"study": study})
+    _execute_alone(paths.NOTEBOOKS / EXPLORE, paths.study_folder(study) / "explore.ipynb", {"study": study})
 
 
 def compare(study: str) -> None:
     """Execute 03, or 04 where the study sweeps learning rates, on the runs of `study` that are there."""
     notebook = comparison_notebook(read_study(study))
-    execute(notebook, paths.study_folder(study) / "compare.ipynb", {"study": study})
+    _execute_alone(notebook, paths.study_folder(study) / "compare.ipynb", {"study": study})
+
+
+def lock_of(output: Path) -> Path:
+    """The file whose lock a step holds while it makes the notebook `output`."""
+    return output.with_name(".lock" if output.name == "train.ipynb" else f".{output.stem}.lock")
+
+
+def _execute_alone(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
+    """`execute`, once no other process makes the same `output`."""
+    with hold(lock_of(output)):
+        execute(notebook, output, parameters)
 
 
 def comparison_notebook(study: Study) -> Path:
@@ -51,15 +60,17 @@ def train(study: str, run_id: str) -> None:
     if run_id not in variants:
         raise StudyError(unknown("run", run_id, variants))
     folder, variant = paths.run_folder(study, run_id), variants[run_id]
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with _hold(folder / ".lock") as (_, waited), _one_gpu():
-        if waited and is_done(folder, variant) and code(folder / "train.ipynb") == code(paths.NOTEBOOKS / TRAIN):
+    if is_foreign(folder):
+        raise StudyError(f"another program left the run in {folder}; move that folder away to train the run here")
+    output = folder / "train.ipynb"
+    with hold(lock_of(output)) as (_, waited), one_gpu():
+        if waited and is_done(folder, variant) and code(output) == code(paths.NOTEBOOKS / TRAIN):
             return  # a process that outlived its driver has just finished this very run
-        for name in ("train.ipynb", "train.partial.ipynb"):
+        remove_partial(folder)
+        for name in ("train.ipynb", "train.partial.ipynb", "metrics.json"):
             (folder / name).unlink(missing_ok=True)
         write_params(folder, variant)
-        execute(paths.NOTEBOOKS / TRAIN, folder / "train.ipynb", {**variant.model_dump(), "folder": str(folder)})
+        execute(paths.NOTEBOOKS / TRAIN, output, {**variant.model_dump(), "folder": str(folder)})
 
 
 def report(study: str) -> None:
@@ -130,6 +141,7 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
 def _papermill(notebook: Path, output: Path, parameters: dict[str, Any], printed: TextIO) -> str | None:
     """Execute a notebook, its streams to `printed`; one line that says what went wrong, or None."""
     import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import DeadKernelError
 
     os.environ.pop("JPY_SESSION_NAME", None)  # set in a terminal of JupyterLab; the notebook would think itself live
@@ -149,12 +161,19 @@ def _papermill(notebook: Path, output: Path, parameters: dict[str, Any], printed
             # a notebook of long training: one output per stream rather than thousands, and no dead widgets
             coalesce_streams=True,
             store_widget_state=False,
+            kernel_manager_class=kernels(),
         )
     except papermill.PapermillExecutionError as error:
         printed.write("\n".join(_ANSI.sub("", line) for line in error.traceback) + "\n")
         return message(error.ename, error.evalue)
     except DeadKernelError as error:
         return f"{error}; often the memory was not enough: try ./run_all.sh with --cores 1"
+    except NoSuchKernel as error:
+        return NO_KERNEL.format(error)
+    except RuntimeError as error:
+        if not str(error).startswith("Kernel died before"):  # others are no fault of the environment
+            raise
+        return NO_KERNEL.format(error)
     return None
 
 
@@ -180,48 +199,6 @@ def fingerprint(*files: Path) -> str:
     """A fingerprint of the contents of `files`, those that exist, in any order."""
     sums = sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file())
     return hashlib.sha256("".join(sums).encode()).hexdigest()
-
-
-def lock(path: Path) -> int | None:
-    """Lock a file and give its descriptor; None if another process holds it. The lock ends with the process."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-@contextmanager
-def _hold(*files: Path) -> Iterator[tuple[Path, bool]]:
-    """Hold the lock of the first of `files` that is free; yields that file, and whether it had to be waited for."""
-    waited = False
-    while (held := next(((file, fd) for file in files if (fd := lock(file)) is not None), None)) is None:
-        waited = True
-        time.sleep(0.5)
-    file, descriptor = held
-    try:
-        yield file, waited
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _one_gpu() -> Iterator[None]:
-    """Where GPUS=0,1,... names the GPUs of this machine, hold a free one and let the notebook see only that."""
-    gpus = {
-        Path(tempfile.gettempdir(), f"peft-study-{os.getuid()}-gpu-{gpu}.lock"): gpu
-        for gpu in os.environ.get("GPUS", "").split(",")
-        if gpu
-    }
-    if not gpus:
-        yield
-        return
-    with _hold(*gpus) as (file, _):
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[file]
-        yield
 
 
 @contextmanager

@@ -5,21 +5,27 @@ typo, a wrong type or an impossible value is one readable message before anythin
 """
 
 import itertools
+import math
 import re
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from peft_study import paths
 from peft_study.errors import StudyError, unknown
+from peft_study.plain_yaml import read_yaml
 from peft_study.strategies import STRATEGIES
 
 Rate = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
+
+RUNS = 10_000  # the most that a study may have
+_NAME = re.compile(r"\w[\w .+-]*")  # of a study: a name that no shell, pattern or page reads as anything else
+_LONGEST = 200  # characters of a run's name: it is a folder's, and file systems allow 255 bytes
+_SHOWN = 200  # characters of a value that an error shows
 
 
 class Variant(BaseModel):
@@ -155,7 +161,9 @@ class Study(BaseModel):
             if not values:
                 raise ValueError(f"the axis {axis!r} has no values; give at least one")
             if len({repr(v) for v in values}) < len(values):
-                raise ValueError(f"the axis {axis!r} names a value twice: {values}")
+                raise ValueError(f"the axis {axis!r} names a value twice: {_shown(values)}")
+        if (count := sum(math.prod(map(len, grid.values())) for grid in value)) > RUNS:
+            raise ValueError(f"it has {count:,} runs, at most {RUNS:,} are allowed; leave values out")
         return value
 
     @property
@@ -225,9 +233,14 @@ def read_study(name: str) -> Study:
     file = paths.study_folder(name) / "study.yaml"
     if name not in paths.studies():
         raise StudyError(f"{unknown('study', name, paths.studies())}; a study is a file {file}")
+    if not _NAME.fullmatch(name):
+        raise StudyError(
+            f"the study {name!r} cannot have that name: letters, digits, spaces and . _ + - are allowed, "
+            f"a letter, digit or _ first; rename {file.parent}"
+        )
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, ValueError, OSError) as error:  # ValueError: not UTF-8, or a date that does not exist
+        content = read_yaml(file)
+    except (ValueError, OSError) as error:  # ValueError also: not UTF-8, or a date that does not exist
         raise StudyError(f"{file} is not readable as YAML: {' '.join(str(error).split())}") from error
     if isinstance(content, dict) and "name" in content:
         raise StudyError(f"{file}: unknown key 'name'; a study is named by its folder")
@@ -238,7 +251,9 @@ def read_study(name: str) -> Study:
     except ValidationError as error:
         faults = describe(error, Study) + _sound_part(content, error).expand()[1]
         raise _faulty(name, list(dict.fromkeys(faults))) from error
-    study.variants  # noqa: B018 -- checks the whole matrix
+    if long := [run for run in study.variants if len(run) > _LONGEST]:  # reading them checks the whole matrix
+        told = f"matrix: {len(long)} runs have names of more than {_LONGEST} characters ({long[0][:60]}...)"
+        raise _faulty(name, [f"{told}; keep long values in defaults or strategies"])
     return study
 
 
@@ -270,8 +285,14 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
         elif not field:
             lines.append(message)
         else:
-            lines.append(f"{field} = {fault['input']!r}: {message[0].lower()}{message[1:]}")
+            lines.append(f"{field} = {_shown(fault['input'])}: {message[0].lower()}{message[1:]}")
     return lines
+
+
+def _shown(value: Any) -> str:
+    """A value as an error shows it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _idle(variant: Variant, axes: Iterable[str], own: Iterable[str]) -> list[str]:
@@ -291,22 +312,3 @@ def _slug(value: Any) -> str:
         return "_".join(name + _slug(setting) for name, setting in value.items())
     text = format(value, "g") if isinstance(value, float) else str(value)
     return re.sub(r"[^A-Za-z0-9.+]+", "_", text)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as its readers expect it: `1e-3` is a number (YAML 1.2), and a key that is given
-    twice, or is no text (`on` is a boolean), is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        nodes = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        keys = [self.construct_object(key, deep=True) for key in nodes]  # type: ignore[no-untyped-call]
-        faults = [f"the key {key!r} is given twice" for i, key in enumerate(keys) if key in keys[:i]]
-        faults += [f"the key {key!r} is no text; put it in quotes" for key in keys if not isinstance(key, str)]
-        if faults:
-            raise yaml.constructor.ConstructorError(None, None, faults[0], node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)

@@ -6,9 +6,11 @@ of the rows in the files. Budgets are prefixes of one order, so that 5,000 is pa
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -192,24 +194,45 @@ def test_texts(variant: Variant) -> dict[int, str]:
 
 
 def check(variants: Iterable[Variant]) -> None:
-    """Refuse, before anything trains, what only the model and the data themselves can tell. Raises `StudyError`."""
-    corpora: dict[str, Corpus] = {}
+    """Refuse, before anything trains, what only the models and the data can tell. Every fault in one error."""
+    variants, faults = list(variants), dict[str, None]()
+    models: dict[str, Path | None] = {}
+    corpora: dict[str, Corpus | None] = {}
     for variant in variants:
-        _check_model(variant)
+        with _noting(faults):
+            if variant.model not in models:
+                models[variant.model] = None  # where it cannot be had, that is said once
+                models[variant.model] = assets.model_folder(variant.model)
+            if folder := models[variant.model]:
+                _check_model(variant, folder)
         shared = variant.model_dump_json(
             include={"dataset", "ood_dataset", "text_column", "label_column", "test_size", "ood_size", "data_seed"}
         )
-        if shared not in corpora:
-            corpora[shared] = load_corpus(variant)
-        budget(corpora[shared], variant)
+        with _noting(faults):
+            if shared not in corpora:
+                corpora[shared] = None
+                corpora[shared] = load_corpus(variant)
+            if corpus := corpora[shared]:
+                budget(corpus, variant)
+    if faults:
+        raise StudyError("\n  ".join(faults if len(faults) == 1 else [f"there are {len(faults)} faults:", *faults]))
 
 
-def _check_model(variant: Variant) -> None:
+@contextmanager
+def _noting(faults: dict[str, None]) -> Iterator[None]:
+    """Add what is refused in this block to `faults`, instead of raising it."""
+    try:
+        yield
+    except StudyError as error:
+        faults[str(error)] = None
+
+
+def _check_model(variant: Variant, folder: Path) -> None:
     """Refuse an unsupported architecture, a strategy that cannot work on it, and a `max_length` above the model's."""
-    file = assets.model_folder(variant.model) / "config.json"
+    file = folder / "config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StudyError(f"model = {variant.model!r}: {file} is not readable as JSON: {error}") from error
     kind = config.get("model_type", "")
     architecture(kind)

@@ -5,17 +5,22 @@ folder is copied to. Snakemake's own notes, in `runs/<study>/.snakemake`, add wh
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from peft_study import batch, paths
+from peft_study import paths
 from peft_study.config import Study, read_study
 from peft_study.errors import StudyError, writing
+from peft_study.locks import lock
+from peft_study.orphans import wait_for_orphans
 from peft_study.status import left, status
 
+_DRY = ("-n", "--dry-run", "--dryrun")
+_TALKATIVE = ("-p", "--printshellcmds", "-q", "--quiet", "--verbose")  # who asks for them wants Snakemake's own list
 _SPACE = 500 * 2**20  # bytes: what the runs and the report of a small study take
 
 
@@ -49,18 +54,37 @@ def _be_writable(folder: Path) -> None:
 
 
 def run(name: str, options: list[str]) -> None:
-    """Become Snakemake at work on the study `name`, with `options` added; does not return."""
-    dry_run = bool({"-n", "--dry-run", "--dryrun"} & set(options))
+    """Become Snakemake at work on the study `name`, with `options` added; only a short dry run returns."""
+    dry_run = _given(options, *_DRY)
     study = check(name, dry_run)
+    if dry_run and not _given(options, *_TALKATIVE):
+        print(steps_left(study, options))
+        return
     if not dry_run:
-        held = batch.lock(paths.study_folder(name) / ".lock")
+        held = lock(paths.study_folder(name) / ".lock")
         if held is None:
             raise StudyError(f"another ./run_all.sh is at work on the study {name!r}; wait for it, or stop it first")
         os.set_inheritable(held, True)  # ours until Snakemake ends, however it ends
+        wait_for_orphans(study)
         if not left(study):
             print(status(name), file=sys.stderr)  # Snakemake says no more than that nothing is to be done
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", *arguments(study, options)])
+
+
+def steps_left(study: Study, options: list[str]) -> str:
+    """What Snakemake would do, a step on a line. Raises `StudyError` with what it says where it refuses."""
+    command = [sys.executable, "-m", "snakemake", *arguments(study, options)]
+    said = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if said.returncode:
+        raise StudyError(f"Snakemake refuses: {said.stdout.strip()}")
+    steps = re.findall(r"^Job \d+: (.+)$", said.stdout, re.MULTILINE)
+    if not steps:
+        return f"Nothing to be done: study {study.name} is complete."
+    order = ["explore the reviews", *(f"train {run}" for run in study.variants)]  # then comparing and reporting
+    steps.sort(key=lambda step: order.index(step) if step in order else len(order))
+    count = "1 step is" if len(steps) == 1 else f"{len(steps)} steps are"
+    return "\n  ".join([f"Study {study.name}: {count} left (-n -p shows all of each).", *steps])
 
 
 def arguments(study: Study, options: list[str]) -> list[str]:
@@ -71,7 +95,7 @@ def arguments(study: Study, options: list[str]) -> list[str]:
         if not _given(options, "--executor", "-e") and (gpus := _gpus()):
             os.environ["GPUS"] = ",".join(gpus)
             arguments += ["--resources", f"gpu={len(gpus)}"]
-    if sys.stderr.isatty() and not _given(options, "--logger", "-n", "--dry-run", "--dryrun"):
+    if sys.stderr.isatty() and not _given(options, "--logger", *_DRY):
         arguments += ["--logger", "rich"]
     outdated = [run for run in left(study) if (paths.run_folder(study.name, run) / "train.ipynb").exists()]
     if outdated:

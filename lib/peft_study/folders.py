@@ -6,8 +6,10 @@ Imports nothing heavy: the engine asks these questions of every run before anyth
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import yaml
 from peft_study import paths
 from peft_study.config import Study, Variant
 from peft_study.errors import writing
+from peft_study.plain_yaml import read_yaml
 
 TRACES = ("train.ipynb", "train.partial.ipynb", "train.log", ".lock")  # of a training of ours, finished or not
 
@@ -33,6 +36,15 @@ def replacing(file: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+def remove_partial(folder: Path) -> None:
+    """Remove what writers that were killed left under temporary names in `folder`."""
+    for partial in folder.glob(".*.partial*"):
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
+
+
 def write_params(folder: Path, variant: Variant) -> None:
     """`params.yaml`: every choice of the run, as it was asked for."""
     with replacing(folder / "params.yaml") as partial:
@@ -42,10 +54,17 @@ def write_params(folder: Path, variant: Variant) -> None:
 def asked(folder: Path) -> dict[str, Any] | None:
     """The values that the run in `folder` was asked for; None where they cannot be read."""
     try:
-        values = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        found = (file := folder / "params.yaml").stat()
+        values = _read(file, found.st_ino, found.st_mtime_ns, found.st_size)
+    except (OSError, ValueError):
         return None
-    return values if isinstance(values, dict) else None
+    return dict(values) if isinstance(values, dict) else None
+
+
+@cache
+def _read(file: Path, *_: int) -> Any:
+    """What a file of this inode, time and size holds: YAML is slow, and every run is asked for several times."""
+    return read_yaml(file)
 
 
 def changed(values: dict[str, Any], variant: Variant) -> list[str]:
@@ -121,6 +140,6 @@ def _metrics(folder: Path) -> dict[str, Any] | None:
     """What `metrics.json` holds; None where it is absent or damaged."""
     try:
         found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -5,6 +5,8 @@ known and leaves a gap; a null says that there is nothing of the kind. What is t
 """
 
 import json
+import zipfile
+import zlib
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,16 +14,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from peft_study import gaps
 from peft_study.config import Variant
 from peft_study.errors import StudyError
 from peft_study.folders import changed, is_foreign, is_interrupted
+from peft_study.plain_yaml import read_yaml
 
 IDENTITY = ("strategy", "train_size", "seed")
 _BLOCKS = ("data", "parameters", "training", "cost", "environment")
 _REQUIRED = ("preds", "labels", "ids")
+
+
+class _Damaged(ValueError):
+    """What is wrong with a file, in words of our own."""
 
 
 class RunRead(NamedTuple):
@@ -82,7 +88,7 @@ def _read_params(file: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     with _reading(file):
-        return dict(yaml.safe_load(file.read_text(encoding="utf-8")))
+        return dict(read_yaml(file))
 
 
 def _be_of(variant: Variant, run: Mapping[str, Any], params: Mapping[str, Any]) -> None:
@@ -128,7 +134,7 @@ def _reading(file: Path) -> Iterator[None]:
     except OSError as error:
         raise StudyError(f"{file.name} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # damaged bytes raise whatever they lead to
-        told = " ".join(f"{type(error).__name__}: {error}".split())
+        told = str(error) if isinstance(error, _Damaged) else " ".join(f"{type(error).__name__}: {error}".split())
         raise StudyError(f"{file.name} is corrupt ({told}); {again}") from error
 
 
@@ -137,7 +143,7 @@ def read_json(file: Path) -> dict[str, Any]:
     with _reading(file):
         blocks = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(blocks, dict):
-            raise ValueError(f"it is {type(blocks).__name__}, and must be a mapping of blocks")
+            raise _Damaged(f"it is {type(blocks).__name__}, and must be a mapping of blocks")
         return blocks
 
 
@@ -161,22 +167,35 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
     The logits are NaN where the file has none. Pickle is never loaded.
     """
     with _reading(file):
-        with np.load(file, allow_pickle=False) as archive:
-            if absent := [name for name in _REQUIRED if name not in archive.files]:
-                raise ValueError(f"it lacks {', '.join(absent)}; {', '.join(_REQUIRED)} are needed")
-            arrays = {name: archive[name] for name in (*_REQUIRED, "logits") if name in archive.files}
+        arrays = _arrays(file)
         count = arrays["ids"].size
         arrays.setdefault("logits", np.full((count, 2), np.nan))
         shapes = {name: array.shape for name, array in arrays.items()}
         if shapes != {"preds": (count,), "labels": (count,), "logits": (count, 2), "ids": (count,)} or not count:
-            raise ValueError(f"the shapes of its arrays do not fit: {shapes}")
+            raise _Damaged(f"the shapes of its arrays do not fit: {shapes}")
         if not all(np.isin(arrays[name], (0, 1)).all() for name in ("preds", "labels")):
-            raise ValueError("its classes are not all 0 or 1")
+            raise _Damaged("its classes are not all 0 or 1")
         if len(np.unique(arrays["ids"])) < count:
-            raise ValueError("it names a review twice")
+            raise _Damaged("it names a review twice")
         low, high = arrays["logits"].T
         other = np.where(arrays["preds"] == 1, low > high, high > low).sum()  # neither, where one is no number
         if other:
-            raise ValueError(f"its preds are not the larger logit of {other:,} of {count:,} reviews")
+            raise _Damaged(f"its preds are not the larger logit of {other:,} of {count:,} reviews")
         order = np.argsort(arrays["ids"])
         return {name: array[order] if name == "logits" else array[order].astype(int) for name, array in arrays.items()}
+
+
+def _arrays(file: Path) -> dict[str, np.ndarray]:
+    """The arrays of a predictions file, as they are. Raises `_Damaged` where it is no archive of plain arrays."""
+    file.stat()  # where it is missing, that is what is wrong with it
+    if not zipfile.is_zipfile(file):
+        raise _Damaged("it is no NumPy archive (.npz), or one that was cut off")
+    with np.load(file, allow_pickle=False) as archive:
+        if absent := [name for name in _REQUIRED if name not in archive.files]:
+            raise _Damaged(f"it lacks {', '.join(absent)}; {', '.join(_REQUIRED)} are needed")
+        try:
+            return {name: archive[name] for name in (*_REQUIRED, "logits") if name in archive.files}
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise _Damaged("its bytes are not those that were written") from error
+        except ValueError as error:
+            raise _Damaged("it holds Python objects, which are never loaded, or its arrays are cut off") from error

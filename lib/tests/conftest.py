@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from made_checkouts import Checkout
 from made_folders import reviews, save_model, save_reviews
 from made_runs import PLANTED, REAL_RUNS
 
@@ -163,6 +164,16 @@ def cheap_garbage() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Checkout]:
+    """A fresh copy, in which nothing has run yet."""
+    copy = Checkout(tmp_path / "a checkout")
+    copy.fill()
+    yield copy
+    for process in copy.processes():
+        process.kill()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """One step at a time: a notebook executed, kept where it failed, and the judgement whether a run is done."""
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -10,10 +11,11 @@ import time
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 import yaml
 
-from peft_study import batch, driver, folders, paths
+from peft_study import batch, driver, folders, locks, orphans, paths
 from peft_study.config import read_study
 from peft_study.errors import StudyError
 from peft_study.status import status
@@ -123,14 +125,14 @@ def test_one_run_is_never_trained_by_two_processes_at_once(home: Path, monkeypat
     program = f"""
 import time
 from pathlib import Path
-from peft_study import batch
-assert batch.lock(Path({str(folder / ".lock")!r})) is not None
+from peft_study import locks
+assert locks.lock(Path({str(folder / ".lock")!r})) is not None
 print("held", flush=True)
 time.sleep(60)
 """
     other = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     assert other.stdout is not None and other.stdout.readline() == b"held\n"
-    assert batch.lock(folder / ".lock") is None
+    assert locks.lock(folder / ".lock") is None
     folder.rename(folder.with_name("moved"))
     make_done(folder)
     (folder / ".lock").hardlink_to(folder.with_name("moved") / ".lock")
@@ -143,6 +145,49 @@ time.sleep(60)
     batch.train("tiny", RUN)
 
 
+def test_a_kernel_that_outlives_its_killed_step_keeps_the_step_locked(home: Path, tmp_path: Path) -> None:
+    sleep = f"import os, time; open({str(tmp_path / 'kernel')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    notebook(tmp_path / "source.ipynb", "study: str = ''", sleep)
+    program = f"""
+from pathlib import Path
+from peft_study import batch, paths
+paths.NOTEBOOKS, batch.EXPLORE = Path({str(tmp_path)!r}), "source.ipynb"
+batch.explore("tiny")
+"""
+    step = subprocess.Popen([sys.executable, "-c", program])
+    end = time.monotonic() + 60
+    while not ((found := tmp_path / "kernel").exists() and found.read_text()) and time.monotonic() < end:
+        time.sleep(0.05)
+    kernel = psutil.Process(int(found.read_text()))
+    kernel.suspend()  # no sooner does it notice that its parent is gone than it ends
+    step.kill()
+    step.wait()
+    assert orphans.at_work(read_study("tiny")) == ["explore"]
+    kernel.kill()
+    psutil.wait_procs([kernel], timeout=10)
+    assert orphans.at_work(read_study("tiny")) == []
+
+
+def test_a_file_system_without_locks_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    with pytest.raises(StudyError, match=r"cannot be locked \(No locks available\).*PEFT_STUDY_HOME"):
+        locks.lock(tmp_path / "lock")
+
+
+def test_a_kernel_that_cannot_start_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = tmp_path / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    source = notebook(tmp_path / "source.ipynb", "seed: int = 1")
+    for argv in (["/a/python/that/has/moved", "{connection_file}"], [sys.executable, "-c", "raise SystemExit(1)"]):
+        spec.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
+        with pytest.raises(StudyError, match=r"the Jupyter kernel python3 does not start .* install ipykernel"):
+            batch.execute(source, tmp_path / "train.ipynb", {"seed": 13})
+
+
 def test_each_run_sees_one_gpu_of_those_that_are_free(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setenv("TMPDIR", str(home))
@@ -151,7 +196,7 @@ def test_each_run_sees_one_gpu_of_those_that_are_free(home: Path, monkeypatch: p
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
     monkeypatch.setattr(batch, "execute", lambda *arguments: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]))
     batch.train("tiny", RUN)
-    held = batch.lock(home / f"peft-study-{os.getuid()}-gpu-0.lock")
+    held = locks.lock(home / f"peft-study-{os.getuid()}-gpu-0.lock")
     assert held is not None
     batch.train("tiny", RUN)
     os.close(held)

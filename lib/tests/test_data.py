@@ -334,6 +334,18 @@ def test_a_truncated_file_of_tokens_is_made_anew(tokenizer: Any, keep: float) ->
 # --- refused before anything trains
 
 
+def test_every_fault_of_models_and_data_is_named_in_one_error(variant: Make, tmp_path: Path) -> None:
+    absent, other = str(tmp_path / "no model"), str(tmp_path / "no reviews")
+    asked = [variant(model=absent, seed=seed) for seed in (1, 2)]
+    asked += [variant(dataset=other), variant(train_size=5000), variant(max_length=4096), variant()]
+    with pytest.raises(StudyError) as error:
+        data.check(asked)
+    head, *faults = str(error.value).splitlines()
+    assert head == "there are 4 faults:" and len(faults) == 4
+    for part, fault in zip((absent, other, "5000", "max_length = 4096"), faults, strict=True):
+        assert part in fault
+
+
 def test_sound_variants_pass_the_check(variant: Make) -> None:
     data.check([variant(seed=seed, train_size=size) for seed in (1, 2) for size in (60, 200)])
 

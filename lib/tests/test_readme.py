@@ -63,6 +63,12 @@ def test_every_command_of_the_readme_is_one_that_the_script_knows(line: str) -> 
     assert all(word in usage for word in words[1:] if word.startswith("-")), line
 
 
+def test_the_lines_of_the_cluster_that_the_readme_says_to_edit_are_those_of_its_profile() -> None:
+    edited = [line for line in fenced() if "# edit:" in line]
+    profile = (paths.LIB / "profiles" / "slurm" / "config.yaml").read_text(encoding="utf-8").splitlines()
+    assert edited == [line for line in profile if "# edit:" in line] and len(edited) == 3
+
+
 def test_the_readme_shows_the_commands_that_matter() -> None:
     commands = [line.split("#")[0].strip() for line in fenced()]
     assert {"./run_all.sh", "./run_all.sh test", "./run_all.sh lab"} <= set(commands)

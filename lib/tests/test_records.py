@@ -156,7 +156,8 @@ def test_a_pickle_among_the_predictions_is_never_loaded(tmp_path: Path) -> None:
     assert mark.exists(), "the bomb itself must work"
     mark.unlink()
     _arrays(records.paths.run_folder("made", LORA), preds=bomb)
-    assert "preds_and_labels.npz is corrupt" in load_runs("made").missing[LORA]
+    told = load_runs("made").missing[LORA]
+    assert "preds_and_labels.npz is corrupt (it holds Python objects, which are never loaded" in told
     assert not mark.exists()
 
 

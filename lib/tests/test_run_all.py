@@ -1,131 +1,19 @@
-"""The one command, from the outside: run_all.sh in a copy of this checkout, with notebooks that train nothing.
+"""The one command, from the outside: run_all.sh in a copy of this checkout, with stand-ins for its notebooks."""
 
-The copy has the real engine. Only its three notebooks and the check of the data are stand-ins, so that a whole study
-takes seconds, fails when told to, and lasts as long as a test needs it to.
-"""
-
+import itertools
+import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import nbformat
-import psutil
 import pytest
 import yaml
+from made_checkouts import FULL, LORA, TINY, Checkout, Said, wait_for
 
-from peft_study import batch, paths
-from peft_study.config import Variant
-
-TINY = {"title": "Tiny", "question": "Does it run?", "matrix": {"strategy": ["full", "lora"], "seed": [1]}}
-Said = subprocess.CompletedProcess[str]
-FULL, LORA = "full-n01000-s1", "lora-n01000-s1"
-
-TRAINING = """\
-import json, time, uuid
-from pathlib import Path
-study = Path(folder).parent
-print("training", strategy, flush=True)
-while strategy == "full" and (study / "wait").exists():
-    time.sleep(0.1)
-if strategy == "lora" and (study / "fail").exists():
-    raise ValueError("unlucky")
-Path(folder, "metrics.json").write_text(json.dumps({"made": str(uuid.uuid4())}))
-"""
-
-
-def cell(source: str, *tags: str) -> nbformat.NotebookNode:
-    return nbformat.v4.new_code_cell(source, metadata={"tags": list(tags)})
-
-
-def save(path: Path, *cells: nbformat.NotebookNode) -> None:
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A title"), *cells]), path)
-
-
-class Checkout:
-    """A copy of this checkout and the ways to call its run_all.sh."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.study = folder / "runs" / "tiny"
-        here = {key: value for key, value in os.environ.items() if not key.startswith(("PEFT_STUDY", "SNAKEMAKE"))}
-        self.library = str(folder / "lib")
-        self.environment = {
-            **here,
-            "PYTHONPATH": self.library,
-            "CUDA_VISIBLE_DEVICES": "",
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        }
-
-    def fill(self) -> None:
-        ignored = shutil.ignore_patterns("tests", "__pycache__", "*.egg-info", ".*_cache")
-        shutil.copytree(paths.LIB, self.folder / "lib", ignore=ignored)
-        shutil.copy2(paths.CHECKOUT / "run_all.sh", self.folder)
-        (self.folder / "lib" / "peft_study" / "data.py").write_text("def check(variants):\n    list(variants)\n")
-        notebooks = self.folder / "notebooks"
-        notebooks.mkdir()
-        parameters = "\n".join(f"{name}: object = None" for name in [*Variant.model_fields, "folder"])
-        save(notebooks / batch.EXPLORE, cell("study: str = ''", "parameters"), cell("print(study)"))
-        save(notebooks / batch.TRAIN, cell(parameters, "parameters"), cell(TRAINING))
-        save(notebooks / batch.COMPARE, cell("study: str = ''", "parameters"), cell("print(study)"))
-        self.write_study(TINY)
-
-    def write_study(self, content: Mapping[str, object]) -> None:
-        self.study.mkdir(parents=True, exist_ok=True)
-        (self.study / "study.yaml").write_text(yaml.safe_dump(content))
-
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            ["./run_all.sh", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            text=True,
-            start_new_session=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-
-    def run(self, *arguments: str) -> Said:
-        return subprocess.run(
-            ["./run_all.sh", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            text=True,
-            timeout=120,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-
-    def made(self) -> dict[str, str]:
-        """run_id -> what tells one training of it from another."""
-        return {path.parent.name: path.read_text() for path in self.study.glob("*/metrics.json")}
-
-    def processes(self) -> list[psutil.Process]:
-        """What is still at work in this copy: Snakemake, papermill, kernels."""
-        mine = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("PYTHONPATH") == self.library:
-                    mine.append(process)
-            except psutil.Error:
-                continue
-        return mine
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Iterator[Checkout]:
-    """A fresh copy, in which nothing has run yet."""
-    copy = Checkout(tmp_path / "a checkout")
-    copy.fill()
-    yield copy
-    for process in copy.processes():
-        process.kill()
+from peft_study import batch
 
 
 @pytest.fixture(scope="module")
@@ -141,13 +29,6 @@ def finished(first_run: tuple[Checkout, object], tmp_path: Path) -> Checkout:
     """A copy of the finished checkout elsewhere: what a moved or synchronised folder is."""
     shutil.copytree(first_run[0].folder, tmp_path / "moved here")
     return Checkout(tmp_path / "moved here")
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
 
 
 # ---- what is refused before anything starts
@@ -229,7 +110,13 @@ def test_a_dry_run_lists_what_is_left_and_does_none_of_it(checkout: Checkout) ->
     said = checkout.run("tiny", "-n")
     assert time.monotonic() - began < 10
     assert said.returncode == 0
-    assert f"train {FULL}" in said.stdout and f"train {LORA}" in said.stdout
+    steps = ["explore the reviews", f"train {FULL}", f"train {LORA}"]
+    last = ["compare the runs", "write a page for each run", "write the report"]
+    head, *lines = said.stdout.splitlines()
+    assert head == "Study tiny: 6 steps are left (-n -p shows all of each)."
+    assert [line.strip() for line in lines[:3]] == steps and sorted(line.strip() for line in lines[3:]) == last
+    assert "python -m peft_study train" in checkout.run("tiny", "-n", "-p").stdout
+    assert checkout.run("tiny", "-n", "--no-such-option").returncode == 2
     assert checkout.made() == {} and not (checkout.study / "explore.ipynb").exists()
 
 
@@ -329,9 +216,14 @@ def test_an_interrupted_study_goes_on_and_keeps_what_is_done(checkout: Checkout,
         driver.kill()
         driver.wait()
     before = checkout.made()
+    again = checkout.start("tiny")
+    assert again.stdout is not None
+    first = again.stdout.readline()
     (checkout.study / "wait").unlink()
-    said = checkout.run("tiny").stdout
+    said = again.stdout.read()
     assert "2 of 2 runs are done" in said, said
+    left = f"waiting for what an earlier ./run_all.sh left at work: {FULL}"
+    assert first.startswith(left) == (how == "kill -9"), "what goes on without its driver is not made again beside it"
     assert checkout.made()[LORA] == before[LORA]
     wait_for(lambda: not checkout.processes(), 10)
 
@@ -347,6 +239,30 @@ def test_a_second_run_all_on_the_same_study_is_refused(checkout: Checkout) -> No
     assert checkout.run("tiny", "-n").returncode == 0, "looking is allowed meanwhile"
     os.killpg(driver.pid, signal.SIGINT)
     driver.communicate(timeout=30)
+
+
+ON_A_GPU = """\
+import json, os, time
+from pathlib import Path
+began = time.time()
+time.sleep(1)
+span = {"gpu": os.environ["CUDA_VISIBLE_DEVICES"], "began": began, "ended": time.time()}
+Path(folder, "metrics.json").write_text(json.dumps(span))
+"""
+
+
+@pytest.mark.slow
+def test_two_studies_at_once_share_the_gpus_and_never_one_of_them(checkout: Checkout) -> None:
+    checkout.environment["CUDA_VISIBLE_DEVICES"] = "0,3"
+    checkout.write_training(ON_A_GPU)
+    shutil.copytree(checkout.study, checkout.study.with_name("other"))
+    drivers = [checkout.start(study, "--until", "train") for study in ("tiny", "other")]
+    assert [driver.wait(120) for driver in drivers] == [0, 0]
+    spans = [json.loads(file.read_text()) for file in checkout.study.parent.glob("*/*/metrics.json")]
+    assert len(spans) == 4 and {span["gpu"] for span in spans} == {"0", "3"}
+    for gpu in ("0", "3"):
+        on_it = sorted((span["began"], span["ended"]) for span in spans if span["gpu"] == gpu)
+        assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(on_it))
 
 
 # ---- what the set-up needs

@@ -1,0 +1,100 @@
+"""Who is at work where: locks of the system, which end with their process, however it ends.
+
+A driver holds its study, a step what it writes, a training also its GPU. A step's kernel holds the locks of the step
+with it: one that outlives a killed step for a moment still keeps others from the folder that it writes to.
+"""
+
+import errno
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from peft_study.errors import StudyError, writing
+
+NO_KERNEL = "the Jupyter kernel python3 does not start ({}); install ipykernel in this environment again"
+_held: set[int] = set()  # the descriptors of the locks that this process holds, for its kernels
+
+
+def lock(path: Path) -> int | None:
+    """Lock a file, made if need be, and give its descriptor; None if another process holds it.
+
+    Raises `StudyError` where the file cannot be made, or lies on a file system without locks.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        raise StudyError(
+            f"{path} cannot be locked ({error.strerror}), so two runs could write into one folder; have its file "
+            "system mounted with locks (Lustre: -o flock), or set PEFT_STUDY_HOME to a folder on another one"
+        ) from error
+    return descriptor
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock of this file; a file that is not there is not made."""
+    if not path.exists():
+        return False
+    if (descriptor := lock(path)) is None:
+        return True
+    os.close(descriptor)
+    return False
+
+
+@contextmanager
+def hold(*files: Path) -> Iterator[tuple[Path, bool]]:
+    """Hold the lock of the first of `files` that is free; yields that file, and whether it had to be waited for."""
+    waited = False
+    while (held := next(((file, fd) for file in files if (fd := lock(file)) is not None), None)) is None:
+        waited = True
+        time.sleep(0.5)
+    file, descriptor = held
+    _held.add(descriptor)
+    try:
+        yield file, waited
+    finally:
+        _held.discard(descriptor)
+        os.close(descriptor)
+
+
+@contextmanager
+def one_gpu() -> Iterator[None]:
+    """Where GPUS=0,1,... names the GPUs of this machine, hold a free one and let the notebook see only that."""
+    gpus = {
+        Path(tempfile.gettempdir(), f"peft-study-{os.getuid()}-gpu-{gpu}.lock"): gpu
+        for gpu in os.environ.get("GPUS", "").split(",")
+        if gpu
+    }
+    if not gpus:
+        yield
+        return
+    with hold(*gpus) as (file, _):
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[file]
+        yield
+
+
+def kernels() -> Any:
+    """The class that starts kernels which share the locks of this process (`kernel_manager_class` of nbclient)."""
+    from jupyter_client.manager import AsyncKernelManager
+
+    class Holding(AsyncKernelManager):
+        async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
+            try:
+                await super()._async_launch_kernel(kernel_cmd, pass_fds=tuple(_held), **options)
+            except OSError as error:
+                raise StudyError(NO_KERNEL.format(error)) from error
+
+    return Holding

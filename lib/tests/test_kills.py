@@ -1,0 +1,121 @@
+"""kill -9 at any point: what is finished stays, what is not is made again, and the end is that of a quiet day."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from made_checkouts import Checkout, wait_for
+
+POINTS = 20
+SEED = int(os.environ.get("KILLS_SEED", "1"))
+STUDY = {"title": "Tiny", "question": "?", "matrix": {"strategy": ["full", "lora"], "seed": [1, 2, 3]}}
+# A tiny model, trained in three seconds (at once where `fast` is there), and its record in several files one by one.
+TRAINING = """\
+import time
+import numpy as np
+from pathlib import Path
+from peft_study.folders import replacing
+from peft_study.records import write_json
+
+pause = 0 if (Path(folder).parent / "fast").exists() else 0.05
+rng = np.random.default_rng(seed + 10 * (strategy == "lora"))
+inputs, weights, log = rng.normal(size=(400, 8)), np.zeros(8), []
+labels = (inputs.sum(axis=1) + rng.normal(size=400) > 0).astype(int)
+for step in range(60):
+    chances = 1 / (1 + np.exp(-inputs @ weights))
+    weights += 0.01 * inputs.T @ (labels - chances)
+    log.append({"step": step, "loss": float(-np.log(np.where(labels, chances, 1 - chances)).mean())})
+    time.sleep(pause)
+write_json(Path(folder, "log_history.json"), log)
+time.sleep(pause)
+logits = np.stack([-inputs @ weights, inputs @ weights], axis=1)
+with replacing(Path(folder, "preds_and_labels.npz")) as partial:
+    np.savez_compressed(partial, preds=logits.argmax(axis=1), labels=labels, logits=logits, ids=np.arange(400))
+time.sleep(pause)
+identity = {"strategy": strategy, "train_size": train_size, "seed": seed}
+write_json(Path(folder, "metrics.json"), {"run": identity, "training": {"loss": log[-1]["loss"]}})
+"""
+
+
+def record(run: Path) -> dict[str, Any]:
+    """What a finished run says, whoever reads it."""
+    with np.load(run / "preds_and_labels.npz") as arrays:
+        found: dict[str, Any] = {name: arrays[name].tobytes() for name in arrays.files}
+    found |= {name: json.loads((run / name).read_text()) for name in ("metrics.json", "log_history.json")}
+    return found | {"params": (run / "params.yaml").read_text()}
+
+
+def finished(checkout: Checkout) -> dict[str, tuple[int, int]]:
+    """The finished runs, each with what tells its notebook from one that is made later."""
+    found = {file.parent.name: file.stat() for file in checkout.study.glob("*/train.ipynb")}
+    return {run: (stat.st_ino, stat.st_mtime_ns) for run, stat in found.items()}
+
+
+def started(checkout: Checkout) -> "subprocess.Popen[str]":
+    return checkout.start("tiny", "--cores", "2", "--until", "train")
+
+
+def victims(checkout: Checkout) -> list[psutil.Process]:
+    """The steps and the kernels that are at work."""
+    found = []
+    for process in checkout.processes():
+        try:
+            line = process.cmdline()
+        except psutil.Error:
+            continue
+        if "ipykernel_launcher" in line or line[1:4] == ["-m", "peft_study", "train"]:
+            found.append(process)
+    return found
+
+
+@pytest.mark.slow
+def test_a_study_killed_at_twenty_points_ends_as_one_that_nobody_disturbed(checkout: Checkout, tmp_path: Path) -> None:
+    checkout.write_training(TRAINING)
+    checkout.write_study(STUDY)
+    quiet = Checkout(tmp_path / "quiet")
+    shutil.copytree(checkout.folder, quiet.folder)
+    (quiet.study / "fast").touch()
+    assert started(quiet).wait(120) == 0
+    expected = {run: record(quiet.study / run) for run in finished(quiet)}
+    assert len(expected) == 6
+
+    rng, kept, kills = random.Random(SEED), dict[str, tuple[int, int]](), {"driver": 0, "run": 0}
+    driver = started(checkout)
+    while sum(kills.values()) < POINTS:
+        if rng.random() < 0.8:  # else the driver may not have started any run yet
+            wait_for(lambda at=driver: at.poll() is not None or bool(victims(checkout)))
+        time.sleep(rng.uniform(0, 1.5))
+        if driver.poll() is not None:
+            driver = started(checkout)
+            continue
+        runs = victims(checkout)
+        if not runs or rng.random() < 0.4:
+            driver.kill()
+            driver.wait()
+            kills["driver"] += 1
+        else:
+            rng.choice(runs).send_signal(signal.SIGKILL)
+            kills["run"] += 1
+        for run, notebook in finished(checkout).items():
+            assert record(checkout.study / run) == expected[run]
+            assert kept.setdefault(run, notebook) == notebook, f"{run} was finished, and is made again"
+        assert len(kept) < 6, "all runs are done before all points: let the training take longer"
+    (checkout.study / "fast").touch()
+    driver.kill()
+    driver.wait()
+    assert started(checkout).wait(120) == 0, driver.communicate()
+
+    assert min(kills.values()) >= 3
+    assert {run: record(checkout.study / run) for run in finished(checkout)} == expected
+    assert kept.items() <= finished(checkout).items()
+    assert not list(checkout.study.glob("**/*.partial*"))
+    assert "6 of 6 runs are done" in checkout.run("tiny", "--until", "train").stdout

@@ -1,0 +1,143 @@
+"""What a machine can lack: space, the right to write, a network; and studies larger than any here.
+
+The full disk, the read-only one and the machine without a network are real: namespaces of Linux make them, for root.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from made_checkouts import FULL, LORA, Checkout
+from made_runs import make_runs
+
+from peft_study.results import load_runs
+
+LARGE = """\
+from pathlib import Path
+from peft_study.folders import replacing
+with replacing(Path(folder, "weights")) as partial:
+    partial.write_bytes(bytes(2**20))
+Path(folder, "metrics.json").write_text("{}")
+"""
+
+
+def can(*command: str) -> bool:
+    return shutil.which(command[0]) is not None and subprocess.run(command, capture_output=True).returncode == 0
+
+
+own_mounts = pytest.mark.skipif(
+    not can("unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"),
+    reason="a mount of one's own needs Linux and root: run these tests there",
+)
+own_network = pytest.mark.skipif(
+    not can("unshare", "-n", "ip", "link", "set", "lo", "up"),
+    reason="a network of one's own needs Linux, root and the command ip (Debian, Ubuntu: apt install iproute2)",
+)
+
+
+def inside(checkout: Checkout, namespace: str, script: str) -> subprocess.CompletedProcess[str]:
+    """What a shell says in a namespace of its own, in the folder of the checkout."""
+    return subprocess.run(
+        ["unshare", namespace, "bash", "-euc", script],
+        cwd=checkout.folder,
+        env=checkout.environment,
+        text=True,
+        timeout=120,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+@own_mounts
+def test_a_run_that_fills_the_disk_says_so_and_is_made_when_there_is_space(checkout: Checkout) -> None:
+    checkout.write_training(LARGE)
+    said = inside(
+        checkout,
+        "-m",
+        f"""
+        cp runs/tiny/study.yaml . && mount -t tmpfs -o size=512k tmpfs runs/tiny && cp study.yaml runs/tiny
+        ! python -m peft_study train tiny {FULL}
+        ! ls runs/tiny/{FULL}/train.ipynb 2> /dev/null
+        dd if=/dev/zero of=runs/tiny/filled bs=1k count=1000 2> /dev/null || true
+        ! python -m peft_study train tiny {LORA}
+        rm runs/tiny/filled && mount -o remount,size=5m runs/tiny
+        python -m peft_study train tiny {FULL} && ls -A runs/tiny/{FULL}
+        """,
+    )
+    assert said.returncode == 0, said.stdout
+    first, second, *files = said.stdout.splitlines()
+    assert first.startswith("error: no space left to write") and "weights; free some and run" in first
+    assert second.startswith("error: no space left to write") and f"runs/tiny/{LORA}" in second
+    assert {"train.ipynb", "metrics.json", "params.yaml", "weights"} <= set(files)
+    assert not [name for name in files if "partial" in name]
+
+
+@own_mounts
+def test_a_disk_that_is_nearly_full_is_refused_before_anything_starts(checkout: Checkout) -> None:
+    script = "cp runs/tiny/study.yaml . && mount -t tmpfs -o size=9m tmpfs runs/tiny && cp study.yaml runs/tiny"
+    said = inside(checkout, "-m", f"{script}\n./run_all.sh tiny && exit 9 || echo code $?; ls runs/tiny")
+    message, code, *left = said.stdout.splitlines()
+    assert message.startswith("error: no space left in") and "8 MiB free, 500 needed" in message
+    assert code == "code 2" and left == ["study.yaml"]
+
+
+@own_mounts
+def test_runs_on_a_read_only_disk_are_refused_in_one_line(checkout: Checkout) -> None:
+    mount = "mount --bind runs runs && mount -o remount,bind,ro runs"
+    said = inside(checkout, "-m", f"{mount}\n./run_all.sh tiny && exit 9 || echo code $?")
+    message, code = said.stdout.splitlines()
+    assert "runs/tiny cannot be written (Read-only file system); make it writable, or set PEFT_STUDY_HOME" in message
+    assert code == "code 2"
+
+
+@own_network
+def test_a_machine_without_a_network_trains_on_what_it_has(checkout: Checkout) -> None:
+    said = inside(checkout, "-n", f"ip link set lo up\npython -m peft_study train tiny {FULL}")
+    assert said.returncode == 0, said.stdout
+    assert set(checkout.made()) == {FULL}
+
+
+@own_network
+def test_a_model_of_the_hub_without_a_network_is_one_line_for_the_whole_study(checkout: Checkout) -> None:
+    shutil.copy2(Path(__file__).parents[1] / "peft_study" / "data.py", checkout.folder / "lib" / "peft_study")
+    folder = str(checkout.folder / "no reviews")
+    checkout.write_study(
+        {
+            "title": "t",
+            "question": "q",
+            "defaults": {"model": "some/model", "dataset": folder},
+            "matrix": {"strategy": ["full", "lora"], "seed": list(range(20))},
+        }
+    )
+    checkout.environment |= {"HF_HOME": str(checkout.folder / "hub"), "HF_HUB_OFFLINE": "0"}
+    began = time.monotonic()
+    said = inside(checkout, "-n", "ip link set lo up\n./run_all.sh tiny && exit 9 || echo code $?")
+    head, model, data, code = said.stdout.splitlines()
+    assert head == "error: there are 2 faults:" and code == "code 2"
+    assert (
+        "model = 'some/model' could not be fetched from the hub" in model and "check the name and the network" in model
+    )
+    assert folder in data
+    assert time.monotonic() - began < 60, "the hub is asked once, not for every run"
+
+
+def test_a_study_of_three_hundred_runs_is_listed_and_read_in_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matrix = {"strategy": ["full", "lora"], "train_size": [250, 500, 1000], "seed": list(range(50))}
+    runs = make_runs(count=200, without="s49", name="many", matrix=matrix)
+    assert len(runs.table) == 294
+    began = time.monotonic()
+    assert len(load_runs("many").table) == 294
+    assert time.monotonic() - began < 10
+    checkout = Checkout(tmp_path / "checkout")
+    checkout.fill()
+    checkout.environment["PEFT_STUDY_HOME"] = os.environ["PEFT_STUDY_HOME"]
+    began = time.monotonic()
+    said = checkout.run("many", "-n").stdout
+    assert time.monotonic() - began < 15
+    assert said.count("train ") == 6 and json.dumps(said).count("s49") == 6

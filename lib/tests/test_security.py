@@ -1,0 +1,116 @@
+"""What no input may lead to: code that runs, a shell that reads a study's values, a server that others reach.
+
+Proven elsewhere: reviews are escaped wherever they are shown (test_show, test_interactive, test_report and the tests
+in a browser plant markup in them); pages make no request and run no script but their own (nbpaper/test_paper_html);
+weights in a pickle, packed assets of another hash and damaged ones are refused (test_assets, test_strategies); so are
+study files, names and other programs' records that mean harm (test_hostile_files).
+"""
+
+import ast
+import json
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from made_checkouts import Checkout, wait_for
+from made_folders import save_model
+
+from peft_study import data, paths
+from peft_study.config import Variant
+from peft_study.tokenization import load_tokenizer
+
+LIBRARIES = sorted(file for name in ("peft_study", "nbpaper") for file in (paths.LIB / name).rglob("*.py"))
+NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
+EVALUATES = {
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "os.system",
+    "os.popen",
+    "pickle.load",
+    "pickle.loads",
+    "torch.load",
+}
+EVALUATES |= {"yaml.load", "yaml.unsafe_load", "yaml.full_load"}
+
+
+def code_of(file: Path) -> str:
+    """The Python of a module, or of all code cells of a notebook without their magics."""
+    text = file.read_text(encoding="utf-8")
+    if file.suffix == ".py":
+        return text
+    cells = ["".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    return "\n".join(line for cell in cells for line in cell.splitlines() if not line.lstrip().startswith(("%", "!")))
+
+
+def calls(file: Path) -> Iterator[tuple[str, dict[str, ast.expr]]]:
+    """Every call in a file: what is called, as it is written, and its named arguments."""
+    for node in ast.walk(ast.parse(code_of(file))):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), {word.arg: word.value for word in node.keywords if word.arg}
+
+
+@pytest.mark.parametrize("file", [*LIBRARIES, *NOTEBOOKS], ids=lambda file: file.name)
+def test_nothing_evaluates_a_text_unpickles_or_asks_a_shell(file: Path) -> None:
+    for called, named in calls(file):
+        assert called not in EVALUATES, called
+        assert "shell" not in named, called
+        for name, safe in {"trust_remote_code": "False", "allow_pickle": "False"}.items():
+            assert name not in named or ast.unparse(named[name]) == safe, called
+
+
+def test_the_shell_of_the_engine_gets_quoted_names_and_nothing_else_of_a_study() -> None:
+    commands = re.findall(r'^ +shell: "(.*)"$', (paths.LIB / "Snakefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(commands) == 5
+    places = {place for command in commands for place in re.findall(r"{(.*?)}", command)}
+    assert places == {"STUDY:q", "wildcards.run:q", "log"}
+
+
+def test_code_in_a_models_folder_is_never_run(variant: Callable[..., Variant], tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "model", "bert")
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w')\n")
+    named = {"AutoConfig": "own.Config", "AutoModelForSequenceClassification": "own.Model"}
+    for name, auto_map in {"config.json": named, "tokenizer_config.json": {"AutoTokenizer": ["own.T", None]}}.items():
+        content = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(content | {"auto_map": auto_map}))
+    asked = variant(model=str(folder))
+    data.check([asked])
+    load_tokenizer(asked)
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.slow
+def test_jupyterlab_listens_on_this_machine_only_and_asks_for_its_token(checkout: Checkout, tmp_path: Path) -> None:
+    for place in ("CONFIG", "DATA", "RUNTIME"):
+        checkout.environment[f"JUPYTER_{place}_DIR"] = str(tmp_path / place)
+    checkout.environment["JUPYTERLAB_WORKSPACES_DIR"] = str(tmp_path / "workspaces")
+    server = checkout.start("lab", "--no-browser", "--allow-root", "--port=0")
+    process = psutil.Process(server.pid)
+
+    def listening() -> list[Any]:
+        return [one.laddr for one in process.net_connections() if one.status == psutil.CONN_LISTEN]
+
+    try:
+        wait_for(lambda: bool(listening() and list((tmp_path / "RUNTIME").glob("jpserver-*.json"))))
+        (told,) = (json.loads(file.read_text()) for file in (tmp_path / "RUNTIME").glob("jpserver-*.json"))
+        assert len(told["token"]) >= 32
+        assert {address.ip for address in listening()} <= {"127.0.0.1", "::1"}
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(f"http://localhost:{listening()[0].port}/api/contents", timeout=10)
+    finally:
+        server.terminate()
+        server.communicate(timeout=20)
+
+
+def test_the_lock_names_a_hash_for_every_package_and_the_assets_for_each_of_theirs() -> None:
+    for name in ("requirements.lock", "assets.txt"):
+        lines = (paths.LIB / name).read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+        pinned = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        assert pinned and all(re.search(r"==\S+ .*--hash=sha256:[0-9a-f]{64}", line) for line in pinned)
+    assert "--require-hashes" in (paths.CHECKOUT / "run_all.sh").read_text(encoding="utf-8")
