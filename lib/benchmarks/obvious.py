@@ -4,6 +4,7 @@ float32, every review padded to the window, batches in random order, the Trainer
 twice an epoch an evaluation of the whole test set.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ def trainer(
     callbacks: Sequence[Any] = (),
 ) -> Trainer:
     """A Trainer of the variant; with `test` it evaluates on all of it twice an epoch. `steps` cuts training short."""
-    every = max(1, len(train) // variant.batch_size // 2)
+    every = math.ceil(len(train) / variant.batch_size / 2)
     arguments = TrainingArguments(
         output_dir=folder,
         num_train_epochs=variant.epochs,

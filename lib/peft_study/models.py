@@ -170,6 +170,7 @@ def load(folder: Path, labels: tuple[str, str] = LABELS) -> torch.nn.Module:
         str(folder),
         id2label=names,
         label2id={name: i for i, name in names.items()},
+        trust_remote_code=False,
         dtype="float32",  # as it was trained, whatever its base model was published in
         attn_implementation=attention(),
     )
@@ -184,4 +185,4 @@ def save_merged(folder: Path, output: Path, labels: tuple[str, str] = LABELS) ->
     from transformers import AutoTokenizer
 
     merged(load(folder, labels)).save_pretrained(str(output))  # type: ignore[operator]
-    AutoTokenizer.from_pretrained(str(folder)).save_pretrained(str(output))
+    AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False).save_pretrained(str(output))

@@ -157,4 +157,5 @@ def load_tokenizer(variant: Variant) -> "PreTrainedTokenizerFast":
     """The model's own fast tokenizer."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(assets.model_folder(variant.model), local_files_only=True)
+    folder = assets.model_folder(variant.model)
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
