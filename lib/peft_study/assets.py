@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from peft_study import paths
+from peft_study import hub, paths
 from peft_study.errors import StudyError, unknown, writing
+from peft_study.hub import brief
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -174,7 +175,7 @@ def model_folder(name: str) -> Path:
         return bundled(name.removeprefix("bundled:"))
     folder = _local(name)
     if folder is None:
-        folder = _snapshot(name, "model", ["*.json", "*.txt", "*.model", "*.safetensors"])
+        folder = hub.fetch(name, "model")
     for needed in (("config.json",), ("*.safetensors",), ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")):
         if not any(file for pattern in needed for file in folder.glob(pattern)):
             raise StudyError(
@@ -189,7 +190,12 @@ def origin(name: str) -> tuple[str, str | None]:
     folder = model_folder(name)
     if name.startswith("bundled:") or _local(name):
         return str(folder.resolve()), None
-    return _hub_name(name)[0], folder.name  # the hub's cache names a snapshot's folder after its commit
+    return hub.split(name)[0], folder.name  # the hub's cache names a snapshot's folder after its commit
+
+
+def revision(name: str, kind: str) -> str | None:
+    """The commit of a hub's model or dataset (`kind`) that is loaded; None for what is bundled, and for a folder."""
+    return None if name.startswith("bundled:") or _local(name) else hub.revision(name, kind)
 
 
 def weights_hash(folder: Path) -> str:
@@ -212,29 +218,6 @@ def _local(name: str) -> Path | None:
     return None
 
 
-def _hub_name(name: str) -> tuple[str, str | None]:
-    """A hub name and its revision, from `owner/name@revision`."""
-    repository, _, revision = name.partition("@")
-    return repository, revision or None
-
-
-def _snapshot(name: str, kind: str, patterns: list[str] | None = None) -> Path:
-    """Download a model or a dataset (`kind`) from the hub, or find it in the hub's own cache."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.utils.tqdm import disable_progress_bars
-
-    if not sys.stderr.isatty():
-        disable_progress_bars()  # they become dead widgets in an executed notebook
-    repository, revision = _hub_name(name)
-    try:
-        return Path(snapshot_download(repository, repo_type=kind, revision=revision, allow_patterns=patterns))
-    except Exception as error:  # the hub's client raises its own, the network's and the file system's errors
-        raise StudyError(
-            f"{kind} = {name!r} could not be fetched from the hub ({_brief(error)}), nor is there such a folder; check "
-            "the name and the network, or give a folder with its files, or bundled:NAME"
-        ) from error
-
-
 def load_dataset(name: str) -> "DatasetDict":
     """The dataset `name` with its splits. Raises `StudyError` where it cannot be found or read.
 
@@ -246,7 +229,7 @@ def load_dataset(name: str) -> "DatasetDict":
 
     disable_progress_bars()  # they become dead widgets in an executed notebook
     folder = bundled(name.removeprefix("bundled:")) if name.startswith("bundled:") else _local(name)
-    folder = folder or _snapshot(name, "dataset")
+    folder = folder or hub.fetch(name, "dataset")
     try:
         with tempfile.TemporaryDirectory() as scratch:
             if name.startswith("bundled:"):
@@ -256,12 +239,6 @@ def load_dataset(name: str) -> "DatasetDict":
             return load(str(folder), cache_dir=scratch, keep_in_memory=True)
     except Exception as error:  # every reader raises its own
         raise StudyError(
-            f"dataset = {name!r}: {folder} cannot be read as a dataset ({_brief(error)}); it must hold "
+            f"dataset = {name!r}: {folder} cannot be read as a dataset ({brief(error)}); it must hold "
             "parquet, CSV or JSON files in the layout of the hub"
         ) from error
-
-
-def _brief(error: Exception) -> str:
-    """The kind of an error and the start of its first line."""
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first[:160]}"
