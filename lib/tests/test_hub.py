@@ -4,7 +4,9 @@ A server on this machine stands in for it (made_hub.py). Its client reads the se
 process of its own.
 """
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,8 +15,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from made_folders import reviews, save_model, save_reviews
 from made_hub import Fault, commit, hub
+
+from peft_study import paths
 
 CARD = """---
 dataset_info:
@@ -227,3 +232,56 @@ def test_a_hub_name_without_a_network_is_one_clear_error_soon(tmp_path: Path, en
     for line, name in zip(lines, ("model = 'tiny/bert'", "dataset = 'tiny/reviews'", "dataset = 'imdb'"), strict=True):
         assert line.startswith(f"StudyError: {name} could not be fetched from the hub (")
         assert line.endswith("check the name and the network, or give a folder with its files, or bundled:NAME")
+
+
+# --- the study of the hub, through the one command
+
+
+@pytest.fixture
+def small_imdb(tmp_path: Path) -> Path:
+    """The folder of the shipped study `imdb`, of two tiny runs, with what others reported; its names are unchanged."""
+    folder = tmp_path / "home" / "runs" / "imdb"
+    folder.mkdir(parents=True)
+    study = yaml.safe_load((paths.CHECKOUT / "runs" / "imdb" / "study.yaml").read_text(encoding="utf-8"))
+    study["defaults"] |= {"max_length": 32, "epochs": 1, "batch_size": 8, "ood_dataset": None}
+    study["matrix"] |= {"train_size": [60]}
+    (folder / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    reported = (paths.CHECKOUT / "runs" / "imdb" / "reference.csv").read_text(encoding="utf-8")
+    (folder / "reference.csv").write_text(reported.replace(",5000,", ",60,"), encoding="utf-8")
+    return folder
+
+
+def run_all(tmp_path: Path, *options: str, **settings: str) -> str:
+    """What `./run_all.sh imdb` says, having succeeded, in the home of the test."""
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(paths.LIB)}
+    env |= {"HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0", "CUDA_VISIBLE_DEVICES": ""} | settings
+    command = ["./run_all.sh", "imdb", *options]
+    said = subprocess.run(command, cwd=paths.CHECKOUT, env=env, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    return said.stderr
+
+
+def test_a_study_of_the_hub_runs_from_fetching_to_the_report_and_again_without_a_network(
+    repositories: dict[str, Path], small_imdb: Path, tmp_path: Path
+) -> None:
+    model, data = repositories.values()
+    served = {"distilbert/distilbert-base-uncased": model, "stanfordnlp/imdb": data}
+    with hub(served) as (address, asked):
+        assert "2 of 2 runs are done" in run_all(tmp_path, HF_ENDPOINT=address)
+    assert asked
+    first = {run: (small_imdb / run / "metrics.json").read_text() for run in ("full-n00060-s42", "lora-n00060-s42")}
+    metrics = json.loads(first["lora-n00060-s42"])
+    assert metrics["data"]["revision"] == commit(data) and metrics["data"]["test"] == 40
+    assert metrics["environment"]["model_revision"] == commit(model)
+    adapter = json.loads((small_imdb / "lora-n00060-s42" / "model" / "adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == "distilbert/distilbert-base-uncased"
+    assert adapter["revision"] == commit(model)
+    report = (tmp_path / "home" / "report" / "imdb" / "report.html").read_text(encoding="utf-8")
+    assert "Reported before." in report and "66,955,010" in report and "yjh-jy" in report
+
+    shutil.rmtree(small_imdb / "lora-n00060-s42")
+    assert "2 of 2 runs are done" in run_all(tmp_path, "--until", "train", HF_HUB_OFFLINE="1")
+    again = json.loads((small_imdb / "lora-n00060-s42" / "metrics.json").read_text())
+    assert again["evaluation"]["test"] == metrics["evaluation"]["test"]
+    assert again["environment"]["model_revision"] == commit(model)
+    assert (small_imdb / "full-n00060-s42" / "metrics.json").read_text() == first["full-n00060-s42"]

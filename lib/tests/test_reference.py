@@ -84,7 +84,7 @@ def test_what_was_reported_is_drawn_hollow_in_the_colour_of_its_strategy(
     [
         (ROWS, r"does not say its source; begin it with a line `# source: \.\.\.`"),
         (HEAD.splitlines()[0] + "\n" + ROWS, "does not say its protocol"),
-        (HEAD + ROWS + "lroa,250,0.9,,,\n", r"line 6: strategy = 'lroa': unknown strategy 'lroa'; did you mean 'lora'"),
+        (HEAD + ROWS + "lroa,250,0.9,,,\n", r"line 6: unknown strategy 'lroa'; did you mean 'lora'"),
         (HEAD + ROWS + "lora,250,90,,,\n", r"line 6: accuracy = '90': input should be less than or equal to 1"),
         (HEAD + ROWS + "lora,250,,,,\n", r"line 6: accuracy is missing"),
         (HEAD + ROWS + "lora,250,nan,,,\n", r"line 6: accuracy = 'nan': input should be a finite number"),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from peft_study import paths
 from peft_study.comparison.claims import points
@@ -36,13 +36,6 @@ class Reported(BaseModel):
     macro_f1: Share | None = None
     seconds: Annotated[float, Field(gt=0)] | None = None
     trainable: Annotated[int, Field(ge=1)] | None = None
-
-    @field_validator("strategy")
-    @classmethod
-    def _known_strategy(cls, value: str) -> str:
-        if value not in STRATEGIES:
-            raise ValueError(unknown("strategy", value, STRATEGIES))
-        return value
 
 
 MEASURED = [name for name in Reported.model_fields if name not in ("strategy", "train_size")]
@@ -82,9 +75,12 @@ def load_reference(study: str) -> Reference | None:
 def _row(file: Path, number: int, row: dict[str, str | None]) -> Reported:
     """One line of the file, checked."""
     try:
-        return Reported.model_validate({name: value for name, value in row.items() if value not in ("", None)})
+        reported = Reported.model_validate({name: value for name, value in row.items() if value not in ("", None)})
     except ValidationError as error:
         raise StudyError(f"{file}, line {number}: {'; '.join(describe(error, Reported))}") from error
+    if reported.strategy not in STRATEGIES:
+        raise StudyError(f"{file}, line {number}: {unknown('strategy', reported.strategy, STRATEGIES)}")
+    return reported
 
 
 def beside(
