@@ -173,7 +173,7 @@ def model_folder(name: str) -> Path:
     """The local folder of a model: config, tokenizer and safetensors weights; a `StudyError` if one is missing."""
     if name.startswith("bundled:"):
         return bundled(name.removeprefix("bundled:"))
-    folder = _local(name)
+    folder = local(name)
     if folder is None:
         folder = hub.fetch(name, "model")
     for needed in (("config.json",), ("*.safetensors",), ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")):
@@ -188,14 +188,14 @@ def model_folder(name: str) -> Path:
 def origin(name: str) -> tuple[str, str | None]:
     """Where a saved adapter finds its base model: the hub's name and commit, or an absolute folder and None."""
     folder = model_folder(name)
-    if name.startswith("bundled:") or _local(name):
+    if name.startswith("bundled:") or local(name):
         return str(folder.resolve()), None
     return hub.split(name)[0], folder.name  # the hub's cache names a snapshot's folder after its commit
 
 
 def revision(name: str, kind: str) -> str | None:
     """The commit of a hub's model or dataset (`kind`) that is loaded; None for what is bundled, and for a folder."""
-    return None if name.startswith("bundled:") or _local(name) else hub.revision(name, kind)
+    return None if name.startswith("bundled:") or local(name) else hub.revision(name, kind)
 
 
 def weights_hash(folder: Path) -> str:
@@ -208,7 +208,7 @@ def weights_hash(folder: Path) -> str:
     )
 
 
-def _local(name: str) -> Path | None:
+def local(name: str) -> Path | None:
     """`name` as a folder; None if it can only be a hub name. A relative one counts from the home of `runs/`."""
     folder = paths.home() / Path(name).expanduser()
     if folder.is_dir():
@@ -228,7 +228,7 @@ def load_dataset(name: str) -> "DatasetDict":
     from datasets import load_dataset as load
 
     disable_progress_bars()  # they become dead widgets in an executed notebook
-    folder = bundled(name.removeprefix("bundled:")) if name.startswith("bundled:") else _local(name)
+    folder = bundled(name.removeprefix("bundled:")) if name.startswith("bundled:") else local(name)
     folder = folder or hub.fetch(name, "dataset")
     try:
         with tempfile.TemporaryDirectory() as scratch:

@@ -52,6 +52,8 @@ def run(name: str, options: list[str]) -> None:
     """Become Snakemake at work on the study `name`, with `options` added; does not return."""
     dry_run = bool({"-n", "--dry-run", "--dryrun"} & set(options))
     study = check(name, dry_run)
+    if not _given(options, "--profile", "--executor", "-e"):
+        _foretell(study, options, dry_run)
     if not dry_run:
         held = batch.lock(paths.study_folder(name) / ".lock")
         if held is None:
@@ -61,6 +63,18 @@ def run(name: str, options: list[str]) -> None:
             print(status(name), file=sys.stderr)  # Snakemake says no more than that nothing is to be done
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", *arguments(study, options)])
+
+
+def _foretell(study: Study, options: list[str], dry_run: bool) -> None:
+    """Say what a long study will take here, before it starts, and refuse what the disk has no room for."""
+    if not (runs := left(study)):
+        return
+    from peft_study.estimates.forecast import forecast, machine, require_space, told
+
+    if expected := forecast(study, runs, machine(options, _gpus(), len(runs))):
+        print(told(expected), end="\n\n", file=sys.stderr, flush=True)
+        if not dry_run:
+            require_space(expected)
 
 
 def arguments(study: Study, options: list[str]) -> list[str]:

@@ -59,6 +59,15 @@ def revision(name: str, kind: str) -> str | None:
         return None
 
 
+def cached(name: str, file: str) -> Path | None:
+    """One file of a model in the hub's cache, without asking the hub; None where it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, asked = split(name)
+    found = try_to_load_from_cache(repository, file, revision=asked)
+    return Path(found) if isinstance(found, str) else None
+
+
 def _snapshot(repository: str, kind: str, revision: str | None, local: bool = False) -> Path:
     """The folder of a revision in the hub's cache; with `local` the hub is not asked."""
     from huggingface_hub import snapshot_download
