@@ -3,7 +3,7 @@
 #
 #   ./run_all.sh                    the quick study: bundled model and reviews, on this machine, in minutes
 #   ./run_all.sh STUDY [OPTION...]  any study in runs/; options go to Snakemake:
-#       -n                              only list what is left to do
+#       -n                              only list what is left to do and, of a long study, what it takes on this machine
 #       --cores 1                       one run at a time
 #       --config allow_missing=1        report on the runs that are done, train no other
 #   ./run_all.sh test [OPTION...]   the checks and the tests; options go to pytest

@@ -52,7 +52,7 @@ def run(name: str, options: list[str]) -> None:
     """Become Snakemake at work on the study `name`, with `options` added; does not return."""
     dry_run = bool({"-n", "--dry-run", "--dryrun"} & set(options))
     study = check(name, dry_run)
-    if not _given(options, "--profile", "--executor", "-e"):
+    if not _given(options, "--profile", "--executor", "-e") and "allow_missing=1" not in options:
         _foretell(study, options, dry_run)
     if not dry_run:
         held = batch.lock(paths.study_folder(name) / ".lock")

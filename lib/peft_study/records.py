@@ -97,7 +97,7 @@ def write_run(
             **{f"inference_{key}": value for key, value in asdict(use).items()},
         },
         "environment": environment()
-        | {"precision": "bf16" if prepared.bf16 else "fp32", "model": prepared.model_hash}
+        | {"precision": prepared.precision, "model": prepared.model_hash}
         | {"model_revision": assets.revision(variant.model, "model")},
     }
     write_json(folder / "metrics.json", metrics)

@@ -11,7 +11,9 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 from made_folders import save_model
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from peft_study import driver, paths
 from peft_study.config import Study, Variant, read_study
@@ -96,14 +98,15 @@ def test_a_kind_of_step_is_what_its_time_depends_on(variant: Callable[..., Varia
 
 
 def test_the_shape_of_a_model_is_known_before_it_is_fetched(tmp_path: Path) -> None:
-    assert timings.shape("distilbert/distilbert-base-uncased@main") == {
-        "model_type": "distilbert",
-        "dim": 768,
-        "n_layers": 6,
-        "n_heads": 12,
-        "hidden_dim": 3072,
-        "vocab_size": 30522,
-    }
+    for name, count in {
+        "distilbert/distilbert-base-uncased@main": 66_955_010,
+        "bundled:all-MiniLM-L6-v2": 22_713_986,
+    }.items():
+        config = timings.shape(name)
+        assert config is not None
+        with torch.device("meta"):
+            model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(**config))
+        assert sum(parameter.numel() for parameter in model.parameters()) == count
     own = save_model(tmp_path / "own", "bert")
     assert timings.shape(str(own)) == json.loads((own / "config.json").read_text())
     (own / "config.json").write_text("{")
@@ -115,6 +118,15 @@ def test_a_short_study_is_not_kept_waiting(make_study: Callable[..., Path], monk
     monkeypatch.setattr(timings, "measure", lambda *_: pytest.fail("measured"))
     study = read_study("tiny")
     assert forecast.forecast(study, list(study.variants), CPU) is None
+
+
+def test_a_long_study_of_an_unknown_model_says_so(
+    make_study: Callable[..., Path], settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_study(defaults=settings | {"model": "owner/unknown", "epochs": 10_000})
+    study = read_study("tiny")
+    assert forecast.forecast(study, list(study.variants), CPU) is None
+    assert "how long 'owner/unknown' takes can be told once it is fetched" in capsys.readouterr().err
 
 
 def test_what_cannot_be_measured_is_one_clear_error(variant: Callable[..., Variant]) -> None:
@@ -170,13 +182,14 @@ def test_as_many_runs_go_side_by_side_as_snakemake_would_start(
     assert forecast.machine(options, gpus, 6) == Machine(1, together, gpus)
 
 
-def test_nothing_is_foretold_of_runs_that_go_elsewhere(
-    make_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("options", [["--profile", "slurm"], ["--executor=slurm"], ["--config", "allow_missing=1"]])
+def test_nothing_is_foretold_of_runs_that_go_elsewhere_or_are_left_out(
+    make_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, options: list[str]
 ) -> None:
     make_study()
     monkeypatch.setattr(driver, "_foretell", lambda *_: pytest.fail("foretold"))
     monkeypatch.setattr("os.execv", lambda *_: None)
-    driver.run("tiny", ["-n", "--profile", "slurm"])
+    driver.run("tiny", ["-n", *options])
 
 
 @pytest.mark.parametrize(

@@ -69,11 +69,29 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"tiny/model": model, "tiny/reviews": data}
 
 
+USE = """
+import sys
+from peft import AutoPeftModelForSequenceClassification
+from transformers import AutoTokenizer, pipeline
+folder = sys.argv[1]
+model = AutoPeftModelForSequenceClassification.from_pretrained(folder, id2label={0: "negative", 1: "positive"})
+model = model.merge_and_unload()
+classify = pipeline("text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(folder))
+print(classify("A film.")[0]["label"])
+"""
+
+
 def load(folder: Path, *names: str, address: str = "", **settings: str) -> list[str]:
     """What a new process prints of models and datasets, `folder` being the hub's cache."""
+    return new_process(folder, LOAD, *names, **({"HF_ENDPOINT": address} if address else {}), **settings)
+
+
+def new_process(folder: Path, program: str, *arguments: str, **settings: str) -> list[str]:
+    """What a program prints that finds the hub's cache in `folder`."""
     env = os.environ | {"HF_HUB_OFFLINE": "0", "HF_HOME": str(folder), "HF_TOKEN": ""}
-    env |= {"HF_HUB_DOWNLOAD_TIMEOUT": "2"} | ({"HF_ENDPOINT": address} if address else {}) | settings
-    result = subprocess.run([sys.executable, "-c", LOAD, *names], env=env, capture_output=True, text=True, check=False)
+    env |= {"HF_HUB_DOWNLOAD_TIMEOUT": "2"} | settings
+    command = [sys.executable, "-c", program, *arguments]
+    result = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout.splitlines()
 
@@ -278,6 +296,9 @@ def test_a_study_of_the_hub_runs_from_fetching_to_the_report_and_again_without_a
     assert adapter["revision"] == commit(model)
     report = (tmp_path / "home" / "report" / "imdb" / "report.html").read_text(encoding="utf-8")
     assert "Reported before." in report and "66,955,010" in report and "yjh-jy" in report
+
+    loaded = new_process(tmp_path / "hub", USE, str(small_imdb / "lora-n00060-s42" / "model"), HF_HUB_OFFLINE="1")
+    assert loaded[-1] in ("negative", "positive"), "an adapter finds its base model in the hub's cache"
 
     shutil.rmtree(small_imdb / "lora-n00060-s42")
     assert "2 of 2 runs are done" in run_all(tmp_path, "--until", "train", HF_HUB_OFFLINE="1")

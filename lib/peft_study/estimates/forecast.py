@@ -101,6 +101,8 @@ def forecast(study: Study, runs: Sequence[str], machine: Machine) -> Forecast | 
 def _timing(variant: Variant, machine: Machine, worth: bool) -> Timing | None:
     """What is known of the variant's kind of step, or, where it is `worth` that, measured now."""
     if (config := timings.shape(variant.model)) is None:
+        if worth:
+            print(f"how long {variant.model!r} takes can be told once it is fetched", file=sys.stderr)
         return None
     kind = timings.kind(variant, config, machine.threads, machine.gpus)
     if (found := timings.known(kind)) or not worth:

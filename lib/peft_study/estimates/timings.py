@@ -79,7 +79,7 @@ def _config(name: str) -> Path:
 
 def kind(variant: Variant, config: dict[str, Any], threads: int, gpus: list[str]) -> str:
     """The name of the kind of step that `variant` takes here, of the model with this configuration."""
-    reads = {"strategy", "max_length", "batch_size", "gradient_accumulation", "precision", "dropout"}
+    reads = {"strategy", "max_length", "batch_size", "gradient_accumulation", "precision", "deterministic", "dropout"}
     values = variant.model_dump(include=reads | set(STRATEGIES[variant.strategy].reads))
     sizes = {name: config.get(name) for name in _SIZES}
     machine = [platform.node(), platform.machine(), os.cpu_count(), threads, gpus, version("torch")]
