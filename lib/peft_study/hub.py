@@ -35,17 +35,18 @@ def fetch(name: str, kind: str) -> Path:
     if not sys.stderr.isatty():
         disable_progress_bars()  # they become dead widgets in an executed notebook
     repository, revision = split(name)
-    for wait in (*WAITS, None):
+    waits = iter(WAITS)
+    while True:
         try:
             with writing(Path(constants.HF_HUB_CACHE)):
                 return _snapshot(repository, kind, revision)
         except StudyError:
             raise
         except Exception as error:  # the hub's client raises its own, the network's and the file system's errors
-            if _status(error) not in _OVERLOADED or wait is None:
+            wait = next(waits, None) if _status(error) in _OVERLOADED else None
+            if wait is None:
                 raise StudyError(f"{kind} = {name!r} {_reason(error, repository, revision, kind)}") from error
             time.sleep(wait)
-    raise AssertionError("the last try returns or raises")
 
 
 def revision(name: str, kind: str) -> str | None:

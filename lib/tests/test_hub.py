@@ -18,6 +18,7 @@ import pytest
 import yaml
 from made_folders import reviews, save_model, save_reviews
 from made_hub import Fault, commit, hub
+from transformers import AutoModelForMaskedLM
 
 from peft_study import paths
 
@@ -61,6 +62,7 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A tiny model and reviews as the hub has them: with files that nobody asks for, and a card that names splits."""
     root = tmp_path_factory.mktemp("repositories")
     model = save_model(root / "model", "distilbert")
+    AutoModelForMaskedLM.from_pretrained(model).save_pretrained(model)  # what was pretrained has another head
     (model / "pytorch_model.bin").write_bytes(b"never asked for")
     (model / "README.md").write_text("A model.")
     unlabelled = pd.DataFrame({"text": ["nobody judged it"] * 5, "label": [-1] * 5})

@@ -47,7 +47,7 @@ _CODE = [paths.LIB / "peft_study" / f"{name}.py" for name in ("training", "evalu
 
 @dataclass(frozen=True)
 class Timing:
-    """What one kind of training costs here.
+    """What one kind of training costs here, were this machine at work on nothing else.
 
     step_seconds: an optimizer step over the whole batch. review_seconds: the prediction of one review. memory: bytes at
     the peak of training, without the reviews. saved: bytes of what is kept of a trained model. weights: of the model.
