@@ -208,6 +208,10 @@ class _Trainer(Trainer):  # type: ignore[misc]
     AdaLoRA adds the distance of its factors from orthogonality, in evaluation too.
     """
 
+    # A classifier's loss is the mean over what it is given: the parts of an accumulated batch must be averaged. The
+    # Trainer would add them up, since these models' `forward` takes any keyword.
+    loss_is_scaled_for_ga = False
+
     def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **options: Any) -> Any:
         found = super().compute_loss(model, inputs, *arguments, **options)
         if model.training:

@@ -192,6 +192,16 @@ def test_the_count_of_steps_is_bounded_by_the_examples(size: int, batch: int, ac
     assert steps <= math.ceil(exact + epochs) + 1
 
 
+@pytest.mark.parametrize("strategy", ["full", "lora"])
+def test_a_batch_in_parts_trains_as_the_whole_batch_does(trained: Callable[..., Trained], strategy: str) -> None:
+    alone = {"train_size": 32, "validation_fraction": 0.0, "evaluations": 0, "checkpoint": "last", "epochs": 3.0}
+    whole = trained(strategy=strategy, batch_size=32, **alone)
+    parts = trained(strategy=strategy, batch_size=8, gradient_accumulation=4, **alone)
+    losses = [[entry["loss"] for entry in run.training.log if "loss" in entry] for run in (whole, parts)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4) and len(losses[0]) == 3
+    assert np.allclose(whole.test.logits, parts.test.logits, atol=1e-3)
+
+
 @pytest.mark.parametrize("accumulation", [1, 4])
 def test_tokens_are_counted_without_padding(trained: Callable[..., Trained], accumulation: int) -> None:
     run = trained(strategy="full", epochs=2.0, gradient_accumulation=accumulation)
