@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from peft_study import paths
+from peft_study import hub, paths
 from peft_study.errors import StudyError, unknown, writing
+from peft_study.hub import brief
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -172,9 +173,9 @@ def model_folder(name: str) -> Path:
     """The local folder of a model: config, tokenizer and safetensors weights; a `StudyError` if one is missing."""
     if name.startswith("bundled:"):
         return bundled(name.removeprefix("bundled:"))
-    folder = _local(name)
+    folder = local(name)
     if folder is None:
-        folder = _snapshot(name, "model", ["*.json", "*.txt", "*.model", "*.safetensors"])
+        folder = hub.fetch(name, "model")
     for needed in (("config.json",), ("*.safetensors",), ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")):
         if not any(file for pattern in needed for file in folder.glob(pattern)):
             raise StudyError(
@@ -187,9 +188,14 @@ def model_folder(name: str) -> Path:
 def origin(name: str) -> tuple[str, str | None]:
     """Where a saved adapter finds its base model: the hub's name and commit, or an absolute folder and None."""
     folder = model_folder(name)
-    if name.startswith("bundled:") or _local(name):
+    if name.startswith("bundled:") or local(name):
         return str(folder.resolve()), None
-    return _hub_name(name)[0], folder.name  # the hub's cache names a snapshot's folder after its commit
+    return hub.split(name)[0], folder.name  # the hub's cache names a snapshot's folder after its commit
+
+
+def revision(name: str, kind: str) -> str | None:
+    """The commit of a hub's model or dataset (`kind`) that is loaded; None for what is bundled, and for a folder."""
+    return None if name.startswith("bundled:") or local(name) else hub.revision(name, kind)
 
 
 def weights_hash(folder: Path) -> str:
@@ -202,7 +208,7 @@ def weights_hash(folder: Path) -> str:
     )
 
 
-def _local(name: str) -> Path | None:
+def local(name: str) -> Path | None:
     """`name` as a folder; None if it can only be a hub name. A relative one counts from the home of `runs/`."""
     folder = paths.home() / Path(name).expanduser()
     if folder.is_dir():
@@ -210,29 +216,6 @@ def _local(name: str) -> Path | None:
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise StudyError(f"there is no folder {folder}; give bundled:NAME, an existing folder, or a hub name")
     return None
-
-
-def _hub_name(name: str) -> tuple[str, str | None]:
-    """A hub name and its revision, from `owner/name@revision`."""
-    repository, _, revision = name.partition("@")
-    return repository, revision or None
-
-
-def _snapshot(name: str, kind: str, patterns: list[str] | None = None) -> Path:
-    """Download a model or a dataset (`kind`) from the hub, or find it in the hub's own cache."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.utils.tqdm import disable_progress_bars
-
-    if not sys.stderr.isatty():
-        disable_progress_bars()  # they become dead widgets in an executed notebook
-    repository, revision = _hub_name(name)
-    try:
-        return Path(snapshot_download(repository, repo_type=kind, revision=revision, allow_patterns=patterns))
-    except Exception as error:  # the hub's client raises its own, the network's and the file system's errors
-        raise StudyError(
-            f"{kind} = {name!r} could not be fetched from the hub ({_brief(error)}), nor is there such a folder; check "
-            "the name and the network, or give a folder with its files, or bundled:NAME"
-        ) from error
 
 
 def load_dataset(name: str) -> "DatasetDict":
@@ -245,8 +228,8 @@ def load_dataset(name: str) -> "DatasetDict":
     from datasets import load_dataset as load
 
     disable_progress_bars()  # they become dead widgets in an executed notebook
-    folder = bundled(name.removeprefix("bundled:")) if name.startswith("bundled:") else _local(name)
-    folder = folder or _snapshot(name, "dataset")
+    folder = bundled(name.removeprefix("bundled:")) if name.startswith("bundled:") else local(name)
+    folder = folder or hub.fetch(name, "dataset")
     try:
         with tempfile.TemporaryDirectory() as scratch:
             if name.startswith("bundled:"):
@@ -256,12 +239,6 @@ def load_dataset(name: str) -> "DatasetDict":
             return load(str(folder), cache_dir=scratch, keep_in_memory=True)
     except Exception as error:  # every reader raises its own
         raise StudyError(
-            f"dataset = {name!r}: {folder} cannot be read as a dataset ({_brief(error)}); it must hold "
+            f"dataset = {name!r}: {folder} cannot be read as a dataset ({brief(error)}); it must hold "
             "parquet, CSV or JSON files in the layout of the hub"
         ) from error
-
-
-def _brief(error: Exception) -> str:
-    """The kind of an error and the start of its first line."""
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first[:160]}"

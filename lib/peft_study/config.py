@@ -33,6 +33,8 @@ class Variant(BaseModel):
 
     `model`, `dataset` and `ood_dataset` are `bundled:NAME`, a folder, or a hub name with an optional `@revision`.
     Training takes `max_steps` optimizer steps, or where that is None as many as `epochs` passes over the reviews give.
+    `precision` auto is bf16 where the hardware multiplies it, else fp32; fp16, with scaled losses, is for GPUs without
+    bf16. With `deterministic` two runs on one GPU give the same bits, more slowly; on a CPU they do in any case.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
@@ -61,7 +63,8 @@ class Variant(BaseModel):
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     evaluations: Annotated[int, Field(ge=0)] = 4
     checkpoint: Literal["best", "last"] = "best"
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    deterministic: bool = False
     lora_r: Count = 8
     lora_alpha: Count = 16
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0

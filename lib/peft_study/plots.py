@@ -131,22 +131,36 @@ def baseline_curve(scores: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def accuracy(summary: pd.DataFrame, runs: pd.DataFrame, baseline: pd.DataFrame | None = None) -> tuple[Figure, Axes]:
-    """The figure of test accuracy: against the budget, or by strategy where all runs have one."""
+def accuracy(
+    summary: pd.DataFrame,
+    runs: pd.DataFrame,
+    baseline: pd.DataFrame | None = None,
+    reported: pd.DataFrame | None = None,
+) -> tuple[Figure, Axes]:
+    """The figure of test accuracy: against the budget, or by strategy where all runs have one.
+
+    `reported` (optional) are the figures of others, drawn hollow: `strategy`, `train_size` and `reported_accuracy`.
+    """
     if summary["train_size"].nunique() > 1:
         lines = summary.groupby(["strategy", *further(summary)]).ngroups + 1  # and the bag of words
         fig, ax = figure(COLUMN, 2.2 + 0.17 * -(-lines // 2))
-        return fig, accuracy_vs_size(summary, runs, ax, baseline)
+        return fig, accuracy_vs_size(summary, runs, ax, baseline, reported)
     fig, ax = figure(COLUMN, height_of(len(summary)))
-    return fig, accuracy_by_strategy(summary, ax, baseline)
+    return fig, accuracy_by_strategy(summary, ax, baseline, reported)
 
 
-def accuracy_vs_size(summary: pd.DataFrame, runs: pd.DataFrame, ax: Axes, baseline: pd.DataFrame | None = None) -> Axes:
+def accuracy_vs_size(
+    summary: pd.DataFrame,
+    runs: pd.DataFrame,
+    ax: Axes,
+    baseline: pd.DataFrame | None = None,
+    reported: pd.DataFrame | None = None,
+) -> Axes:
     """Test accuracy against the labelled budget: every run a dot, the mean over seeds a line, its interval a band.
 
     `summary` has `strategy`, `train_size`, `accuracy`, `low`, `high`; a further axis is a line of another style in the
     strategy's colour. `runs` has one row per run with `test.accuracy`;
-    `baseline` (optional) is drawn in grey, with the columns of `baseline_curve`.
+    `baseline` (optional) is drawn in grey, with the columns of `baseline_curve`; `reported` is that of `accuracy`.
     """
     drawn: Counter[str] = Counter()
     for (strategy, *_), part in summary.groupby(["strategy", *further(summary)], sort=False):
@@ -162,6 +176,8 @@ def accuracy_vs_size(summary: pd.DataFrame, runs: pd.DataFrame, ax: Axes, baseli
     if baseline is not None:
         baseline_curve(baseline, ax)
         ax.lines[-1].set(label="bag of words", linestyle="--", marker="", linewidth=1.1)
+    for row in _records(reported):
+        _hollow(ax, row["train_size"], 100 * row["reported_accuracy"], row["strategy"])
     _sizes(ax, summary["train_size"])
     ax.set(ylabel="test accuracy (%)")
     return legend_below(ax)
@@ -173,12 +189,29 @@ def legend_below(ax: Axes, columns: int = 2) -> Axes:
     return ax
 
 
-def accuracy_by_strategy(summary: pd.DataFrame, ax: Axes, baseline: pd.DataFrame | None = None) -> Axes:
+def _records(table: pd.DataFrame | None) -> list[dict[Any, Any]]:
+    """The rows of a table that need not be there."""
+    return [] if table is None else table.to_dict("records")
+
+
+def _hollow(ax: Axes, x: float, y: float, strategy: str) -> None:
+    """A hollow mark in the strategy's colour: what others reported. The first of an axis is named in its legend."""
+    name = None if any(line.get_label() == "reported" for line in ax.lines) else "reported"
+    style = {"marker": marker(strategy), "markerfacecolor": "none", "markersize": 7, "linestyle": "none", "zorder": 4}
+    ax.plot(x, y, color=colour(strategy), label=name, **style)
+
+
+def accuracy_by_strategy(
+    summary: pd.DataFrame, ax: Axes, baseline: pd.DataFrame | None = None, reported: pd.DataFrame | None = None
+) -> Axes:
     """Test accuracy of every strategy at one budget, the best first; the tables are those of `accuracy_vs_size`."""
     ordered = summary.sort_values("accuracy", ascending=False)
     rows = ordered.to_dict("records")
     for place, row in enumerate(rows):
         _interval(ax, place, 100 * row["accuracy"], 100 * row["low"], 100 * row["high"], row["strategy"])
+        for other in _records(reported):
+            if title(other) == title(row):
+                _hollow(ax, 100 * other["reported_accuracy"], place, row["strategy"])
     if baseline is not None:
         words = baseline[baseline["train_size"].isin(summary["train_size"])]
         for height in 100 * words["accuracy"]:
