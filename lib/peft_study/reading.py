@@ -156,9 +156,10 @@ def _flat(blocks: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_arrays(file: Path) -> dict[str, np.ndarray]:
-    """`preds`, `labels` and `ids` (n,) and `logits` (n, 2) of a predictions file, in the order of the reviews' ids.
+    """`preds`, `labels` and `ids` (n,) and `logits` (n, classes) of a predictions file, in the order of the ids.
 
-    The logits are NaN where the file has none. Pickle is never loaded.
+    The logits are NaN where the file has none; the classes are then those of the labels, two at least. Pickle is never
+    loaded.
     """
     with _reading(file):
         with np.load(file, allow_pickle=False) as archive:
@@ -166,17 +167,20 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
                 raise ValueError(f"it lacks {', '.join(absent)}; {', '.join(_REQUIRED)} are needed")
             arrays = {name: archive[name] for name in (*_REQUIRED, "logits") if name in archive.files}
         count = arrays["ids"].size
-        arrays.setdefault("logits", np.full((count, 2), np.nan))
+        arrays.setdefault("logits", np.full((count, max(2, len(np.unique(arrays["labels"])))), np.nan))
         shapes = {name: array.shape for name, array in arrays.items()}
-        if shapes != {"preds": (count,), "labels": (count,), "logits": (count, 2), "ids": (count,)} or not count:
+        classes = arrays["logits"].shape[-1]
+        fit = {"preds": (count,), "labels": (count,), "logits": (count, classes), "ids": (count,)}
+        if shapes != fit or not count or classes < 2:
             raise ValueError(f"the shapes of its arrays do not fit: {shapes}")
-        if not all(np.isin(arrays[name], (0, 1)).all() for name in ("preds", "labels")):
-            raise ValueError("its classes are not all 0 or 1")
+        if not all(np.isin(arrays[name], range(classes)).all() for name in ("preds", "labels")):
+            raise ValueError(f"its classes are not all {'0 or 1' if classes == 2 else f'from 0 to {classes - 1}'}")
         if len(np.unique(arrays["ids"])) < count:
             raise ValueError("it names a review twice")
-        low, high = arrays["logits"].T
-        other = np.where(arrays["preds"] == 1, low > high, high > low).sum()  # neither, where one is no number
+        chosen = arrays["logits"][np.arange(count), arrays["preds"].astype(int)]
+        other = (chosen < arrays["logits"].max(axis=1)).sum()  # no such review, where one is no number
         if other:
-            raise ValueError(f"its preds are not the larger logit of {other:,} of {count:,} reviews")
+            largest = "larger" if classes == 2 else "largest"
+            raise ValueError(f"its preds are not the {largest} logit of {other:,} of {count:,} reviews")
         order = np.argsort(arrays["ids"])
         return {name: array[order] if name == "logits" else array[order].astype(int) for name, array in arrays.items()}

@@ -115,6 +115,7 @@ def _data_block(prepared: "Prepared") -> dict[str, Any]:
     return {
         "dataset": prepared.variant.dataset,
         "ood_dataset": prepared.variant.ood_dataset,
+        "labels": list(corpus.labels),
         "fingerprint": corpus.fingerprint,
         "unique": corpus.unique,
         "duplicates": corpus.duplicates,
