@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +97,6 @@ def real_home(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
 
     Every test review ends with markup that must never take effect. `full` learns, `lora` hardly does: they disagree.
     """
-    from peft_study import batch
-
     root = tmp_path_factory.mktemp("real")
     train, test = reviews(200), reviews(60, seed=1)
     train.loc[:20, "text"] += " 8/10"
@@ -121,24 +119,31 @@ def real_home(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
         "strategies": {"full": {"learning_rate": 1e-2}, "lora": {"learning_rate": 1e-4}},
         "matrix": {"strategy": ["full", "lora"], "train_size": [60, 100], "seed": [1]},
     }
-    (root / "runs" / "tiny").mkdir(parents=True)
-    (root / "runs" / "tiny" / "study.yaml").write_text(yaml.safe_dump(study))
+    execute(root, "tiny", study, REAL_RUNS)
+    return root
+
+
+def execute(root: Path, name: str, study: dict[str, Any], runs: Sequence[str]) -> None:
+    """Write a study into the home `root` and run its notebooks: 01, 02 for those of its `runs`, 03; and their pages."""
+    from peft_study import batch
+
+    (root / "runs" / name).mkdir(parents=True)
+    (root / "runs" / name / "study.yaml").write_text(yaml.safe_dump(study, allow_unicode=True), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
+        for variable, value in {
             "PEFT_STUDY_HOME": str(root),
             "PEFT_STUDY_CACHE": str(root / "cache"),
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
             "PYTHONWARNINGS": "error::RuntimeWarning",
         }.items():
-            patch.setenv(name, value)
-        steps = [["explore", "tiny"], *(["train", "tiny", run] for run in REAL_RUNS)]
+            patch.setenv(variable, value)
+        steps = [["explore", name], *(["train", name, run] for run in runs)]
         processes = [subprocess.Popen([sys.executable, "-m", "peft_study", *step], cwd=paths.LIB) for step in steps]
         assert [process.wait() for process in processes] == [0] * len(steps)
-        batch.compare("tiny")
-        batch.report("tiny")
-        batch.pages("tiny")
-    return root
+        batch.compare(name)
+        batch.report(name)
+        batch.pages(name)
 
 
 @pytest.fixture
