@@ -195,7 +195,7 @@ def model_folder(name: str) -> Path:
 def origin(name: str) -> tuple[str, str | None]:
     """Where a saved adapter finds its base model: the hub's name and commit, or an absolute folder and None."""
     folder = model_folder(name)
-    if name.startswith("bundled:") or _local(name):
+    if not is_on_hub(name):
         return str(folder.resolve()), None
     return _hub_name(name)[0], folder.name  # the hub's cache names a snapshot's folder after its commit
 
@@ -225,6 +225,11 @@ def _local(name: str) -> Path | None:
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise StudyError(f"there is no folder {found}; give bundled:NAME, an existing folder, or a hub name")
     return None
+
+
+def is_on_hub(name: str) -> bool:
+    """Whether a model or dataset of this name comes from the hub."""
+    return not name.startswith("bundled:") and _local(name) is None
 
 
 def _hub_name(name: str) -> tuple[str, str | None]:

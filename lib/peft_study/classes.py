@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LABELS = ("negative", "positive")  # of 0 and 1, where nothing else is said
 MOST = 100  # classes: a column of more values is hardly one of labels
-_WHOLE = {"neg": "negative", "pos": "positive"}  # what datasets of reviews, IMDB first, write for short
+_IN_FULL = {"neg": "negative", "pos": "positive"}  # what datasets of reviews, IMDB first, write for short
 
 Key = int | str  # a label as the dataset has it: a name, or a whole number that has none
 
@@ -40,7 +40,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Classes:
-    """The names of the classes 0, 1, ..., and the class of every label that the training split has."""
+    """The names of the classes 0, 1, ..., and the class of every label: those of the training split, then the names."""
 
     names: tuple[str, ...]
     codes: dict[Key, int]
@@ -77,7 +77,7 @@ def read(split: "Dataset", field: str, name: str) -> Column:
     from datasets import ClassLabel
 
     feature, values = split.features[field], split[field][:]
-    order = [_WHOLE.get(text, text) for text in feature.names] if isinstance(feature, ClassLabel) else []
+    order = [_IN_FULL.get(text, text) for text in feature.names] if isinstance(feature, ClassLabel) else []
     column = Column([_key(value, order) for value in values], order, field, name)
     bare = [row for row, value in enumerate(values) if _is_missing(value)]
     if bare:
@@ -94,7 +94,7 @@ def read(split: "Dataset", field: str, name: str) -> Column:
 def _key(value: object, order: Sequence[str]) -> Key:
     """A value of the column as a name or a whole number; whatever else it is stays as it is."""
     if isinstance(value, str):
-        return _WHOLE.get(value, value)
+        return _IN_FULL.get(value, value)
     if isinstance(value, int | float) and not _is_missing(value) and float(value).is_integer():
         return order[int(value)] if order else int(value)
     return value  # type: ignore[return-value]  # which `read` refuses
@@ -121,20 +121,24 @@ def classes(column: Column, names: Sequence[str] | None = None) -> Classes:
         )
     if column.order:
         found.sort(key=lambda key: column.order.index(str(key)))
-    own = LABELS if found == [0, 1] else tuple(map(str, found))
     if names is None:
-        return Classes(own, {key: i for i, key in enumerate(found)})
+        return _classes(LABELS if found == [0, 1] else [str(key) for key in found], found)
     if isinstance(found[0], str) and not column.order:
-        keys = [_WHOLE.get(name, name) for name in names]
+        keys = [_IN_FULL.get(name, name) for name in names]
         if set(keys) != set(found):
             raise StudyError(f"label_names = {list(names)}: {column.split} has the labels {_quoted(found)}; name those")
-        return Classes(tuple(names), {key: i for i, key in enumerate(keys)})
+        return _classes(names, keys)
     if len(names) != len(found):
         raise StudyError(
             f"label_names = {list(names)}: {column.split} has {len(found)} classes, {_quoted(found)}; give a name to "
             "each, in this order"
         )
-    return Classes(tuple(names), {key: i for i, key in enumerate(found)} | {name: i for i, name in enumerate(names)})
+    return _classes(names, found)
+
+
+def _classes(names: Sequence[str], keys: Sequence[Key]) -> Classes:
+    """The classes of these names, which their names stand for as well as the labels `keys` of the training split."""
+    return Classes(tuple(names), {label: i for labels in (keys, names) for i, label in enumerate(labels)})
 
 
 def unnamed(count: int) -> tuple[str, ...]:
