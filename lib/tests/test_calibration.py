@@ -16,6 +16,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 from peft_study import calibration, paths, run_claims
 from peft_study.errors import StudyError
 from peft_study.evaluation import Predictions
+from peft_study.plots import figure
 from peft_study.results import Runs, load_runs
 from peft_study.statistics import calibration as measures
 from peft_study.strategies import STRATEGIES
@@ -159,6 +160,16 @@ def test_the_top_class_of_a_calibrated_model_of_many_classes_keeps_its_word() ->
     assert measures.temperature(3 * logits, labels) == pytest.approx(3, rel=0.1)
     table = measures.reliability(logits, labels)
     assert table["confidence"].min() < 0.5 and (table["confidence"] - table["accuracy"]).abs().max() < 0.1
+
+
+@pytest.mark.parametrize(("classes", "begins"), [(2, (49, 49)), (4, (20, 45))])
+def test_the_reliability_diagram_begins_where_a_guess_between_two_or_among_more_would(
+    classes: int, begins: tuple[float, float]
+) -> None:
+    table = measures.reliability(*of_classes(500, classes, 0))
+    _, ax = figure()
+    calibration.plots.reliability({"one": ("full", table)}, ax)
+    assert begins[0] <= ax.get_xlim()[0] <= begins[1]
 
 
 # --- Of runs ----------------------------------------------------------------------------------------------------------

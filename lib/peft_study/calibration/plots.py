@@ -27,7 +27,7 @@ def reliability(diagram: Mapping[str, tuple[str, pd.DataFrame]], ax: Axes) -> Ax
 
     `diagram` is of `tables.diagram`. The points of a line are bins of equally many reviews.
     """
-    lowest = min([50, *(90 * rows["confidence"].min() for _, rows in diagram.values())])  # below a half: many classes
+    lowest = min([50, *(100 * rows["confidence"].min() for _, rows in diagram.values())])  # below a half: many classes
     ax.plot([lowest, 100], [lowest, 100], color=GREY, linewidth=0.8, linestyle="--")
     for place, (name, (strategy, rows)) in enumerate(diagram.items()):
         values = 100 * rows[["confidence", "accuracy", "low", "high"]]
