@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import execute
 from made_folders import WORDS, save_reviews
+from made_studies import execute
 from sklearn.metrics import accuracy_score, brier_score_loss, confusion_matrix, f1_score, log_loss
 
 from peft_study import calibration, class_plots, comparison, models, paths, plots, show, training
