@@ -117,7 +117,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def brief(error: Exception) -> str:
+def brief(error: BaseException) -> str:
     """The kind of an error and the start of its first line."""
     first = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {first[:160]}"

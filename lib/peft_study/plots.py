@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from nbpaper.style import COLUMN as COLUMN
 from nbpaper.style import FULL as FULL
-from peft_study import data, ledger, paths
+from peft_study import ledger, paths
 from peft_study.comparison.tables import further, title
 from peft_study.folders import replacing
 from peft_study.strategies import STRATEGIES
@@ -28,14 +27,12 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 LINES = ("-", "--", ":", "-.")
 GREY = "#6b6b6b"
 LEGEND_COLUMNS = 5
-LABELS = dict(enumerate(data.LABELS))
 CURVES = (
     ("loss", "training loss (nats)", 1.0),
     ("eval_loss", "validation loss (nats)", 1.0),
     ("eval_accuracy", "validation accuracy (%)", 100.0),
 )
 UNITS = {"training.flops": " (FLOP)", "training.peak_memory_bytes": " (bytes)", "cost.model_bytes": " (bytes)"}
-CLASS_COLOURS = {0: "#D55E00", 1: "#0072B2"}
 
 
 def colour(strategy: str) -> str:
@@ -79,47 +76,6 @@ def save_figure(fig: Figure | None, study: str, name: str) -> Figure | None:
         with replacing(file) as partial:
             fig.savefig(partial, metadata={"CreationDate": None} if kind == "pdf" else {"Date": None})
     return fig
-
-
-def class_balance(table: pd.DataFrame, ax: Axes) -> Axes:
-    """How many reviews of each class there are; `table` has the column `label`."""
-    counts = table["label"].value_counts().reindex([0, 1], fill_value=0)
-    bars = ax.bar([LABELS[i] for i in counts.index], counts, color=[CLASS_COLOURS[i] for i in counts.index], width=0.6)
-    ax.bar_label(bars, fmt="{:,.0f}", padding=2)
-    ax.set(ylabel="reviews")
-    ax.yaxis.set_major_formatter("{x:,.0f}")
-    ax.margins(y=0.15)
-    return ax
-
-
-def lengths(tokens: pd.DataFrame, max_length: int, ax: Axes) -> Axes:
-    """The lengths of reviews by class, and where truncation cuts; `tokens` has the columns `tokens` and `label`."""
-    limit = float(tokens["tokens"].quantile(0.99))
-    for cls, name in LABELS.items():
-        sns.histplot(
-            tokens.loc[tokens["label"] == cls, "tokens"].clip(upper=limit),
-            ax=ax,
-            bins=60,
-            element="step",
-            fill=False,
-            color=CLASS_COLOURS[cls],
-            label=name,
-        )
-    ax.axvline(max_length, color=GREY, linestyle="--", linewidth=1, label=f"cut at {max_length}")
-    ax.set(xlabel="tokens in the review (99th percentile and above in the last bin)", ylabel="reviews")
-    ax.yaxis.set_major_formatter("{x:,.0f}")
-    return legend_below(ax, 3)
-
-
-def words(weights: pd.Series, ax: Axes, count: int = 10) -> Axes:
-    """The words that a linear model of word counts leans on most; `weights` maps word to coefficient."""
-    ordered = weights.sort_values()
-    shown = pd.concat([ordered.head(count), ordered.tail(count)])
-    ax.barh(shown.index, shown, color=[CLASS_COLOURS[int(value > 0)] for value in shown])
-    ax.axvline(0, color=GREY, linewidth=0.8)
-    ax.tick_params(axis="y", labelsize="small")
-    ax.set(xlabel="coefficient (towards positive →)")
-    return ax
 
 
 def baseline_curve(scores: pd.DataFrame, ax: Axes) -> Axes:
@@ -340,25 +296,6 @@ def time_per_step(seconds: np.ndarray, ax: Axes, own: str = COLOURS[0]) -> Axes:
     )
     ax.set(xlabel="optimizer step", ylabel="seconds", ylim=(0, None))
     return legend_below(ax)
-
-
-def confusion_matrix(labels: np.ndarray, preds: np.ndarray, ax: Axes) -> Axes:
-    """True against predicted classes, in reviews."""
-    from sklearn.metrics import confusion_matrix as count
-
-    sns.heatmap(
-        count(labels, preds, labels=[0, 1]),
-        annot=True,
-        fmt=",d",
-        cmap="Blues",
-        cbar=False,
-        square=True,
-        ax=ax,
-        xticklabels=list(LABELS.values()),
-        yticklabels=list(LABELS.values()),
-    )
-    ax.set(xlabel="predicted", ylabel="true")
-    return ax
 
 
 def trade_offs(table: pd.DataFrame, costs: Sequence[str] = ledger.tables.DRAWN) -> Figure | None:

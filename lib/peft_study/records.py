@@ -118,6 +118,7 @@ def _data_block(prepared: "Prepared") -> dict[str, Any]:
         "dataset": prepared.variant.dataset,
         "ood_dataset": prepared.variant.ood_dataset,
         "revision": assets.revision(prepared.variant.dataset, "dataset"),
+        "labels": list(corpus.labels),
         "fingerprint": corpus.fingerprint,
         "unique": corpus.unique,
         "duplicates": corpus.duplicates,

@@ -106,7 +106,7 @@ def prepare(variant: Variant, corpus: data.Corpus | None = None, tell: Tell = si
     examples = {part: tokenization.examples(table, tokens[part], variant) for part, table in tables.items()}
     tell("Loading the model", 2, 3)
     folder = assets.model_folder(variant.model)
-    model = build(str(folder), variant)
+    model = build(str(folder), variant, corpus.labels)
     weights = assets.weights_hash(folder)
     tell("Reviews, tokens and model", 3, 3)
     return Prepared(variant, corpus, tokenizer, model, weights, count_parameters(model), tables, examples)

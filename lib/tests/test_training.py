@@ -210,6 +210,21 @@ def test_tokens_are_counted_without_padding(trained: Callable[..., Trained], acc
     assert run.training.figures["tokens_per_second"] == pytest.approx(by_hand / run.training.figures["seconds"])
 
 
+@pytest.mark.parametrize("strategy", ["full", "lora"])
+def test_four_batches_of_eight_that_share_a_step_train_as_one_of_thirty_two_does(
+    strategy: str, trained: Callable[..., Trained]
+) -> None:
+    whole, parts = (
+        trained(strategy=strategy, validation_fraction=0.36, batch_size=batch, gradient_accumulation=32 // batch)
+        for batch in (32, 8)
+    )
+    assert len(whole.prepared.examples["train"]) == 128
+    losses = [[entry["loss"] for entry in run.training.log if "loss" in entry] for run in (whole, parts)]
+    assert len(losses[0]) == whole.training.figures["steps"] == parts.training.figures["steps"] == 12
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4) and losses[0][-1] < losses[0][0]
+    np.testing.assert_allclose(whole.test.logits, parts.test.logits, atol=1e-2)
+
+
 def test_seconds_of_training_leave_evaluations_out(trained: Callable[..., Trained]) -> None:
     class Slow(TrainerCallback):  # type: ignore[misc]
         def on_evaluate(self, *_: Any, **__: Any) -> None:
