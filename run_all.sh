@@ -3,7 +3,7 @@
 #
 #   ./run_all.sh                    the quick study: bundled model and reviews, on this machine, in minutes
 #   ./run_all.sh STUDY [OPTION...]  any study in runs/; options go to Snakemake:
-#       -n                              only list what is left to do (-n -p: and how)
+#       -n                              only list what is left to do, and what a long study takes here (-n -p: and how)
 #       --cores 1                       one run at a time
 #       --config allow_missing=1        report on the runs that are done, train no other
 #       --profile lib/profiles/slurm    each run as a job of a Slurm cluster (see README.md)

@@ -12,7 +12,8 @@ What an author writes, in cells that JupyterLab shows as well as it can:
 
     a raw cell with YAML      title, subtitle, authors, date, abstract, keywords, bibliography, csl, lang
     #| label: fig-x, tbl-x    numbers the cell's figure or table; also fig-cap, fig-alt, fig-span: full, echo, output,
-                              include (cells.py); display(figure, metadata={"caption": …, "alt": …}) computes them
+                              include, optional (cells.py); computed ones are those of display(figure,
+                              metadata={"caption": …, "alt": …})
     #| label: abstract        takes the cell's Markdown for the front matter; also title, subtitle, date
     $$ … $$ {#eq-x}           numbers an equation; ## Heading {#sec-x} names a section
     @fig-x, @eq-x, [@key]     refer to a figure, a table, an equation or a section, and cite from the bibliography

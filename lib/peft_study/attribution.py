@@ -1,6 +1,7 @@
 """Which words of a review move a model's verdict, and how far: gradient × input.
 
-The score is the log-odds of the positive class. A token's contribution is the gradient of the score with respect to
+The score is the log-odds of a class: of two classes the second (positive), of more the one that the model says, against
+all others together. A token's contribution is the gradient of the score with respect to
 its word embedding, times that embedding, summed over the embedding's width (the gradient as Simonyan et al. 2013 use
 it, the product with the input as Shrikumar et al. 2016 do). Of a linear model the contributions add up to the score,
 less its constant; of a deep one they are a first-order picture of it at this very text, and need not add up.
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import logsumexp, softmax
 
 from peft_study.tokenization import Window, window
 
@@ -27,17 +29,32 @@ if TYPE_CHECKING:
 class Attribution:
     """A model's verdict on one text.
 
-    `log_odds`: of the positive class. `contributions`: (tokens,), in the same unit, special tokens included.
+    `logits`: (classes,). `contributions` to the `log_odds`: (tokens,), in the same unit, special tokens included.
     """
 
     window: Window
-    log_odds: float
+    logits: np.ndarray
     contributions: np.ndarray
 
     @property
-    def probability(self) -> float:
-        """The probability of the positive class."""
-        return float(1 / (1 + np.exp(-self.log_odds)))
+    def label(self) -> int:
+        """The class that the model says."""
+        return int(self.logits.argmax())
+
+    @property
+    def target(self) -> int:
+        """The class whose log-odds are explained."""
+        return explained(self.logits)
+
+    @property
+    def log_odds(self) -> float:
+        """The log-odds of the target against all other classes together."""
+        return float(self.logits[self.target] - logsumexp(np.delete(self.logits, self.target)))
+
+    @property
+    def confidence(self) -> float:
+        """The probability of the class that the model says."""
+        return float(softmax(self.logits).max())
 
     @property
     def words(self) -> list[tuple[int, int, float]]:
@@ -55,12 +72,16 @@ def explain(
 ) -> Attribution:
     """What `model` says of `text`, cut to its window, and what each token contributes to that."""
     read = window(text, tokenizer, max_length, truncation)
-    score, contributions = gradient_times_input(model, read.input_ids)
-    return Attribution(read, score, contributions)
+    return Attribution(read, *gradient_times_input(model, read.input_ids))
 
 
-def gradient_times_input(model: "torch.nn.Module", input_ids: Sequence[int]) -> tuple[float, np.ndarray]:
-    """The log-odds of the positive class, and every token's contribution to it, shape (tokens,).
+def explained(logits: "np.ndarray | torch.Tensor") -> int:
+    """The class whose log-odds are explained: the second of two, of more the one with the largest of its `logits`."""
+    return 1 if len(logits) == 2 else int(logits.argmax())
+
+
+def gradient_times_input(model: "torch.nn.Module", input_ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The logits, (classes,), and every token's contribution to the log-odds of the class `explained`, (tokens,).
 
     The model computes in float32 and evaluation mode; its parameters and their gradients are left as they are.
     """
@@ -80,13 +101,14 @@ def gradient_times_input(model: "torch.nn.Module", input_ids: Sequence[int]) -> 
         model.eval()
         with torch.enable_grad():
             logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0].float()
-            score = logits[1] - logits[0]
+            target = explained(logits)
+            score = logits[target] - torch.cat([logits[:target], logits[target + 1 :]]).logsumexp(dim=0)
             (gradient,) = torch.autograd.grad(score, embedded[0])
     finally:
         for hook in hooks:
             hook.remove()
     contributions = (gradient * embedded[0]).sum(dim=-1)[0]
-    return float(score.detach()), contributions.detach().float().cpu().numpy()
+    return logits.detach().cpu().numpy(), contributions.detach().float().cpu().numpy()
 
 
 def _with_constant_spread(norm: "torch.nn.LayerNorm", inputs: "tuple[torch.Tensor]", output: Any) -> "torch.Tensor":

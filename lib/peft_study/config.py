@@ -31,8 +31,11 @@ _SHOWN = 200  # characters of a value that an error shows
 class Variant(BaseModel):
     """One run: every choice that its result depends on. The defaults are those of the quick study.
 
-    `model`, `dataset` and `ood_dataset` are `bundled:NAME`, a folder, or a hub name with an optional `@revision`.
+    `model`, `dataset` and `ood_dataset` are `bundled:NAME`, a folder, or a hub name with an optional `@revision`; a
+    dataset may also be a file. `label_names` are those of the classes in their order, None the dataset's own.
     Training takes `max_steps` optimizer steps, or where that is None as many as `epochs` passes over the reviews give.
+    `precision` auto is bf16 where the hardware multiplies it, else fp32; fp16, with scaled losses, is for GPUs without
+    bf16. With `deterministic` two runs on one GPU give the same bits, more slowly; on a CPU they do in any case.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
@@ -42,6 +45,7 @@ class Variant(BaseModel):
     ood_dataset: Text | None = "bundled:rotten-tomatoes"
     text_column: Text = "text"
     label_column: Text = "label"
+    label_names: Annotated[list[Text], Field(min_length=2)] | None = None
     strategy: Text = "lora"
     train_size: Count = 1000
     test_size: Count | None = 1000
@@ -61,7 +65,8 @@ class Variant(BaseModel):
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     evaluations: Annotated[int, Field(ge=0)] = 4
     checkpoint: Literal["best", "last"] = "best"
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    deterministic: bool = False
     lora_r: Count = 8
     lora_alpha: Count = 16
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -74,6 +79,13 @@ class Variant(BaseModel):
     def _known_strategy(cls, value: str) -> str:
         if value not in STRATEGIES:
             raise ValueError(unknown("strategy", value, STRATEGIES))
+        return value
+
+    @field_validator("label_names")
+    @classmethod
+    def _names_differ(cls, value: list[str] | None) -> list[str] | None:
+        if value and len(set(value)) < len(value):
+            raise ValueError("a class is named twice; give each a name of its own")
         return value
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ of the rows in the files. Budgets are prefixes of one order, so that 5,000 is pa
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -17,16 +17,18 @@ import numpy as np
 import pandas as pd
 
 from peft_study import assets
+from peft_study import classes as labelled
 from peft_study.architectures import architecture
+from peft_study.classes import LABELS, Classes
 from peft_study.config import Variant
 from peft_study.errors import StudyError
-from peft_study.models import LABELS as LABELS
 from peft_study.models import check_adapter, require_possible
 from peft_study.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+_OF_THE_CORPUS = {"dataset", "ood_dataset", "text_column", "label_column", "label_names"}
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
 
@@ -34,10 +36,11 @@ _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 class Corpus:
     """Everything that runs on one dataset share.
 
-    Each table has the columns `id` (the row's number in its split of the dataset), `text` and `label` (0 or 1).
+    Each table has the columns `id` (the row's number in its split of the dataset), `text` and `label` (0, 1, ...).
     `pool` is what a budget is taken from, in the order in which budgets take it. `held_out` says that the dataset has
     no test split, so that `test` is a part of its training split. `unique` counts the distinct texts of the training
-    split, `duplicates` its rows that repeat another one or a review of the test split, which are dropped.
+    split, `duplicates` its rows that repeat another one or a review of the test split, which are dropped. `labels` are
+    the names of the classes.
     """
 
     pool: pd.DataFrame
@@ -48,12 +51,11 @@ class Corpus:
     unique: int
     duplicates: int
     fingerprint: str
+    labels: tuple[str, ...] = LABELS
 
 
-def clean(text: str | None) -> str:
-    """A review without markup: every `<br />` is a line break. A missing text is an empty one."""
-    if not text:
-        return ""
+def clean(text: str) -> str:
+    """A review without markup: every `<br />` is a line break."""
     text = text.replace("<br />", "\n")
     return _BREAK.sub("\n", text) if "<br" in text or "<BR" in text else text
 
@@ -68,17 +70,18 @@ def load_corpus(variant: Variant) -> Corpus:
     splits = assets.load_dataset(variant.dataset)
     if "train" not in splits:
         raise StudyError(f"dataset = {variant.dataset!r} has no split 'train'; it has {', '.join(splits)}")
-    raw = _table(splits["train"], variant.dataset, variant)
+    named = f"the training split of {variant.dataset!r}"
+    raw, found = _table(splits["train"], named, variant)
     table = raw.drop_duplicates("text")
     texts = {"train": raw["text"].tolist()}
     if held_out := "test" not in splits:
         table, test = _hold_out(table, variant)
     else:
-        test = _table(splits["test"], variant.dataset, variant)
+        test, _ = _table(splits["test"], f"the test split of {variant.dataset!r}", variant, found)
         texts["test"] = test["text"].tolist()
         table = table[~table["text"].isin(texts["test"])]
         test = _sample(test, variant.test_size, "test_size", variant.data_seed)
-    ood, texts["ood"] = _out_of_distribution(variant)
+    ood, texts["ood"] = _out_of_distribution(variant, found)
     return Corpus(
         _in_order(table, variant.data_seed),
         test,
@@ -88,40 +91,46 @@ def load_corpus(variant: Variant) -> Corpus:
         raw["text"].nunique(),
         len(raw) - len(table) - held_out * len(test),
         _fingerprint(raw, test),
+        found.names,
     )
 
 
-def _table(split: "Dataset", name: str, variant: Variant) -> pd.DataFrame:
-    """A split as a table; refuses a missing column and labels that are not 0 and 1."""
+def _table(split: "Dataset", name: str, variant: Variant, known: Classes | None = None) -> tuple[pd.DataFrame, Classes]:
+    """A split, which messages call `name`, as a table, and its classes: the `known` ones, or those that it has.
+
+    Raises `StudyError` for a missing column, for rows without a text or a label, and for labels that are no classes.
+    """
     for field in ("text_column", "label_column"):
         if (column := getattr(variant, field)) not in split.column_names:
-            raise StudyError(
-                f"{field} = {column!r}: dataset {name!r} has no such column; it has {', '.join(split.column_names)}"
-            )
-    table = split.select_columns([variant.text_column, variant.label_column]).to_pandas()
-    table.columns = ["text", "label"]
-    odd = table.loc[~table["label"].isin([0, 1]), "label"]
-    if len(odd):
+            raise StudyError(f"{field} = {column!r}: {name} has no such column; it has {', '.join(split.column_names)}")
+    column = labelled.read(split, variant.label_column, name)
+    found = known or labelled.classes(column, variant.label_names)
+    texts = split[variant.text_column][:]
+    _be_text(texts, f"text_column = {variant.text_column!r}: {name}")
+    table = pd.DataFrame({"id": np.arange(len(texts)), "text": list(map(clean, texts))})
+    return table.assign(label=np.array(found.encode(column), dtype="int64")), found
+
+
+def _be_text(texts: list[object], where: str) -> None:
+    """Refuse values that are no text, and missing ones; an empty text is one."""
+    absent = [row for row, text in enumerate(texts) if text is None]
+    if absent:
+        count = "1 row" if len(absent) == 1 else f"{len(absent):,} rows"
         raise StudyError(
-            f"label_column = {variant.label_column!r}: dataset {name!r} has {len(odd)} labels that are not 0 "
-            f"or 1, the first being {str(odd.iloc[0])!r}; map them to 0 (negative) and 1 (positive)"
+            f"{where} has {count} without a text, the first being row {absent[0]} (counted from 0); remove them, or "
+            "make them empty texts"
         )
-    texts = [None if missing else text for text, missing in zip(table["text"], table["text"].isna(), strict=True)]
-    if not all(text is None or isinstance(text, str) for text in texts):
-        raise StudyError(f"text_column = {variant.text_column!r}: dataset {name!r} has values there that are no text")
-    table["text"] = [clean(text) for text in texts]
-    table["label"] = table["label"].astype("int64")
-    table.insert(0, "id", np.arange(len(table)))
-    return table
+    if not all(isinstance(text, str) for text in texts):
+        raise StudyError(f"{where} has values there that are no text")
 
 
-def _out_of_distribution(variant: Variant) -> tuple[pd.DataFrame | None, list[str]]:
+def _out_of_distribution(variant: Variant, known: Classes) -> tuple[pd.DataFrame | None, list[str]]:
     """The test set of another kind of reviews, where the variant names one: its test split, or all that it has."""
     if variant.ood_dataset is None:
         return None, []
     splits = assets.load_dataset(variant.ood_dataset)
     split = splits["test" if "test" in splits else next(iter(splits))]
-    table = _table(split, variant.ood_dataset, variant)
+    table, _ = _table(split, f"ood_dataset = {variant.ood_dataset!r}", variant, known)
     return _sample(table, variant.ood_size, "ood_size", variant.data_seed), table["text"].tolist()
 
 
@@ -205,17 +214,24 @@ def check(variants: Iterable[Variant]) -> None:
                 models[variant.model] = assets.model_folder(variant.model)
             if folder := models[variant.model]:
                 _check_model(variant, folder)
-        shared = variant.model_dump_json(
-            include={"dataset", "ood_dataset", "text_column", "label_column", "test_size", "ood_size", "data_seed"}
-        )
+        shared = variant.model_dump_json(include={*_OF_THE_CORPUS, "test_size", "ood_size", "data_seed"})
         with _noting(faults):
             if shared not in corpora:
                 corpora[shared] = None
                 corpora[shared] = load_corpus(variant)
             if corpus := corpora[shared]:
-                budget(corpus, variant)
+                _has_every_class(budget(corpus, variant)[0], corpus.labels, variant)
     if faults:
         raise StudyError("\n  ".join(faults if len(faults) == 1 else [f"there are {len(faults)} faults:", *faults]))
+
+
+def _has_every_class(train: pd.DataFrame, labels: Sequence[str], variant: Variant) -> None:
+    """Refuse a budget that leaves no review of some class to train on."""
+    if unseen := [name for i, name in enumerate(labels) if not (train["label"] == i).any()]:
+        raise StudyError(
+            f"train_size = {variant.train_size} leaves no review of {', '.join(map(repr, unseen))} to train on; raise "
+            "it, or lower validation_fraction"
+        )
 
 
 @contextmanager

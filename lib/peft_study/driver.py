@@ -57,6 +57,8 @@ def run(name: str, options: list[str]) -> None:
     """Become Snakemake at work on the study `name`, with `options` added; only a short dry run returns."""
     dry_run = _given(options, *_DRY)
     study = check(name, dry_run)
+    if not _given(options, "--profile", "--executor", "-e") and "allow_missing=1" not in options:
+        _foretell(study, options, dry_run)
     if dry_run and not _given(options, *_TALKATIVE):
         print(steps_left(study, options))
         return
@@ -85,6 +87,18 @@ def steps_left(study: Study, options: list[str]) -> str:
     steps.sort(key=lambda step: order.index(step) if step in order else len(order))
     count = "1 step is" if len(steps) == 1 else f"{len(steps)} steps are"
     return "\n  ".join([f"Study {study.name}: {count} left (-n -p shows all of each).", *steps])
+
+
+def _foretell(study: Study, options: list[str], dry_run: bool) -> None:
+    """Say what a long study will take here, before it starts, and refuse what the disk has no room for."""
+    if not (runs := left(study)):
+        return
+    from peft_study.estimates.forecast import forecast, machine, require_space, told
+
+    if expected := forecast(study, runs, machine(options, _gpus(), len(runs))):
+        print(told(expected), end="\n\n", file=sys.stderr, flush=True)
+        if not dry_run:
+            require_space(expected)
 
 
 def arguments(study: Study, options: list[str]) -> list[str]:

@@ -34,6 +34,6 @@ def writing(path: Path) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise StudyError(
                 f"{path} cannot be written ({error.strerror}); make it writable, or set PEFT_STUDY_HOME "
-                "(runs and reports) or PEFT_STUDY_CACHE (assets) to a folder that is"
+                "(runs and reports), PEFT_STUDY_CACHE (assets) or HF_HOME (what the hub sends) to a folder that is"
             ) from error
         raise

@@ -9,17 +9,17 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from peft_study.progress import Tell, silent
-from peft_study.statistics.calibration import log_odds, losses
+from peft_study.statistics.calibration import confidence, losses
 
 
 @dataclass(frozen=True)
 class Predictions:
     """One pass of a model over a set of reviews.
 
-    ids: (n,) the reviews' row numbers in their split. labels: (n,) 0 or 1. logits: (n, 2) float32. seconds: it took.
+    ids: (n,) the reviews' row numbers in their split. labels: (n,) 0, 1, ... logits: (n, classes) float32. seconds:
+    what it took.
     """
 
     ids: np.ndarray
@@ -33,26 +33,26 @@ class Predictions:
         return self.logits.argmax(axis=1)
 
     @property
-    def probabilities(self) -> np.ndarray:
-        """The probability of the positive class, shape (n,)."""
-        return expit(log_odds(self.logits))
+    def confidence(self) -> np.ndarray:
+        """The probability of the class that is predicted, shape (n,)."""
+        return confidence(self.logits)
 
     def metrics(self) -> dict[str, float]:
         """`accuracy`, `macro_f1`, `log_loss` (in nats per review) and `n`."""
         return {
-            **_metrics().compute(predictions=self.preds, references=self.labels),
+            **_metrics(self.logits.shape[1]).compute(predictions=self.preds, references=self.labels),
             "log_loss": log_loss(self.logits, self.labels),
             "n": len(self.labels),
         }
 
 
 def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The mean cross-entropy of `logits` (n, 2) against `labels` (n,), in nats."""
-    return float(np.mean(losses(log_odds(logits), labels)))
+    """The mean cross-entropy of `logits` (n, classes) against `labels` (n,), in nats."""
+    return float(np.mean(losses(logits, labels)))
 
 
-def _metrics() -> Any:
-    """Accuracy and macro F1 as one `evaluate` metric that needs no hub."""
+def _metrics(classes: int) -> Any:
+    """Accuracy and macro F1 over so many `classes` as one `evaluate` metric that needs no hub."""
     import datasets
     import evaluate
     from sklearn.metrics import accuracy_score, f1_score
@@ -63,9 +63,10 @@ def _metrics() -> Any:
             return evaluate.MetricInfo(description="accuracy and macro F1", citation="", features=kinds)
 
         def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+            every = {"average": "macro", "labels": range(classes), "zero_division": 0.0}
             return {
                 "accuracy": float(accuracy_score(references, predictions)),
-                "macro_f1": float(f1_score(references, predictions, average="macro", labels=[0, 1], zero_division=0.0)),
+                "macro_f1": float(f1_score(references, predictions, **every)),
             }
 
     return _Classification(keep_in_memory=True)
@@ -89,7 +90,7 @@ def predict(
 
     device = next(model.parameters()).device
     order = sorted(range(len(examples)), key=lambda i: len(examples[i]["input_ids"]))
-    logits = np.zeros((len(examples), 2), dtype=np.float32)
+    logits = np.zeros((len(examples), model.config.num_labels), dtype=np.float32)
     model.eval()
     start = perf_counter()
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):

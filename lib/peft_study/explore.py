@@ -1,11 +1,13 @@
 """What can be known of the reviews before any model is trained on them."""
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from peft_study import baseline, data, tokenization
+from peft_study.classes import LABELS
 from peft_study.config import Study, Variant
 
 _RATING = re.compile(r"(?<![\d/.])(\d{1,2}(?:\.\d+)?)\s*(?:/|out of)\s*(?:10|ten\b)(?![\d/.]?\d)", re.IGNORECASE)
@@ -54,6 +56,22 @@ def truncation(lengths: pd.DataFrame, limits: tuple[int, ...] = (64, 128, 256, 5
     return pd.DataFrame(rows, index=["reviews cut (%)", "tokens lost (%)"]).T.rename_axis("limit (tokens)")
 
 
+def cut(lengths: pd.DataFrame, variant: Variant) -> str:
+    """How many reviews the variant's window cuts; `lengths` is of `token_lengths`."""
+    share = (lengths["tokens"] > variant.max_length).mean()
+    told = (
+        f"At this study's limit of {variant.max_length} tokens, {share:.0%} of the reviews are cut "
+        f"(`{variant.truncation}`). The median review has {lengths['tokens'].median():.0f} tokens."
+    )
+    if share < 0.1:
+        return told
+    return (
+        f"{told}\n\nSurprise: limits that are usual in published comparisons cut many of these reviews. Strategies "
+        "stay comparable, since all read the same window, but absolute accuracies are lower than a longer window would "
+        "give."
+    )
+
+
 def representativeness(corpus: data.Corpus, study: Study) -> pd.DataFrame:
     """Each budget beside the whole pool: balance, length, stated ratings, and the words of the test set it knows."""
     test_words = pd.Series(" ".join(corpus.test["text"]).lower().split())
@@ -62,7 +80,7 @@ def representativeness(corpus: data.Corpus, study: Study) -> pd.DataFrame:
         taken = corpus.pool.iloc[:size]
         known = set(" ".join(taken["text"]).lower().split())
         rows[f"{len(taken):,}"] = {
-            "positive (%)": 100 * taken["label"].mean(),
+            **_balance(taken["label"], corpus.labels),
             "words, median": taken["text"].str.split().str.len().median(),
             "state a rating (%)": 100 * len(ratings(taken)) / len(taken),
             "test words known (%)": 100 * test_words.isin(known).mean(),
@@ -70,22 +88,40 @@ def representativeness(corpus: data.Corpus, study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows).T.rename_axis("labelled reviews")
 
 
+def _balance(labels: "pd.Series[int]", names: Sequence[str]) -> dict[str, float]:
+    """The share in percent of the second of two classes; of more classes, that of the rarest and of the commonest."""
+    shares = 100 * labels.value_counts(normalize=True).reindex(range(len(names)), fill_value=0)
+    if len(names) == 2:
+        return {f"{names[1]} (%)": shares[1]}
+    return {"rarest class (%)": shares.min(), "commonest class (%)": shares.max()}
+
+
 def sizes(study: Study) -> list[int]:
     """The budgets of a study, ascending."""
     return sorted({variant.train_size for variant in study.variants.values()})
 
 
-def word_weights(corpus: data.Corpus, size: int) -> "pd.Series[float]":
-    """Each word (pair) of the first `size` reviews and its weight in the bag-of-words baseline."""
+def word_weights(corpus: data.Corpus, size: int) -> pd.DataFrame:
+    """Each word (pair) of the first `size` reviews and its weight in the bag-of-words baseline, a column per class.
+
+    Of two classes there is one column, that of the second: the weights for the first are the same with the other sign.
+    """
     taken = corpus.pool.iloc[:size]
     model = baseline.fit(taken["text"], taken["label"])
-    return pd.Series(model[-1].coef_[0], index=model[0].get_feature_names_out())  # type: ignore[index]
+    weights = model[-1].coef_  # type: ignore[index]
+    names = corpus.labels[1:] if len(weights) == 1 else [corpus.labels[i] for i in model[-1].classes_]  # type: ignore[index]
+    return pd.DataFrame(weights.T, model[0].get_feature_names_out(), names)  # type: ignore[index]
 
 
-def stated_ratings(stated: pd.DataFrame, pool: pd.DataFrame) -> str:
-    """How many reviews of `pool` state a rating (`explore.ratings` gives them), and how far it gives them away."""
+def stated_ratings(stated: pd.DataFrame, pool: pd.DataFrame, labels: Sequence[str] = LABELS) -> str:
+    """How many reviews of `pool` state a rating (`explore.ratings` gives them), and how far it gives them away.
+
+    A rating speaks for one of the classes, whose names are `labels`, only where these are negative and positive.
+    """
     if stated.empty:
         return "No review of the pool states a rating out of ten."
+    if tuple(labels) != LABELS:
+        return f"{len(stated) / len(pool):.1%} of the pool state a rating out of ten."
     agree = ((stated["rating"] > 5) == (stated["label"] == 1)).mean()
     return (
         f"{len(stated) / len(pool):.1%} of the pool state a rating out of ten. Reading the figure, and nothing else, "

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from peft_study import paths
+from peft_study.classes import LABELS
 from peft_study.config import Study, Variant
 from peft_study.errors import writing
 from peft_study.plain_yaml import read_yaml
@@ -134,6 +135,13 @@ def saved_models() -> dict[str, Path]:
         for name, folder in folders.items()
         if asked(folder) and _metrics(folder) is not None and not is_interrupted(folder)
     }
+
+
+def label_names(folder: Path) -> tuple[str, ...]:
+    """The names of the classes that the record in `folder` is about; those of sentiment where it does not tell."""
+    data = (_metrics(folder) or {}).get("data")
+    names = data.get("labels") if isinstance(data, dict) else None
+    return tuple(map(str, names)) if isinstance(names, list) and len(names) > 1 else LABELS
 
 
 def _metrics(folder: Path) -> dict[str, Any] | None:

@@ -23,13 +23,14 @@ FIELDS = (  # of metrics.json, that the comparison shows where they are known
     *(f"environment.{key}" for key in ("device", "precision", "system", "python", "commit", "model", "packages")),
 )
 _FURTHER = (  # of metrics.json, that the report states where they are known, and whose absence is no gap
-    *(f"data.{key}" for key in ("duplicates", "unique", "ood")),
+    *(f"data.{key}" for key in ("duplicates", "unique", "ood", "labels")),
     *(f"parameters.{key}" for key in ("backbone", "head")),
     "environment.date",
 )
 _KINDS: dict[str, tuple[type, str]] = {  # of the fields that are neither a number nor of the environment's text
     "data.fingerprint": (str, "text"),
     "data.held_out": (bool, "true or false"),
+    "data.labels": (list, "a list"),
     "environment.packages": (dict, "a mapping"),
 }
 

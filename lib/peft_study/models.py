@@ -10,18 +10,19 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from peft_study.architectures import architecture, is_part
+from peft_study.classes import LABELS
 from peft_study.errors import StudyError
+from peft_study.folders import label_names
 from peft_study.speed import read_first_token
 from peft_study.strategies import STRATEGIES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import torch
 
     from peft_study.config import Variant
-
-LABELS = ("negative", "positive")  # the names of the classes 0 and 1
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def check_adapter(path: str, variant: Variant) -> None:
         raise StudyError(f"strategy = {variant.strategy!r} with peft = {variant.peft}: {error}") from error
 
 
-def build(path: str, variant: Variant, labels: tuple[str, str] = LABELS) -> torch.nn.Module:
+def build(path: str, variant: Variant, labels: Sequence[str] = LABELS) -> torch.nn.Module:
     """The pretrained classifier in the folder `path`, prepared for the variant's strategy.
 
     The seed is set first: the head's and the adapter's initial weights must follow it. Weights are read from
@@ -113,7 +114,7 @@ def build(path: str, variant: Variant, labels: tuple[str, str] = LABELS) -> torc
     from transformers.utils import logging
 
     names: dict[str, Any] = {
-        "num_labels": 2,
+        "num_labels": len(labels),
         "id2label": dict(enumerate(labels)),
         "label2id": {name: i for i, name in enumerate(labels)},
     }
@@ -158,14 +159,14 @@ def merged(model: torch.nn.Module) -> torch.nn.Module:
     return read_first_token(plain.merge_and_unload())  # type: ignore[operator]
 
 
-def load(folder: Path, labels: tuple[str, str] = LABELS) -> torch.nn.Module:
-    """A run's saved model, the adapter on its base model or all weights, with the names of the classes."""
+def load(folder: Path) -> torch.nn.Module:
+    """A run's saved model (its `model/`), the adapter on its base model or all weights, with its classes' names."""
     from peft import AutoPeftModelForSequenceClassification
     from transformers import AutoModelForSequenceClassification
 
     adapted = (folder / "adapter_config.json").exists()
     kind = AutoPeftModelForSequenceClassification if adapted else AutoModelForSequenceClassification
-    names = dict(enumerate(labels))
+    names = dict(enumerate(label_names(folder.parent)))
     model: torch.nn.Module = kind.from_pretrained(
         str(folder),
         id2label=names,
@@ -177,12 +178,12 @@ def load(folder: Path, labels: tuple[str, str] = LABELS) -> torch.nn.Module:
     return read_first_token(model).eval()
 
 
-def save_merged(folder: Path, output: Path, labels: tuple[str, str] = LABELS) -> None:
+def save_merged(folder: Path, output: Path) -> None:
     """Fold the adapter in `folder` (a run's `model/`) into its base model and save it as a plain transformers model.
 
     `output` then loads with `transformers.pipeline("text-classification", ...)`, without peft.
     """
     from transformers import AutoTokenizer
 
-    merged(load(folder, labels)).save_pretrained(str(output))  # type: ignore[operator]
+    merged(load(folder)).save_pretrained(str(output))  # type: ignore[operator]
     AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False).save_pretrained(str(output))

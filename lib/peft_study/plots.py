@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from nbpaper.style import COLUMN as COLUMN
 from nbpaper.style import FULL as FULL
-from peft_study import data, ledger, paths
+from peft_study import ledger, paths
 from peft_study.comparison.tables import further, title
 from peft_study.folders import replacing
 from peft_study.strategies import STRATEGIES
@@ -28,14 +27,12 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 LINES = ("-", "--", ":", "-.")
 GREY = "#6b6b6b"
 LEGEND_COLUMNS = 5
-LABELS = dict(enumerate(data.LABELS))
 CURVES = (
     ("loss", "training loss (nats)", 1.0),
     ("eval_loss", "validation loss (nats)", 1.0),
     ("eval_accuracy", "validation accuracy (%)", 100.0),
 )
 UNITS = {"training.flops": " (FLOP)", "training.peak_memory_bytes": " (bytes)", "cost.model_bytes": " (bytes)"}
-CLASS_COLOURS = {0: "#D55E00", 1: "#0072B2"}
 
 
 def colour(strategy: str) -> str:
@@ -81,47 +78,6 @@ def save_figure(fig: Figure | None, study: str, name: str) -> Figure | None:
     return fig
 
 
-def class_balance(table: pd.DataFrame, ax: Axes) -> Axes:
-    """How many reviews of each class there are; `table` has the column `label`."""
-    counts = table["label"].value_counts().reindex([0, 1], fill_value=0)
-    bars = ax.bar([LABELS[i] for i in counts.index], counts, color=[CLASS_COLOURS[i] for i in counts.index], width=0.6)
-    ax.bar_label(bars, fmt="{:,.0f}", padding=2)
-    ax.set(ylabel="reviews")
-    ax.yaxis.set_major_formatter("{x:,.0f}")
-    ax.margins(y=0.15)
-    return ax
-
-
-def lengths(tokens: pd.DataFrame, max_length: int, ax: Axes) -> Axes:
-    """The lengths of reviews by class, and where truncation cuts; `tokens` has the columns `tokens` and `label`."""
-    limit = float(tokens["tokens"].quantile(0.99))
-    for cls, name in LABELS.items():
-        sns.histplot(
-            tokens.loc[tokens["label"] == cls, "tokens"].clip(upper=limit),
-            ax=ax,
-            bins=60,
-            element="step",
-            fill=False,
-            color=CLASS_COLOURS[cls],
-            label=name,
-        )
-    ax.axvline(max_length, color=GREY, linestyle="--", linewidth=1, label=f"cut at {max_length}")
-    ax.set(xlabel="tokens in the review (99th percentile and above in the last bin)", ylabel="reviews")
-    ax.yaxis.set_major_formatter("{x:,.0f}")
-    return legend_below(ax, 3)
-
-
-def words(weights: pd.Series, ax: Axes, count: int = 10) -> Axes:
-    """The words that a linear model of word counts leans on most; `weights` maps word to coefficient."""
-    ordered = weights.sort_values()
-    shown = pd.concat([ordered.head(count), ordered.tail(count)])
-    ax.barh(shown.index, shown, color=[CLASS_COLOURS[int(value > 0)] for value in shown])
-    ax.axvline(0, color=GREY, linewidth=0.8)
-    ax.tick_params(axis="y", labelsize="small")
-    ax.set(xlabel="coefficient (towards positive →)")
-    return ax
-
-
 def baseline_curve(scores: pd.DataFrame, ax: Axes) -> Axes:
     """Accuracy of the word-count baseline against the size; `scores` has `train_size`, `accuracy`, `low`, `high`."""
     ax.fill_between(scores["train_size"], 100 * scores["low"], 100 * scores["high"], color=GREY, alpha=0.2, linewidth=0)
@@ -131,22 +87,36 @@ def baseline_curve(scores: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def accuracy(summary: pd.DataFrame, runs: pd.DataFrame, baseline: pd.DataFrame | None = None) -> tuple[Figure, Axes]:
-    """The figure of test accuracy: against the budget, or by strategy where all runs have one."""
+def accuracy(
+    summary: pd.DataFrame,
+    runs: pd.DataFrame,
+    baseline: pd.DataFrame | None = None,
+    reported: pd.DataFrame | None = None,
+) -> tuple[Figure, Axes]:
+    """The figure of test accuracy: against the budget, or by strategy where all runs have one.
+
+    `reported` (optional) are the figures of others, drawn hollow: `strategy`, `train_size` and `reported_accuracy`.
+    """
     if summary["train_size"].nunique() > 1:
         lines = summary.groupby(["strategy", *further(summary)]).ngroups + 1  # and the bag of words
         fig, ax = figure(COLUMN, 2.2 + 0.17 * -(-lines // 2))
-        return fig, accuracy_vs_size(summary, runs, ax, baseline)
+        return fig, accuracy_vs_size(summary, runs, ax, baseline, reported)
     fig, ax = figure(COLUMN, height_of(len(summary)))
-    return fig, accuracy_by_strategy(summary, ax, baseline)
+    return fig, accuracy_by_strategy(summary, ax, baseline, reported)
 
 
-def accuracy_vs_size(summary: pd.DataFrame, runs: pd.DataFrame, ax: Axes, baseline: pd.DataFrame | None = None) -> Axes:
+def accuracy_vs_size(
+    summary: pd.DataFrame,
+    runs: pd.DataFrame,
+    ax: Axes,
+    baseline: pd.DataFrame | None = None,
+    reported: pd.DataFrame | None = None,
+) -> Axes:
     """Test accuracy against the labelled budget: every run a dot, the mean over seeds a line, its interval a band.
 
     `summary` has `strategy`, `train_size`, `accuracy`, `low`, `high`; a further axis is a line of another style in the
     strategy's colour. `runs` has one row per run with `test.accuracy`;
-    `baseline` (optional) is drawn in grey, with the columns of `baseline_curve`.
+    `baseline` (optional) is drawn in grey, with the columns of `baseline_curve`; `reported` is that of `accuracy`.
     """
     drawn: Counter[str] = Counter()
     for (strategy, *_), part in summary.groupby(["strategy", *further(summary)], sort=False):
@@ -162,6 +132,8 @@ def accuracy_vs_size(summary: pd.DataFrame, runs: pd.DataFrame, ax: Axes, baseli
     if baseline is not None:
         baseline_curve(baseline, ax)
         ax.lines[-1].set(label="bag of words", linestyle="--", marker="", linewidth=1.1)
+    for row in _records(reported):
+        _hollow(ax, row["train_size"], 100 * row["reported_accuracy"], row["strategy"])
     _sizes(ax, summary["train_size"])
     ax.set(ylabel="test accuracy (%)")
     return legend_below(ax)
@@ -173,12 +145,29 @@ def legend_below(ax: Axes, columns: int = 2) -> Axes:
     return ax
 
 
-def accuracy_by_strategy(summary: pd.DataFrame, ax: Axes, baseline: pd.DataFrame | None = None) -> Axes:
+def _records(table: pd.DataFrame | None) -> list[dict[Any, Any]]:
+    """The rows of a table that need not be there."""
+    return [] if table is None else table.to_dict("records")
+
+
+def _hollow(ax: Axes, x: float, y: float, strategy: str) -> None:
+    """A hollow mark in the strategy's colour: what others reported. The first of an axis is named in its legend."""
+    name = None if any(line.get_label() == "reported" for line in ax.lines) else "reported"
+    style = {"marker": marker(strategy), "markerfacecolor": "none", "markersize": 7, "linestyle": "none", "zorder": 4}
+    ax.plot(x, y, color=colour(strategy), label=name, **style)
+
+
+def accuracy_by_strategy(
+    summary: pd.DataFrame, ax: Axes, baseline: pd.DataFrame | None = None, reported: pd.DataFrame | None = None
+) -> Axes:
     """Test accuracy of every strategy at one budget, the best first; the tables are those of `accuracy_vs_size`."""
     ordered = summary.sort_values("accuracy", ascending=False)
     rows = ordered.to_dict("records")
     for place, row in enumerate(rows):
         _interval(ax, place, 100 * row["accuracy"], 100 * row["low"], 100 * row["high"], row["strategy"])
+        for other in _records(reported):
+            if title(other) == title(row):
+                _hollow(ax, 100 * other["reported_accuracy"], place, row["strategy"])
     if baseline is not None:
         words = baseline[baseline["train_size"].isin(summary["train_size"])]
         for height in 100 * words["accuracy"]:
@@ -307,25 +296,6 @@ def time_per_step(seconds: np.ndarray, ax: Axes, own: str = COLOURS[0]) -> Axes:
     )
     ax.set(xlabel="optimizer step", ylabel="seconds", ylim=(0, None))
     return legend_below(ax)
-
-
-def confusion_matrix(labels: np.ndarray, preds: np.ndarray, ax: Axes) -> Axes:
-    """True against predicted classes, in reviews."""
-    from sklearn.metrics import confusion_matrix as count
-
-    sns.heatmap(
-        count(labels, preds, labels=[0, 1]),
-        annot=True,
-        fmt=",d",
-        cmap="Blues",
-        cbar=False,
-        square=True,
-        ax=ax,
-        xticklabels=list(LABELS.values()),
-        yticklabels=list(LABELS.values()),
-    )
-    ax.set(xlabel="predicted", ylabel="true")
-    return ax
 
 
 def trade_offs(table: pd.DataFrame, costs: Sequence[str] = ledger.tables.DRAWN) -> Figure | None:

@@ -162,25 +162,29 @@ def _flat(blocks: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_arrays(file: Path) -> dict[str, np.ndarray]:
-    """`preds`, `labels` and `ids` (n,) and `logits` (n, 2) of a predictions file, in the order of the reviews' ids.
+    """`preds`, `labels` and `ids` (n,) and `logits` (n, classes) of a predictions file, in the order of the ids.
 
-    The logits are NaN where the file has none. Pickle is never loaded.
+    The logits are NaN where the file has none; the classes are then those of the labels, two at least. Pickle is never
+    loaded.
     """
     with _reading(file):
         arrays = _arrays(file)
         count = arrays["ids"].size
-        arrays.setdefault("logits", np.full((count, 2), np.nan))
+        arrays.setdefault("logits", np.full((count, max(2, len(np.unique(arrays["labels"])))), np.nan))
         shapes = {name: array.shape for name, array in arrays.items()}
-        if shapes != {"preds": (count,), "labels": (count,), "logits": (count, 2), "ids": (count,)} or not count:
+        classes = arrays["logits"].shape[-1]
+        fit = {"preds": (count,), "labels": (count,), "logits": (count, classes), "ids": (count,)}
+        if shapes != fit or not count or classes < 2:
             raise _Damaged(f"the shapes of its arrays do not fit: {shapes}")
-        if not all(np.isin(arrays[name], (0, 1)).all() for name in ("preds", "labels")):
-            raise _Damaged("its classes are not all 0 or 1")
+        if not all(np.isin(arrays[name], range(classes)).all() for name in ("preds", "labels")):
+            raise _Damaged(f"its classes are not all {'0 or 1' if classes == 2 else f'from 0 to {classes - 1}'}")
         if len(np.unique(arrays["ids"])) < count:
             raise _Damaged("it names a review twice")
-        low, high = arrays["logits"].T
-        other = np.where(arrays["preds"] == 1, low > high, high > low).sum()  # neither, where one is no number
+        chosen = arrays["logits"][np.arange(count), arrays["preds"].astype(int)]
+        other = (chosen < arrays["logits"].max(axis=1)).sum()  # no such review, where one is no number
         if other:
-            raise _Damaged(f"its preds are not the larger logit of {other:,} of {count:,} reviews")
+            largest = "larger" if classes == 2 else "largest"
+            raise _Damaged(f"its preds are not the {largest} logit of {other:,} of {count:,} reviews")
         order = np.argsort(arrays["ids"])
         return {name: array[order] if name == "logits" else array[order].astype(int) for name, array in arrays.items()}
 

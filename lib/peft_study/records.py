@@ -96,7 +96,9 @@ def write_run(
             },
             **{f"inference_{key}": value for key, value in asdict(use).items()},
         },
-        "environment": environment() | {"precision": "bf16" if prepared.bf16 else "fp32", "model": prepared.model_hash},
+        "environment": environment()
+        | {"precision": prepared.precision, "model": prepared.model_hash}
+        | {"model_revision": assets.revision(variant.model, "model")},
     }
     write_json(folder / "metrics.json", metrics)
     return metrics
@@ -115,6 +117,8 @@ def _data_block(prepared: "Prepared") -> dict[str, Any]:
     return {
         "dataset": prepared.variant.dataset,
         "ood_dataset": prepared.variant.ood_dataset,
+        "revision": assets.revision(prepared.variant.dataset, "dataset"),
+        "labels": list(corpus.labels),
         "fingerprint": corpus.fingerprint,
         "unique": corpus.unique,
         "duplicates": corpus.duplicates,

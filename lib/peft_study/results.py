@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from peft_study import paths
+from peft_study.classes import unnamed
 from peft_study.config import Study, read_study
 from peft_study.errors import StudyError
 from peft_study.folders import is_foreign, replacing, strays
@@ -41,6 +42,14 @@ class Runs:
     def labels(self) -> np.ndarray:
         """The true labels of the test reviews, shape (n,), in the order of the rows of `preds`."""
         return self.arrays(self.table.index[0])["labels"]
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes 0, 1, ...: those on record, else those that the study gives, else any."""
+        count = self.arrays(self.table.index[0])["logits"].shape[1]
+        known = [self.table[name] for name in ("data.labels", "label_names") if name in self.table]
+        stated = [tuple(map(str, names)) for column in known for names in column if isinstance(names, list)]
+        return next((names for names in stated if len(names) == count), unnamed(count))
 
     def arrays(self, run_id: str, part: str = "") -> dict[str, np.ndarray]:
         """`preds`, `labels`, `logits` (NaN where not on record) and `ids` of a run on the test set.

@@ -1,12 +1,13 @@
 """What may be said of one run: the sentences and tables of 02, each computed from what the run measured."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from peft_study import data
+from peft_study.classes import LABELS
 from peft_study.comparison.claims import listed
 from peft_study.config import Variant
 from peft_study.errors import StudyError
@@ -109,7 +110,7 @@ def tested(test: Predictions, ood: Predictions | None, prepared: Any) -> str:
     """Accuracy, macro F1 and log-loss on the test set, and accuracy on the other one, with intervals."""
     scores = [interval(test.preds, test.labels, statistic).scaled(100) for statistic in (accuracy, macro_f1)]
     loss = test.metrics()["log_loss"]
-    told = f"{loss:.3f} nats, against {np.log(2):.3f} for a coin" if np.isfinite(loss) else "not a number"
+    told = f"{loss:.3f} nats, against {_by_chance(test.logits.shape[1])}" if np.isfinite(loss) else "not a number"
     parts = [
         f"On {len(test.labels):,} test reviews the accuracy is **{scores[0]}%** and the macro F1 {scores[1]}% "
         f"(95% intervals); the log-loss is {told}."
@@ -123,14 +124,18 @@ def tested(test: Predictions, ood: Predictions | None, prepared: Any) -> str:
     return "\n\n".join(parts)
 
 
+def _by_chance(classes: int) -> str:
+    """The log-loss of whoever knows nothing but the number of classes."""
+    return f"{np.log(classes):.3f} for {'a coin' if classes == 2 else f'a guess among {classes} classes'}"
+
+
 def confidence(test: Predictions, validation: Predictions | None) -> str:
     """How sure the model is on the test set, how right, and what a temperature fitted on validation makes of it."""
-    odds = calibration.log_odds(test.logits)
-    if not np.isfinite(odds).all():
+    if not np.isfinite(test.logits).all():
         return "Not all logits are numbers: nothing can be said of the model's confidence."
     error, sure = (
-        calibration.expected_error(odds, test.labels),
-        calibration.confidence(odds).mean(),
+        calibration.expected_error(test.logits, test.labels),
+        test.confidence.mean(),
     )
     told = (
         f"On the test reviews the model is {sure:.1%} sure of its class on average. Its calibration error (ECE) is "
@@ -139,26 +144,28 @@ def confidence(test: Predictions, validation: Predictions | None) -> str:
     if validation is None:
         return f"{told} Without validation reviews no temperature can be fitted."
     try:
-        divisor = calibration.temperature(calibration.log_odds(validation.logits), validation.labels)
+        divisor = calibration.temperature(validation.logits, validation.labels)
     except StudyError as fault:
         return f"{told} No temperature: {fault}."
-    before, after = (calibration.losses(scaled, test.labels).mean() for scaled in (odds, odds / divisor))
+    before, after = (calibration.losses(scaled, test.labels).mean() for scaled in (test.logits, test.logits / divisor))
     return (
         f"{told} Divided by {divisor:.2f}, which fits {len(validation.labels):,} validation reviews best, its log-odds "
         f"give a log-loss on the test reviews of {after:.3f} nats instead of {before:.3f}."
     )
 
 
-def mistakes(predictions: Predictions, table: pd.DataFrame) -> pd.DataFrame:
-    """The wrongly classified rows of `table`, most confident first, with `predicted` (a class) and `probability`."""
-    sure = np.maximum(predictions.probabilities, 1 - predictions.probabilities)
-    told = table.assign(predicted=[data.LABELS[i] for i in predictions.preds], probability=sure)
+def mistakes(predictions: Predictions, table: pd.DataFrame, labels: Sequence[str] = LABELS) -> pd.DataFrame:
+    """The wrongly classified rows of `table`, most confident first, with `predicted` (a class) and `probability`.
+
+    `labels` are the names of the classes.
+    """
+    told = table.assign(predicted=[labels[i] for i in predictions.preds], probability=predictions.confidence)
     return told[predictions.preds != predictions.labels].sort_values("probability", ascending=False)
 
 
-def confident_mistakes(predictions: Predictions, table: pd.DataFrame) -> pd.DataFrame:
+def confident_mistakes(predictions: Predictions, table: pd.DataFrame, labels: Sequence[str] = LABELS) -> pd.DataFrame:
     """The `mistakes`, their probability as text."""
-    wrong = mistakes(predictions, table)
+    wrong = mistakes(predictions, table, labels)
     return wrong.assign(probability=wrong["probability"].map("{:.1%}".format))
 
 

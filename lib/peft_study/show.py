@@ -5,7 +5,7 @@ Markdown for the PDF.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -13,7 +13,8 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from peft_study import comparison
-from peft_study.plots import CLASS_COLOURS, LABELS
+from peft_study.class_plots import colour as class_colour
+from peft_study.classes import LABELS
 from peft_study.results import Runs
 
 _CARD = "border-left:3px solid {colour};padding:.3em .9em;margin:.8em 0;white-space:pre-wrap;max-width:48rem"
@@ -25,10 +26,10 @@ def sentence(*parts: str) -> None:
         display(Markdown("\n\n".join(told)))
 
 
-def review(text: str, label: int, facts: Mapping[str, Any] | None = None) -> None:
-    """Show one review in full, with its class and what else is known of it."""
+def review(text: str, label: int, facts: Mapping[str, Any] | None = None, labels: Sequence[str] = LABELS) -> None:
+    """Show one review in full, with its class and what else is known of it; `labels` are the names of the classes."""
     notes = [f"{key}: {value}" for key, value in (facts or {}).items()]
-    heading = " · ".join([LABELS[label], *notes])
+    heading = " · ".join([labels[label], *notes])
     quote = "\n> ".join(markdown_escape(line.strip()) for line in text.splitlines() if line.strip())
     display(
         {
@@ -42,13 +43,13 @@ def review(text: str, label: int, facts: Mapping[str, Any] | None = None) -> Non
 
 def card(heading: str, body: str, label: int) -> str:
     """A review as HTML in the colour of its class, under a `heading`; the `body` is HTML already."""
-    return f'<div style="{_CARD.format(colour=CLASS_COLOURS[label])}"><b>{escape(heading)}</b>\n{body}</div>'
+    return f'<div style="{_CARD.format(colour=class_colour(label))}"><b>{escape(heading)}</b>\n{body}</div>'
 
 
-def reviews(table: pd.DataFrame, facts: Iterable[str] = ()) -> None:
+def reviews(table: pd.DataFrame, labels: Sequence[str] = LABELS, facts: Iterable[str] = ()) -> None:
     """Show every row of a table with `text` and `label`; `facts` names further columns to mention."""
     for row in table.to_dict("records"):
-        review(row["text"], row["label"], {name: row[name] for name in facts})
+        review(row["text"], row["label"], {name: row[name] for name in facts}, labels)
 
 
 def either(reason: str, make: Callable[[], Any]) -> Any:
@@ -70,7 +71,7 @@ def disagreements(runs: Runs, pair: tuple[str, str] | None, texts: Mapping[int, 
         for row in table.head(count).to_dict("records"):
             sure = {name: row[side] for name, side in ((right, "right"), (wrong, "wrong")) if pd.notna(row[side])}
             facts = {name: f"{value:.0%} for the true class" for name, value in sure.items()}
-            review(texts[row["id"]], row["label"], facts)
+            review(texts[row["id"]], row["label"], facts, runs.class_names)
 
 
 def markdown_escape(text: str) -> str:

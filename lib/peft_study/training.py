@@ -17,7 +17,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from peft_study import assets, data, tokenization
 from peft_study.config import Variant
 from peft_study.cost import Inference, flops, inference, now, peak_memory
-from peft_study.errors import writing
+from peft_study.errors import StudyError, writing
 from peft_study.evaluation import Predictions, pad_batch, predict
 from peft_study.models import ParameterCounts, build, count_parameters
 from peft_study.progress import Tell, silent
@@ -45,6 +45,11 @@ class Prepared:
     def bf16(self) -> bool:
         """Whether the variant computes in bfloat16 on this machine."""
         return uses_bf16(self.variant.precision)
+
+    @property
+    def precision(self) -> str:
+        """What the variant trains in on this machine: bf16, fp16 or fp32."""
+        return "bf16" if self.bf16 else "fp16" if self.variant.precision == "fp16" else "fp32"
 
     def predict(self, part: str, tell: Tell = silent) -> Predictions:
         """One pass of the model over a part."""
@@ -77,8 +82,18 @@ def uses_bf16(precision: str) -> bool:
     return torch.backends.cpu.get_cpu_capability().startswith("AVX512") and torch.cpu._is_avx512_bf16_supported()
 
 
+def require_precision(precision: str) -> None:
+    """Raise `StudyError` where this machine cannot train in `precision`."""
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise StudyError(
+            "precision = 'fp16' needs a GPU, and torch sees none here; set it to auto, bf16 or fp32, or install the "
+            "torch that fits the GPU"
+        )
+
+
 def prepare(variant: Variant, corpus: data.Corpus | None = None, tell: Tell = silent) -> Prepared:
     """Load the tokenizer and the model of a variant, and its data unless the `corpus` is at hand."""
+    require_precision(variant.precision)
     tell("Loading the reviews", 0, 3)
     corpus = corpus or data.load_corpus(variant)
     tell("Tokenising the reviews", 1, 3)
@@ -92,7 +107,7 @@ def prepare(variant: Variant, corpus: data.Corpus | None = None, tell: Tell = si
     examples = {part: tokenization.examples(table, tokens[part], variant) for part, table in tables.items()}
     tell("Loading the model", 2, 3)
     folder = assets.model_folder(variant.model)
-    model = build(str(folder), variant)
+    model = build(str(folder), variant, corpus.labels)
     weights = assets.weights_hash(folder)
     tell("Reviews, tokens and model", 3, 3)
     return Prepared(variant, corpus, tokenizer, model, weights, count_parameters(model), tables, examples)
@@ -151,6 +166,8 @@ def training_arguments(variant: Variant, examples: int, checkpoints: Path) -> Tr
         warmup_steps=variant.warmup,
         seed=variant.seed,
         bf16=uses_bf16(variant.precision),
+        fp16=variant.precision == "fp16",
+        full_determinism=variant.deterministic,
         use_cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),  # bf16 on a CPU must be asked for
         train_sampling_strategy="group_by_length",
         include_num_input_tokens_seen="non_padding",
@@ -192,6 +209,10 @@ class _Trainer(Trainer):  # type: ignore[misc]
 
     AdaLoRA adds the distance of its factors from orthogonality, in evaluation too.
     """
+
+    # A classifier's loss is the mean over what it is given: the parts of an accumulated batch must be averaged. The
+    # Trainer would add them up, since these models' `forward` takes any keyword.
+    loss_is_scaled_for_ga = False
 
     def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **options: Any) -> Any:
         found = super().compute_loss(model, inputs, *arguments, **options)

@@ -8,8 +8,6 @@ import gc
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,8 @@ import yaml
 from made_checkouts import Checkout
 from made_folders import reviews, save_model, save_reviews
 from made_runs import PLANTED, REAL_RUNS
+from made_studies import execute
 
-from peft_study import paths
 from peft_study.config import Variant
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads slow tiny models down, on a busy machine a hundredfold
@@ -105,8 +103,6 @@ def real_home(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
 
     Every test review ends with markup that must never take effect. `full` learns, `lora` hardly does: they disagree.
     """
-    from peft_study import batch
-
     root = tmp_path_factory.mktemp("real")
     train, test = reviews(200), reviews(60, seed=1)
     train.loc[:20, "text"] += " 8/10"
@@ -129,23 +125,7 @@ def real_home(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
         "strategies": {"full": {"learning_rate": 1e-2}, "lora": {"learning_rate": 1e-4}},
         "matrix": {"strategy": ["full", "lora"], "train_size": [60, 100], "seed": [1]},
     }
-    (root / "runs" / "tiny").mkdir(parents=True)
-    (root / "runs" / "tiny" / "study.yaml").write_text(yaml.safe_dump(study))
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "PEFT_STUDY_HOME": str(root),
-            "PEFT_STUDY_CACHE": str(root / "cache"),
-            "HF_HUB_OFFLINE": "1",
-            "OMP_NUM_THREADS": "1",
-            "PYTHONWARNINGS": "error::RuntimeWarning",
-        }.items():
-            patch.setenv(name, value)
-        steps = [["explore", "tiny"], *(["train", "tiny", run] for run in REAL_RUNS)]
-        processes = [subprocess.Popen([sys.executable, "-m", "peft_study", *step], cwd=paths.LIB) for step in steps]
-        assert [process.wait() for process in processes] == [0] * len(steps)
-        batch.compare("tiny")
-        batch.report("tiny")
-        batch.pages("tiny")
+    execute(root, "tiny", study, REAL_RUNS)
     return root
 
 

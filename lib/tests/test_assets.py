@@ -15,7 +15,6 @@ from typing import Any
 import pandas as pd
 import pytest
 from made_folders import reviews, save_model, save_reviews
-from made_hub import COMMIT, hub
 
 from peft_study import assets, data, paths
 from peft_study.config import Variant
@@ -287,7 +286,7 @@ def test_a_folder_that_does_not_exist_is_refused(load: Callable[[str], Any], nam
 def test_a_damaged_file_of_a_dataset_is_refused_with_its_folder(tmp_path: Path) -> None:
     folder = save_reviews(tmp_path / "damaged", train=reviews(20))
     truncate(folder / "plain_text" / "train-00000-of-00001.parquet")
-    with pytest.raises(StudyError, match=f"dataset = '{folder}': {folder} cannot be read as a dataset"):
+    with pytest.raises(StudyError, match=f"dataset = '{folder}' cannot be read as a dataset .ArrowInvalid"):
         assets.load_dataset(str(folder))
 
 
@@ -296,57 +295,3 @@ def test_the_hash_of_the_weights_follows_their_content(tmp_path: Path, tiny: dic
     assert assets.weights_hash(copy) == assets.weights_hash(tiny["bert"]) != assets.weights_hash(tiny["distilbert"])
     flip(copy / "model.safetensors")
     assert assets.weights_hash(copy) != assets.weights_hash(tiny["bert"])
-
-
-# --- the hub
-
-LOAD = """
-import sys
-from peft_study import assets
-from peft_study.errors import StudyError
-for name in sys.argv[1:]:
-    kind, _, name = name.partition("=")
-    try:
-        if kind == "model":
-            print(assets.model_folder(name))
-        else:
-            print({split: table.num_rows for split, table in assets.load_dataset(name).items()})
-    except StudyError as error:
-        print(f"{type(error).__name__}: {error}")
-"""
-
-
-def load_in_new_process(folder: Path, *names: str, **environment: str) -> list[str]:
-    """Load models and datasets in a process of its own, since the hub's client reads its settings once."""
-    env = os.environ | {"HF_HUB_OFFLINE": "0", "HF_HOME": str(folder), "HF_HUB_DISABLE_XET": "1"} | environment
-    result = subprocess.run([sys.executable, "-c", LOAD, *names], env=env, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    return result.stdout.splitlines()
-
-
-def test_a_model_and_a_dataset_of_the_hub_are_loaded_by_name_and_revision(
-    tiny: dict[str, Path], tmp_path: Path
-) -> None:
-    pickled = shutil.copytree(tiny["bert"], tmp_path / "hub")
-    (pickled / "pytorch_model.bin").write_bytes(b"never asked for")
-    with hub({"tiny/bert": pickled, "tiny/reviews": tiny["reviews"]}) as (address, asked):
-        names = ("model=tiny/bert@v1", "dataset=tiny/reviews@v2", "model=tiny/none")
-        model, dataset, unknown = load_in_new_process(tmp_path, *names, HF_ENDPOINT=address)
-    assert Path(model).name == COMMIT
-    assert (Path(model) / "model.safetensors").read_bytes() == (tiny["bert"] / "model.safetensors").read_bytes()
-    assert dataset == "{'train': 200, 'test': 60}"
-    assert "StudyError: model = 'tiny/none' could not be fetched from the hub (RepositoryNotFoundError" in unknown
-    assert {"/api/models/tiny/bert/revision/v1", "/api/datasets/tiny/reviews/revision/v2"} <= set(asked)
-    assert not any("pytorch_model.bin" in path for path in asked)
-    again = load_in_new_process(tmp_path, *names[:2], HF_HUB_OFFLINE="1")
-    assert again == [model, dataset]
-
-
-@pytest.mark.parametrize("environment", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}])
-def test_a_hub_name_without_a_network_is_one_clear_error_soon(tmp_path: Path, environment: dict[str, str]) -> None:
-    start = time.monotonic()
-    lines = load_in_new_process(tmp_path, "model=tiny/bert", "dataset=tiny/reviews", "dataset=imdb", **environment)
-    assert time.monotonic() - start < 20
-    for line, name in zip(lines, ("model = 'tiny/bert'", "dataset = 'tiny/reviews'", "dataset = 'imdb'"), strict=True):
-        assert line.startswith(f"StudyError: {name} could not be fetched from the hub (")
-        assert line.endswith("check the name and the network, or give a folder with its files, or bundled:NAME")

@@ -35,9 +35,9 @@ class Linear(torch.nn.Module):
 
 
 def test_the_contributions_to_a_linear_model_add_up_to_its_score_less_its_constant() -> None:
-    score, contributions = gradient_times_input(Linear(10), [1, 2, 2, 7])
+    logits, contributions = gradient_times_input(Linear(10), [1, 2, 2, 7])
     assert contributions.shape == (4,)
-    assert contributions.sum() == pytest.approx(score - BIAS, abs=1e-5)
+    assert contributions.sum() == pytest.approx(logits[1] - logits[0] - BIAS, abs=1e-5)
 
 
 def test_the_contribution_to_a_linear_model_is_the_words_own_weight_wherever_it_stands() -> None:
@@ -83,6 +83,8 @@ def test_every_kind_of_strategy_can_be_explained(strategy: str, prepared: Callab
     assert np.isfinite(found.contributions).all() and np.abs(found.contributions).max() > 0
     logits = run.model(torch.tensor([found.window.input_ids])).logits[0]
     assert found.log_odds == pytest.approx(float((logits[1] - logits[0]).detach()), abs=1e-5)
+    assert found.target == 1 and found.label == int(logits.argmax())
+    assert found.confidence == pytest.approx(float(logits.softmax(0).max().detach()), abs=1e-5)
 
 
 def test_a_word_is_the_sum_of_its_pieces(prepared: Callable[..., training.Prepared]) -> None:
@@ -115,6 +117,6 @@ def test_a_saved_model_explains_as_the_trained_one_did(
     run = prepared()
     save_model(tmp_path / "model", run)
     ids = run.examples["test"][0]["input_ids"]
-    score, contributions = gradient_times_input(models.load(tmp_path / "model"), ids)
+    logits, contributions = gradient_times_input(models.load(tmp_path / "model"), ids)
     expected = gradient_times_input(run.model, ids)
-    assert score == pytest.approx(expected[0], abs=1e-5) and contributions == pytest.approx(expected[1], abs=1e-5)
+    assert logits == pytest.approx(expected[0], abs=1e-5) and contributions == pytest.approx(expected[1], abs=1e-5)

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from made_runs import make_runs, write_arrays
 from scipy.special import expit
-from sklearn.metrics import brier_score_loss
+from sklearn.metrics import brier_score_loss, log_loss
 
 from peft_study import calibration, paths, run_claims
 from peft_study.errors import StudyError
 from peft_study.evaluation import Predictions
+from peft_study.plots import figure
 from peft_study.results import Runs, load_runs
 from peft_study.statistics import calibration as measures
 from peft_study.strategies import STRATEGIES
@@ -26,18 +27,23 @@ LORA = "lora-n00250-s1"
 
 
 def simulated(scale: float, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Log-odds `scale` times too large, and labels."""
+    """Logits (count, 2) `scale` times too large, and labels."""
     rng = np.random.default_rng(seed)
     true = rng.normal(0, 2.5, count)
-    return scale * true, (rng.random(count) < expit(true)).astype(int)
+    return two(scale * true), (rng.random(count) < expit(true)).astype(int)
+
+
+def two(odds: np.ndarray) -> np.ndarray:
+    """Logits of two classes, of the log-odds of the second."""
+    return np.stack([np.zeros_like(odds), odds], axis=-1)
 
 
 @QUICK
 @given(some.integers(0, 999), some.integers(1, 300))
 def test_the_brier_score_is_that_of_scikit_learn(seed: int, count: int) -> None:
-    odds, labels = simulated(1.5, count, seed)
-    found = brier_score_loss(labels, expit(odds), labels=[0, 1], pos_label=1)
-    assert measures.brier(odds, labels) == pytest.approx(found)
+    logits, labels = simulated(1.5, count, seed)
+    found = brier_score_loss(labels, expit(logits[:, 1]), labels=[0, 1], pos_label=1)
+    assert measures.brier(logits, labels) == pytest.approx(found)
 
 
 @QUICK
@@ -53,16 +59,16 @@ def test_bins_hold_equally_many_and_equal_values_share_one(seed: int, count: int
 
 
 def test_the_error_of_a_model_that_is_always_equally_sure_is_its_overconfidence() -> None:
-    odds, labels = np.full(100, np.log(9)), np.r_[np.ones(60), np.zeros(40)].astype(int)
-    assert measures.ece(odds, labels) == pytest.approx(0.3)
-    assert measures.overconfidence(odds, labels).estimate == pytest.approx(0.3)
+    logits, labels = two(np.full(100, np.log(9))), np.r_[np.ones(60), np.zeros(40)].astype(int)
+    assert measures.ece(logits, labels) == pytest.approx(0.3)
+    assert measures.overconfidence(logits, labels).estimate == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.5])
 def test_the_interval_of_the_calibration_error_covers_the_true_one(scale: float) -> None:
     """95 % is aimed at; 80 % of 60 samples would be far from it, the plain percentile interval has none at 1.0."""
-    odds, _ = simulated(scale, 200_000, 0)
-    true = np.abs(measures.confidence(odds) - measures.confidence(odds / scale)).mean()
+    logits, _ = simulated(scale, 200_000, 0)
+    true = np.abs(measures.confidence(logits) - measures.confidence(logits / scale)).mean()
     intervals = [measures.expected_error(*simulated(scale, 1000, seed), draws=200) for seed in range(1, 61)]
     assert np.mean([found.low <= true <= found.high for found in intervals]) >= 0.8
     assert np.mean([found.estimate for found in intervals]) == pytest.approx(true, abs=0.025)
@@ -73,11 +79,11 @@ def test_the_interval_of_the_calibration_error_covers_the_true_one(scale: float)
 @given(some.integers(0, 999), some.integers(1, 200), some.integers(1, 3))
 def test_neither_the_order_of_reviews_nor_that_of_runs_changes_an_interval(seed: int, count: int, runs: int) -> None:
     labels = simulated(1, count, seed)[1]
-    odds = np.stack([simulated(1.2, count, seed + run)[0].round(1) for run in range(runs)])
+    logits = np.stack([simulated(1.2, count, seed + run)[0].round(1) for run in range(runs)])
     rng = np.random.default_rng(seed)
     items, order = rng.permutation(count), rng.permutation(runs)
     for measure in (measures.expected_error, measures.overconfidence):
-        first, second = measure(odds, labels, draws=20), measure(odds[order][:, items], labels[items], draws=20)
+        first, second = measure(logits, labels, draws=20), measure(logits[order][:, items], labels[items], draws=20)
         assert first.low <= first.estimate <= first.high
         assert (first.low, first.estimate, first.high) == pytest.approx((second.low, second.estimate, second.high))
 
@@ -85,11 +91,11 @@ def test_neither_the_order_of_reviews_nor_that_of_runs_changes_an_interval(seed:
 @QUICK
 @given(some.floats(0.3, 4), some.integers(0, 99))
 def test_the_temperature_is_found_that_the_log_odds_were_multiplied_with(scale: float, seed: int) -> None:
-    odds, labels = simulated(scale, 5000, seed)
-    found = measures.temperature(odds, labels)
+    logits, labels = simulated(scale, 5000, seed)
+    found = measures.temperature(logits, labels)
     assert found == pytest.approx(scale, rel=0.15)
-    best = measures.losses(odds / found, labels).mean()
-    assert all(best <= measures.losses(odds / other, labels).mean() + 1e-9 for other in (found * 0.99, found * 1.01))
+    best = measures.losses(logits / found, labels).mean()
+    assert all(best <= measures.losses(logits / other, labels).mean() + 1e-9 for other in (found * 0.99, found * 1.01))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +105,7 @@ def test_the_temperature_is_found_that_the_log_odds_were_multiplied_with(scale: 
 def test_where_no_temperature_is_best_the_reason_is_told(odds: list[float], reason: str) -> None:
     with pytest.raises(StudyError, match=reason):
         measures.temperature(
-            np.array(odds, dtype=float), np.array([1, 1, 0, 0] if reason != "say nothing" else [1, 0, 0, 1])
+            two(np.array(odds, dtype=float)), np.array([1, 1, 0, 0] if reason != "say nothing" else [1, 0, 0, 1])
         )
 
 
@@ -107,12 +113,63 @@ def test_where_no_temperature_is_best_the_reason_is_told(odds: list[float], reas
 @given(some.integers(0, 99), some.integers(1, 400), some.integers(1, 3))
 def test_the_reliability_diagram_adds_up(seed: int, count: int, runs: int) -> None:
     labels = simulated(1, count, seed)[1]
-    odds = np.stack([simulated(2, count, seed + run)[0] for run in range(runs)])
-    table = measures.reliability(odds, labels)
+    logits = np.stack([simulated(2, count, seed + run)[0] for run in range(runs)])
+    table = measures.reliability(logits, labels)
     assert table["reviews"].sum() == pytest.approx(count)
-    assert np.average(table["accuracy"], weights=table["reviews"]) == pytest.approx(((odds > 0) == labels).mean())
+    assert np.average(table["accuracy"], weights=table["reviews"]) == pytest.approx(
+        (logits.argmax(-1) == labels).mean()
+    )
     assert table["confidence"].is_monotonic_increasing and table["confidence"].between(0.5, 1).all()
     assert ((table["low"] <= table["accuracy"] + 1e-9) & (table["accuracy"] <= table["high"] + 1e-9)).all()
+
+
+def of_classes(count: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Calibrated logits (count, classes), and labels drawn from their probabilities."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 1.5, (count, classes))
+    return logits, (measures.probabilities(logits).cumsum(axis=1) < rng.random((count, 1))).sum(axis=1)
+
+
+@QUICK
+@given(some.integers(0, 999), some.integers(1, 200), some.integers(3, 6))
+def test_the_scores_of_many_classes_are_those_of_scikit_learn(seed: int, count: int, classes: int) -> None:
+    logits, labels = of_classes(count, classes, seed)
+    chances, names = measures.probabilities(logits), list(range(classes))
+    assert measures.brier(logits, labels) == pytest.approx(brier_score_loss(labels, chances, labels=names))
+    assert measures.losses(logits, labels).mean() == pytest.approx(log_loss(labels, chances, labels=names), abs=1e-9)
+    assert measures.confidence(logits) == pytest.approx(chances.max(axis=1))
+
+
+@QUICK
+@given(some.integers(0, 999), some.integers(1, 60))
+def test_a_class_that_nothing_speaks_for_changes_no_measure_but_the_scale_of_the_brier_score(
+    seed: int, count: int
+) -> None:
+    logits, labels = simulated(1.5, count, seed)
+    more = np.concatenate([logits, np.full((count, 1), -1e6)], axis=1)
+    assert measures.brier(more, labels) == pytest.approx(2 * measures.brier(logits, labels))
+    for measure in (measures.losses, measures.ece, measures.shortfall):
+        assert measure(more, labels) == pytest.approx(measure(logits, labels))
+
+
+def test_the_top_class_of_a_calibrated_model_of_many_classes_keeps_its_word() -> None:
+    logits, labels = of_classes(4000, 4, 0)
+    assert measures.expected_error(logits, labels, draws=200).low == 0
+    assert measures.temperature(logits, labels) == pytest.approx(1, abs=0.1)
+    assert measures.expected_error(3 * logits, labels, draws=200).low > 0.1
+    assert measures.temperature(3 * logits, labels) == pytest.approx(3, rel=0.1)
+    table = measures.reliability(logits, labels)
+    assert table["confidence"].min() < 0.5 and (table["confidence"] - table["accuracy"]).abs().max() < 0.1
+
+
+@pytest.mark.parametrize(("classes", "begins"), [(2, (49, 49)), (4, (20, 45))])
+def test_the_reliability_diagram_begins_where_a_guess_between_two_or_among_more_would(
+    classes: int, begins: tuple[float, float]
+) -> None:
+    table = measures.reliability(*of_classes(500, classes, 0))
+    _, ax = figure()
+    calibration.plots.reliability({"one": ("full", table)}, ax)
+    assert begins[0] <= ax.get_xlim()[0] <= begins[1]
 
 
 # --- Of runs ----------------------------------------------------------------------------------------------------------
@@ -200,10 +257,10 @@ def test_a_run_without_logits_is_named_and_left_out() -> None:
 def test_the_temperature_mends_overconfidence_on_reviews_that_it_was_not_fitted_on() -> None:
     runs = make_runs(count=2000)
     for part, seed in (("", 1), ("validation_", 2)):
-        odds, labels = simulated(2.0, 2000, seed)
+        logits, labels = simulated(2.0, 2000, seed)
         file = paths.run_folder("made", LORA) / f"{part}preds_and_labels.npz"
-        flip = np.where(labels == np.arange(2000) % 2, 1, -1) * odds  # the same odds for the labels of made runs
-        write_arrays(file, (flip > 0).astype(int), logits=np.stack([-flip / 2, flip / 2], axis=1))
+        flip = np.where(labels == np.arange(2000) % 2, 1, -1) * logits[:, 1]  # as odds for the labels of made runs
+        write_arrays(file, (flip > 0).astype(int), logits=two(flip))
     runs = load_runs("made")
     fitted, _ = calibration.tables.temperatures(runs)
     assert fitted[LORA] == pytest.approx(2, rel=0.15)
@@ -231,8 +288,8 @@ def test_the_sentence_names_the_most_accurate_and_the_best_calibrated_only_where
 
 def test_what_02_says_of_confidence_holds_with_and_without_validation() -> None:
     def predictions(scale: float, seed: int, count: int = 500) -> Predictions:
-        odds, labels = simulated(scale, count, seed)
-        return Predictions(np.arange(count), labels, np.stack([-odds / 2, odds / 2], axis=1).astype("float32"), 0.0)
+        logits, labels = simulated(scale, count, seed)
+        return Predictions(np.arange(count), labels, logits.astype("float32"), 0.0)
 
     test = predictions(2, 0)
     assert "Without validation reviews" in run_claims.confidence(test, None)
@@ -250,9 +307,9 @@ def test_calibration_never_loads_torch() -> None:
 
 
 def test_seeds_that_differ_widely_widen_the_intervals() -> None:
-    odds, labels = simulated(1.0, 1000, 0)
-    alike, apart = np.stack([odds] * 3), np.stack([odds, 2 * odds, 4 * odds])
-    one = measures.overconfidence(odds, labels)
+    logits, labels = simulated(1.0, 1000, 0)
+    alike, apart = np.stack([logits] * 3), np.stack([logits, 2 * logits, 4 * logits])
+    one = measures.overconfidence(logits, labels)
     same, wide = (measures.overconfidence(runs, labels) for runs in (alike, apart))
     assert same.high - same.low == pytest.approx(one.high - one.low, rel=0.05)
     assert wide.high - wide.low > 3 * (same.high - same.low), "Student's t of two degrees of freedom"

@@ -171,17 +171,16 @@ def test_texts_that_differ_only_in_how_a_break_is_written_are_duplicates(variant
         ("a < b and c > d", "a < b and c > d"),
         ("<brave>", "<brave>"),
         ("", ""),
-        (None, ""),
     ],
 )
-def test_a_break_is_markup_and_a_missing_text_is_empty(raw: str | None, text: str) -> None:
+def test_a_break_is_markup(raw: str, text: str) -> None:
     assert data.clean(raw) == text
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_empty_and_missing_reviews_are_kept(variant: Make, tmp_path: Path, split: str) -> None:
+def test_empty_reviews_are_kept(variant: Make, tmp_path: Path, split: str) -> None:
     tables = {"train": reviews(200), "test": reviews(60, seed=1)}
-    tables[split].loc[0, "text"] = None
+    tables[split].loc[0, "text"] = ""
     if split == "test":
         tables[split].loc[3, "text"] = ""
     asked = variant(dataset=str(save_reviews(tmp_path / "empty", **tables)), train_size=200)
@@ -195,11 +194,26 @@ def test_empty_and_missing_reviews_are_kept(variant: Make, tmp_path: Path, split
 @pytest.mark.parametrize(
     ("changes", "table", "said"),
     [
-        ({"text_column": "review"}, {}, "text_column = 'review': dataset .* has no such column; it has text, label"),
-        ({"label_column": "lable"}, {}, "label_column = 'lable': dataset .* has no such column; it has text, label"),
-        ({}, {"label": [0, 1, 2, -1] * 50}, "label_column = 'label': .* has 100 labels that are not 0 or 1, .* '2'"),
-        ({}, {"label": ["pos", "neg"] * 100}, "has 200 labels that are not 0 or 1, the first being 'pos'"),
-        ({}, {"label": [0, None] * 100}, "has 100 labels that are not 0 or 1"),
+        (
+            {"text_column": "review"},
+            {},
+            "text_column = 'review': the training split of .* has no such column; it has text, label",
+        ),
+        (
+            {"label_column": "lable"},
+            {},
+            "label_column = 'lable': the training split of .* has no such column; it has text, label",
+        ),
+        ({}, {"label": [0, 1, 2, -1] * 50}, "label_column = 'label': .* has 50 rows without a label, .* row 3 "),
+        ({}, {"label": [0, None] * 100}, "has 100 rows without a label, the first being row 1 "),
+        ({}, {"label": ["pos", ""] * 100}, "has 100 rows without a label, the first being row 1 "),
+        ({}, {"label": [0.5, 1.0] * 100}, "labels that are neither text nor whole numbers, such as 0.5"),
+        ({}, {"label": [[0], [1]] * 100}, r"labels that are neither text nor whole numbers, such as \[0\]"),
+        ({}, {"label": ["pos"] * 200}, "has one class only, 'positive'; at least two"),
+        ({}, {"label": range(200)}, "has 200 different labels, and at most 100 classes are allowed; name the column"),
+        ({"label_names": ["a", "b", "c"]}, {}, "label_names = .*: .* has 2 classes, 0, 1; give a name to each"),
+        ({"label_names": ["a", "b"]}, {"label": ["a", "c"] * 100}, "label_names = .* has the labels 'a', 'c'; name"),
+        ({}, {"text": ["one"] + [None] * 199}, "text_column = 'text': .* has 199 rows without a text, .* row 1 "),
         ({"text_column": "stars"}, {"stars": range(200)}, "text_column = 'stars': .* values there that are no text"),
     ],
 )

@@ -127,7 +127,7 @@ def test_a_budget_of_all_reviews_is_the_pool_itself(
 def test_the_words_with_the_largest_weights_are_those_that_tell_the_classes_apart(
     variant: Callable[..., Variant],
 ) -> None:
-    weights = explore.word_weights(data.load_corpus(variant()), 200).sort_values()
+    weights = explore.word_weights(data.load_corpus(variant()), 200)["positive"].sort_values()
     assert set(weights.index[:4]) == {"bad", "dull", "awful", "boring"}
     assert set(weights.index[-4:]) == {"good", "fine", "superb", "moving"}
 

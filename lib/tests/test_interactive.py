@@ -16,6 +16,7 @@ from ipywidgets.widgets.widget import _instances
 from made_runs import make_run, make_runs, make_study, write_arrays
 
 from peft_study import browsing, data, folders, interactive, ledger, paths, results, status, tokenization
+from peft_study.classes import LABELS
 from peft_study.config import Variant
 from peft_study.errors import StudyError
 from peft_study.interactive import comparisons, live_chart, markup, panel, reviews
@@ -265,7 +266,7 @@ def test_what_the_window_leaves_out_is_struck_through_and_the_rest_is_not(
 
 def test_words_are_coloured_by_their_side_and_strength() -> None:
     read = tokenization.Window([1, 2, 3], [(0, 4), (5, 8), (9, 13)], [0, 1, 2], 3)
-    shown = markup.coloured("good bad film", [(0, 4, 2.0), (5, 8, -1.0), (9, 13, 0.0)], read)
+    shown = markup.coloured("good bad film", [(0, 4, 2.0), (5, 8, -1.0), (9, 13, 0.0)], read, markup.sides(LABELS, 1))
     colours = dict(re.findall(r"rgba\(([\d,]+,[\d.]+)\)\" title=\"[^\"]*\">(\w+)", shown))
     assert list(colours.values()) == ["good", "bad", "film"]
     assert [colour.split(",")[0] for colour in colours] == ["0", "213", "213"]
@@ -281,9 +282,10 @@ def test_any_text_is_shown_as_text(text: str, variant: Callable[..., Variant]) -
     for size in (8, 200):
         read = tokenization.window(text, tokenizer, size, "head+tail")
         spans = [(*span, 1.0) for span in read.spans if span]
-        for shown in (markup.windowed(text, read), markup.coloured(text, spans, read)):
+        for shown in (markup.windowed(text, read), markup.coloured(text, spans, read, markup.sides([text, "b"], 1))):
             assert unescape(re.sub("<[^>]*>", "", shown)) == text
     others = [markup.line(text), markup.table(pd.DataFrame({text: [text]})), markup.review([text], 0, "")]
+    others += [markup.legend(markup.sides([text] * count, 1)) for count in (2, 3)]
     assert "<script" not in "".join(others)
 
 

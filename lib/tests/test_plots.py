@@ -19,7 +19,7 @@ from nbconvert.filters import markdown2html
 from test_comparison import EDGES
 
 from nbpaper import use_paper_style
-from peft_study import comparison, ledger, paths, plots, show
+from peft_study import class_plots, comparison, ledger, paths, plots, show
 from peft_study.results import Runs
 from peft_study.strategies import STRATEGIES
 
@@ -80,22 +80,22 @@ LOGS = {
 }
 REVIEWS = pd.DataFrame({"tokens": [5, 90, 400, 90], "label": [0, 1, 1, 0]})
 SCORES = pd.DataFrame({"train_size": [250, 1000], "accuracy": [0.7, 0.8], "low": [0.6, 0.7], "high": [0.8, 0.9]})
-WEIGHTS = pd.Series({f"word{i}": float(i - 15) for i in range(30)})
+WEIGHTS = pd.Series({f"word{i}": float(i - 15) for i in range(30)}, name="positive")
 TWO = pd.DataFrame({"strategy": ["lora", "full"], "train_size": [250, 1000]}, ["r", "s"])
 FIGURES: dict[str, Callable[[Any], Any]] = {
-    "balance": lambda ax: plots.class_balance(REVIEWS, ax),
-    "balance of one class": lambda ax: plots.class_balance(REVIEWS.query("label == 1"), ax),
-    "lengths": lambda ax: plots.lengths(REVIEWS, 128, ax),
-    "lengths of one class": lambda ax: plots.lengths(REVIEWS.query("label == 1"), 128, ax),
-    "lengths of one review": lambda ax: plots.lengths(REVIEWS.head(1), 128, ax),
-    "words": lambda ax: plots.words(WEIGHTS, ax),
-    "few words": lambda ax: plots.words(WEIGHTS.head(1), ax),
+    "balance": lambda ax: class_plots.class_balance(REVIEWS, ax),
+    "balance of one class": lambda ax: class_plots.class_balance(REVIEWS.query("label == 1"), ax),
+    "lengths": lambda ax: class_plots.text_lengths(REVIEWS, 128, ax),
+    "lengths of one class": lambda ax: class_plots.text_lengths(REVIEWS.query("label == 1"), 128, ax),
+    "lengths of one review": lambda ax: class_plots.text_lengths(REVIEWS.head(1), 128, ax),
+    "words": lambda ax: class_plots.words(WEIGHTS, ax),
+    "few words": lambda ax: class_plots.words(WEIGHTS.head(1), ax),
     "baseline": lambda ax: plots.baseline_curve(SCORES, ax),
     "baseline at one size": lambda ax: plots.baseline_curve(SCORES.head(1), ax),
     "time": lambda ax: plots.time_per_step(np.array([0.3, 0.1, 0.2]), ax),
     "time of one step": lambda ax: plots.time_per_step(np.array([0.3]), ax),
-    "confusion": lambda ax: plots.confusion_matrix(np.array([0, 1, 1]), np.array([0, 1, 0]), ax),
-    "confusion of one class": lambda ax: plots.confusion_matrix(np.array([1]), np.array([1]), ax),
+    "confusion": lambda ax: class_plots.confusion_matrix(np.array([0, 1, 1]), np.array([0, 1, 0]), ax),
+    "confusion of one class": lambda ax: class_plots.confusion_matrix(np.array([1]), np.array([1]), ax),
     "legend": lambda ax: plots.strategy_legend(list(STRATEGIES), ax),
 }
 for _name, _log in LOGS.items():

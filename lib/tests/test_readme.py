@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from made_folders import reviews
 from made_runs import REAL_RUNS
 
-from peft_study import paths
+from peft_study import data, paths
+from peft_study.config import read_study
 
 README = paths.CHECKOUT / "README.md"
 TEXT = README.read_text(encoding="utf-8") if README.exists() else ""
@@ -84,6 +87,26 @@ def test_the_code_of_the_readme_runs(finished: Path, tmp_path: Path, monkeypatch
     exec(block, space)
     assert space["model"].config.id2label[1] == "positive"
     assert space["pipeline"]("text-classification", model="merged")("fine")[0]["label"] in ("negative", "positive")
+
+
+def test_the_study_of_ones_own_texts_is_ten_lines_that_are_accepted(
+    tiny: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", section("your own texts"), re.MULTILINE | re.DOTALL)
+    assert len(block.splitlines()) <= 10
+    file = tmp_path / block.split()[1]
+    study = yaml.safe_load(block)
+    study["defaults"]["model"] = str(tiny["bert"])  # the bundled one is not at hand in every test
+    table = reviews(1600).assign(desk=["sales", "repairs", "accounts", "press"] * 400)
+    for path in (file, table_file := tmp_path / study["defaults"]["dataset"]):
+        path.parent.mkdir(parents=True)
+    file.write_text(yaml.safe_dump(study))
+    table.rename(columns={"text": "message"}).drop(columns="label").to_csv(table_file, index=False)
+    monkeypatch.setenv("PEFT_STUDY_HOME", str(tmp_path))
+    variants = [variant.model_copy(update={"max_length": 64}) for variant in read_study("desks").variants.values()]
+    data.check(variants)
+    found = data.load_corpus(variants[0])
+    assert found.labels == ("accounts", "press", "repairs", "sales") and len(found.test) == 500 and len(variants) == 4
 
 
 @pytest.mark.parametrize("study", STUDIES)

@@ -18,8 +18,8 @@ from transformers import TrainerCallback
 from peft_study import adapters, paths, strategies, training
 from peft_study.adapters import Adapter
 from peft_study.architectures import ARCHITECTURES
+from peft_study.classes import LABELS
 from peft_study.config import Variant
-from peft_study.data import LABELS
 from peft_study.errors import StudyError
 from peft_study.evaluation import log_loss
 from peft_study.models import build, count_parameters

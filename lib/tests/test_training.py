@@ -192,12 +192,37 @@ def test_the_count_of_steps_is_bounded_by_the_examples(size: int, batch: int, ac
     assert steps <= math.ceil(exact + epochs) + 1
 
 
+@pytest.mark.parametrize("strategy", ["full", "lora"])
+def test_a_batch_in_parts_trains_as_the_whole_batch_does(trained: Callable[..., Trained], strategy: str) -> None:
+    alone = {"train_size": 32, "validation_fraction": 0.0, "evaluations": 0, "checkpoint": "last", "epochs": 3.0}
+    whole = trained(strategy=strategy, batch_size=32, **alone)
+    parts = trained(strategy=strategy, batch_size=8, gradient_accumulation=4, **alone)
+    losses = [[entry["loss"] for entry in run.training.log if "loss" in entry] for run in (whole, parts)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4) and len(losses[0]) == 3
+    assert np.allclose(whole.test.logits, parts.test.logits, atol=1e-3)
+
+
 @pytest.mark.parametrize("accumulation", [1, 4])
 def test_tokens_are_counted_without_padding(trained: Callable[..., Trained], accumulation: int) -> None:
     run = trained(strategy="full", epochs=2.0, gradient_accumulation=accumulation)
     by_hand = 2 * sum(len(example["input_ids"]) for example in run.prepared.examples["train"])
     assert run.training.figures["tokens"] == by_hand
     assert run.training.figures["tokens_per_second"] == pytest.approx(by_hand / run.training.figures["seconds"])
+
+
+@pytest.mark.parametrize("strategy", ["full", "lora"])
+def test_four_batches_of_eight_that_share_a_step_train_as_one_of_thirty_two_does(
+    strategy: str, trained: Callable[..., Trained]
+) -> None:
+    whole, parts = (
+        trained(strategy=strategy, validation_fraction=0.36, batch_size=batch, gradient_accumulation=32 // batch)
+        for batch in (32, 8)
+    )
+    assert len(whole.prepared.examples["train"]) == 128
+    losses = [[entry["loss"] for entry in run.training.log if "loss" in entry] for run in (whole, parts)]
+    assert len(losses[0]) == whole.training.figures["steps"] == parts.training.figures["steps"] == 12
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4) and losses[0][-1] < losses[0][0]
+    np.testing.assert_allclose(whole.test.logits, parts.test.logits, atol=1e-2)
 
 
 def test_seconds_of_training_leave_evaluations_out(trained: Callable[..., Trained]) -> None:
@@ -258,6 +283,42 @@ def test_auto_is_bf16_just_where_the_hardware_multiplies_it(monkeypatch: pytest.
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     assert not training.uses_bf16("auto")
     assert training.uses_bf16("bf16")
+
+
+def test_fp16_without_a_gpu_is_refused_before_anything_is_loaded(variant: Make) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(
+        StudyError, match=r"precision = 'fp16' needs a GPU, and torch sees none here; set it to auto, bf16"
+    ):
+        training.prepare(variant(precision="fp16", dataset="/nowhere"))
+
+
+def test_fp16_trains_with_scaled_losses_where_there_is_a_gpu(trained: Callable[..., Trained]) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU: torch.cuda sees none on this machine")
+    run = trained(strategy="full", precision="fp16")
+    assert run.training.arguments["fp16"] and run.prepared.precision == "fp16"
+    assert run.training.figures["peak_memory_of"] == "GPU, allocated"
+    assert {parameter.dtype for parameter in run.prepared.model.parameters()} == {torch.float32}
+
+
+def test_a_deterministic_run_refuses_what_may_differ_and_repeats_to_the_bit(trained: Callable[..., Trained]) -> None:
+    seen: list[bool] = []
+
+    class Watch(TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            seen.append(torch.are_deterministic_algorithms_enabled())
+
+    try:
+        runs = [trained(deterministic=True, epochs=0.5, callbacks=[Watch()], repeat=place) for place in (3, 4)]
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.deterministic = False
+    plain = trained(epochs=0.5)
+    assert seen == [True, True]
+    assert np.array_equal(runs[0].test.logits, runs[1].test.logits)
+    assert np.array_equal(runs[0].test.logits, plain.test.logits), "on a CPU it changes nothing"
 
 
 # --- what is left behind

@@ -27,7 +27,8 @@ def reliability(diagram: Mapping[str, tuple[str, pd.DataFrame]], ax: Axes) -> Ax
 
     `diagram` is of `tables.diagram`. The points of a line are bins of equally many reviews.
     """
-    ax.plot([50, 100], [50, 100], color=GREY, linewidth=0.8, linestyle="--")
+    lowest = min([50, *(100 * rows["confidence"].min() for _, rows in diagram.values())])  # below a half: many classes
+    ax.plot([lowest, 100], [lowest, 100], color=GREY, linewidth=0.8, linestyle="--")
     for place, (name, (strategy, rows)) in enumerate(diagram.items()):
         values = 100 * rows[["confidence", "accuracy", "low", "high"]]
         ax.errorbar(
@@ -37,7 +38,7 @@ def reliability(diagram: Mapping[str, tuple[str, pd.DataFrame]], ax: Axes) -> Ax
             **{"color": colour(strategy), "marker": marker(strategy), "linestyle": LINES[place % len(LINES)]},
             **{"markersize": 3, "linewidth": 1, "elinewidth": 0.5, "label": name},
         )
-    ax.set(xlabel="confidence (%)", ylabel="test accuracy (%)", xlim=(49, 101))
+    ax.set(xlabel="confidence (%)", ylabel="test accuracy (%)", xlim=(lowest - 1, 101))
     return legend_below(ax, LEGEND_COLUMNS)
 
 

@@ -15,7 +15,6 @@ from peft_study.results import Runs
 from peft_study.statistics.calibration import (
     brier,
     expected_error,
-    log_odds,
     losses,
     overconfidence,
     reliability,
@@ -31,14 +30,14 @@ def measured(runs: Runs) -> pd.DataFrame:
     `overconfidence_high`, and `run_ids`.
     """
     rows = []
-    for key, run_ids, odds in _groups(runs):
-        error, over = expected_error(odds, runs.labels), overconfidence(odds, runs.labels)
+    for key, run_ids, logits in _groups(runs):
+        error, over = expected_error(logits, runs.labels), overconfidence(logits, runs.labels)
         rows.append(
             {
                 **key,
-                "accuracy": float(np.mean((odds > 0) == (runs.labels == 1))),
-                "log_loss": float(np.mean([losses(run, runs.labels).mean() for run in odds])),
-                "brier": float(np.mean([brier(run, runs.labels) for run in odds])),
+                "accuracy": float(np.mean(logits.argmax(axis=-1) == runs.labels)),
+                "log_loss": float(losses(logits, runs.labels).mean()),
+                "brier": float(brier(logits, runs.labels)),
                 **{"ece": error.estimate, "ece_low": error.low, "ece_high": error.high},
                 **{
                     "overconfidence": over.estimate,
@@ -59,9 +58,9 @@ def scaled(runs: Runs, fitted: "pd.Series[float]") -> pd.DataFrame:
     `change_low`, `change_high` over reviews), `ece`, `ece_after`, `run_ids`.
     """
     rows = []
-    for key, run_ids, odds in _groups(runs, set(fitted.index)):
-        after = odds / fitted[run_ids].to_numpy()[:, None]
-        before_losses, after_losses = (np.mean([losses(run, runs.labels) for run in o], axis=0) for o in (odds, after))
+    for key, run_ids, logits in _groups(runs, set(fitted.index)):
+        after = logits / fitted[run_ids].to_numpy()[:, None, None]
+        before_losses, after_losses = (losses(all_, runs.labels).mean(axis=0) for all_ in (logits, after))
         change = after_losses - before_losses
         half = 1.96 * change.std(ddof=1) / np.sqrt(len(change)) if len(change) > 1 else np.inf
         rows.append(
@@ -70,7 +69,7 @@ def scaled(runs: Runs, fitted: "pd.Series[float]") -> pd.DataFrame:
                 "temperature": float(np.exp(np.log(fitted[run_ids]).mean())),
                 **{"log_loss": before_losses.mean(), "log_loss_after": after_losses.mean()},
                 **{"change": change.mean(), "change_low": change.mean() - half, "change_high": change.mean() + half},
-                "ece": expected_error(odds, runs.labels).estimate,
+                "ece": expected_error(logits, runs.labels).estimate,
                 "ece_after": expected_error(after, runs.labels).estimate,
                 "run_ids": run_ids,
             }
@@ -90,7 +89,7 @@ def temperatures(runs: Runs) -> tuple["pd.Series[float]", dict[str, str]]:
             continue
         try:
             arrays = runs.arrays(run_id, "validation_")
-            found[run_id] = temperature(log_odds(arrays["logits"]), arrays["labels"])
+            found[run_id] = temperature(arrays["logits"], arrays["labels"])
         except StudyError as error:
             reasons[run_id] = str(error)
     return pd.Series(found, dtype=float), reasons
@@ -101,26 +100,25 @@ _NO_LOGITS = "its logits are not on record, or not all of them are numbers"
 
 def without_logits(runs: Runs) -> list[str]:
     """The runs whose record has no logits for the test reviews, or some that are no numbers."""
-    return [run_id for run_id in map(str, runs.table.index) if not np.isfinite(_odds(runs, run_id)).all()]
+    return [run_id for run_id in map(str, runs.table.index) if not np.isfinite(_logits(runs, run_id)).all()]
 
 
-def _odds(runs: Runs, run_id: str) -> np.ndarray:
-    """The log-odds of a run on the test reviews, shape (n,)."""
-    with np.errstate(invalid="ignore"):
-        return log_odds(runs.arrays(run_id)["logits"])
+def _logits(runs: Runs, run_id: str) -> np.ndarray:
+    """The logits of a run on the test reviews, shape (n, classes)."""
+    return runs.arrays(run_id)["logits"]
 
 
 def _groups(runs: Runs, chosen: set[str] | None = None) -> list[tuple[dict[str, Any], list[str], np.ndarray]]:
-    """For each group of runs that differ by seed only: what it is, the run ids that have logits, and the log-odds.
+    """For each group of runs that differ by seed only: what it is, the run ids that have logits, and these.
 
-    `chosen` leaves other runs out. The log-odds have the shape (runs, n).
+    `chosen` leaves other runs out. They have the shape (runs, n, classes).
     """
     found = []
     for key, group in grouped(runs):
-        odds = {str(run): _odds(runs, str(run)) for run in group.index if chosen is None or str(run) in chosen}
-        odds = {run: values for run, values in odds.items() if np.isfinite(values).all()}
-        if odds:
-            found.append((dict(zip(varying(runs), key, strict=True)), list(odds), np.stack(list(odds.values()))))
+        logits = {str(run): _logits(runs, str(run)) for run in group.index if chosen is None or str(run) in chosen}
+        logits = {run: values for run, values in logits.items() if np.isfinite(values).all()}
+        if logits:
+            found.append((dict(zip(varying(runs), key, strict=True)), list(logits), np.stack(list(logits.values()))))
     return found
 
 
@@ -128,7 +126,10 @@ def diagram(runs: Runs, table: pd.DataFrame) -> dict[str, tuple[str, pd.DataFram
     """The reliability diagram at the largest budget: title -> strategy and `reliability`; of many, a few of `table`."""
     rows = few(largest(table), "ece", runs.study.baseline).to_dict("records")
     return {
-        title(row): (row["strategy"], reliability(np.stack([_odds(runs, run) for run in row["run_ids"]]), runs.labels))
+        title(row): (
+            row["strategy"],
+            reliability(np.stack([_logits(runs, run) for run in row["run_ids"]]), runs.labels),
+        )
         for row in rows
     }
 

@@ -145,11 +145,11 @@ def _share(part: float, whole: float, form: str) -> str:
 
 
 def untrained(runs: Runs, table: pd.DataFrame) -> str:
-    """Which runs cannot be told from naming the commoner class always, by the rows of the summary `table`, or none.
+    """Which runs cannot be told from naming the commonest class always, by the rows of the summary `table`, or none.
 
     A run is judged by its own Wilson interval (1927): that of several seeds also grows with what seeds do.
     """
-    share = max(np.mean(runs.labels), 1 - np.mean(runs.labels))
+    share = np.bincount(runs.labels).max() / len(runs.labels)
     right, found = (runs.preds.to_numpy() == runs.labels[:, None]).sum(axis=0), []
     low = pd.Series(proportion_confint(right, len(runs.labels), method="wilson")[0], runs.preds.columns)
     for row in table.to_dict("records"):
@@ -159,8 +159,9 @@ def untrained(runs: Runs, table: pd.DataFrame) -> str:
     if not found:
         return ""
     names = listed(found) if len(found) <= MANY else f"{len(found)} of {len(table)} variants"
+    common = "commoner" if len(runs.class_names) == 2 else "commonest"
     return (
-        f"**Not to be told from always naming the commoner class** ({share:.1%} of the test reviews): {names}. Being "
+        f"**Not to be told from always naming the {common} class** ({share:.1%} of the test reviews): {names}. Being "
         "equivalent to another such model means nothing."
     )
 
@@ -258,8 +259,10 @@ def disagreement(runs: Runs, pair: tuple[str, str] | None) -> str:
         return "There is no pair of runs at one size to look at yet."
     right = {run_id: (runs.preds[run_id].to_numpy() == runs.labels) for run_id in pair}
     first, second = right.values()
+    names = f"`{pair[0]}` and `{pair[1]}`"  # that are wrong in two ways differ as well, where there are more classes
+    told = f"{names} disagree on" if len(runs.class_names) == 2 else f"Only one of {names} is right on"
     return (
-        f"`{pair[0]}` and `{pair[1]}` disagree on {(first != second).sum()} of {len(runs.labels):,} test reviews: the "
+        f"{told} {(first != second).sum()} of {len(runs.labels):,} test reviews: the "
         f"former alone is right on {(first & ~second).sum()}, the latter alone on {(second & ~first).sum()}; on "
         f"{(~first & ~second).sum()} both are wrong."
     )

@@ -33,7 +33,7 @@ def _percent(table: pd.DataFrame, column: str) -> "pd.Series[str]":
     )
 
 
-def _numbers(values: "pd.Series[float]", form: str) -> "pd.Series[str]":
+def numbers(values: "pd.Series[float]", form: str) -> "pd.Series[str]":
     """Numbers in the format `form`, and a dash for each that no record holds."""
     return values.map(lambda value: UNKNOWN if pd.isna(value) else form.format(value))
 
@@ -75,7 +75,7 @@ def differences(comparisons: pd.DataFrame) -> pd.DataFrame:
                 ],
                 "right alone": [f"{row['only_strategy']} : {row['only_baseline']}" for row in rows],
                 "test (corrected)": [p_text(row["corrected_p"]) for row in rows],
-                "detectable": _numbers(comparisons["detectable"], "{:.1f}"),
+                "detectable": numbers(comparisons["detectable"], "{:.1f}"),
                 "pairs ahead": [_improvement(row) for row in rows],
                 "verdict": [row["verdict"] for row in rows],
             }

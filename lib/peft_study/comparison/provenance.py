@@ -8,6 +8,7 @@ from peft_study.comparison.printed import UNKNOWN
 from peft_study.records import commit
 from peft_study.results import Runs
 from peft_study.strategies import STRATEGIES
+from peft_study.words import duration
 
 EXPLORED, RUN_PAGES = "explore.html", "runs"  # beside report.html: the page of 01, the folder of a page for each run
 
@@ -23,7 +24,7 @@ def reproducibility(runs: Runs) -> str:
     seconds = pd.to_numeric(_recorded(table, "training.seconds"), errors="coerce").dropna()
     whole = "" if len(seconds) == len(table) else f" (of the {len(seconds)} runs that recorded it)"
     spent = (
-        f" {'Its' if one else 'Their'} training took {_duration(seconds.sum())} in all{whole}." if len(seconds) else ""
+        f" {'Its' if one else 'Their'} training took {duration(seconds.sum())} in all{whole}." if len(seconds) else ""
     )
     made = "The run was made" if one else f"The {len(table)} runs were made"
     return (
@@ -55,12 +56,6 @@ def _own_code() -> str:
         return ""
     changed = " and changes that are not committed" if own["dirty"] else ""
     return f"This comparison was computed with commit `{own['commit'][:10]}`{changed}."
-
-
-def _duration(seconds: float) -> str:
-    """A time in the unit that suits it."""
-    unit, name = next((pair for pair in ((3600, "hours"), (60, "minutes")) if seconds >= 2 * pair[0]), (1, "seconds"))
-    return f"{seconds / unit:,.3g} {name}"
 
 
 def explored(runs: Runs, links: bool) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 from peft_study.baseline import Baseline
 from peft_study.config import Variant
 from peft_study.results import Runs
+from peft_study.statistics.calibration import chance_of
 from peft_study.statistics.intervals import Statistic, accuracy, interval, macro_f1
 from peft_study.statistics.paired import Comparison, compare, detectable, holm, verdict
 from peft_study.strategies import STRATEGIES
@@ -176,8 +177,7 @@ def disagreements(runs: Runs, right: str, wrong: str) -> pd.DataFrame:
     chances = {}
     for name, run_id in {"right": right, "wrong": wrong}.items():
         arrays = runs.arrays(run_id)
-        gap = (arrays["logits"][:, 1] - arrays["logits"][:, 0]).astype(float)
-        chances[name] = 1 / (1 + np.exp(np.where(arrays["labels"] == 1, -gap, gap)))
+        chances[name] = chance_of(arrays["logits"], arrays["labels"])
     table = pd.DataFrame({"id": arrays["ids"], "label": arrays["labels"], **chances})
     table = table[(runs.preds[right].to_numpy() == table["label"]) & (runs.preds[wrong].to_numpy() != table["label"])]
     return table.sort_values("wrong")

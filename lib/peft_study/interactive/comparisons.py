@@ -121,7 +121,7 @@ def two_runs(runs: Runs, texts: Mapping[int, str]) -> Panel:
             yield pair + markup.line("The reviews themselves are not on this machine.")
             return
         table = browsing.search(table.assign(text=[texts[i] for i in table["id"]]), words=words)
-        yield pair + _disagreement(table, winner, loser, place)
+        yield pair + _disagreement(table, winner, loser, place, runs.class_names)
 
     return Panel(
         render,
@@ -152,7 +152,7 @@ def _verdict(runs: Runs, one: str, other: str) -> str:
     )
 
 
-def _disagreement(table: pd.DataFrame, winner: str, loser: str, place: int) -> str:
+def _disagreement(table: pd.DataFrame, winner: str, loser: str, place: int, names: Sequence[str]) -> str:
     """The review at a place among those that only `winner` got right."""
     if table.empty:
         return markup.line(f"No such review is right in {winner} and wrong in {loser}.")
@@ -164,7 +164,7 @@ def _disagreement(table: pd.DataFrame, winner: str, loser: str, place: int) -> s
         if pd.notna(row[side])
     ]
     heading = [f"review {at:,} of {len(table):,} that only {winner} got right", *sure]
-    return markup.review(heading, row["label"], escape(row["text"]))
+    return markup.review([names[row["label"]], *heading], row["label"], escape(row["text"]))
 
 
 def trade_off(runs: Runs, costs: pd.DataFrame) -> Panel:

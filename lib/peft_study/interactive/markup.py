@@ -11,7 +11,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from peft_study import show
-from peft_study.plots import CLASS_COLOURS, LABELS
+from peft_study.class_plots import colour as class_colour
+from peft_study.plots import GREY
 from peft_study.tokenization import Window
 
 ZOOM = 1.4  # figures have the size of a page's column; a screen is read from further away
@@ -39,8 +40,8 @@ def line(text: str) -> str:
 
 
 def review(heading: Iterable[str], label: int, body: str) -> str:
-    """A review as a card in the colour of its class; `body` is HTML already."""
-    return f'<div style="line-height:1.5">{show.card(" · ".join([LABELS[label], *heading]), body, label)}</div>'
+    """A review as a card in the colour of its class, under a `heading`; `body` is HTML already."""
+    return f'<div style="line-height:1.5">{show.card(" · ".join(heading), body, label)}</div>'
 
 
 def windowed(text: str, window: Window) -> str:
@@ -49,20 +50,30 @@ def windowed(text: str, window: Window) -> str:
     return _marked(text, _joined(text, read), _CUT)
 
 
-def coloured(text: str, words: Sequence[tuple[int, int, float]], window: Window) -> str:
+Sides = tuple[tuple[str, str], tuple[str, str]]  # name and colour of what lies below and above zero
+
+
+def sides(names: Sequence[str], target: int) -> Sides:
+    """What a contribution speaks for, below and above zero: the two classes, or of more the others and the `target`."""
+    below = ("any other class", GREY) if len(names) > 2 else (names[1 - target], class_colour(1 - target))
+    return below, (names[target], class_colour(target))
+
+
+def coloured(text: str, words: Sequence[tuple[int, int, float]], window: Window, sides: Sides) -> str:
     """A text whose words are coloured by contribution, the strongest in full; what the window leaves out is struck.
 
-    `words` are start, end and contribution: below zero towards negative, above towards positive.
+    `words` are start, end and contribution, `sides` what it speaks for below and above zero.
     """
     strongest = max((abs(share) for *_, share in words), default=0) or 1
-    spans = [(start, end, _tint(share / strongest, share)) for start, end, share in words]
+    spans = [(start, end, _tint(share / strongest, share, sides)) for start, end, share in words]
     return _marked(text, spans, _CUT if window.is_cut else "")
 
 
-def legend() -> str:
+def legend(sides: Sides) -> str:
     """What the colours of `coloured` mean."""
     shades = [
-        f"<span {_tint(strength, strength)}>&nbsp;{LABELS[int(strength > 0)]}&nbsp;</span>" for strength in (-1, 1)
+        f"<span {_tint(strength, strength, sides)}>&nbsp;{escape(sides[strength > 0][0])}&nbsp;</span>"
+        for strength in (-1, 1)
     ]
     return (
         f'<p style="line-height:1.5;margin:.4em 0">Coloured by what each word adds towards {shades[0]} and '
@@ -71,21 +82,20 @@ def legend() -> str:
     )
 
 
-def strongest(text: str, words: Sequence[tuple[int, int, float]], count: int = 5) -> str:
+def strongest(text: str, words: Sequence[tuple[int, int, float]], sides: Sides, count: int = 5) -> str:
     """The words that add most to either side, as a table."""
     order = np.argsort([share for *_, share in words], kind="stable").tolist()
-    sides = {"towards negative": order[:count], "towards positive": order[::-1][:count]}
     columns = {}
-    for name, sign in (("towards negative", -1), ("towards positive", 1)):
-        chosen = [words[i] for i in sides[name] if words[i][2] * sign > 0]
+    for (name, _), sign, first in zip(sides, (-1, 1), (order, order[::-1]), strict=True):
+        chosen = [words[i] for i in first[:count] if words[i][2] * sign > 0]
         told = [f"{text[start:end]} ({_signed(share)})" for start, end, share in chosen]
-        columns[name] = told + [""] * (count - len(told))
+        columns[f"towards {name}"] = told + [""] * (count - len(told))
     return table(pd.DataFrame(columns, index=range(1, count + 1)))
 
 
-def _tint(strength: float, share: float) -> str:
-    """Attributes of a word: its class's colour, as opaque as the word is strong, and its figure."""
-    red, green, blue = (round(255 * part) for part in to_rgb(CLASS_COLOURS[int(strength > 0)]))
+def _tint(strength: float, share: float, sides: Sides) -> str:
+    """Attributes of a word: its side's colour, as opaque as the word is strong, and its figure."""
+    red, green, blue = (round(255 * part) for part in to_rgb(sides[strength > 0][1]))
     return f'style="background:rgba({red},{green},{blue},{0.65 * abs(strength):.2f})" title="{_signed(share)}"'
 
 

@@ -1,6 +1,6 @@
 """A trained model at work on single reviews: one's own, and those that it got wrong."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,9 @@ import ipywidgets
 from peft_study import browsing, run_claims
 from peft_study.attribution import Attribution, explain
 from peft_study.config import Variant
-from peft_study.data import LABELS
 from peft_study.errors import StudyError
 from peft_study.evaluation import Predictions
-from peft_study.folders import asked, saved_models
+from peft_study.folders import asked, label_names, saved_models
 from peft_study.interactive import markup, reviews
 from peft_study.interactive.panel import Panel, dropdown, place, search, yes_or_no
 from peft_study.training import Prepared
@@ -32,9 +31,8 @@ def trial(prepared: Prepared) -> Panel:
             raise StudyError("there is no text to classify; type a sentence or two")
         yield markup.line("Reading the review …" if model == THIS else f"Loading the model of {model} …")
         verdict = (_of(prepared) if model == THIS else _of_run(saved[model], _made(saved[model])))(text)
-        label = int(verdict.log_odds > 0)
-        sure = max(verdict.probability, 1 - verdict.probability)
-        yield _explained([f"{sure:.1%} sure", model], label, text, verdict)
+        names = prepared.corpus.labels if model == THIS else label_names(saved[model])
+        yield _explained([f"{verdict.confidence:.1%} sure", model], verdict.label, text, verdict, names)
 
     area = ipywidgets.Layout(width="44rem", height="7rem")
     return Panel(
@@ -47,10 +45,11 @@ def trial(prepared: Prepared) -> Panel:
 
 def mistakes(prepared: Prepared, test: Predictions) -> Panel:
     """The misclassified test reviews, most confident first, each coloured by what misled the model."""
-    variant = prepared.variant
-    wrong = run_claims.mistakes(test, prepared.tables["test"])
+    variant, names = prepared.variant, prepared.corpus.labels
+    wrong = run_claims.mistakes(test, prepared.tables["test"], names)
     split = prepared.corpus.splits["train" if prepared.corpus.held_out else "test"]
-    table = browsing.described(wrong, split, variant).assign(probability=wrong["probability"])
+    least = 100 // len(names)  # a class that is predicted is at least as probable as any other
+    table = browsing.described(wrong, split, variant).assign(**wrong[["predicted", "probability"]])
 
     def render(label: int | None, sure: float, rated: bool | None, cut: bool | None, words: str, place: int) -> Any:
         found = browsing.search(table, label=label, rated=rated, words=words)
@@ -64,14 +63,16 @@ def mistakes(prepared: Prepared, test: Predictions) -> Panel:
         yield markup.line(f"Explaining mistake {at:,} of {len(found):,} …")
         row = found.iloc[at - 1]
         verdict = _of(prepared)(row["text"])
-        said = f"predicted {LABELS[1 - row['label']]} with {row['probability']:.1%}"
+        said = f"predicted {row['predicted']} with {row['probability']:.1%}"
         heading = [f"mistake {at:,} of {len(found):,}", said, *reviews.facts(row)]
-        yield _explained(heading, row["label"], row["text"], verdict)
+        yield _explained(heading, row["label"], row["text"], verdict, names)
 
     return Panel(
         render,
-        label=reviews.classes("true class"),
-        sure=ipywidgets.IntSlider(description="at least sure (%)", min=50, max=99, value=50, continuous_update=False),
+        label=reviews.classes("true class", names),
+        sure=ipywidgets.IntSlider(
+            description="at least sure (%)", min=least, max=99, value=least, continuous_update=False
+        ),
         rated=yes_or_no("states a rating"),
         cut=yes_or_no("cut to the window"),
         words=search(),
@@ -79,10 +80,12 @@ def mistakes(prepared: Prepared, test: Predictions) -> Panel:
     )
 
 
-def _explained(heading: Iterable[str], label: int, text: str, verdict: Attribution) -> str:
-    """A review, its words coloured by what they add to the verdict, and the strongest of them."""
-    body = markup.coloured(text, verdict.words, verdict.window)
-    return markup.review(heading, label, body) + markup.legend() + markup.strongest(text, verdict.words)
+def _explained(heading: Iterable[str], label: int, text: str, verdict: Attribution, names: Sequence[str]) -> str:
+    """A review under the name of its class, its words coloured by what they add to the verdict, and the strongest."""
+    sides = markup.sides(names, verdict.target)
+    body = markup.coloured(text, verdict.words, verdict.window, sides)
+    card = markup.review([names[label], *heading], label, body)
+    return card + markup.legend(sides) + markup.strongest(text, verdict.words, sides)
 
 
 def _of(prepared: Prepared) -> Explain:

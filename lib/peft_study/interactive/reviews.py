@@ -1,6 +1,6 @@
 """A browser of reviews: find some, read one, and see what a window of the model keeps of it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from html import escape
 from typing import Any, get_args
@@ -10,7 +10,7 @@ import pandas as pd
 
 from peft_study import browsing, tokenization
 from peft_study.config import Variant
-from peft_study.data import LABELS, Corpus
+from peft_study.data import Corpus
 from peft_study.interactive import markup
 from peft_study.interactive.panel import ANY, Panel, dropdown, place, search, yes_or_no
 
@@ -36,7 +36,9 @@ def browser(corpus: Corpus, variant: Variant) -> Panel:
         read = tokenization.window(row["text"], tokenizer, window, cut)
         heading = [f"review {min(place, len(found)):,} of {len(found):,}", *facts(row)]
         body = markup.windowed(row["text"], read) if view == "text" else _pieces(row["text"], read, tokenizer)
-        yield markup.review(heading, row["label"], body or "<i>(empty)</i>") + markup.line(_kept(read))
+        yield markup.review(
+            [corpus.labels[row["label"]], *heading], row["label"], body or "<i>(empty)</i>"
+        ) + markup.line(_kept(read))
 
     longest = 2 ** (max(variant.max_length, 512) - 1).bit_length()
     parts = [(name, part) for part, name in browsing.PARTS.items() if getattr(corpus, part) is not None]
@@ -44,7 +46,7 @@ def browser(corpus: Corpus, variant: Variant) -> Panel:
     return Panel(
         render,
         part=dropdown("from", parts),
-        label=classes("class"),
+        label=classes("class", corpus.labels),
         tokens=lengths(max(tokenization.tokenize(texts, tokenizer).lengths.max() for texts in _texts(corpus))),
         rated=yes_or_no("states a rating"),
         copied=yes_or_no("occurs more than once"),
@@ -68,9 +70,10 @@ def facts(row: Any) -> list[str]:
     return told
 
 
-def classes(description: str) -> ipywidgets.Dropdown:
-    """A choice of a class, or either."""
-    return dropdown(description, [("either", ANY), *((name, i) for i, name in enumerate(LABELS))])
+def classes(description: str, names: Sequence[str]) -> ipywidgets.Dropdown:
+    """A choice of a class, or either (any of more than two)."""
+    every = "either" if len(names) == 2 else "any"
+    return dropdown(description, [(every, ANY), *((name, i) for i, name in enumerate(names))])
 
 
 def lengths(longest: int) -> ipywidgets.IntRangeSlider:

@@ -1,7 +1,7 @@
 """Calibration: whether a model that says 90 % is right nine times in ten. Plain arrays; never imports torch.
 
-A model's log-odds of the positive class are the difference of its two logits; its confidence is the probability of the
-class that it predicts. Arrays of several runs (seeds) of one strategy have the shape (runs, n).
+A model's confidence is the probability of the class that it predicts. Logits of n reviews have the shape (n, classes),
+those of several runs (seeds) of one strategy (runs, n, classes).
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
-from scipy.special import expit
+from scipy.special import logsumexp, softmax
 from statsmodels.stats.proportion import proportion_confint
 
 from peft_study.errors import StudyError
@@ -21,28 +21,51 @@ _CHUNK = 2**22  # weights held at once (numbers)
 
 
 def log_odds(logits: np.ndarray) -> np.ndarray:
-    """The log-odds of the positive class, shape (n,), of `logits` (n, 2)."""
-    return logits[:, 1].astype(np.float64) - logits[:, 0]
+    """The log-odds of each further class against the first, shape (..., classes - 1): all that logits say."""
+    return logits[..., 1:].astype(np.float64) - logits[..., :1]
 
 
-def losses(odds: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The cross-entropy of each review in nats; its mean is the log-loss."""
-    return np.logaddexp(0, np.where(labels == 1, -odds, odds))
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """The probability of every class, in the shape of the logits."""
+    return softmax(logits.astype(np.float64), axis=-1)
 
 
-def brier(odds: np.ndarray, labels: np.ndarray) -> float:
-    """The mean squared error of the probability of the positive class (Brier 1950): 0 is best, a coin has 0.25."""
-    return float(np.mean((expit(odds) - labels) ** 2))
+def chance_of(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The probability of one class of each review, shape (..., n); `classes` has the shape (n,)."""
+    return np.exp(-losses(logits, classes))
 
 
-def confidence(odds: np.ndarray) -> np.ndarray:
-    """The probability of the predicted class, from 0.5 to 1."""
-    return expit(np.abs(odds))
+def losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The cross-entropy of each review in nats, shape (..., n); its mean is the log-loss."""
+    exact = logits.astype(np.float64)
+    return logsumexp(exact, axis=-1) - _chosen(exact, labels)
 
 
-def shortfall(odds: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _chosen(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Of `values` (..., n, classes) that of each review's class, shape (..., n)."""
+    places = np.broadcast_to(classes[..., None], (*values.shape[:-1], 1))
+    return np.take_along_axis(values, places, axis=-1)[..., 0]
+
+
+def brier(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The Brier score (1950): 0 is best.
+
+    Of two classes it is the mean squared error of one probability, at most 1, and 0.25 for a coin; of more, the squared
+    errors of all classes are summed, so that it is at most 2. scikit-learn has the same convention.
+    """
+    truth = np.arange(logits.shape[-1]) == labels[:, None]
+    total = float(np.mean(((probabilities(logits) - truth) ** 2).sum(axis=-1)))
+    return total / 2 if logits.shape[-1] == 2 else total
+
+
+def confidence(logits: np.ndarray) -> np.ndarray:
+    """The probability of the predicted class, from 1 / classes to 1; shape (..., n)."""
+    return chance_of(logits, logits.argmax(axis=-1))
+
+
+def shortfall(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Confidence minus success (1 or 0) of each review: its mean is above 0 where a model is overconfident."""
-    return confidence(odds) - ((odds > 0) == (labels == 1))
+    return confidence(logits) - (logits.argmax(axis=-1) == labels)
 
 
 def bins(values: np.ndarray, count: int = BINS) -> np.ndarray:
@@ -50,16 +73,17 @@ def bins(values: np.ndarray, count: int = BINS) -> np.ndarray:
     return np.searchsorted(np.unique(np.quantile(values, np.arange(1, count) / count)), values)
 
 
-def ece(odds: np.ndarray, labels: np.ndarray, count: int = BINS) -> float:
+def ece(logits: np.ndarray, labels: np.ndarray, count: int = BINS) -> float:
     """Expected calibration error (Naeini et al. 2015): the mean gap of confidence and accuracy over equal-mass bins.
 
     Even a perfectly calibrated model has a positive one in a sample; `expected_error` corrects for that.
     """
-    return float(np.abs(np.bincount(bins(confidence(odds), count), shortfall(odds, labels))).sum() / len(labels))
+    where = bins(confidence(logits), count)
+    return float(np.abs(np.bincount(where, shortfall(logits, labels))).sum() / len(labels))
 
 
-def expected_error(odds: np.ndarray, labels: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Interval:
-    """The ECE of runs (runs, n), averaged over runs, freed of its bias, with its 95 % interval over reviews and seeds.
+def expected_error(logits: np.ndarray, labels: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Interval:
+    """The ECE of runs, averaged over runs, freed of its bias, with its 95 % interval over reviews and seeds.
 
     The basic bootstrap corrects the upward bias of the ECE (Kumar et al. 2019), but little where the model is nearly
     calibrated. So the interval begins at 0 where the ECE is not larger than what 97.5 % of perfectly calibrated models
@@ -67,31 +91,32 @@ def expected_error(odds: np.ndarray, labels: np.ndarray, draws: int = DRAWS, see
     reviews, calibrated or not, such intervals covered the true error in 88 to 97 % of the samples. What
     several seeds add is as in `intervals`.
     """
-    odds, labels = _in_order(odds, labels)
-    where = [bins(confidence(run)) for run in odds]
-    exact = np.array([ece(run, labels) for run in odds])
-    drawn = _draws(np.stack([shortfall(run, labels) for run in odds]), where, draws, seed)
+    logits, labels = _in_order(logits, labels)
+    sure = confidence(logits)
+    where = [bins(run) for run in sure]
+    exact = np.array([ece(run, labels) for run in logits])
+    drawn = _draws(shortfall(logits, labels), where, draws, seed)
     whole = resampled(exact, drawn, len(labels))
     low, middle, high = np.quantile(whole.draws, [0.025, 0.5, 0.975])
-    by_chance = np.quantile(_calibrated_draws(odds, where, draws, seed), 0.975)
+    by_chance = np.quantile(_calibrated_draws(sure, where, draws, seed), 0.975)
     centre, stretch = 2 * whole.estimate - middle, whole.stretch() if whole.draws.std() else 1.0
     estimate, bottom, top = (max(0.0, float(centre - stretch * (value - middle))) for value in (middle, high, low))
     return Interval(estimate, bottom if whole.estimate > by_chance else 0.0, top)
 
 
-def overconfidence(odds: np.ndarray, labels: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Interval:
-    """Mean confidence minus accuracy of runs (runs, n), with its 95 % bootstrap interval over reviews and seeds."""
-    odds, labels = _in_order(odds, labels)
-    short = np.stack([shortfall(run, labels) for run in odds])
-    one = [np.zeros(len(labels), dtype=int)] * len(odds)
+def overconfidence(logits: np.ndarray, labels: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Interval:
+    """Mean confidence minus accuracy of runs, with its 95 % bootstrap interval over reviews and seeds."""
+    logits, labels = _in_order(logits, labels)
+    short = shortfall(logits, labels)
+    one = [np.zeros(len(labels), dtype=int)] * len(logits)
     return resampled(short.mean(axis=1), _draws(short, one, draws, seed, signed=True), len(labels)).interval()
 
 
-def _in_order(odds: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _in_order(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same runs and reviews in an order that depends on nothing but their values, so that draws do too."""
-    odds = np.stack(sorted(np.atleast_2d(odds), key=lambda run: tuple(np.sort(run))))
-    order = np.lexsort((*odds, labels))
-    return odds[:, order], labels[order]
+    runs = sorted(logits[None] if logits.ndim == 2 else logits, key=lambda run: tuple(np.sort(log_odds(run).ravel())))
+    order = np.lexsort((*(odds for run in runs for odds in log_odds(run).T), labels))
+    return np.stack(runs)[:, order], labels[order]
 
 
 def _draws(values: np.ndarray, where: Sequence[np.ndarray], draws: int, seed: int, signed: bool = False) -> np.ndarray:
@@ -108,15 +133,15 @@ def _draws(values: np.ndarray, where: Sequence[np.ndarray], draws: int, seed: in
     return np.concatenate(parts)
 
 
-def _calibrated_draws(odds: np.ndarray, where: Sequence[np.ndarray], draws: int, seed: int) -> np.ndarray:
-    """The ECE of perfectly calibrated models with the confidences of `odds` (runs, n), averaged over runs; (draws,)."""
-    rng, n = np.random.default_rng(seed), odds.shape[1]
+def _calibrated_draws(sure: np.ndarray, where: Sequence[np.ndarray], draws: int, seed: int) -> np.ndarray:
+    """The ECE of perfectly calibrated models with the confidences `sure` (runs, n), averaged over runs; (draws,)."""
+    rng, n = np.random.default_rng(seed), sure.shape[1]
     parts = []
     for size in _chunks(draws, n):
         luck, total = rng.random((size, n)), np.zeros(size)
-        for run, bin_ in zip(confidence(odds), where, strict=True):
+        for run, bin_ in zip(sure, where, strict=True):
             total += np.abs((run - (luck < run)) @ _spread(bin_, np.ones(n))).sum(axis=1) / n
-        parts.append(total / len(odds))
+        parts.append(total / len(sure))
     return np.concatenate(parts)
 
 
@@ -131,39 +156,41 @@ def _spread(where: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.eye(where.max() + 1)[where] * values[:, None]
 
 
-def temperature(odds: np.ndarray, labels: np.ndarray) -> float:
-    """The number by which log-odds are divided for the least log-loss (Guo et al. 2017); above 1: overconfident.
+def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The number by which logits (n, classes) are divided for the least log-loss (Guo et al. 2017).
 
-    Fit it on validation reviews and judge it on others. Raises `StudyError` where no finite positive number is best.
+    Above 1: overconfident. Fit it on validation reviews and judge it on others. Raises `StudyError` where no finite
+    positive number is best.
     """
-    margins = np.where(labels == 1, odds, -odds)
-    if not np.isfinite(margins).all():
+    exact = logits.astype(np.float64)
+    true = _chosen(exact, labels)
+    if not np.isfinite(exact).all():
         raise StudyError("not all of its validation logits are numbers; run it again, or leave their file out")
-    if not (margins < 0).any():
+    if not (true < exact.max(axis=-1)).any():
         raise StudyError(
             f"all of its {len(labels):,} validation reviews are classified rightly, so that no finite temperature is "
             "best; a larger validation_fraction may have one"
         )
-    if margins.mean() <= 0:
+    if (true - exact.mean(axis=-1)).mean() <= 0:  # minus the slope of the log-loss where the temperature is infinite
         raise StudyError(
             "its log-odds say nothing of the class of its validation reviews, so that no positive temperature is best; "
             "train it longer or at another rate"
         )
     found = minimize_scalar(
-        lambda log: losses(odds / np.exp(log), labels).mean(), bounds=(-10, 10), options={"xatol": 1e-6}
+        lambda log: losses(exact / np.exp(log), labels).mean(), bounds=(-10, 10), options={"xatol": 1e-6}
     )
     return float(np.exp(found.x))
 
 
-def reliability(odds: np.ndarray, labels: np.ndarray, count: int = BINS) -> pd.DataFrame:
-    """The reliability diagram of runs (runs, n), pooled: a row per equal-mass bin of confidence.
+def reliability(logits: np.ndarray, labels: np.ndarray, count: int = BINS) -> pd.DataFrame:
+    """The reliability diagram of runs, pooled: a row per equal-mass bin of confidence.
 
     Columns: `confidence` (mean), `accuracy`, its Wilson interval `low`, `high`, `reviews` (of one run).
     """
-    odds = np.atleast_2d(odds)
-    sure = confidence(odds).ravel()
-    table = pd.DataFrame({"confidence": sure, "accuracy": sure - shortfall(odds, labels).ravel()})
+    logits = logits[None] if logits.ndim == 2 else logits
+    sure = confidence(logits).ravel()
+    table = pd.DataFrame({"confidence": sure, "accuracy": sure - shortfall(logits, labels).ravel()})
     found = table.groupby(bins(sure, count)).mean()
-    sizes = table.groupby(bins(sure, count)).size() / len(odds)  # seeds share their reviews: they count once
+    sizes = table.groupby(bins(sure, count)).size() / len(logits)  # seeds share their reviews: they count once
     low, high = proportion_confint(found["accuracy"] * sizes, sizes, method="wilson")
     return found.assign(low=low, high=high, reviews=sizes)

@@ -53,9 +53,12 @@ def accuracy(preds: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.n
 
 
 def macro_f1(preds: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Macro F1 of classes 0 and 1; shapes as in `accuracy`. A class neither present nor predicted counts 0."""
+    """Macro F1 of the classes 0, 1, ... up to the largest; shapes as in `accuracy`.
+
+    There are two at least. A class neither present nor predicted counts 0.
+    """
     scores = []
-    for cls in (0, 1):
+    for cls in range(max(1, labels.max(initial=0), preds.max(initial=0)) + 1):
         hits = weights @ ((preds == cls) & (labels == cls)).T.astype(float)
         either = weights @ (preds == cls).T.astype(float) + weights @ (labels == cls).astype(float)[:, None]
         scores.append(np.divide(2 * hits, either, out=np.zeros_like(hits), where=either > 0))

@@ -9,7 +9,7 @@ from made_runs import PLANTED
 from playwright.sync_api import Browser, expect
 
 from peft_study import batch, paths
-from peft_study.data import LABELS
+from peft_study.classes import LABELS
 
 pytestmark = pytest.mark.browser
 

@@ -123,6 +123,11 @@ def test_the_bibliography_is_found_through_the_resource_path(
     assert "Hu et al. 2022" in text_of(page)
 
 
+def test_a_figure_or_table_that_is_optional_may_be_absent() -> None:
+    page = html(md("Before."), code("#| label: tbl-a\n#| optional: true\n#| tbl-cap: Never.\nNone"), md("After."))
+    assert "After." in text_of(page) and "Never." not in text_of(page)
+
+
 @pytest.mark.parametrize(
     ("cells", "message"),
     [

@@ -1,0 +1,123 @@
+"""Models and datasets of the hub, by `owner/name` with an optional `@revision`: fetched, found again, and named.
+
+What is fetched stays in the hub's own cache, where it is found without a network. The hub's client mends what it can
+itself: a download that breaks off or stalls goes on where it stopped. What it does not, a hub that is overloaded for a
+moment, is tried again here; what nobody but the user can mend is one clear message.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from peft_study.errors import StudyError, writing
+
+PATTERNS = {"model": ["*.json", "*.txt", "*.model", "*.safetensors"], "dataset": None}  # what is fetched; None: all
+WAITS = (1.0, 2.0, 4.0)  # seconds between tries while the hub is overloaded
+_OVERLOADED = (408, 429, 500, 502, 503, 504)  # statuses of HTTP that may be better in a moment
+
+
+def split(name: str) -> tuple[str, str | None]:
+    """A hub name and its revision, from `owner/name@revision`."""
+    repository, _, revision = name.partition("@")
+    return repository, revision or None
+
+
+def fetch(name: str, kind: str) -> Path:
+    """The local folder of a model or a dataset (`kind`), its files downloaded unless they are there.
+
+    Raises `StudyError` where that fails, with what would mend it.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()  # they become dead widgets in an executed notebook
+    repository, revision = split(name)
+    waits = iter(WAITS)
+    while True:
+        try:
+            with writing(Path(constants.HF_HUB_CACHE)):
+                return _snapshot(repository, kind, revision)
+        except StudyError:
+            raise
+        except Exception as error:  # the hub's client raises its own, the network's and the file system's errors
+            wait = next(waits, None) if _status(error) in _OVERLOADED else None
+            if wait is None:
+                raise StudyError(f"{kind} = {name!r} {_reason(error, repository, revision, kind)}") from error
+            time.sleep(wait)
+
+
+def revision(name: str, kind: str) -> str | None:
+    """The commit at which a model or dataset of the hub was last fetched, without asking the hub; None if never."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    repository, asked = split(name)
+    try:
+        return _snapshot(repository, kind, asked, local=True).name  # the cache names it after its commit
+    except LocalEntryNotFoundError:
+        return None
+
+
+def cached(name: str, file: str) -> Path | None:
+    """One file of a model in the hub's cache, without asking the hub; None where it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, asked = split(name)
+    found = try_to_load_from_cache(repository, file, revision=asked)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _snapshot(repository: str, kind: str, revision: str | None, local: bool = False) -> Path:
+    """The folder of a revision in the hub's cache; with `local` the hub is not asked."""
+    from huggingface_hub import snapshot_download
+
+    options: dict[str, Any] = {"revision": revision, "allow_patterns": PATTERNS[kind], "local_files_only": local}
+    return Path(snapshot_download(repository, repo_type=kind, **options))
+
+
+def _reason(error: Exception, repository: str, revision: str | None, kind: str) -> str:
+    """What is wrong, in words, and what to do."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    instead = "give a folder with its files, or bundled:NAME"
+    status = _status(error)
+    if isinstance(error, GatedRepoError):
+        page = f"{constants.ENDPOINT}/{'datasets/' * (kind == 'dataset')}{repository}"
+        return f"is gated: ask for access at {page} and log in with `hf auth login`; or {instead}"
+    if isinstance(error, RepositoryNotFoundError):
+        return (
+            f"is not on the hub, or it is private (HTTP {status}): check the spelling of owner/name and, where it is "
+            f"private, log in with `hf auth login`; or {instead}"
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return f"has no revision {revision!r} on the hub: give one of its branches, tags or commits, or none"
+    if status in (401, 403):
+        return f"is refused by the hub (HTTP {status}): renew your token with `hf auth login`, or unset HF_TOKEN"
+    if status in _OVERLOADED:
+        return (
+            f"could not be fetched: the hub is overloaded (HTTP {status}, tried {len(WAITS) + 1} times); run the same "
+            "command again later, what is fetched is kept"
+        )
+    return f"could not be fetched from the hub ({brief(error)}); check the name and the network, or {instead}"
+
+
+def _status(error: BaseException) -> int | None:
+    """The status of HTTP that led to `error`, if one did."""
+    responses = (getattr(cause, "response", None) for cause in _causes(error))
+    return next((int(response.status_code) for response in responses if response is not None), None)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def brief(error: BaseException) -> str:
+    """The kind of an error and the start of its first line."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first[:160]}"

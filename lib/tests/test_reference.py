@@ -1,0 +1,113 @@
+"""What others reported of a study, beside what its own runs reached: read strictly, set side by side, shown as such."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from made_runs import make_runs
+
+from peft_study import ledger, paths, plots
+from peft_study.comparison import reference, tables
+from peft_study.errors import StudyError
+from peft_study.results import Runs
+
+HEAD = "# source: a study [@seed2025]\n# protocol: one seed was run\n"
+ROWS = "strategy,train_size,accuracy,macro_f1,seconds,trainable\nfull,250,0.9,0.89,100,1000\nlora,1000,0.5,,,\n"
+
+
+@pytest.fixture
+def write(request: pytest.FixtureRequest) -> Callable[[str], Path]:
+    """Writes the reference of the study `made`."""
+
+    def write(text: str) -> Path:
+        file = paths.study_folder("made") / reference.FILE
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    return write
+
+
+def beside(runs: Runs) -> tuple[reference.Reference | None, pd.DataFrame]:
+    found = reference.load_reference(runs.study.name)
+    summary, f1 = tables.summary(runs), tables.summary(runs, "macro_f1")
+    return found, reference.beside(found, summary, f1, ledger.tables.costs(runs))
+
+
+def test_every_reported_variant_that_ran_stands_beside_its_run(write: Callable[[str], Path]) -> None:
+    runs = make_runs({"full": 0.91, "lora": 0.85})
+    write(HEAD + ROWS + "head,250,0.8,,,\n")
+    found, table = beside(runs)
+    assert list(zip(table["strategy"], table["train_size"], strict=True)) == [("full", 250), ("lora", 1000)]
+    assert table["difference"].tolist() == pytest.approx([1.0, 35.0])
+    told = reference.said(found, table)
+    assert "reports figures for 2 of these variants" in told and "differs by +1.0 to +35.0 points" in told
+    assert "95% interval of 1 of 2" in told and "differ: one seed was run." in told and "[@seed2025]" in told
+    shown = reference.printed(table).to_csv(sep="\t")
+    assert "90.0\t91.0 [" in shown and "1,000" in shown and "–" in shown and "nan" not in shown
+
+
+def test_several_seeds_are_one_row_and_a_further_axis_is_named(write: Callable[[str], Path]) -> None:
+    matrix = {"strategy": ["full", "lora"], "train_size": [250], "seed": [1, 2], "epochs": [4, 16]}
+    runs = make_runs(matrix=matrix)
+    write(HEAD + ROWS)
+    table = beside(runs)[1]
+    assert table["epochs"].tolist() == [4, 16] and len(reference.printed(table)) == 2
+
+
+def test_a_study_without_a_reference_says_nothing_and_draws_nothing() -> None:
+    runs = make_runs()
+    found, table = beside(runs)
+    assert found is None and table.empty and reference.said(found, table) == ""
+    _, axis = plots.accuracy(tables.summary(runs), runs.table, None, table)
+    assert "reported" not in [line.get_label() for line in axis.lines]
+
+
+@pytest.mark.parametrize("sizes", [[250, 1000], [250]])
+def test_what_was_reported_is_drawn_hollow_in_the_colour_of_its_strategy(
+    write: Callable[[str], Path], sizes: list[int]
+) -> None:
+    runs = make_runs(matrix={"strategy": ["full", "lora"], "train_size": sizes, "seed": [1]})
+    write(HEAD + ROWS)
+    table = beside(runs)[1]
+    _, axis = plots.accuracy(tables.summary(runs), runs.table, None, table)
+    hollow = [line for line in axis.lines if line.get_markerfacecolor() == "none" and line.get_marker() != "None"]
+    assert [line.get_color() for line in hollow] == [plots.colour(name) for name in table["strategy"]]
+    across = [line.get_ydata()[0] if len(sizes) > 1 else line.get_xdata()[0] for line in hollow]
+    assert across == pytest.approx([100 * value for value in table["reported_accuracy"]])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (ROWS, r"does not say its source; begin it with a line `# source: \.\.\.`"),
+        (HEAD.splitlines()[0] + "\n" + ROWS, "does not say its protocol"),
+        (HEAD + ROWS + "lroa,250,0.9,,,\n", r"line 6: unknown strategy 'lroa'; did you mean 'lora'"),
+        (HEAD + ROWS + "lora,250,90,,,\n", r"line 6: accuracy = '90': input should be less than or equal to 1"),
+        (HEAD + ROWS + "lora,250,,,,\n", r"line 6: accuracy is missing"),
+        (HEAD + ROWS + "lora,250,nan,,,\n", r"line 6: accuracy = 'nan': input should be a finite number"),
+        (
+            HEAD + ROWS + "\n# a note\nlora,many,0.9,,,\n",
+            r"line 8: train_size = 'many': input should be a valid integer",
+        ),
+        (HEAD + ROWS + "lora,250,0.9,,,,7\n", r"line 6: unknown key 'too many'"),
+        (HEAD + ROWS.replace("seconds", "hours"), r"line 4: unknown key 'hours'.* allowed: strategy, train_size,"),
+        (HEAD + ROWS + 'lora,"250,0.9,,,\n', "is not readable as CSV"),
+        (HEAD + ROWS + "full,250,0.8,,,\n", "has two rows for full with train_size 250; remove one of them"),
+    ],
+)
+def test_a_fault_of_the_file_is_one_error_with_its_line(write: Callable[[str], Path], text: str, said: str) -> None:
+    file = write(text)
+    with pytest.raises(StudyError, match=f"(?s){re.escape(str(file))}.*{said}"):
+        reference.load_reference("made")
+
+
+def test_what_the_seed_study_reported_is_set_beside_its_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PEFT_STUDY_HOME")
+    found = reference.load_reference("imdb")
+    assert found is not None and "[@seed2025]" in found.source
+    assert "@misc{seed2025," in (paths.NOTEBOOKS / "references.bib").read_text(encoding="utf-8")
+    accuracy = found.table.set_index(["strategy", "train_size"])["accuracy"]
+    assert len(accuracy) == 6 and accuracy["full", 25000] == 0.91636 and accuracy["lora", 5000] == 0.86892
