@@ -6,7 +6,6 @@ round, its median and range over rounds. Peak memory is of a process of its own 
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -121,7 +120,7 @@ def _variant(options: argparse.Namespace, strategy: str) -> Variant:
         dataset=options.dataset,
         ood_dataset=None,
         strategy=strategy,
-        train_size=options.batch_size * (options.steps + 1),
+        train_size=options.train_size,
         test_size=options.reviews,
         max_length=options.max_length,
         batch_size=options.batch_size,
@@ -134,9 +133,9 @@ def _variant(options: argparse.Namespace, strategy: str) -> Variant:
 def _memory(options: argparse.Namespace, strategy: str, way: str) -> int:
     """Peak bytes of a process that trains a few steps one way."""
     command = [sys.executable, "-m", "benchmarks", "--memory-of", way, "--strategies", strategy]
-    for name in ("model", "dataset", "max_length", "batch_size", "threads"):
+    for name in ("model", "dataset", "train_size", "reviews", "max_length", "batch_size", "threads"):
         command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return int(done.stdout.split()[-1])
 
 
@@ -152,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--strategies", nargs="+", default=["full", "lora", "lora-all"], metavar="NAME")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default: 5)")
     parser.add_argument("--steps", type=int, default=2, help="optimizer steps a round (default: 2)")
+    parser.add_argument("--train-size", type=int, default=1000, help="reviews to draw batches from (default: 1000)")
     parser.add_argument("--reviews", type=int, default=128, help="reviews to classify a round (default: 128)")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--max-length", type=int, default=128)
