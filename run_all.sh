@@ -98,7 +98,7 @@ activate() {
 
 run_tests() {
   ruff check --config lib/pyproject.toml lib notebooks
-  mypy --config-file lib/pyproject.toml lib/peft_study lib/nbpaper
+  mypy --config-file lib/pyproject.toml lib/peft_study lib/nbpaper lib/benchmarks
   nbstripout --verify --keep-id --extra-keys "metadata.language_info metadata.papermill cell.metadata.papermill cell.metadata.execution" \
     notebooks/*.ipynb
   python -m pytest -c lib/pyproject.toml lib/tests "$@"

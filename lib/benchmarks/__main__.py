@@ -1,7 +1,8 @@
 """`python -m benchmarks`: training and inference, the obvious way and ours, interleaved, with ratios and their spread.
 
-Both ways take turns within each round, so that another program on the machine slows both; a ratio is taken within a
-round, its median and range over rounds. Peak memory is of a process of its own for each way.
+Both ways take turns within each round, so that what slows the machine slows both; a ratio is taken within a round, its
+median and range over rounds. On a CPU, seconds are the processor's, so that other programs' share does not count. Peak
+memory is of a process of its own for each way.
 """
 
 import argparse

@@ -4,16 +4,18 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import perf_counter
+from statistics import median
+from time import process_time
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from transformers import TrainerCallback
 
 from benchmarks import obvious
 from peft_study import data, training
 from peft_study.config import Variant
-from peft_study.cost import flops
+from peft_study.cost import flops, now
 
 BATCH = 64  # reviews classified at once, as `evaluation.predict` does
 
@@ -30,6 +32,35 @@ class Work:
     tokens: float
     flops: float
     padding: float
+
+
+def clock() -> float:
+    """Seconds of the processor, over the threads at work on it: the time that other programs take does not count.
+
+    On a GPU it is the time by the clock, once the GPU has finished.
+    """
+    return now() if torch.cuda.is_available() else process_time() / torch.get_num_threads()
+
+
+class Timer(TrainerCallback):  # type: ignore[misc]
+    """How long the optimizer steps of a training take, the same for both ways."""
+
+    def __init__(self) -> None:
+        self._steps: list[float] = []
+        self._begin = 0.0
+
+    @property
+    def median(self) -> float:
+        """Seconds of a median step, without the first, which is slower."""
+        return median(self._steps[1:])
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Look at the clock."""
+        self._begin = clock()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Look at it again."""
+        self._steps.append(clock() - self._begin)
 
 
 class Way(Protocol):
@@ -51,18 +82,20 @@ class Ours:
     def train(self, steps: int) -> Work:
         """A training that goes on with the weights of the last one."""
         variant = self._prepared.variant.model_copy(update={"max_steps": steps + 1})
+        timer = Timer()
         with tempfile.TemporaryDirectory() as folder:
-            found = training.train(replace(self._prepared, variant=variant), Path(folder))
+            found = training.train(replace(self._prepared, variant=variant), Path(folder), [timer])
         tokens, operations, padding = (found.figures[name] for name in ("tokens", "flops_per_step", "padding_share"))
-        seconds = float(np.median(found.step_seconds[1:]))
-        return Work(seconds, variant.batch_size, tokens / (steps + 1), operations, padding)
+        return Work(timer.median, variant.batch_size, tokens / (steps + 1), operations, padding)
 
     def predict(self) -> Work:
         """One pass, as at the end of a run."""
-        found = self._prepared.predict("test")
+        start = clock()
+        self._prepared.predict("test")
+        seconds = clock() - start
         lengths = [len(example["input_ids"]) for example in self._prepared.examples["test"]]
         operations = _forward(self._prepared.model, lengths, BATCH)
-        return Work(found.seconds, len(lengths), sum(lengths), operations, _padding(lengths, BATCH))
+        return Work(seconds, len(lengths), sum(lengths), operations, _padding(lengths, BATCH))
 
 
 class Obvious:
@@ -77,21 +110,21 @@ class Obvious:
 
     def train(self, steps: int) -> Work:
         """A training that goes on with the weights of the last one."""
-        timer, size = training.Timer(), self._variant.batch_size
+        timer, size = Timer(), self._variant.batch_size
         with tempfile.TemporaryDirectory() as folder:
             obvious.trainer(self._model, self._variant, folder, self._train, steps=steps + 1, callbacks=[timer]).train()
         rows, share = self._train[:size], _share(self._train)
         operations = flops(self._model, [{name: torch.tensor([row[name] for row in rows]) for name in rows[0]}])
         tokens = size * self._variant.max_length * share
-        return Work(float(np.median(timer.steps[1:])), size, tokens, operations, 1 - share)
+        return Work(timer.median, size, tokens, operations, 1 - share)
 
     def predict(self) -> Work:
         """One pass of the Trainer's `predict`."""
         with tempfile.TemporaryDirectory() as folder:
             made = obvious.trainer(self._model, self._variant, folder, self._train)
-            start = perf_counter()
+            start = clock()
             made.predict(self._test)
-            seconds = perf_counter() - start
+            seconds = clock() - start
         positions, share = len(self._test) * self._variant.max_length, _share(self._test)
         operations = _forward(self._model, [self._variant.max_length] * len(self._test), BATCH)
         return Work(seconds, len(self._test), positions * share, operations, 1 - share)
@@ -130,6 +163,6 @@ def matmul_peak(dtype: torch.dtype, size: int = 2048, tries: int = 3) -> float:
 
 
 def _seconds_of_product(one: torch.Tensor, other: torch.Tensor) -> float:
-    start = perf_counter()
+    start = clock()
     torch.mm(one, other)
-    return perf_counter() - start
+    return clock() - start

@@ -120,7 +120,7 @@ def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback]
     """
     checkpoints = folder / "checkpoints"
     arguments = training_arguments(prepared.variant, len(prepared.examples["train"]), checkpoints)
-    timer, strategy = Timer(), STRATEGIES[prepared.variant.strategy]
+    timer, strategy = _Timer(), STRATEGIES[prepared.variant.strategy]
     own = [strategy.callback(prepared.variant)] if strategy.callback else []
     optimizer = strategy.optimizer(prepared.model, prepared.variant, arguments) if strategy.optimizer else None
     if torch.cuda.is_available():
@@ -222,7 +222,7 @@ class _Trainer(Trainer):  # type: ignore[misc]
         return torch.nn.functional.cross_entropy(outputs.logits.float(), inputs["labels"]), outputs
 
 
-class Timer(TrainerCallback):  # type: ignore[misc]
+class _Timer(TrainerCallback):  # type: ignore[misc]
     """Notes how long each optimizer step takes, waiting for the device, which works behind our back."""
 
     def __init__(self) -> None:
@@ -286,7 +286,7 @@ def _of_batches(trainer: Trainer, count: int = 4) -> dict[str, float]:
     }
 
 
-def _figures(trainer: Trainer, timer: Timer, wall: float) -> dict[str, Any]:
+def _figures(trainer: Trainer, timer: _Timer, wall: float) -> dict[str, Any]:
     """The measurements of a finished training."""
     seconds = sum(timer.steps)
     evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]

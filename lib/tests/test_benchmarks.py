@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from benchmarks import obvious
 from benchmarks.__main__ import main
-
 from peft_study import data
 from peft_study.config import Variant
 
