@@ -6,7 +6,6 @@ memory is of a process of its own for each way.
 """
 
 import argparse
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +17,10 @@ import torch
 
 from benchmarks import whole
 from benchmarks.ways import WAYS, Way, Work, matmul_peak
-from peft_study import data, training
+from peft_study import data, paths, training
 from peft_study.config import Variant
 from peft_study.cost import peak_memory
+from peft_study.records import environment, write_json
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,16 +50,17 @@ def main(arguments: list[str] | None = None) -> int:
                     found[task, name, way] = work, peaks
     memory = {key: _memory(options, *key) for key in ways}
     told: dict[str, Any] = {"machine": _machine(options), "speed": _speeds(rounds, memory), "ratios": _ratios(rounds)}
-    return _tell(told, options.json)
+    return _tell(told, options.json or paths.speed())
 
 
-def _tell(told: dict[str, Any], file: str | None) -> int:
-    """Print every table, and write them all as JSON where asked to."""
+def _tell(told: dict[str, Any], file: Path | None) -> int:
+    """Print every table, and write them all as JSON where there is a file for them."""
     for title, rows in told.items():
         if isinstance(rows, list):
-            print(f"{title}\n{pd.DataFrame(rows).fillna('').to_string(index=False)}\n")
+            print(f"{title}\n{pd.DataFrame(rows).to_string(index=False, na_rep='')}\n")
     if file:
-        Path(file).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        write_json(file, told)
+        print(f"written to {file}")
     return 0
 
 
@@ -111,7 +112,9 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 
 def _machine(options: argparse.Namespace) -> dict[str, object]:
-    return {"threads": options.threads, "cpu": torch.backends.cpu.get_cpu_capability(), "torch": torch.__version__}
+    """Where, on what and how often it was measured."""
+    asked = {name: getattr(options, name) for name in ("model", "batch_size", "max_length", "rounds")}
+    return {**asked, **{name: environment()[name] for name in ("date", "device", "packages")}}
 
 
 def _variant(options: argparse.Namespace, strategy: str) -> Variant:
@@ -159,7 +162,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1, as a run of two on two cores)")
     parser.add_argument("--model", default="bundled:all-MiniLM-L6-v2")
     parser.add_argument("--dataset", default="bundled:imdb")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there as well")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="where the figures go (default: runs/speed.json, which reports quote)"
+    )
     parser.add_argument("--study", metavar="NAME", help="measure this whole study instead, both ways, once each")
     parser.add_argument("--obvious-study", help=argparse.SUPPRESS)
     parser.add_argument("--memory-of", choices=WAYS, help=argparse.SUPPRESS)

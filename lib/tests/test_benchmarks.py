@@ -1,6 +1,7 @@
 """The benchmark measures both ways at the same work, and the obvious way is what it is said to be."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 
 from benchmarks import obvious
 from benchmarks.__main__ import main
-from peft_study import data
+from peft_study import data, paths
 from peft_study.config import Variant
+from peft_study.ledger import speed
 
 Make = Callable[..., Variant]
 
@@ -52,6 +54,22 @@ def test_both_ways_are_measured_at_training_and_inference_and_compared_round_by_
     assert len(ratios) == 4 and all(0 < row["least"] <= row["median"] <= row["most"] for row in told["ratios"])
     assert [row["strategy"] for row in told["ratios"] if "full's" in row["ratio"]] == ["lora", "lora"]
     assert "reviews/s" in capsys.readouterr().out
+    assert len(re.findall(r"\d\.\d \[\d+\.\d, \d+\.\d\] times", speed.said(told))) == 4  # and the report can quote it
+
+
+def test_a_report_quotes_what_was_measured_and_says_nothing_where_nothing_was(tmp_path: Path) -> None:
+    assert speed.said(speed.load_speed()) == ""
+    paths.speed().parent.mkdir(parents=True)
+    for content in ("", "[]", '{"speed": []}'):
+        paths.speed().write_text(content)
+        assert speed.said(speed.load_speed()) == ""
+    row = {"task": "training", "strategy": "lora", "median": 2.04, "least": 1.9, "most": 2.2}
+    asked = {"device": "CPU (2 cores)", "model": "tiny", "max_length": 32, "batch_size": 4, "rounds": 5}
+    ours = {"task": "training", "strategy": "lora", "way": "ours", "of peak": "61% bf16"}
+    ratios = [row | {"task": task, "ratio": speed.RATIO} for task in ("training", "inference")]
+    paths.speed().write_text(json.dumps({"machine": asked, "speed": [ours], "ratios": ratios}))
+    said = speed.said(speed.load_speed())
+    assert "trains 2.0 [1.9, 2.2] times (LoRA (query, value))" in said and "61% bf16 (LoRA" in said
 
 
 def test_the_obvious_way_pads_to_the_window_and_evaluates_the_whole_test_set_twice_an_epoch(
