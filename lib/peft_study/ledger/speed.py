@@ -29,9 +29,9 @@ def said(told: dict[str, Any] | None) -> str:
     return (
         "**How fast the code is.** It was set beside the obvious way to write it: float32, every review padded to the "
         f"window, the Trainer's defaults. On {machine['device']}, with `{machine['model']}`, {machine['max_length']} "
-        f"tokens and batches of {machine['batch_size']}, it trains {training} and classifies {inference} as many reviews "
-        f"a second (medians of {machine['rounds']} rounds, in brackets their range). Training reaches {peak} of the "
-        "speed of a large matrix product."
+        f"tokens and batches of {machine['batch_size']}, it trains {training} and classifies {inference} as many "
+        f"reviews a second (medians and ranges of {machine['rounds']} rounds). Training reaches {peak} of "
+        "the speed of a large matrix product."
     )
 
 
