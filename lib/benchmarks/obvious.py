@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, PrinterCallback, Trainer, TrainingArguments
+from transformers.utils import logging
 
 from peft_study import assets, tokenization
 from peft_study.config import Variant
@@ -19,6 +20,8 @@ from peft_study.strategies import STRATEGIES
 
 def build(variant: Variant) -> torch.nn.Module:
     """The pretrained classifier, prepared for the variant's strategy."""
+    logging.set_verbosity_error()  # that the head is new is no news
+    logging.disable_progress_bar()
     torch.manual_seed(variant.seed)
     folder = assets.model_folder(variant.model)
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2, local_files_only=True)

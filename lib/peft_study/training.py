@@ -143,9 +143,10 @@ def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback]
             trainer.train()
     finally:
         shutil.rmtree(checkpoints, ignore_errors=True)
+        trainer.accelerator.unwrap_model(prepared.model, keep_fp32_wrapper=False)  # it left the model in autocast
+        prepared.model._is_accelerate_prepared = False  # else it would train without autocast, were it trained again
     wall = now() - start
     figures = _figures(trainer, timer, wall)
-    trainer.accelerator.unwrap_model(prepared.model, keep_fp32_wrapper=False)  # it left the model in autocast
     return Training(trainer.state.log_history, np.array(timer.steps), figures, arguments.to_sanitized_dict())
 
 

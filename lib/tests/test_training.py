@@ -254,7 +254,7 @@ def test_the_rate_warms_up_to_the_one_in_force_and_falls(trained: Callable[..., 
 
 @pytest.mark.parametrize(("precision", "bf16"), [("bf16", True), ("fp32", False)])
 def test_the_precision_asked_for_is_the_one_computed_in(
-    trained: Callable[..., Trained], precision: str, bf16: bool
+    trained: Callable[..., Trained], tmp_path: Path, precision: str, bf16: bool
 ) -> None:
     seen: list[bool] = []
 
@@ -268,6 +268,9 @@ def test_the_precision_asked_for_is_the_one_computed_in(
 
     run = trained(strategy="full", precision=precision, epochs=0.2, callbacks=[Watch()], repeat=2)
     assert run.prepared.bf16 is bf16
+    assert set(seen) == {bf16}
+    seen.clear()
+    training.train(run.prepared, tmp_path, [Watch()])  # and once more, as whoever executes the cell again
     assert set(seen) == {bf16}
     assert run.training.arguments["bf16"] is bf16
     assert {parameter.dtype for parameter in run.prepared.model.parameters()} == {torch.float32}
