@@ -193,6 +193,8 @@ class _Trainer(Trainer):  # type: ignore[misc]
     AdaLoRA adds the distance of its factors from orthogonality, in evaluation too.
     """
 
+    loss_is_scaled_for_ga = False  # a classifier's is a mean: batches that share a step would be summed, not averaged
+
     def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **options: Any) -> Any:
         found = super().compute_loss(model, inputs, *arguments, **options)
         if model.training:
