@@ -49,6 +49,7 @@ class Variant(BaseModel):
     max_steps: Count | None = None
     batch_size: Count = 8
     gradient_accumulation: Count = 1
+    auto_batch: bool = False
     learning_rate: Rate | None = None
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0

@@ -165,7 +165,13 @@ def confident_mistakes(predictions: Predictions, table: pd.DataFrame) -> pd.Data
 def cost(training: Any) -> str:
     """Time, operations, tokens and memory of one training."""
     f = training.figures
-    return (
+    smaller = (
+        f"**The memory was not enough for batches of {f['asked_batch_size']}**: each step averaged over "
+        f"{f['gradient_accumulation']} batches of {f['batch_size']}, the same reviews.\n\n"
+        if f["batch_size"] < f["asked_batch_size"]
+        else ""
+    )
+    return smaller + (
         f"Training took {f['seconds']:.0f} s for {f['steps']} steps ({f['seconds_per_step']:.2g} s and "
         f"{f['flops_per_step'] / 1e9:,.3g} billion floating-point operations each), "
         f"{f['tokens']:,} tokens at {f['tokens_per_second']:,.0f} a second; evaluations on the validation part took "

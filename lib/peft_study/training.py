@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from peft_study import assets, data, tokenization
+from peft_study import assets, data, memory, tokenization
 from peft_study.config import Variant
 from peft_study.cost import Inference, flops, inference, now, peak_memory
 from peft_study.errors import writing
@@ -25,10 +26,11 @@ from peft_study.speed import keep_freed_memory, lean_lora
 from peft_study.strategies import STRATEGIES
 
 
-@dataclass(frozen=True)
+@dataclass
 class Prepared:
     """A variant that is ready to train: its model, its tokenizer, and the examples of each of its parts.
 
+    The `model` is another one after a training that began anew, with smaller batches.
     `tables` and `examples` have the keys `train`, `validation`, `test` and, where the variant names one, `ood`.
     """
 
@@ -45,6 +47,11 @@ class Prepared:
     def bf16(self) -> bool:
         """Whether the variant computes in bfloat16 on this machine."""
         return uses_bf16(self.variant.precision)
+
+    def rebuild(self) -> None:
+        """Give the model up for one as it was before training: the seed decides its first weights."""
+        self.model = None  # free before the next one is there
+        self.model = build(str(assets.model_folder(self.variant.model)), self.variant)
 
     def predict(self, part: str, tell: Tell = silent) -> Predictions:
         """One pass of the model over a part."""
@@ -101,13 +108,28 @@ def prepare(variant: Variant, corpus: data.Corpus | None = None, tell: Tell = si
 def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback] = ()) -> Training:
     """Train the prepared model in place; it ends as the checkpoint that the variant selects.
 
-    `folder` takes the checkpoints while training runs; they are gone when it returns.
+    `folder` takes the checkpoints while training runs; they are gone when it returns. Where the memory is not enough,
+    training begins anew with smaller batches if the variant asks for that (`auto_batch`), or ends in a `StudyError`.
     """
+    variant = prepared.variant
+    while (found := memory.attempt(partial(_train, prepared, variant, folder, callbacks))) is None:
+        less = memory.smaller(variant) if variant.auto_batch else None
+        if less is None:
+            raise memory.too_little(variant)
+        told = f"{variant.batch_size} reviews; it begins anew with {less.batch_size}"
+        print(f"The memory was not enough for a batch of {told}.", flush=True)
+        variant = less
+        prepared.rebuild()
+    return found
+
+
+def _train(prepared: Prepared, variant: Variant, folder: Path, callbacks: Sequence[TrainerCallback]) -> Training:
+    """Train the prepared model with the batches of `variant`, which is the prepared one in all other fields."""
     checkpoints = folder / "checkpoints"
-    arguments = training_arguments(prepared.variant, len(prepared.examples["train"]), checkpoints)
-    timer, strategy = Timer(), STRATEGIES[prepared.variant.strategy]
-    own = [strategy.callback(prepared.variant)] if strategy.callback else []
-    optimizer = strategy.optimizer(prepared.model, prepared.variant, arguments) if strategy.optimizer else None
+    arguments = training_arguments(variant, len(prepared.examples["train"]), checkpoints)
+    timer, strategy = Timer(), STRATEGIES[variant.strategy]
+    own = [strategy.callback(variant)] if strategy.callback else []
+    optimizer = strategy.optimizer(prepared.model, variant, arguments) if strategy.optimizer else None
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     trainer = _Trainer(
@@ -117,7 +139,7 @@ def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback]
         eval_dataset=prepared.examples["validation"] or None,
         data_collator=_Collator(prepared.tokenizer.pad_token_id),
         compute_metrics=lambda output: {"accuracy": float((output.predictions.argmax(-1) == output.label_ids).mean())},
-        callbacks=[timer, _Schedule(prepared.variant), *own, *callbacks],
+        callbacks=[timer, _Schedule(variant), *own, *callbacks],
         optimizers=(optimizer, None),
     )
     trainer.remove_callback(PrinterCallback)
@@ -129,7 +151,7 @@ def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback]
     finally:
         shutil.rmtree(checkpoints, ignore_errors=True)
     wall = now() - start
-    figures = _figures(trainer, timer, wall)
+    figures = _figures(trainer, timer, wall) | {"asked_batch_size": prepared.variant.batch_size}
     trainer.accelerator.unwrap_model(prepared.model, keep_fp32_wrapper=False)  # it left the model in autocast
     return Training(trainer.state.log_history, np.array(timer.steps), figures, arguments.to_sanitized_dict())
 
@@ -281,6 +303,8 @@ def _figures(trainer: Trainer, timer: Timer, wall: float) -> dict[str, Any]:
         "planned_steps": trainer.state.max_steps,
         "interrupted": trainer.state.global_step < trainer.state.max_steps,
         "selected_step": best or trainer.state.global_step,
+        "batch_size": trainer.args.per_device_train_batch_size,
+        "gradient_accumulation": trainer.args.gradient_accumulation_steps,
         "epochs": trainer.state.epoch,
         "tokens": tokens,
         "tokens_per_second": tokens / seconds,
