@@ -50,6 +50,7 @@ class Variant(BaseModel):
     batch_size: Count = 8
     gradient_accumulation: Count = 1
     auto_batch: bool = False
+    resume: bool = False
     learning_rate: Rate | None = None
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0
@@ -87,6 +88,14 @@ class Variant(BaseModel):
             raise ValueError(
                 "checkpoint 'best' is chosen on validation: set validation_fraction and evaluations above "
                 "0, or checkpoint to 'last'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_resume(self) -> "Variant":
+        if self.resume and (unsaved := STRATEGIES[self.strategy].unsaved):
+            raise ValueError(
+                f"resume: a checkpoint of the strategy {self.strategy!r} lacks {unsaved}; set resume to false for it"
             )
         return self
 

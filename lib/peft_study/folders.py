@@ -17,6 +17,7 @@ from peft_study import paths
 from peft_study.config import Study, Variant
 from peft_study.errors import writing
 
+CHECKPOINTS = "checkpoints"  # of a training that can resume, until the record is written
 TRACES = ("train.ipynb", "train.partial.ipynb", "train.log", ".lock")  # of a training of ours, finished or not
 
 

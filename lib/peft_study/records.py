@@ -21,7 +21,7 @@ import numpy as np
 
 from peft_study import assets, paths
 from peft_study.errors import writing
-from peft_study.folders import replacing, write_params
+from peft_study.folders import CHECKPOINTS, replacing, write_params
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,6 +99,7 @@ def write_run(
         "environment": environment() | {"precision": "bf16" if prepared.bf16 else "fp32", "model": prepared.model_hash},
     }
     write_json(folder / "metrics.json", metrics)
+    _remove(folder / CHECKPOINTS)
     return metrics
 
 

@@ -75,7 +75,9 @@ def curve(training: Any) -> str:
         if figures["interrupted"]
         else ""
     )
-    return cut + _course(training)
+    steps = ", ".join(map(str, figures["resumed"]))
+    again = f"Training was cut off and went on from the checkpoint after step {steps}. " if steps else ""
+    return cut + again + _course(training)
 
 
 def _course(training: Any) -> str:

@@ -13,17 +13,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import ExportableState
 
-from peft_study import assets, data, memory, tokenization
+from peft_study import assets, data, memory, resume, tokenization
 from peft_study.config import Variant
 from peft_study.cost import Inference, flops, inference, now, peak_memory
 from peft_study.errors import writing
 from peft_study.evaluation import Predictions, pad_batch, predict
+from peft_study.folders import CHECKPOINTS
 from peft_study.models import ParameterCounts, build, count_parameters
 from peft_study.progress import Tell, silent
 from peft_study.speed import keep_freed_memory, lean_lora
 from peft_study.strategies import STRATEGIES
+
+RESUMABLE = 10  # checkpoints of a training that can resume, evenly spread, beside those of its evaluations
 
 
 @dataclass
@@ -108,24 +112,35 @@ def prepare(variant: Variant, corpus: data.Corpus | None = None, tell: Tell = si
 def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback] = ()) -> Training:
     """Train the prepared model in place; it ends as the checkpoint that the variant selects.
 
-    `folder` takes the checkpoints while training runs; they are gone when it returns. Where the memory is not enough,
-    training begins anew with smaller batches if the variant asks for that (`auto_batch`), or ends in a `StudyError`.
+    `folder` takes the checkpoints while training runs. They are gone when it returns, but for a variant that resumes:
+    then they stay until the record is written, whatever ends the training, and the same call goes on from the last.
+    Where the memory is not enough, training begins anew with smaller batches if the variant asks for that
+    (`auto_batch`), or ends in a `StudyError`.
     """
-    variant = prepared.variant
-    while (found := memory.attempt(partial(_train, prepared, variant, folder, callbacks))) is None:
+    checkpoints = folder / CHECKPOINTS
+    begun = resume.last(checkpoints, prepared) if prepared.variant.resume else None
+    variant = begun.batches(prepared.variant) if begun else prepared.variant
+    while (found := memory.attempt(partial(_train, prepared, variant, checkpoints, callbacks, begun))) is None:
         less = memory.smaller(variant) if variant.auto_batch else None
         if less is None:
             raise memory.too_little(variant)
         told = f"{variant.batch_size} reviews; it begins anew with {less.batch_size}"
         print(f"The memory was not enough for a batch of {told}.", flush=True)
-        variant = less
+        variant, begun = less, None
         prepared.rebuild()
     return found
 
 
-def _train(prepared: Prepared, variant: Variant, folder: Path, callbacks: Sequence[TrainerCallback]) -> Training:
+def _train(
+    prepared: Prepared,
+    variant: Variant,
+    checkpoints: Path,
+    callbacks: Sequence[TrainerCallback],
+    begun: resume.Checkpoint | None,
+) -> Training:
     """Train the prepared model with the batches of `variant`, which is the prepared one in all other fields."""
-    checkpoints = folder / "checkpoints"
+    if begun is None:
+        shutil.rmtree(checkpoints, ignore_errors=True)  # of other values, or of larger batches
     arguments = training_arguments(variant, len(prepared.examples["train"]), checkpoints)
     timer, strategy = Timer(), STRATEGIES[variant.strategy]
     own = [strategy.callback(variant)] if strategy.callback else []
@@ -142,16 +157,18 @@ def _train(prepared: Prepared, variant: Variant, folder: Path, callbacks: Sequen
         callbacks=[timer, _Schedule(variant), *own, *callbacks],
         optimizers=(optimizer, None),
     )
+    trainer.identity = resume.identity(prepared, variant)
     trainer.remove_callback(PrinterCallback)
     keep_freed_memory()
-    start = now()
+    if begun:
+        print(f"Training goes on after step {begun.state['global_step']}, where it was cut off.", flush=True)
     try:
         with writing(checkpoints), lean_lora(prepared.model):
-            trainer.train()
+            trainer.train(resume_from_checkpoint=str(begun.folder) if begun else None)
     finally:
-        shutil.rmtree(checkpoints, ignore_errors=True)
-    wall = now() - start
-    figures = _figures(trainer, timer, wall) | {"asked_batch_size": prepared.variant.batch_size}
+        if not variant.resume:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+    figures = _figures(trainer, timer) | {"asked_batch_size": prepared.variant.batch_size}
     trainer.accelerator.unwrap_model(prepared.model, keep_fp32_wrapper=False)  # it left the model in autocast
     return Training(trainer.state.log_history, np.array(timer.steps), figures, arguments.to_sanitized_dict())
 
@@ -181,8 +198,8 @@ def training_arguments(variant: Variant, examples: int, checkpoints: Path) -> Tr
         eval_steps=steps,
         save_strategy="steps" if best else "no",
         save_steps=steps,
-        save_total_limit=1,
-        save_only_model=True,
+        save_total_limit=2 if variant.resume else 1,  # the best and the last; with 1 the last would go at the end
+        save_only_model=not variant.resume,
         load_best_model_at_end=best,
         metric_for_best_model="eval_loss" if best else None,
         disable_tqdm=True,  # its bars become dead widgets in an executed notebook
@@ -209,7 +226,7 @@ class _Collator:
         return pad_batch([example["input_ids"] for example in batch], self.pad) | {"labels": labels}
 
 
-class _Trainer(Trainer):  # type: ignore[misc]
+class _Trainer(resume.ResumableTrainer):
     """The Trainer, whose validation loss is the cross-entropy whatever a method adds to its training loss.
 
     AdaLoRA adds the distance of its factors from orthogonality, in evaluation too.
@@ -225,12 +242,43 @@ class _Trainer(Trainer):  # type: ignore[misc]
         return torch.nn.functional.cross_entropy(outputs.logits.float(), inputs["labels"]), outputs
 
 
-class Timer(TrainerCallback):  # type: ignore[misc]
-    """Notes how long each optimizer step takes, waiting for the device, which works behind our back."""
+class Timer(TrainerCallback, ExportableState):  # type: ignore[misc]
+    """Notes how long each optimizer step takes, waiting for the device, which works behind our back.
+
+    A checkpoint holds its notes, so that those of a resumed training are of all its steps, each counted once: what was
+    done after the last checkpoint, and had to be done again, is in none.
+    """
 
     def __init__(self) -> None:
         self.steps: list[float] = []
-        self._begin = 0.0
+        self.resumed: list[int] = []  # the steps after which the training went on
+        self._begin = self._start = 0.0
+        self._wall = 0.0  # of the parts before the last resumption
+        self._peak = 0
+
+    @property
+    def wall(self) -> float:
+        """Seconds of the training so far, with all that is not steps."""
+        return self._wall + now() - self._start
+
+    @property
+    def peak(self) -> dict[str, Any]:
+        """The peak memory so far."""
+        found = peak_memory()
+        return found | {"peak_memory_bytes": max(self._peak, found["peak_memory_bytes"])}
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds of it."""
+        peak = self.peak["peak_memory_bytes"]
+        return {"steps": self.steps, "resumed": self.resumed, "_wall": self.wall, "_peak": peak}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Take up the notes of the checkpoint, if training goes on from one."""
+        if state.global_step:
+            for name, value in state.stateful_callbacks[type(self).__name__].items():
+                setattr(self, name, value)
+            self.resumed = [*self.resumed, state.global_step]
+        self._start = now()
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Note when a step begins."""
@@ -250,12 +298,21 @@ class _Schedule(TrainerCallback):  # type: ignore[misc]
     def __init__(self, variant: Variant) -> None:
         self._evaluations = variant.evaluations if variant.validation_fraction else 0
         self._save = variant.checkpoint == "best"
+        self._resume = variant.resume
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        due = state.global_step * self._evaluations // state.max_steps
-        if due > (state.global_step - 1) * self._evaluations // state.max_steps:
+        if _due(state, self._evaluations):
             control.should_evaluate = True
             control.should_save = self._save
+        if self._resume and _due(state, RESUMABLE):
+            control.should_save = True
+        if self._resume and control.should_save:
+            control.should_log = True  # no checkpoint holds the losses since the last log
+
+
+def _due(state: Any, times: int) -> bool:
+    """Whether one of so many evenly spread moments of the training, the last at its end, is at this step."""
+    return state.global_step * times // state.max_steps > (state.global_step - 1) * times // state.max_steps
 
 
 class PlainProgress(TrainerCallback):  # type: ignore[misc]
@@ -273,7 +330,7 @@ class PlainProgress(TrainerCallback):  # type: ignore[misc]
             print(f"{where}   training loss {logs['loss']:.3f}", flush=True)
 
 
-def _of_batches(trainer: Trainer, count: int = 4) -> dict[str, float]:
+def _of_batches(trainer: _Trainer, count: int = 4) -> dict[str, float]:
     """What follows from an epoch's batches: the share of padding, and floating-point operations of an optimizer step.
 
     Operations are those of `count` batches, spread over the epoch.
@@ -289,7 +346,7 @@ def _of_batches(trainer: Trainer, count: int = 4) -> dict[str, float]:
     }
 
 
-def _figures(trainer: Trainer, timer: Timer, wall: float) -> dict[str, Any]:
+def _figures(trainer: _Trainer, timer: Timer) -> dict[str, Any]:
     """The measurements of a finished training."""
     seconds = sum(timer.steps)
     evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
@@ -298,9 +355,10 @@ def _figures(trainer: Trainer, timer: Timer, wall: float) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "evaluation_seconds": sum(entry["eval_runtime"] for entry in evaluations),
-        "wall_seconds": wall,
+        "wall_seconds": timer.wall,
         "steps": trainer.state.global_step,
         "planned_steps": trainer.state.max_steps,
+        "resumed": timer.resumed,
         "interrupted": trainer.state.global_step < trainer.state.max_steps,
         "selected_step": best or trainer.state.global_step,
         "batch_size": trainer.args.per_device_train_batch_size,
@@ -312,5 +370,5 @@ def _figures(trainer: Trainer, timer: Timer, wall: float) -> dict[str, Any]:
         "learning_rate": trainer.args.learning_rate,
         **_of_batches(trainer),
         "trainer_flops": trainer.state.total_flos,
-        **peak_memory(),
+        **timer.peak,
     }

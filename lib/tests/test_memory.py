@@ -73,7 +73,7 @@ def test_a_real_allocation_that_is_too_large_counts_as_too_little_memory() -> No
     assert memory.attempt(lambda: torch.empty(2**58, dtype=torch.uint8)) is None
 
 
-@pytest.mark.parametrize(("strategy", "after"), [("full", 0), ("lora", 5), ("adalora", 9)])
+@pytest.mark.parametrize(("strategy", "after"), [("full", 0), ("adalora", 9)])
 def test_smaller_batches_give_what_asking_for_them_gives(
     variant: Make, tmp_path: Path, limit: Any, capsys: Any, strategy: str, after: int
 ) -> None:
@@ -104,13 +104,3 @@ def test_a_smaller_batch_is_half_or_the_next_factor_of_an_odd_one(size: int, bat
     less = memory.smaller(Variant(batch_size=size, gradient_accumulation=batches))
     assert less is not None and less.batch_size * less.gradient_accumulation == size * batches
     assert less.batch_size == size // 2 if size % 2 == 0 else less.batch_size < size / 2
-
-
-def test_batches_that_share_a_step_train_as_the_whole_does(variant: Make, tmp_path: Path) -> None:
-    whole, parts = (
-        trained(variant(strategy="full", batch_size=10 // n, gradient_accumulation=n), tmp_path / str(n))
-        for n in (1, 5)
-    )
-    losses = [[entry["loss"] for entry in result.log if "loss" in entry] for _, result in (whole, parts)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
-    assert np.allclose(whole[0].predict("test").logits, parts[0].predict("test").logits, atol=1e-2)
