@@ -59,6 +59,9 @@ class Variant(BaseModel):
     max_steps: Count | None = None
     batch_size: Count = 8
     gradient_accumulation: Count = 1
+    auto_batch: bool = False
+    resume: bool = False
+    processes: Count = 1
     learning_rate: Rate | None = None
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0
@@ -104,6 +107,24 @@ class Variant(BaseModel):
             raise ValueError(
                 "checkpoint 'best' is chosen on validation: set validation_fraction and evaluations above "
                 "0, or checkpoint to 'last'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_resume(self) -> "Variant":
+        if self.resume and (unsaved := STRATEGIES[self.strategy].unsaved):
+            raise ValueError(
+                f"resume: a checkpoint of the strategy {self.strategy!r} lacks {unsaved}; set resume to false for it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_shared_out(self) -> "Variant":
+        if self.processes > 1 and (self.resume or self.auto_batch):
+            raise ValueError(f"processes = {self.processes}: resume and auto_batch work with one process alone")
+        if self.batch_size % self.processes:
+            raise ValueError(
+                f"batch_size = {self.batch_size} cannot be shared out to processes = {self.processes}; take a multiple"
             )
         return self
 

@@ -21,6 +21,7 @@ from peft_study.config import Study, Variant
 from peft_study.errors import writing
 from peft_study.plain_yaml import read_yaml
 
+CHECKPOINTS = "checkpoints"  # of a training that can resume, until the record is written
 TRACES = ("train.ipynb", "train.partial.ipynb", "train.log", ".lock")  # of a training of ours, finished or not
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from peft_study import assets, paths
 from peft_study.errors import writing
-from peft_study.folders import replacing, write_params
+from peft_study.folders import CHECKPOINTS, replacing, write_params
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,6 +101,7 @@ def write_run(
         | {"model_revision": assets.revision(variant.model, "model")},
     }
     write_json(folder / "metrics.json", metrics)
+    _remove(folder / CHECKPOINTS)
     return metrics
 
 

@@ -76,7 +76,9 @@ def curve(training: Any) -> str:
         if figures["interrupted"]
         else ""
     )
-    return cut + _course(training)
+    steps = ", ".join(map(str, figures["resumed"]))
+    again = f"Training was cut off and went on from the checkpoint after step {steps}. " if steps else ""
+    return cut + again + _course(training)
 
 
 def _course(training: Any) -> str:
@@ -172,7 +174,13 @@ def confident_mistakes(predictions: Predictions, table: pd.DataFrame, labels: Se
 def cost(training: Any) -> str:
     """Time, operations, tokens and memory of one training."""
     f = training.figures
-    return (
+    smaller = (
+        f"**The memory was not enough for batches of {f['asked_batch_size']}**: each step averaged over "
+        f"{f['gradient_accumulation']} batches of {f['batch_size']}, the same reviews.\n\n"
+        if f["batch_size"] < f["asked_batch_size"]
+        else ""
+    )
+    return smaller + (
         f"Training took {f['seconds']:.0f} s for {f['steps']} steps ({f['seconds_per_step']:.2g} s and "
         f"{f['flops_per_step'] / 1e9:,.3g} billion floating-point operations each), "
         f"{f['tokens']:,} tokens at {f['tokens_per_second']:,.0f} a second; evaluations on the validation part took "

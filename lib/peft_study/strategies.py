@@ -37,7 +37,8 @@ class Strategy:
     parameters to train. `learning_rate` is the peak rate used where the variant names none. `merges` says that the
     adapter can be folded into the weights, so that inference costs what it costs without. `impossible` maps a model
     type to why the strategy cannot work on it, and what would. `optimizer` replaces the Trainer's AdamW, `callback`
-    adds to its callbacks. `citation` is a key of notebooks/references.bib.
+    adds to its callbacks. `unsaved` is what peft leaves out of a checkpoint, so that no training can go on from one;
+    empty where that is nothing. `citation` is a key of notebooks/references.bib.
     """
 
     label: str
@@ -49,6 +50,7 @@ class Strategy:
     impossible: Mapping[str, str] = field(default_factory=dict)
     optimizer: Callable[[torch.nn.Module, Variant, TrainingArguments], torch.optim.Optimizer] | None = None
     callback: Callable[[Variant], TrainerCallback] | None = None
+    unsaved: str = ""
 
     def heeds(self, name: str) -> bool:
         """Whether the field `name` of a variant makes a difference to this strategy."""
@@ -163,6 +165,7 @@ STRATEGIES: dict[str, Strategy] = {
         "zhang2023",
         merges=True,
         callback=budget_callback,
+        unsaved="how much each rank matters",
     ),
     "ia3": Strategy(
         "(IA)³",
@@ -265,6 +268,7 @@ STRATEGIES: dict[str, Strategy] = {
         3e-2,
         Adapter("PromptEncoderConfig", **PROMPT, encoder_hidden_size=128),
         "liu2023",
+        unsaved="the network that makes the vectors",
     ),
     "prefix": Strategy(
         "Prefix tuning",

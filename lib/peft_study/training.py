@@ -7,28 +7,34 @@ import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import ExportableState
 
-from peft_study import assets, data, tokenization
+from peft_study import assets, data, memory, processes, resume, tokenization
 from peft_study.config import Variant
 from peft_study.cost import Inference, flops, inference, now, peak_memory
 from peft_study.errors import StudyError, writing
 from peft_study.evaluation import Predictions, pad_batch, predict
+from peft_study.folders import CHECKPOINTS
 from peft_study.models import ParameterCounts, build, count_parameters
 from peft_study.progress import Tell, silent
 from peft_study.speed import keep_freed_memory, lean_lora
 from peft_study.strategies import STRATEGIES
 
+RESUMABLE = 10  # checkpoints of a training that can resume, evenly spread, beside those of its evaluations
 
-@dataclass(frozen=True)
+
+@dataclass
 class Prepared:
     """A variant that is ready to train: its model, its tokenizer, and the examples of each of its parts.
 
+    The `model` is another one after a training that began anew, with smaller batches.
     `tables` and `examples` have the keys `train`, `validation`, `test` and, where the variant names one, `ood`.
     """
 
@@ -50,6 +56,11 @@ class Prepared:
     def precision(self) -> str:
         """What the variant trains in on this machine: bf16, fp16 or fp32."""
         return "bf16" if self.bf16 else "fp16" if self.variant.precision == "fp16" else "fp32"
+
+    def rebuild(self) -> None:
+        """Give the model up for one as it was before training: the seed decides its first weights."""
+        self.model = None  # free before the next one is there
+        self.model = build(str(assets.model_folder(self.variant.model)), self.variant)
 
     def predict(self, part: str, tell: Tell = silent) -> Predictions:
         """One pass of the model over a part."""
@@ -116,13 +127,48 @@ def prepare(variant: Variant, corpus: data.Corpus | None = None, tell: Tell = si
 def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback] = ()) -> Training:
     """Train the prepared model in place; it ends as the checkpoint that the variant selects.
 
-    `folder` takes the checkpoints while training runs; they are gone when it returns.
+    The variant's `processes` share the training out; a single one is this very process.
     """
-    checkpoints = folder / "checkpoints"
-    arguments = training_arguments(prepared.variant, len(prepared.examples["train"]), checkpoints)
-    timer, strategy = _Timer(), STRATEGIES[prepared.variant.strategy]
-    own = [strategy.callback(prepared.variant)] if strategy.callback else []
-    optimizer = strategy.optimizer(prepared.model, prepared.variant, arguments) if strategy.optimizer else None
+    shared = prepared.variant.processes > 1
+    return (processes.train if shared else train_here)(prepared, folder, callbacks)
+
+
+def train_here(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback] = ()) -> Training:
+    """`train` in this process, alone or as one of several.
+
+    `folder` takes the checkpoints while training runs. They are gone when it returns, but for a variant that resumes:
+    then they stay until the record is written, whatever ends the training, and the same call goes on from the last.
+    Where the memory is not enough, training begins anew with smaller batches if the variant asks for that
+    (`auto_batch`), or ends in a `StudyError`.
+    """
+    checkpoints = folder / CHECKPOINTS
+    begun = resume.last(checkpoints, prepared) if prepared.variant.resume else None
+    variant = begun.batches(prepared.variant) if begun else prepared.variant
+    while (found := memory.attempt(partial(_train, prepared, variant, checkpoints, callbacks, begun))) is None:
+        less = memory.smaller(variant) if variant.auto_batch else None
+        if less is None:
+            raise memory.too_little(variant)
+        told = f"{variant.batch_size} reviews; it begins anew with {less.batch_size}"
+        print(f"The memory was not enough for a batch of {told}.", flush=True)
+        variant, begun = less, None
+        prepared.rebuild()
+    return found
+
+
+def _train(
+    prepared: Prepared,
+    variant: Variant,
+    checkpoints: Path,
+    callbacks: Sequence[TrainerCallback],
+    begun: resume.Checkpoint | None,
+) -> Training:
+    """Train the prepared model with the batches of `variant`, which is the prepared one in all other fields."""
+    if begun is None:
+        shutil.rmtree(checkpoints, ignore_errors=True)  # of other values, or of larger batches
+    arguments = training_arguments(variant, len(prepared.examples["train"]), checkpoints)
+    timer, strategy = Timer(), STRATEGIES[variant.strategy]
+    own = [strategy.callback(variant)] if strategy.callback else []
+    optimizer = strategy.optimizer(prepared.model, variant, arguments) if strategy.optimizer else None
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     trainer = _Trainer(
@@ -132,21 +178,24 @@ def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback]
         eval_dataset=prepared.examples["validation"] or None,
         data_collator=_Collator(prepared.tokenizer.pad_token_id),
         compute_metrics=lambda output: {"accuracy": float((output.predictions.argmax(-1) == output.label_ids).mean())},
-        callbacks=[timer, _Schedule(prepared.variant), *own, *callbacks],
+        callbacks=[timer, _Schedule(variant), *own, *callbacks],
         optimizers=(optimizer, None),
     )
+    trainer.identity = resume.identity(prepared, variant)
     trainer.remove_callback(PrinterCallback)
     keep_freed_memory()
-    start = now()
+    if begun:
+        print(f"Training goes on after step {begun.state['global_step']}, where it was cut off.", flush=True)
     try:
         with writing(checkpoints), lean_lora(prepared.model):
-            trainer.train()
+            trainer.train(resume_from_checkpoint=str(begun.folder) if begun else None)
+            trainer.accelerator.wait_for_everyone()  # another process may still be loading a checkpoint
     finally:
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        if not variant.resume:
+            shutil.rmtree(checkpoints, ignore_errors=True)
         trainer.accelerator.unwrap_model(prepared.model, keep_fp32_wrapper=False)  # it left the model in autocast
         prepared.model._is_accelerate_prepared = False  # else it would train without autocast, were it trained again
-    wall = now() - start
-    figures = _figures(trainer, timer, wall)
+    figures = _figures(trainer, timer) | {"asked_batch_size": prepared.variant.batch_size}
     return Training(trainer.state.log_history, np.array(timer.steps), figures, arguments.to_sanitized_dict())
 
 
@@ -159,7 +208,7 @@ def training_arguments(variant: Variant, examples: int, checkpoints: Path) -> Tr
         output_dir=str(checkpoints),
         num_train_epochs=variant.epochs,
         max_steps=variant.max_steps or -1,  # -1: as the epochs say; fixed steps may stop within an epoch or repeat it
-        per_device_train_batch_size=variant.batch_size,
+        per_device_train_batch_size=variant.batch_size // variant.processes,
         per_device_eval_batch_size=64,
         gradient_accumulation_steps=variant.gradient_accumulation,
         learning_rate=variant.rate,
@@ -170,6 +219,9 @@ def training_arguments(variant: Variant, examples: int, checkpoints: Path) -> Tr
         fp16=variant.precision == "fp16",
         full_determinism=variant.deterministic,
         use_cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),  # bf16 on a CPU must be asked for
+        ddp_backend=None if torch.cuda.is_available() or variant.processes == 1 else "gloo",
+        ddp_find_unused_parameters=False,
+        average_tokens_across_devices=False,  # a classifier's loss is a mean, and would be multiplied by the processes
         train_sampling_strategy="group_by_length",
         include_num_input_tokens_seen="non_padding",
         logging_steps=max(1, steps // 50),
@@ -177,8 +229,8 @@ def training_arguments(variant: Variant, examples: int, checkpoints: Path) -> Tr
         eval_steps=steps,
         save_strategy="steps" if best else "no",
         save_steps=steps,
-        save_total_limit=1,
-        save_only_model=True,
+        save_total_limit=2 if variant.resume else 1,  # the best and the last; with 1 the last would go at the end
+        save_only_model=not variant.resume,
         load_best_model_at_end=best,
         metric_for_best_model="eval_loss" if best else None,
         disable_tqdm=True,  # its bars become dead widgets in an executed notebook
@@ -205,7 +257,7 @@ class _Collator:
         return pad_batch([example["input_ids"] for example in batch], self.pad) | {"labels": labels}
 
 
-class _Trainer(Trainer):  # type: ignore[misc]
+class _Trainer(resume.ResumableTrainer):
     """The Trainer, whose validation loss is the cross-entropy whatever a method adds to its training loss.
 
     AdaLoRA adds the distance of its factors from orthogonality, in evaluation too.
@@ -215,6 +267,12 @@ class _Trainer(Trainer):  # type: ignore[misc]
     # Trainer would add them up, since these models' `forward` takes any keyword.
     loss_is_scaled_for_ga = False
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return processes.share(super()._get_train_sampler(train_dataset), self.args.world_size)
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+        return processes.share(super()._get_eval_sampler(eval_dataset), self.args.world_size)
+
     def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **options: Any) -> Any:
         found = super().compute_loss(model, inputs, *arguments, **options)
         if model.training:
@@ -223,12 +281,43 @@ class _Trainer(Trainer):  # type: ignore[misc]
         return torch.nn.functional.cross_entropy(outputs.logits.float(), inputs["labels"]), outputs
 
 
-class _Timer(TrainerCallback):  # type: ignore[misc]
-    """Notes how long each optimizer step takes, waiting for the device, which works behind our back."""
+class Timer(TrainerCallback, ExportableState):  # type: ignore[misc]
+    """Notes how long each optimizer step takes, waiting for the device, which works behind our back.
+
+    A checkpoint holds its notes, so that those of a resumed training are of all its steps, each counted once: what was
+    done after the last checkpoint, and had to be done again, is in none.
+    """
 
     def __init__(self) -> None:
         self.steps: list[float] = []
-        self._begin = 0.0
+        self.resumed: list[int] = []  # the steps after which the training went on
+        self._begin = self._start = 0.0
+        self._wall = 0.0  # of the parts before the last resumption
+        self._peak = 0
+
+    @property
+    def wall(self) -> float:
+        """Seconds of the training so far, with all that is not steps."""
+        return self._wall + now() - self._start
+
+    @property
+    def peak(self) -> dict[str, Any]:
+        """The peak memory so far."""
+        found = peak_memory()
+        return found | {"peak_memory_bytes": max(self._peak, found["peak_memory_bytes"])}
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds of it."""
+        peak = self.peak["peak_memory_bytes"]
+        return {"steps": self.steps, "resumed": self.resumed, "_wall": self.wall, "_peak": peak}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Take up the notes of the checkpoint, if training goes on from one."""
+        if state.global_step:
+            for name, value in state.stateful_callbacks[type(self).__name__].items():
+                setattr(self, name, value)
+            self.resumed = [*self.resumed, state.global_step]
+        self._start = now()
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Note when a step begins."""
@@ -248,12 +337,21 @@ class _Schedule(TrainerCallback):  # type: ignore[misc]
     def __init__(self, variant: Variant) -> None:
         self._evaluations = variant.evaluations if variant.validation_fraction else 0
         self._save = variant.checkpoint == "best"
+        self._resume = variant.resume
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        due = state.global_step * self._evaluations // state.max_steps
-        if due > (state.global_step - 1) * self._evaluations // state.max_steps:
+        if _due(state, self._evaluations):
             control.should_evaluate = True
             control.should_save = self._save
+        if self._resume and _due(state, RESUMABLE):
+            control.should_save = True
+        if self._resume and control.should_save:
+            control.should_log = True  # no checkpoint holds the losses since the last log
+
+
+def _due(state: Any, times: int) -> bool:
+    """Whether one of so many evenly spread moments of the training, the last at its end, is at this step."""
+    return state.global_step * times // state.max_steps > (state.global_step - 1) * times // state.max_steps
 
 
 class PlainProgress(TrainerCallback):  # type: ignore[misc]
@@ -271,7 +369,7 @@ class PlainProgress(TrainerCallback):  # type: ignore[misc]
             print(f"{where}   training loss {logs['loss']:.3f}", flush=True)
 
 
-def _of_batches(trainer: Trainer, count: int = 4) -> dict[str, float]:
+def _of_batches(trainer: _Trainer, count: int = 4) -> dict[str, float]:
     """What follows from an epoch's batches: the share of padding, and floating-point operations of an optimizer step.
 
     Operations are those of `count` batches, spread over the epoch.
@@ -283,11 +381,13 @@ def _of_batches(trainer: Trainer, count: int = 4) -> dict[str, float]:
     real = [trainer.data_collator([trainer.train_dataset[i] for i in batch]) for batch in chosen]
     return {
         "padding_share": 1 - sum(lengths[i] for batch in batches for i in batch) / positions,
-        "flops_per_step": flops(trainer.model, real) * min(trainer.args.gradient_accumulation_steps, len(batches)),
+        "flops_per_step": flops(trainer.model, real)
+        * min(trainer.args.gradient_accumulation_steps, len(batches))
+        * trainer.args.world_size,
     }
 
 
-def _figures(trainer: Trainer, timer: _Timer, wall: float) -> dict[str, Any]:
+def _figures(trainer: _Trainer, timer: Timer) -> dict[str, Any]:
     """The measurements of a finished training."""
     seconds = sum(timer.steps)
     evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
@@ -296,11 +396,15 @@ def _figures(trainer: Trainer, timer: _Timer, wall: float) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "evaluation_seconds": sum(entry["eval_runtime"] for entry in evaluations),
-        "wall_seconds": wall,
+        "wall_seconds": timer.wall,
         "steps": trainer.state.global_step,
         "planned_steps": trainer.state.max_steps,
+        "resumed": timer.resumed,
         "interrupted": trainer.state.global_step < trainer.state.max_steps,
         "selected_step": best or trainer.state.global_step,
+        "processes": trainer.args.world_size,
+        "batch_size": trainer.args.train_batch_size * trainer.args.world_size,
+        "gradient_accumulation": trainer.args.gradient_accumulation_steps,
         "epochs": trainer.state.epoch,
         "tokens": tokens,
         "tokens_per_second": tokens / seconds,
@@ -308,5 +412,5 @@ def _figures(trainer: Trainer, timer: _Timer, wall: float) -> dict[str, Any]:
         "learning_rate": trainer.args.learning_rate,
         **_of_batches(trainer),
         "trainer_flops": trainer.state.total_flos,
-        **peak_memory(),
+        **timer.peak,
     }

@@ -505,7 +505,8 @@ def test_items_are_listed_as_in_a_sentence(items: list[str], told: str) -> None:
 def trained(losses: list[float], selected: int = 20) -> Any:
     log = [{"step": 10 * i, "eval_loss": loss} for i, loss in enumerate(losses, start=1)]
     return SimpleNamespace(
-        log=[{"step": 1, "loss": 0.7}, *log], figures={"steps": 30, "selected_step": selected, "interrupted": False}
+        log=[{"step": 1, "loss": 0.7}, *log],
+        figures={"steps": 30, "selected_step": selected, "interrupted": False, "resumed": []},
     )
 
 

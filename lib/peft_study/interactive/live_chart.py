@@ -45,16 +45,17 @@ class LiveChart(TrainerCallback):  # type: ignore[misc]
         self._chart: Any = None
         self._drawn = 0.0
         self._begin = monotonic()
+        self._first = 0  # the step from which it goes on
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Say that it has begun: the first step takes longer than those that follow."""
-        self._begin = monotonic()
+        self._begin, self._first = monotonic(), state.global_step
         self._tell(state, "The first steps are the slowest.")
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Draw what has been logged so far."""
         if monotonic() - self._drawn > PAUSE:
-            self._draw(state, _time_left(state, monotonic() - self._begin))
+            self._draw(state, _time_left(state, monotonic() - self._begin, self._first))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Draw the whole run."""
@@ -91,9 +92,10 @@ def _shown(content: Any, handle: Any) -> Any:
     return handle
 
 
-def _time_left(state: Any, seconds: float) -> str:
-    """How long the training has taken and, at this pace, will still take; and how to stop it."""
-    left = seconds / state.global_step * (state.max_steps - state.global_step) if state.global_step else 0.0
+def _time_left(state: Any, seconds: float, first: int) -> str:
+    """How long the training has taken since step `first` and, at this pace, will still take; and how to stop it."""
+    done = state.global_step - first
+    left = seconds / done * (state.max_steps - state.global_step) if done else 0.0
     return (
         f"{seconds:.0f} s so far, about {left:.0f} s left. ■ in the toolbar ends it after this step and keeps the best "
         "checkpoint so far; ■ again ends it at once."

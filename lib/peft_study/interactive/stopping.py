@@ -23,8 +23,9 @@ class StopOnInterrupt(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Take over the signal; IPython takes it back at the end of the cell, however that ends."""
-        self._asked = False
-        self._before = signal.signal(signal.SIGINT, self._interrupted)
+        if self._before is None:  # else the training begins anew, and the handler is ours
+            self._asked = False
+            self._before = signal.signal(signal.SIGINT, self._interrupted)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """End here if that was asked for."""
@@ -37,6 +38,7 @@ class StopOnInterrupt(TrainerCallback):  # type: ignore[misc]
         """Give the signal back."""
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
+            self._before = None
 
     def _interrupted(self, number: int, frame: Any) -> None:
         if self._asked:
