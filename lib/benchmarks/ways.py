@@ -16,8 +16,7 @@ from benchmarks import obvious
 from peft_study import data, training
 from peft_study.config import Variant
 from peft_study.cost import flops, now
-
-BATCH = 64  # reviews classified at once, as `evaluation.predict` does
+from peft_study.evaluation import classified_at_once
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,9 @@ class Ours:
         self._prepared.predict("test")
         seconds = clock() - start
         lengths = [len(example["input_ids"]) for example in self._prepared.examples["test"]]
-        operations = _forward(self._prepared.model, lengths, BATCH)
-        return Work(seconds, len(lengths), sum(lengths), operations, _padding(lengths, BATCH))
+        size = classified_at_once(next(self._prepared.model.parameters()).device.type)
+        operations = _forward(self._prepared.model, lengths, size)
+        return Work(seconds, len(lengths), sum(lengths), operations, _padding(lengths, size))
 
 
 class Obvious:
@@ -126,7 +126,7 @@ class Obvious:
             made.predict(self._test)
             seconds = clock() - start
         positions, share = len(self._test) * self._variant.max_length, _share(self._test)
-        operations = _forward(self._model, [self._variant.max_length] * len(self._test), BATCH)
+        operations = _forward(self._model, [self._variant.max_length] * len(self._test), len(self._test))
         return Work(seconds, len(self._test), positions * share, operations, 1 - share)
 
 

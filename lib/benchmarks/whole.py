@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import pandas as pd
 
@@ -61,3 +61,4 @@ def run_obvious(study: str) -> None:
             for part in rows.keys() - {"train"}:
                 made.predict(rows[part])
             made.save_model(folder)
+        print(f"  {process_time():.0f} processor seconds so far", file=sys.stderr, flush=True)

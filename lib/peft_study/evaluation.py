@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from peft_study.progress import Tell, silent
+from peft_study.speed import lean_lora
 from peft_study.statistics.calibration import confidence, losses
 
 
@@ -77,23 +78,24 @@ def predict(
     examples: Sequence[dict[str, Any]],
     ids: Sequence[int],
     pad: int,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     bf16: bool = False,
     tell: Tell = silent,
 ) -> Predictions:
     """Classify `examples` (dicts of `input_ids` and `labels`) with `model`, in the order given.
 
     Batches are made of reviews of like length, padded with the id `pad` to their longest; `bf16` computes under
-    autocast, as the training did.
+    autocast, as the training did. `batch_size` is `classified_at_once`, unless it is given.
     """
     import torch
 
     device = next(model.parameters()).device
+    batch_size = batch_size or classified_at_once(device.type)
     order = sorted(range(len(examples)), key=lambda i: len(examples[i]["input_ids"]))
     logits = np.zeros((len(examples), model.config.num_labels), dtype=np.float32)
     model.eval()
     start = perf_counter()
-    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16), lean_lora(model):
         for first in range(0, len(order), batch_size):
             tell("Classifying reviews", first, len(order))
             rows = order[first : first + batch_size]
@@ -104,6 +106,11 @@ def predict(
     tell("Classifying reviews", len(order), len(order))
     labels = np.array([example["labels"] for example in examples], dtype=np.int64)
     return Predictions(np.asarray(ids, dtype=np.int64), labels, logits, perf_counter() - start)
+
+
+def classified_at_once(device: str) -> int:
+    """How many reviews to classify at once: on a CPU as many as its caches bear, elsewhere enough to be kept busy."""
+    return 16 if device == "cpu" else 128
 
 
 def pad_batch(rows: Sequence[np.ndarray | Sequence[int]], pad: int) -> dict[str, Any]:

@@ -43,18 +43,19 @@ def _first_token(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> t
 def lean_lora(model: torch.nn.Module) -> Iterator[None]:
     """Within it, LoRA's layers compute B(scale · Ax) where peft has scale · B(Ax): r numbers a token to scale, not all.
 
-    Only plain LoRA: layers with a variant of peft's (DoRA, say) stay as they are.
+    Nor is x cast to the precision of A's weights only to be cast back by autocast. Only plain LoRA: layers with a
+    variant of peft's (DoRA, say) stay as they are.
     """
     from peft.tuners.lora.layer import Linear
 
     layers = [module for module in model.modules() if type(module) is Linear and not module.lora_variant]
     for layer in layers:
-        layer.lora_variant = dict.fromkeys(layer.lora_A, _ScaledInside)
+        layer.lora_variant, layer.cast_input_dtype_enabled = dict.fromkeys(layer.lora_A, _ScaledInside), False
     try:
         yield
     finally:
         for layer in layers:
-            layer.lora_variant = {}
+            layer.lora_variant, layer.cast_input_dtype_enabled = {}, True
 
 
 class _ScaledInside:

@@ -20,7 +20,7 @@ from peft_study import assets, data, memory, processes, resume, tokenization
 from peft_study.config import Variant
 from peft_study.cost import Inference, flops, inference, now, peak_memory
 from peft_study.errors import StudyError, writing
-from peft_study.evaluation import Predictions, pad_batch, predict
+from peft_study.evaluation import Predictions, classified_at_once, pad_batch, predict
 from peft_study.folders import CHECKPOINTS
 from peft_study.models import ParameterCounts, build, count_parameters
 from peft_study.progress import Tell, silent
@@ -209,7 +209,7 @@ def training_arguments(variant: Variant, examples: int, checkpoints: Path) -> Tr
         num_train_epochs=variant.epochs,
         max_steps=variant.max_steps or -1,  # -1: as the epochs say; fixed steps may stop within an epoch or repeat it
         per_device_train_batch_size=variant.batch_size // variant.processes,
-        per_device_eval_batch_size=64,
+        per_device_eval_batch_size=classified_at_once("cuda" if torch.cuda.is_available() else "cpu"),
         gradient_accumulation_steps=variant.gradient_accumulation,
         learning_rate=variant.rate,
         weight_decay=variant.weight_decay,
