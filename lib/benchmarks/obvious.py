@@ -58,6 +58,7 @@ def trainer(
         eval_strategy="no" if test is None else "steps",
         eval_steps=every,
         save_strategy="no",
+        dataloader_pin_memory=torch.cuda.is_available(),  # the default, less a warning
         disable_tqdm=True,
         report_to="none",
     )

@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 from transformers import TrainerCallback
 
-from peft_study import processes, training
+from peft_study import callbacks, processes, training
 from peft_study.config import Variant
 from peft_study.errors import StudyError
 from peft_study.interactive.stopping import StopOnInterrupt
@@ -35,7 +35,7 @@ def test_two_processes_learn_what_one_does_and_leave_one_record(
     fields: dict[str, Any] = {"strategy": "full", "train_size": 200, "validation_fraction": 0.2, "epochs": 3.0}
     fields |= {"model": str(tiny["bert"])}  # DistilBERT's head has a dropout, which every process draws for itself
     one, alone = went(variant(**fields), tmp_path / "one")
-    two, shared = went(variant(processes=2, **fields), tmp_path / "two", training.PlainProgress())
+    two, shared = went(variant(processes=2, **fields), tmp_path / "two", callbacks.PlainProgress())
     assert losses(shared, "loss") == pytest.approx(losses(alone, "loss"), rel=1e-3, abs=1e-3)
     assert losses(shared, "eval_loss") == pytest.approx(losses(alone, "eval_loss"), rel=1e-3, abs=1e-3)
     assert np.allclose(two.predict("test").logits, one.predict("test").logits, atol=0.05)

@@ -14,7 +14,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from transformers import TrainerCallback
 
-from peft_study import training
+from peft_study import callbacks, training
 from peft_study.config import Variant
 from peft_study.errors import StudyError
 from peft_study.evaluation import Predictions, log_loss
@@ -384,7 +384,7 @@ def test_every_part_has_its_own_reviews_as_tokens(variant: Make, tmp_path: Path,
 
 def test_progress_is_a_line_for_every_evaluation_and_tenth(variant: Make, tmp_path: Path, capsys: Any) -> None:
     prepared = training.prepare(variant(strategy="full"))
-    training.train(prepared, tmp_path, [training.PlainProgress()])
+    training.train(prepared, tmp_path, [callbacks.PlainProgress()])
     out, err = capsys.readouterr()
     lines = [line for line in out.splitlines() if line.startswith("step")]
     assert sum("validation loss" in line for line in lines) == 2

@@ -41,7 +41,7 @@ def progress() -> Tell:
 
 def training_callbacks(strategy: str) -> list["TrainerCallback"]:
     """How training shows where it is: a chart that ■ stops cleanly in JupyterLab, lines in a log."""
-    from peft_study.training import PlainProgress
+    from peft_study.callbacks import PlainProgress
 
     if not live():
         return [PlainProgress()]
