@@ -17,7 +17,7 @@ import torch
 
 from benchmarks import whole
 from benchmarks.ways import WAYS, Way, Work, matmul_peak
-from peft_study import data, paths, training
+from peft_study import data, training
 from peft_study.config import Variant
 from peft_study.cost import peak_memory
 from peft_study.records import environment, write_json
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
                     found[task, name, way] = work, peaks
     memory = {key: _memory(options, *key) for key in ways}
     told: dict[str, Any] = {"machine": _machine(options), "speed": _speeds(rounds, memory), "ratios": _ratios(rounds)}
-    return _tell(told, options.json or paths.speed())
+    return _tell(told, options.json)
 
 
 def _tell(told: dict[str, Any], file: Path | None) -> int:
@@ -163,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="bundled:all-MiniLM-L6-v2")
     parser.add_argument("--dataset", default="bundled:imdb")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="where the figures go (default: runs/speed.json, which reports quote)"
+        "--json", type=Path, metavar="FILE", help="write the figures there as well; reports quote runs/speed.json"
     )
     parser.add_argument("--study", metavar="NAME", help="measure this whole study instead, both ways, once each")
     parser.add_argument("--obvious-study", help=argparse.SUPPRESS)

@@ -157,7 +157,8 @@ def _forward(model: torch.nn.Module, lengths: Sequence[int], size: int) -> float
 
 def matmul_peak(dtype: torch.dtype, size: int = 2048, tries: int = 3) -> float:
     """Floating-point operations per second of a large matrix product, the best of some tries."""
-    one, other = (torch.randn(size, size).to(dtype) for _ in range(2))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     best = min(_seconds_of_product(one, other) for _ in range(tries))
     return 2 * size**3 / best
 

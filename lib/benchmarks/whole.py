@@ -18,7 +18,7 @@ from peft_study.config import read_study
 
 
 def compare(study: str) -> list[dict[str, object]]:
-    """Run `study` both ways on all cores, each in an empty home, and return what either took."""
+    """What `study` (of two classes, of bundled or hub data) takes both ways, on all cores, in an empty home."""
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home, "runs", study)
         folder.mkdir(parents=True)

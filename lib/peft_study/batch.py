@@ -18,7 +18,7 @@ from peft_study import paths
 from peft_study.config import Study, read_study
 from peft_study.errors import StudyError, unknown, writing
 from peft_study.folders import is_done, is_foreign, remove_partial, replacing, write_params
-from peft_study.locks import NO_KERNEL, hold, kernels, one_gpu
+from peft_study.locks import NO_KERNEL, gpus, hold, kernels
 
 EXPLORE, TRAIN = "01_explore_data.ipynb", "02_train_variant.ipynb"
 COMPARE, RATES = "03_compare_variants.ipynb", "04_learning_rates.ipynb"
@@ -63,7 +63,7 @@ def train(study: str, run_id: str) -> None:
     if is_foreign(folder):
         raise StudyError(f"another program left the run in {folder}; move that folder away to train the run here")
     output = folder / "train.ipynb"
-    with hold(lock_of(output)) as (_, waited), one_gpu():
+    with hold(lock_of(output)) as (_, waited), gpus(variant.processes):
         if waited and is_done(folder, variant) and code(output) == code(paths.NOTEBOOKS / TRAIN):
             return  # a process that outlived its driver has just finished this very run
         remove_partial(folder)

@@ -77,8 +77,10 @@ def read(split: "Dataset", field: str, name: str) -> Column:
     from datasets import ClassLabel
 
     feature, values = split.features[field], split[field][:]
-    order = [_IN_FULL.get(text, text) for text in feature.names] if isinstance(feature, ClassLabel) else []
-    column = Column([_key(value, order) for value in values], order, field, name)
+    order = list(feature.names) if isinstance(feature, ClassLabel) else []
+    full = _in_full({*order, *(value for value in values if isinstance(value, str))})
+    order = [str(full.get(text, text)) for text in order]
+    column = Column([full.get(key := _key(value, order), key) for value in values], order, field, name)
     bare = [row for row, value in enumerate(values) if _is_missing(value)]
     if bare:
         count = "1 row" if len(bare) == 1 else f"{len(bare):,} rows"
@@ -94,10 +96,16 @@ def read(split: "Dataset", field: str, name: str) -> Column:
 def _key(value: object, order: Sequence[str]) -> Key:
     """A value of the column as a name or a whole number; whatever else it is stays as it is."""
     if isinstance(value, str):
-        return _IN_FULL.get(value, value)
+        return value
     if isinstance(value, int | float) and not _is_missing(value) and float(value).is_integer():
         return order[int(value)] if order else int(value)
     return value  # type: ignore[return-value]  # which `read` refuses
+
+
+def _in_full(names: set[str]) -> dict[Key, Key]:
+    """How to write out the names of a column, if these are all: among others, `pos` may be short for anything."""
+    both = any({short, long} <= names for short, long in _IN_FULL.items())
+    return {} if both or not names <= {*_IN_FULL, *_IN_FULL.values()} else dict(_IN_FULL.items())
 
 
 def _is_missing(value: object) -> bool:
@@ -124,7 +132,7 @@ def classes(column: Column, names: Sequence[str] | None = None) -> Classes:
     if names is None:
         return _classes(LABELS if found == [0, 1] else [str(key) for key in found], found)
     if isinstance(found[0], str) and not column.order:
-        keys = [_IN_FULL.get(name, name) for name in names]
+        keys = [name if name in found else _IN_FULL.get(name, name) for name in names]
         if set(keys) != set(found):
             raise StudyError(f"label_names = {list(names)}: {column.split} has the labels {_quoted(found)}; name those")
         return _classes(names, keys)

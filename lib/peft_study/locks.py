@@ -71,19 +71,39 @@ def hold(*files: Path) -> Iterator[tuple[Path, bool]]:
 
 
 @contextmanager
-def one_gpu() -> Iterator[None]:
-    """Where GPUS=0,1,... names the GPUs of this machine, hold a free one and let the notebook see only that."""
-    gpus = {
-        Path(tempfile.gettempdir(), f"peft-study-{os.getuid()}-gpu-{gpu}.lock"): gpu
-        for gpu in os.environ.get("GPUS", "").split(",")
-        if gpu
-    }
-    if not gpus:
+def gpus(count: int = 1) -> Iterator[None]:
+    """Where GPUS=0,1,... names this machine's GPUs, hold `count` that are free and let the notebook see only those."""
+    names = [gpu for gpu in os.environ.get("GPUS", "").split(",") if gpu]
+    if not names:
         yield
         return
-    with hold(*gpus) as (file, _):
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[file]
+    if count > len(names):
+        raise StudyError(f"processes = {count}, and this machine has {len(names)} GPU(s) to give; lower it")
+    folder = Path(tempfile.gettempdir())
+    while not (held := _all_or_none(folder, names, count)):
+        time.sleep(0.5)
+    _held.update(held)
+    try:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(held.values())
         yield
+    finally:
+        for descriptor in held:
+            _held.discard(descriptor)
+            os.close(descriptor)
+
+
+def _all_or_none(folder: Path, names: list[str], count: int) -> dict[int, str]:
+    """Lock `count` GPUs, or none: two runs that each wait for the other's would wait for ever. Descriptor -> GPU."""
+    held: dict[int, str] = {}
+    for gpu in names:
+        descriptor = lock(folder / f"peft-study-{os.getuid()}-gpu-{gpu}.lock")
+        if descriptor is not None:
+            held[descriptor] = gpu
+        if len(held) == count:
+            return held
+    for descriptor in held:
+        os.close(descriptor)
+    return {}
 
 
 def kernels() -> Any:

@@ -64,10 +64,7 @@ def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback]
 
     count, gpus = prepared.variant.processes, torch.cuda.device_count()
     if 0 < gpus < count:
-        raise StudyError(
-            f"processes = {count}, and this run sees {gpus} of the GPUs; lower it, or, where GPUS gives every run one "
-            "of them, leave GPUS out"
-        )
+        raise StudyError(f"processes = {count}, and there are {gpus} GPUs that this run may use; lower it")
     with tempfile.TemporaryDirectory() as scratch:
         exchange = Path(scratch)
         (exchange / VARIANT).write_text(prepared.variant.model_dump_json(), encoding="utf-8")

@@ -48,7 +48,7 @@ def lean_lora(model: torch.nn.Module) -> Iterator[None]:
     """
     from peft.tuners.lora.layer import Linear
 
-    layers = [module for module in model.modules() if type(module) is Linear and not module.lora_variant]
+    layers = [module for module in model.modules() if type(module) is Linear and _is_plain(module)]
     for layer in layers:
         layer.lora_variant, layer.cast_input_dtype_enabled = dict.fromkeys(layer.lora_A, _ScaledInside), False
     try:
@@ -56,6 +56,11 @@ def lean_lora(model: torch.nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.lora_variant, layer.cast_input_dtype_enabled = {}, True
+
+
+def _is_plain(layer: Any) -> bool:
+    """Whether a layer of LoRA has no variant, nor a bias in B, which peft scales as well (`lora_bias`)."""
+    return not layer.lora_variant and all(b.bias is None for b in layer.lora_B.values())
 
 
 class _ScaledInside:

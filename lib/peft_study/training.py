@@ -179,9 +179,11 @@ def _train(
         callbacks=[timer, Schedule(variant), *own, *callbacks],
         optimizers=(optimizer, None),
     )
-    trainer.identity = resume.identity(prepared, variant)
+    if variant.resume:
+        trainer.identity = resume.identity(prepared, variant)
     trainer.remove_callback(PrinterCallback)
-    keep_freed_memory()
+    if not variant.auto_batch:  # which needs what a batch that was too large has freed
+        keep_freed_memory()
     if begun:
         print(f"Training goes on after step {begun.state['global_step']}, where it was cut off.", flush=True)
     try:

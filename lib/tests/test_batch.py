@@ -203,6 +203,21 @@ def test_each_run_sees_one_gpu_of_those_that_are_free(home: Path, monkeypatch: p
     assert seen == ["0", "3"]
 
 
+def test_a_run_of_two_processes_holds_two_gpus_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("GPUS", "0,1,4")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    held = locks.lock(tmp_path / f"peft-study-{os.getuid()}-gpu-1.lock")
+    assert held is not None
+    with locks.gpus(2):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,4"
+    with pytest.raises(StudyError, match="processes = 4"), locks.gpus(4):
+        pass
+    os.close(held)
+    with locks.gpus(3):  # what was held before is free again
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1,4"
+
+
 def test_the_closing_list_says_what_became_of_every_run(home: Path) -> None:
     assert "0 of 2 runs are done" in status("tiny")
     make_done(paths.run_folder("tiny", RUN))

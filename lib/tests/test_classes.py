@@ -126,6 +126,13 @@ def test_another_kind_of_reviews_may_call_the_same_classes_otherwise(load: Any, 
         load(main, ood_dataset=str(strange), ood_size=None)
 
 
+@pytest.mark.parametrize("names", [["billing", "pos", "tech"], ["pos", "positive"]])
+def test_a_name_that_could_be_short_for_another_is_kept_as_it_is(load: Any, tmp_path: Path, names: list[str]) -> None:
+    table = reviews(60)
+    table["label"] = [names[i % len(names)] for i in range(60)]
+    assert list(load(save_reviews(tmp_path / "desks", train=table)).labels) == names
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [

@@ -76,6 +76,14 @@ def test_the_scale_inside_lora_gives_the_same_logits_and_gradients(variant: Make
         torch.testing.assert_close(gradient, wanted[name], rtol=1e-4, atol=1e-6)
 
 
+def test_a_bias_of_lora_is_scaled_as_peft_scales_it(variant: Make) -> None:
+    asked = variant(strategy="lora", lora_r=4, lora_alpha=12, peft={"lora_bias": True})
+    made = shaken(models.build(asked.model, asked))
+    expected, _ = learned(made)
+    with speed.lean_lora(made):
+        torch.testing.assert_close(learned(made)[0], expected)
+
+
 def test_the_scale_is_inside_while_training_and_back_in_its_place_afterwards(variant: Make) -> None:
     asked = variant(strategy="lora")
     made = models.build(asked.model, asked)

@@ -36,6 +36,9 @@ def measure(variant: Variant, config: dict[str, Any]) -> Timing:
         update={
             "batch_size": part,
             "gradient_accumulation": 1,
+            "processes": 1,  # as many share a step in less time, so that this is the most that it takes
+            "resume": False,
+            "auto_batch": False,
             "max_steps": STEPS,
             "evaluations": 0,
             "checkpoint": "last",

@@ -42,7 +42,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
 }
 _SIZES = sorted({field for known in SHAPES.values() for field in known})  # what the time of a step depends on
-_CODE = [paths.LIB / "peft_study" / f"{name}.py" for name in ("training", "evaluation", "models", "adapters")]
+_CODE = [paths.LIB / "peft_study" / f"{name}.py" for name in ("training", "evaluation", "models", "adapters", "speed")]
 
 
 @dataclass(frozen=True)
