@@ -80,7 +80,9 @@ def read(split: "Dataset", field: str, name: str) -> Column:
     order = list(feature.names) if isinstance(feature, ClassLabel) else []
     full = _in_full({*order, *(value for value in values if isinstance(value, str))})
     order = [str(full.get(text, text)) for text in order]
-    column = Column([full.get(key := _key(value, order), key) for value in values], order, field, name)
+    keys = [_key(value, order) for value in values]
+    keys = [full.get(key, key) if isinstance(key, str) else key for key in keys]
+    column = Column(keys, order, field, name)
     bare = [row for row, value in enumerate(values) if _is_missing(value)]
     if bare:
         count = "1 row" if len(bare) == 1 else f"{len(bare):,} rows"

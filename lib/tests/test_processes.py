@@ -85,7 +85,7 @@ def test_a_process_that_fails_ends_the_others_with_one_message(
 def test_more_processes_than_gpus_are_refused(variant: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = training.prepare(variant(processes=2))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(StudyError, match="processes = 2, and this run sees 1 of the GPUs"):
+    with pytest.raises(StudyError, match="processes = 2, and there are 1 GPUs that this run may use"):
         training.train(prepared, tmp_path)
 
 
