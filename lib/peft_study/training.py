@@ -58,7 +58,7 @@ class Prepared:
     def rebuild(self) -> None:
         """Give the model up for one as it was before training: the seed decides its first weights."""
         self.model = None  # free before the next one is there
-        self.model = build(str(assets.model_folder(self.variant.model)), self.variant)
+        self.model = build(str(assets.model_folder(self.variant.model)), self.variant, self.corpus.labels)
 
     def predict(self, part: str, tell: Tell = silent) -> Predictions:
         """One pass of the model over a part."""
@@ -225,7 +225,7 @@ def training_arguments(variant: Variant, examples: int, checkpoints: Path) -> Tr
         train_sampling_strategy="group_by_length",
         include_num_input_tokens_seen="non_padding",
         logging_steps=max(1, steps // 50),
-        eval_strategy="steps" if evaluate else "no",  # at the last step; `_Schedule` adds those before
+        eval_strategy="steps" if evaluate else "no",  # at the last step; `Schedule` adds those before
         eval_steps=steps,
         save_strategy="steps" if best else "no",
         save_steps=steps,

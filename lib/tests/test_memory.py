@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from made_folders import reviews
 
 from peft_study import memory, run_claims, training
 from peft_study.config import Variant
@@ -96,6 +97,17 @@ def test_one_review_that_does_not_fit_is_the_end(variant: Make, tmp_path: Path, 
     with pytest.raises(StudyError, match="batch_size = 1 and max_length = 32; lower max_length") as raised:
         trained(variant(batch_size=6, auto_batch=True), tmp_path)
     assert seen == [6, 3, 1] and "auto_batch" not in str(raised.value)
+
+
+def test_a_model_that_begins_anew_has_the_classes_of_its_data(variant: Make, tmp_path: Path, limit: Any) -> None:
+    texts = reviews(60)
+    texts["label"] = [("good", "bad", "so-so")[row % 3] for row in range(len(texts))]
+    texts.to_json(tmp_path / "texts.jsonl", orient="records", lines=True)
+    limit(4)
+    fields: dict[str, Any] = {"dataset": str(tmp_path / "texts.jsonl"), "train_size": 30, "test_size": 12}
+    prepared, _ = trained(variant(batch_size=8, auto_batch=True, ood_dataset=None, **fields), tmp_path)
+    assert prepared.predict("test").logits.shape == (12, 3)
+    assert set(prepared.model.config.id2label.values()) == {"good", "bad", "so-so"}
 
 
 @given(size=st.integers(2, 500), batches=st.integers(1, 9))
