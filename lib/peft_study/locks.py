@@ -9,7 +9,7 @@ import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,19 +55,26 @@ def is_held(path: Path) -> bool:
 
 
 @contextmanager
-def hold(*files: Path) -> Iterator[tuple[Path, bool]]:
-    """Hold the lock of the first of `files` that is free; yields that file, and whether it had to be waited for."""
+def hold(path: Path) -> Iterator[bool]:
+    """Hold the lock of a file, once it is free; yields whether it had to be waited for."""
     waited = False
-    while (held := next(((file, fd) for file in files if (fd := lock(file)) is not None), None)) is None:
+    while (descriptor := lock(path)) is None:
         waited = True
         time.sleep(0.5)
-    file, descriptor = held
-    _held.add(descriptor)
+    with _for_kernels([descriptor]):
+        yield waited
+
+
+@contextmanager
+def _for_kernels(descriptors: Collection[int]) -> Iterator[None]:
+    """Let the kernels of this process hold these locks as well; release them at the end."""
+    _held.update(descriptors)
     try:
-        yield file, waited
+        yield
     finally:
-        _held.discard(descriptor)
-        os.close(descriptor)
+        _held.difference_update(descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 @contextmanager
@@ -82,14 +89,9 @@ def gpus(count: int = 1) -> Iterator[None]:
     folder = Path(tempfile.gettempdir())
     while not (held := _all_or_none(folder, names, count)):
         time.sleep(0.5)
-    _held.update(held)
-    try:
+    with _for_kernels(held):
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(held.values())
         yield
-    finally:
-        for descriptor in held:
-            _held.discard(descriptor)
-            os.close(descriptor)
 
 
 def _all_or_none(folder: Path, names: list[str], count: int) -> dict[int, str]:
