@@ -41,10 +41,15 @@ def replacing(file: Path) -> Iterator[Path]:
 def remove_partial(folder: Path) -> None:
     """Remove what writers that were killed left under temporary names in `folder`."""
     for partial in folder.glob(".*.partial*"):
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        else:
-            partial.unlink(missing_ok=True)
+        remove(partial)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, or a folder with all that is in it, where there is one."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_params(folder: Path, variant: Variant) -> None:

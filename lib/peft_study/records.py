@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -21,7 +20,7 @@ import numpy as np
 
 from peft_study import assets, paths
 from peft_study.errors import writing
-from peft_study.folders import CHECKPOINTS, replacing, write_params
+from peft_study.folders import CHECKPOINTS, remove, replacing, write_params
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,7 +67,7 @@ def write_run(
     write_params(folder, variant)
     write_json(folder / "log_history.json", training.log)
     write_json(folder / "training_args.json", training.arguments)
-    _remove(folder / "model")  # of an earlier run with other values, as any predictions that are not written anew
+    remove(folder / "model")  # of an earlier run with other values, as any predictions that are not written anew
     for prefix, predictions in {"": test, "ood_": ood, "validation_": validation}.items():
         _write_predictions(folder / f"{prefix}preds_and_labels.npz", predictions)
     size = save_model(folder / "model", prepared) if variant.save_model else None
@@ -101,7 +100,7 @@ def write_run(
         | {"model_revision": assets.revision(variant.model, "model")},
     }
     write_json(folder / "metrics.json", metrics)
-    _remove(folder / CHECKPOINTS)
+    remove(folder / CHECKPOINTS)
     return metrics
 
 
@@ -131,7 +130,7 @@ def _data_block(prepared: "Prepared") -> dict[str, Any]:
 def _write_predictions(file: Path, predictions: "Predictions | None") -> None:
     """`preds`, `labels`, `logits` and `ids`, one row per review, readable without pickle; no file for None."""
     if predictions is None:
-        return _remove(file)
+        return remove(file)
     with replacing(file) as partial:
         np.savez_compressed(partial, **{name: getattr(predictions, name) for name in ARRAYS})  # type: ignore[arg-type]
 
@@ -143,27 +142,19 @@ def save_model(folder: Path, prepared: "Prepared") -> int:
     partial = folder.with_name(".model.partial")
     with writing(folder):
         try:
-            _remove(partial)
+            remove(partial)
             if adapter := getattr(prepared.model, "peft_config", {}).get("default"):
                 adapter.base_model_name_or_path, adapter.revision = assets.origin(prepared.variant.model)
             prepared.model.save_pretrained(str(partial))
             prepared.tokenizer.save_pretrained(str(partial))
-            _remove(folder)
+            remove(folder)
             partial.replace(folder)
         except SafetensorError as error:  # its way of saying what the file system said
             code = re.search(r"os error (\d+)", str(error))
             raise OSError(int(code[1]) if code else errno.EIO, str(error)) from error
         finally:
-            _remove(partial)
+            remove(partial)
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-
-
-def _remove(path: Path) -> None:
-    """Delete a file, or a folder with all that is in it, where there is one."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def environment() -> dict[str, Any]:

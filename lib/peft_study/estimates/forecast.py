@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import psutil
-import yaml
 
 from peft_study import assets, hub, paths
 from peft_study.config import Study, Variant
 from peft_study.errors import StudyError
 from peft_study.estimates import timings
 from peft_study.estimates.timings import Timing
+from peft_study.plain_yaml import read_yaml
 from peft_study.words import duration, size
 
 LONG = 10_000_000  # tokens to train on, from which it is worth a minute to measure beforehand
@@ -60,7 +60,7 @@ class Forecast:
 
 def machine(options: Sequence[str], gpus: list[str], runs: int) -> Machine:
     """How Snakemake would use this machine with these `options` for so many runs."""
-    profile = yaml.safe_load((paths.LIB / "profiles" / "default" / "config.yaml").read_text(encoding="utf-8"))
+    profile = read_yaml(paths.LIB / "profiles" / "default" / "config.yaml")
     threads = int(profile["set-threads"]["train"])
     asked = [given for name in ("--cores", "-c", "--jobs", "-j") for given in _values(options, name)]
     cores = int(asked[-1]) if asked and asked[-1].isdigit() else os.cpu_count() or 1
@@ -94,8 +94,12 @@ def forecast(study: Study, runs: Sequence[str], machine: Machine) -> Forecast | 
             return None
         told[run] = (_seconds(variant, timing), timing.memory, timing.saved * variant.save_model)
         largest = max(largest, 2 * timing.saved * (variant.checkpoint == "best"))  # the best one and the newest
-        fetched = max(fetched, timing.weights * _is_absent(variant.model))
+        fetched = max(fetched, timing.weights * _must_be_fetched(variant.model))
     return Forecast(study.name, told, machine, machine.together * largest + fetched + _DATA)
+
+
+def _must_be_fetched(model: str) -> bool:
+    return assets.is_on_hub(model) and hub.cached(model, "config.json") is None
 
 
 def _timing(variant: Variant, machine: Machine, worth: bool) -> Timing | None:
@@ -118,11 +122,6 @@ def _seconds(variant: Variant, timing: Timing) -> float:
     predicted = variant.evaluations * validation + (variant.test_size or WHOLE) + other
     steps = reviews(variant) / (variant.batch_size * variant.gradient_accumulation)
     return steps * timing.step_seconds + predicted * timing.review_seconds
-
-
-def _is_absent(name: str) -> bool:
-    """Whether a model has still to be fetched from the hub."""
-    return not name.startswith("bundled:") and assets.local(name) is None and hub.cached(name, "config.json") is None
 
 
 def told(forecast: Forecast) -> str:
