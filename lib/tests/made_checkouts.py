@@ -92,8 +92,12 @@ class Checkout:
         )
 
     def run(self, *arguments: str) -> Said:
+        return self.says("./run_all.sh", *arguments)
+
+    def says(self, *command: str) -> Said:
+        """What any command says in this folder."""
         return subprocess.run(
-            ["./run_all.sh", *arguments],
+            command,
             cwd=self.folder,
             env=self.environment,
             text=True,

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from made_checkouts import FULL, LORA, Checkout
+from made_checkouts import FULL, LORA, Checkout, Said
 from made_runs import make_runs
 
 from peft_study.results import load_runs
@@ -39,17 +39,9 @@ own_network = pytest.mark.skipif(
 )
 
 
-def inside(checkout: Checkout, namespace: str, script: str) -> subprocess.CompletedProcess[str]:
+def inside(checkout: Checkout, namespace: str, script: str) -> Said:
     """What a shell says in a namespace of its own, in the folder of the checkout."""
-    return subprocess.run(
-        ["unshare", namespace, "bash", "-euc", script],
-        cwd=checkout.folder,
-        env=checkout.environment,
-        text=True,
-        timeout=120,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    return checkout.says("unshare", namespace, "bash", "-euc", script)
 
 
 @own_mounts
