@@ -20,6 +20,7 @@ from benchmarks.ways import WAYS, Way, Work, matmul_peak
 from peft_study import data, training
 from peft_study.config import Variant
 from peft_study.cost import peak_memory
+from peft_study.ledger.speed import RATIO
 from peft_study.records import environment, write_json
 
 
@@ -100,7 +101,7 @@ def _ratios(rounds: list[Round]) -> list[dict[str, object]]:
     rows = []
     for task, name in dict.fromkeys((task, name) for task, name, _ in rounds[0]):
         faster = [seconds(one, task, name, "obvious") / seconds(one, task, name, "ours") for one in rounds]
-        rows.append({"task": task, "strategy": name, "ratio": "ours / obvious, reviews/s", **_spread(faster)})
+        rows.append({"task": task, "strategy": name, "ratio": RATIO, **_spread(faster)})
         if name != "full" and (task, "full", "ours") in rounds[0]:
             shares = [seconds(one, task, name, "ours") / seconds(one, task, "full", "ours") for one in rounds]
             rows.append({"task": task, "strategy": name, "ratio": "seconds / full's, ours", **_spread(shares)})
@@ -114,7 +115,8 @@ def _spread(values: list[float]) -> dict[str, float]:
 def _machine(options: argparse.Namespace) -> dict[str, object]:
     """Where, on what and how often it was measured."""
     asked = {name: getattr(options, name) for name in ("model", "batch_size", "max_length", "rounds")}
-    return {**asked, **{name: environment()[name] for name in ("date", "device", "packages")}}
+    where = environment()
+    return asked | {name: where[name] for name in ("date", "device", "packages")}
 
 
 def _variant(options: argparse.Namespace, strategy: str) -> Variant:

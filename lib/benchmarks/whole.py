@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter, process_time
+from typing import Any
 
 import pandas as pd
 
@@ -17,7 +18,7 @@ from peft_study import data, paths
 from peft_study.config import read_study
 
 
-def compare(study: str) -> list[dict[str, object]]:
+def compare(study: str) -> list[dict[str, Any]]:
     """What `study` (of two classes, of bundled or hub data) takes both ways, on all cores, in an empty home."""
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home, "runs", study)
@@ -27,15 +28,15 @@ def compare(study: str) -> list[dict[str, object]]:
             "obvious": [sys.executable, "-m", "benchmarks", "--obvious-study", study],
             "ours": [sys.executable, "-m", "peft_study", "run", study],
         }
-        rows: list[dict[str, object]] = []
+        rows: list[dict[str, Any]] = []
         for way, command in ways.items():
-            print(f"{study}, the {way} way" if way == "obvious" else f"{study}, {way}", file=sys.stderr, flush=True)
+            print(f"{study}, {way}", file=sys.stderr, flush=True)
             rows.append({"study": study, "way": way, **_took(command, {**os.environ, "PEFT_STUDY_HOME": home})})
-    obvious_, ours = (float(str(row["seconds"])) for row in rows)
-    return [*rows, {"study": study, "way": "obvious / ours", "seconds": round(obvious_ / ours, 2)}]
+    ratios = {name: round(rows[0][name] / rows[1][name], 2) for name in ("seconds", "processor seconds")}
+    return [*rows, {"study": study, "way": "obvious / ours", **ratios}]
 
 
-def _took(command: Sequence[str], environment: dict[str, str]) -> dict[str, object]:
+def _took(command: Sequence[str], environment: dict[str, str]) -> dict[str, int]:
     """Seconds by the clock, and of the processors, of a command that must succeed."""
     start, before = perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, env=environment, check=True, stdout=sys.stderr)

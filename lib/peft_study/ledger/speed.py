@@ -5,7 +5,9 @@ from typing import Any
 
 from peft_study import paths
 from peft_study.comparison.claims import listed
-from peft_study.strategies import STRATEGIES
+from peft_study.plots import label
+
+RATIO = "ours / obvious, reviews/s"  # what the rows of `ratios` are called that say how much faster it is
 
 
 def load_speed() -> dict[str, Any] | None:
@@ -25,7 +27,7 @@ def said(told: dict[str, Any] | None) -> str:
     ratios = [row for row in told["ratios"] if row["ratio"] == RATIO]
     training, inference = (_times([row for row in ratios if row["task"] == task]) for task in ("training", "inference"))
     ours = [row for row in told["speed"] if (row["task"], row["way"]) == ("training", "ours")]
-    peak = listed(f"{row['of peak']} ({_label(row['strategy'])})" for row in ours)
+    peak = listed(f"{row['of peak']} ({label(row['strategy'])})" for row in ours)
     return (
         "**How fast the code is.** It was set beside the obvious way to write it: float32, every review padded to the "
         f"window, the Trainer's defaults. On {machine['device']}, with `{machine['model']}`, {machine['max_length']} "
@@ -35,16 +37,9 @@ def said(told: dict[str, Any] | None) -> str:
     )
 
 
-RATIO = "ours / obvious, reviews/s"
-
-
 def _times(rows: list[dict[str, Any]]) -> str:
     """The ratios of some strategies, with their ranges."""
     times = [
-        f"{row['median']:.1f} [{row['least']:.1f}, {row['most']:.1f}] times ({_label(row['strategy'])})" for row in rows
+        f"{row['median']:.1f} [{row['least']:.1f}, {row['most']:.1f}] times ({label(row['strategy'])})" for row in rows
     ]
     return listed(times)
-
-
-def _label(strategy: str) -> str:
-    return STRATEGIES[strategy].label if strategy in STRATEGIES else f"`{strategy}`"
