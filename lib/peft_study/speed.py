@@ -34,9 +34,12 @@ def read_first_token(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def _first_token(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """Of a layer's input, shape (reviews, tokens, width), the first token."""
+    """Of a layer's input, shape (reviews, tokens, width), the first token.
+
+    It is copied: a frozen layer would multiply a view of another tensor review by review.
+    """
     states, *others = inputs
-    return states[:, :1], *others
+    return states[:, :1].contiguous(), *others
 
 
 @contextmanager
