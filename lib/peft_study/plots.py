@@ -20,7 +20,7 @@ from nbpaper.style import FULL as FULL
 from peft_study import ledger, paths
 from peft_study.comparison.tables import further, title
 from peft_study.folders import replacing
-from peft_study.strategies import STRATEGIES
+from peft_study.strategies import STRATEGIES, label
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
@@ -50,11 +50,6 @@ def _place(strategy: str) -> int:
     first = ("full", "lora", "lora-all")  # those that are compared most have colours of their own
     order = [*first, *(name for name in STRATEGIES if name not in first)]
     return order.index(strategy) if strategy in order else len(order)
-
-
-def label(strategy: str) -> str:
-    """The name of a strategy in words."""
-    return STRATEGIES[strategy].label if strategy in STRATEGIES else strategy
 
 
 def figure(width: float = COLUMN, height: float = 2.4, columns: int = 1, **options: Any) -> tuple[Figure, Any]:

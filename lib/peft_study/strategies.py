@@ -279,3 +279,8 @@ STRATEGIES: dict[str, Strategy] = {
         impossible={"distilbert": _NO_PREFIX.format("DistilBERT")},
     ),
 }
+
+
+def label(strategy: str) -> str:
+    """The name of a strategy in words; that of one that only another program knows, as it is."""
+    return STRATEGIES[strategy].label if strategy in STRATEGIES else strategy

@@ -21,7 +21,7 @@ from test_comparison import EDGES
 from nbpaper import use_paper_style
 from peft_study import class_plots, comparison, ledger, paths, plots, show
 from peft_study.results import Runs
-from peft_study.strategies import STRATEGIES
+from peft_study.strategies import STRATEGIES, label
 
 HOSTILE = (
     '<script>alert("hi")</script> <img src=x onerror=alert(1)> *stars* _low_ `code` $5 and $6 [@nobody] # 1. | ![i](u)'
@@ -65,7 +65,7 @@ def test_many_more_strategies_would_still_differ_in_colour_or_marker(monkeypatch
 
 
 def test_a_strategy_of_another_program_can_be_drawn() -> None:
-    assert plots.colour("unheard-of") and plots.marker("unheard-of") and plots.label("unheard-of") == "unheard-of"
+    assert plots.colour("unheard-of") and plots.marker("unheard-of") and label("unheard-of") == "unheard-of"
 
 
 LOG = pd.DataFrame(

@@ -5,7 +5,7 @@ from typing import Any
 
 from peft_study import paths
 from peft_study.comparison.claims import listed
-from peft_study.plots import label
+from peft_study.strategies import label
 
 RATIO = "ours / obvious, reviews/s"  # what the rows of `ratios` are called that say how much faster it is
 

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from peft_study.comparison.tables import further, title
-from peft_study.plots import FULL, GREY, LINES, MARKERS, colour, label, marker
-from peft_study.strategies import STRATEGIES
+from peft_study.plots import FULL, GREY, LINES, MARKERS, colour, marker
+from peft_study.strategies import STRATEGIES, label
 
 COIN = float(np.log(2))  # the loss of a coin (nats)
 CEILING = 1.5 * COIN  # losses above it say no more than that a rate does not work
