@@ -240,3 +240,18 @@ def test_where_the_numbers_come_from_is_told_by_the_records(monkeypatch: pytest.
     assert f"from commit `{'a' * 10}`, 1 of them with changes that were not committed" in told
     assert "The 4 runs were made between 2026-11-01 and 2026-11-04, on CPU" in told
     assert "Their training took 3.47 minutes in all." in told
+
+
+def test_a_report_says_which_trainings_were_cut_off_or_short_of_memory() -> None:
+    runs = make_runs()
+    assert "cut off" not in (told := comparison.provenance.reproducibility(runs)) and "memory" not in told
+    first, second, third, *_ = runs.table.index
+    batches = {"asked_batch_size": 32, "batch_size": 8}
+    for run_id, changes in {first: {"resumed": [20, 40]}, second: batches, third: {"resumed": "yes"}}.items():
+        file = paths.run_folder("made", run_id) / "metrics.json"
+        content = json.loads(file.read_text())
+        content["training"] |= changes
+        file.write_text(json.dumps(content))
+    told = comparison.provenance.reproducibility(load_runs("made"))
+    assert f"The training of `{first}` was cut off and went on from a checkpoint." in told
+    assert f"not enough for the batches asked for in `{second}`:" in told and f"`{third}`" not in told

@@ -21,7 +21,7 @@ def reproducibility(runs: Runs) -> str:
     days = f" on {when[0]}" if len(when) == 1 else f" between {when[0]} and {when[-1]}" if when else ""
     devices = listed(dict.fromkeys(_recorded(table, "environment.device")))
     where = f", on {devices}" if devices != "none" else ""
-    seconds = pd.to_numeric(_recorded(table, "training.seconds"), errors="coerce").dropna()
+    seconds = _numbers(table, "training.seconds").dropna()
     whole = "" if len(seconds) == len(table) else f" (of the {len(seconds)} runs that recorded it)"
     spent = (
         f" {'Its' if one else 'Their'} training took {duration(seconds.sum())} in all{whole}." if len(seconds) else ""
@@ -29,8 +29,29 @@ def reproducibility(runs: Runs) -> str:
     made = "The run was made" if one else f"The {len(table)} runs were made"
     return (
         f"`./run_all.sh {runs.study.name}` makes every run, this comparison and its report; finished runs are not made "
-        f"again. {made}{days}{where}{',' if days or where else ''} {_code(table)}.{spent} {_own_code()}"
+        f"again. {made}{days}{where}{',' if days or where else ''} {_code(table)}.{spent}"
+        f"{_mishaps(table)} {_own_code()}"
     ).strip()
+
+
+def _mishaps(table: pd.DataFrame) -> str:
+    """Which trainings were cut off and resumed, and which had to take smaller batches; nothing where none did."""
+    resumed = table.get("training.resumed", pd.Series(dtype=object))
+    asked, used = (_numbers(table, f"training.{name}") for name in ("asked_batch_size", "batch_size"))
+    cut = [f"`{run}`" for run, steps in resumed.items() if isinstance(steps, list) and steps]
+    smaller = [f"`{run}`" for run in table.index[used < asked]]
+    told = f" The training of {listed(cut)} was cut off and went on from a checkpoint." if cut else ""
+    if smaller:
+        told += (
+            f" The memory was not enough for the batches asked for in {listed(smaller)}: there each step averaged over "
+            "several smaller ones."
+        )
+    return told
+
+
+def _numbers(table: pd.DataFrame, column: str) -> "pd.Series[float]":
+    """A column of the records as numbers; NaN where there is none."""
+    return pd.to_numeric(table.get(column, pd.Series(dtype=float)), errors="coerce").reindex(table.index)
 
 
 def _recorded(table: pd.DataFrame, column: str) -> "pd.Series[str]":
