@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 from made_checkouts import Checkout
 from made_folders import reviews, save_model, save_reviews
 from made_runs import PLANTED, REAL_RUNS
@@ -98,12 +99,21 @@ def make_study(tmp_path: Path, settings: dict[str, Any]) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def real_home(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def real_home(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A home where the notebooks have run on tiny reviews: 01, 02 for three of four runs, 03; and their pages.
 
     Every test review ends with markup that must never take effect. `full` learns, `lora` hardly does: they disagree.
+    All processes that share the tests out have the same one.
     """
-    root = tmp_path_factory.mktemp("real")
+    own = tmp_path_factory.getbasetemp()
+    root = (own if worker_id == "master" else own.parent) / "real"
+    with FileLock(f"{root}.lock"):
+        if not root.exists():
+            _make_real_home(root, tiny)
+    return root
+
+
+def _make_real_home(root: Path, tiny: dict[str, Path]) -> None:
     train, test = reviews(200), reviews(60, seed=1)
     train.loc[:20, "text"] += " 8/10"
     data = save_reviews(root / "reviews", train=train, test=test.assign(text=test["text"] + " " + PLANTED))
@@ -126,7 +136,6 @@ def real_home(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
         "matrix": {"strategy": ["full", "lora"], "train_size": [60, 100], "seed": [1]},
     }
     execute(root, "tiny", study, REAL_RUNS)
-    return root
 
 
 @pytest.fixture

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from made_checkouts import Checkout, wait_for
+from made_checkouts import TINY, Checkout, wait_for
 
-POINTS = 20
-SEED = int(os.environ.get("KILLS_SEED", "1"))
-STUDY = {"title": "Tiny", "question": "?", "matrix": {"strategy": ["full", "lora"], "seed": [1, 2, 3]}}
+from peft_study import batch, paths
+
+SEED, POINTS = int(os.environ.get("KILLS_SEED", "1")), int(os.environ.get("KILLS_POINTS", "20"))
+REAL_POINTS = int(os.environ.get("KILLS_REAL_POINTS", "4"))
+STUDY = {**TINY, "matrix": {"strategy": ["full", "lora"], "seed": [1, 2, 3]}}
 # A tiny model, trained in three seconds (at once where `fast` is there), and its record in several files one by one.
 TRAINING = """\
 import time
@@ -42,16 +44,18 @@ with replacing(Path(folder, "preds_and_labels.npz")) as partial:
     np.savez_compressed(partial, preds=logits.argmax(axis=1), labels=labels, logits=logits, ids=np.arange(400))
 time.sleep(pause)
 identity = {"strategy": strategy, "train_size": train_size, "seed": seed}
-write_json(Path(folder, "metrics.json"), {"run": identity, "training": {"loss": log[-1]["loss"]}})
+write_json(Path(folder, "metrics.json"), {"run": identity, "evaluation": {"test": {"loss": log[-1]["loss"]}}})
 """
 
 
 def record(run: Path) -> dict[str, Any]:
-    """What a finished run says, whoever reads it."""
+    """What a finished run says, whoever reads it, but for the time that it took."""
     with np.load(run / "preds_and_labels.npz") as arrays:
         found: dict[str, Any] = {name: arrays[name].tobytes() for name in arrays.files}
-    found |= {name: json.loads((run / name).read_text()) for name in ("metrics.json", "log_history.json")}
-    return found | {"params": (run / "params.yaml").read_text()}
+    metrics, log = (json.loads((run / name).read_text()) for name in ("metrics.json", "log_history.json"))
+    found |= {name: metrics.get(name) for name in ("run", "data", "parameters")}
+    found |= {"test": metrics["evaluation"]["test"], "losses": [entry.get("loss") for entry in log]}
+    return found | {"params": (run / "params.yaml").read_text().replace(str(run.parent), "")}
 
 
 def finished(checkout: Checkout) -> dict[str, tuple[int, int]]:
@@ -77,23 +81,25 @@ def victims(checkout: Checkout) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.slow
-def test_a_study_killed_at_twenty_points_ends_as_one_that_nobody_disturbed(checkout: Checkout, tmp_path: Path) -> None:
-    checkout.write_training(TRAINING)
-    checkout.write_study(STUDY)
-    quiet = Checkout(tmp_path / "quiet")
+def made_on_a_quiet_day(checkout: Checkout, place: Path) -> dict[str, dict[str, Any]]:
+    """The records of the six runs, where nobody disturbs a copy of the study."""
+    quiet = Checkout(place)
     shutil.copytree(checkout.folder, quiet.folder)
     (quiet.study / "fast").touch()
-    assert started(quiet).wait(120) == 0
+    assert started(quiet).wait(300) == 0
     expected = {run: record(quiet.study / run) for run in finished(quiet)}
     assert len(expected) == 6
+    return expected
 
+
+def kill_and_go_on(checkout: Checkout, expected: dict[str, dict[str, Any]], points: int, longest: float) -> None:
+    """Kill the driver or a run, at so many points that come up to `longest` seconds after runs are at work."""
     rng, kept, kills = random.Random(SEED), dict[str, tuple[int, int]](), {"driver": 0, "run": 0}
     driver = started(checkout)
-    while sum(kills.values()) < POINTS:
+    while sum(kills.values()) < points:
         if rng.random() < 0.8:  # else the driver may not have started any run yet
             wait_for(lambda at=driver: at.poll() is not None or bool(victims(checkout)))
-        time.sleep(rng.uniform(0, 1.5))
+        time.sleep(rng.uniform(0, longest))
         if driver.poll() is not None:
             driver = started(checkout)
             continue
@@ -112,10 +118,30 @@ def test_a_study_killed_at_twenty_points_ends_as_one_that_nobody_disturbed(check
     (checkout.study / "fast").touch()
     driver.kill()
     driver.wait()
-    assert started(checkout).wait(120) == 0, driver.communicate()
+    last = started(checkout)
+    said, _ = last.communicate(timeout=300)
+    assert last.returncode == 0, said
 
-    assert min(kills.values()) >= 3
+    assert min(kills.values()) >= points // 7
     assert {run: record(checkout.study / run) for run in finished(checkout)} == expected
     assert kept.items() <= finished(checkout).items()
     assert not list(checkout.study.glob("**/*.partial*"))
     assert "6 of 6 runs are done" in checkout.run("tiny", "--until", "train").stdout
+
+
+@pytest.mark.slow
+def test_a_study_killed_at_twenty_points_ends_as_one_that_nobody_disturbed(checkout: Checkout, tmp_path: Path) -> None:
+    checkout.write_training(TRAINING)
+    checkout.write_study(STUDY)
+    kill_and_go_on(checkout, made_on_a_quiet_day(checkout, tmp_path / "quiet"), POINTS, longest=1.5)
+
+
+@pytest.mark.slow
+def test_real_trainings_that_are_killed_leave_what_undisturbed_ones_do(
+    checkout: Checkout, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    shutil.copy2(paths.NOTEBOOKS / batch.TRAIN, checkout.folder / "notebooks")
+    shutil.copy2(paths.LIB / "peft_study" / "data.py", checkout.folder / "lib" / "peft_study")
+    checkout.environment["PEFT_STUDY_CACHE"] = str(tmp_path / "cache")
+    checkout.write_study({**STUDY, "defaults": settings})
+    kill_and_go_on(checkout, made_on_a_quiet_day(checkout, tmp_path / "quiet"), REAL_POINTS, longest=20)
