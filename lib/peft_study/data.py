@@ -171,7 +171,11 @@ def budget(corpus: Corpus, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame
     training half is 25,000) but never trains on one twice.
     """
     if variant.train_size > (limit := len(corpus.pool) + corpus.duplicates):
-        raise StudyError(f"train_size = {variant.train_size}: the pool has {limit} labelled reviews; ask for fewer")
+        rest = f" beside the {len(corpus.test):,} that test_size holds out; ask for fewer of either"
+        raise StudyError(
+            f"train_size = {variant.train_size}: the pool has {limit} labelled reviews"
+            + (rest if corpus.held_out else "; ask for fewer")
+        )
     taken = corpus.pool.iloc[: variant.train_size]
     fraction = variant.validation_fraction
     chosen = np.floor((taken["rank"] + 1) * fraction) > np.floor(taken["rank"] * fraction)

@@ -101,6 +101,11 @@ def _reason(error: Exception, repository: str, revision: str | None, kind: str) 
             f"could not be fetched: the hub is overloaded (HTTP {status}, tried {len(WAITS) + 1} times); run the same "
             "command again later, what is fetched is kept"
         )
+    if constants.HF_HUB_OFFLINE:
+        return (
+            "is not among what was fetched from the hub before, and HF_HUB_OFFLINE forbids to ask it: unset that to "
+            f"fetch it, or {instead}"
+        )
     return f"could not be fetched from the hub ({brief(error)}); check the name and the network, or {instead}"
 
 

@@ -1,6 +1,7 @@
 """Which review goes where, what is refused, and which tokens a model is given."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,10 @@ def test_a_budget_too_small_for_validation_is_refused() -> None:
 def test_the_whole_pool_can_be_asked_for_and_one_more_is_refused() -> None:
     corpus = corpus_of(reviews(100), duplicates=7)
     assert len(data.budget(corpus, sized(107, 0))[0]) == 100
-    with pytest.raises(StudyError, match="train_size = 108: the pool has 107 labelled reviews"):
+    with pytest.raises(StudyError, match=r"train_size = 108: the pool has 107 labelled reviews; ask for fewer$"):
         data.budget(corpus, sized(108, 0))
+    with pytest.raises(StudyError, match=f"beside the {len(corpus.test)} that test_size holds out"):
+        data.budget(replace(corpus, held_out=True), sized(108, 0))
 
 
 # --- a corpus

@@ -229,7 +229,7 @@ def test_a_half_fetched_model_is_not_taken_for_a_whole_one(repositories: dict[st
     with hub(repositories, [Fault("^/stored", 503)]) as (address, _):
         assert "overloaded (HTTP 503" in load(tmp_path, "model=tiny/model", address=address)[0]
     told = load(tmp_path, "model=tiny/model", HF_HUB_OFFLINE="1")
-    assert told[0].startswith("StudyError: model = 'tiny/model' could not be fetched from the hub (")
+    assert told[0].startswith("StudyError: model = 'tiny/model' is not among what was fetched from the hub before")
     with hub(repositories) as (address, _):
         assert load(tmp_path, "model=tiny/model", address=address)[1] == commit(repositories["tiny/model"])
 
@@ -244,14 +244,22 @@ def test_a_repository_without_safe_weights_is_refused(repositories: dict[str, Pa
     assert "has no *.safetensors" in told[0] and not any("pytorch_model" in path for path in asked)
 
 
-@pytest.mark.parametrize("environment", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}])
-def test_a_hub_name_without_a_network_is_one_clear_error_soon(tmp_path: Path, environment: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("environment", "remedy"),
+    [
+        ({"HF_HUB_OFFLINE": "1"}, "unset that to fetch it"),
+        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "check the name and the network"),
+    ],
+)
+def test_a_hub_name_without_a_network_is_one_clear_error_soon(
+    tmp_path: Path, environment: dict[str, str], remedy: str
+) -> None:
     start = time.monotonic()
     lines = load(tmp_path, "model=tiny/bert", "dataset=tiny/reviews", "dataset=imdb", **environment)
     assert time.monotonic() - start < 20
     for line, name in zip(lines, ("model = 'tiny/bert'", "dataset = 'tiny/reviews'", "dataset = 'imdb'"), strict=True):
-        assert line.startswith(f"StudyError: {name} could not be fetched from the hub (")
-        assert line.endswith("check the name and the network, or give a folder with its files, or bundled:NAME")
+        assert line.startswith(f"StudyError: {name} ")
+        assert line.endswith(f"{remedy}, or give a folder with its files, or bundled:NAME")
 
 
 # --- the study of the hub, through the one command
