@@ -101,8 +101,8 @@ run_tests() {
   mypy --config-file lib/pyproject.toml lib/peft_study lib/nbpaper lib/benchmarks
   nbstripout --verify --keep-id --extra-keys "metadata.language_info metadata.papermill cell.metadata.papermill cell.metadata.execution" \
     notebooks/*.ipynb
-  # In several processes, each with whole files of tests, for what a file's tests share is made once.
-  python -m pytest -c lib/pyproject.toml --numprocesses auto --maxprocesses 4 --dist loadfile lib/tests "$@"
+  # In several processes; a whole file of tests goes to one, since what its tests share is made once.
+  python -m pytest -c lib/pyproject.toml --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder lib/tests "$@"
 }
 
 # JupyterLab, on this machine only and behind a token of its own, with the notebooks as tabs: a workspace says which.
