@@ -202,8 +202,8 @@ def budget_callback(variant: Variant) -> TrainerCallback:
             config = model.peft_config["default"]
             config.rank_pattern = self.pattern
             model.base_model.update_and_allocate(state.global_step + 1)  # the Trainer counts the step after this
-            # With a pattern peft saves the ranks that are left, and can then load neither an earlier checkpoint, whose
-            # ranks were others, nor a layer that has none left. Without one it saves all, the pruned ones as zeros.
+            # With a pattern peft saves the ranks that are left, and cannot load a layer that has none; without one it
+            # saves all, the pruned ones as zeros.
             self.pattern, config.rank_pattern = config.rank_pattern, None
 
     return Budget()

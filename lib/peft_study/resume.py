@@ -1,10 +1,11 @@
 """Going on with a training that was killed, from its last checkpoint, as if nothing had happened.
 
-A checkpoint holds what the Trainer saves (weights as safetensors, `trainer_state.json`) and what the Trainer would save
-as pickles and is here safetensors and JSON: the optimizer, the learning rate's schedule and the random numbers. No
-pickle is ever loaded: one can run code as it is read. The Trainer writes `trainer_state.json` last; a checkpoint in
-which that cannot be read, or which lacks a file, was being written when the training was killed, and is not taken. Nor
-is one of other values, other reviews, another pretrained model or other packages.
+A checkpoint holds `trainer_state.json`, which is the Trainer's, every weight that trains, and what the Trainer would
+save as pickles: the optimizer, the learning rate's schedule, the scale of fp16's losses and the random numbers. Here
+they are safetensors and JSON. No pickle is ever loaded: one can run code as it is read. The Trainer writes
+`trainer_state.json` last; a checkpoint in which that cannot be read, or which lacks a file, was being written when the
+training was killed, and is not taken. Nor is one of other values, other reviews, another pretrained model or other
+packages.
 """
 
 import json
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from peft_study.config import Variant
     from peft_study.training import Prepared
 
-WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
-OPTIMIZER, SCHEDULE, RANDOM, STATE = "optimizer.safetensors", "schedule.json", "random-{}.json", "trainer_state.json"
+WEIGHTS, OPTIMIZER, SCHEDULE = "weights.safetensors", "optimizer.safetensors", "schedule.json"
+RANDOM, STATE = "random-{}.json", "trainer_state.json"
 PACKAGES = ("torch", "transformers", "accelerate", "peft")
 
 
@@ -52,6 +53,7 @@ def identity(prepared: "Prepared", variant: "Variant") -> dict[str, Any]:
         "model": prepared.model_hash,
         "reviews": prepared.corpus.fingerprint,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
+        "precision": prepared.precision,
         "packages": {name: version(name) for name in PACKAGES},
     }
 
@@ -74,11 +76,11 @@ def _whole(folder: Path) -> Iterator[Checkpoint]:
     for one in folder.glob("checkpoint-*"):
         try:
             state, schedule = (json.loads((one / name).read_text(encoding="utf-8")) for name in (STATE, SCHEDULE))
-            for name in (OPTIMIZER, next(name for name in WEIGHTS if (one / name).exists())):
+            for name in (OPTIMIZER, WEIGHTS):
                 with safe_open(one / name, "pt"):  # its header says how long the file is
                     pass
             json.loads((one / RANDOM.format(0)).read_text(encoding="utf-8"))
-        except (OSError, ValueError, SafetensorError, StopIteration):
+        except (OSError, ValueError, SafetensorError):
             continue
         yield Checkpoint(one, state, schedule["identity"])
 
@@ -101,7 +103,10 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 class ResumableTrainer(Trainer):  # type: ignore[misc]
-    """The Trainer, whose checkpoints hold no pickle that is read again, and resume to the bit.
+    """The Trainer, whose checkpoints hold no pickle, and resume to the bit.
+
+    What the Trainer has peft save is made for use, not for training: of p-tuning it is the vectors without the network
+    that makes them, which would then be applied to its own results. So a checkpoint has the weights themselves.
 
     The Trainer draws the order of an epoch's reviews anew when it resumes in the midst of one, from whatever random
     numbers there are. Here it draws from those of the epoch's begin.
@@ -117,6 +122,25 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]
             set_random_state(self._epoch_began)
         self._epoch_began = random_state()
         super()._run_epoch(*arguments, **options)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        if self.args.should_save:  # else another process does
+            folder = Path(output_dir or self.args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            trained = {name: value.contiguous() for name, value in self._trained().items()}
+            save_file(trained, folder / WEIGHTS)
+
+    def _load_best_model(self) -> None:
+        self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        saved, trained = load_file(Path(resume_from_checkpoint, WEIGHTS)), self._trained()
+        with torch.no_grad():
+            for name, value in trained.items():
+                value.copy_(saved[name])
+
+    def _trained(self) -> dict[str, torch.Tensor]:
+        return {name: value for name, value in self.model.named_parameters() if value.requires_grad}
 
     def _save_rng_state(self, output_dir: str) -> None:
         now = random_state()
@@ -142,8 +166,12 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]
             for name, tensor in values.items()
         }
         save_file(tensors, Path(output_dir, OPTIMIZER))
-        schedule = self.lr_scheduler.state_dict()
-        content = {"identity": self.identity, "groups": optimizer["param_groups"], "schedule": schedule}
+        content = {
+            "identity": self.identity,
+            "groups": optimizer["param_groups"],
+            "schedule": self.lr_scheduler.state_dict(),
+            "scale": scaler.state_dict() if (scaler := self.accelerator.scaler) else None,
+        }
         Path(output_dir, SCHEDULE).write_text(json.dumps(content), encoding="utf-8")
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -156,4 +184,12 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]
             state.setdefault(int(number), {})[name] = tensor
         self.optimizer.load_state_dict({"state": state, "param_groups": content["groups"]})
         self.lr_scheduler.load_state_dict(content["schedule"])
+        if content["scale"]:
+            self.accelerator.scaler.load_state_dict(content["scale"])
         self._epoch_began = self._random(checkpoint)["epoch"]
+
+    def _save_scaler(self, output_dir: str) -> None:
+        """With the schedule; the Trainer's is a pickle."""
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        """With the schedule."""

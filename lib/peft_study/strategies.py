@@ -37,7 +37,7 @@ class Strategy:
     parameters to train. `learning_rate` is the peak rate used where the variant names none. `merges` says that the
     adapter can be folded into the weights, so that inference costs what it costs without. `impossible` maps a model
     type to why the strategy cannot work on it, and what would. `optimizer` replaces the Trainer's AdamW, `callback`
-    adds to its callbacks. `unsaved` is what peft leaves out of a checkpoint, so that no training can go on from one;
+    adds to its callbacks. `unsaved` is what a checkpoint leaves out, so that no training can go on from one;
     empty where that is nothing. `citation` is a key of notebooks/references.bib.
     """
 
@@ -268,7 +268,6 @@ STRATEGIES: dict[str, Strategy] = {
         3e-2,
         Adapter("PromptEncoderConfig", **PROMPT, encoder_hidden_size=128),
         "liu2023",
-        unsaved="the network that makes the vectors",
     ),
     "prefix": Strategy(
         "Prefix tuning",

@@ -13,6 +13,7 @@ import pytest
 import torch
 from made_folders import save_model
 from made_pairs import FAMILIES, pairs
+from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
 from peft_study import adapters, paths, strategies, training
@@ -363,6 +364,17 @@ def test_weights_of_other_shapes_are_refused(variant: Make, tmp_path: Path) -> N
         make(variant(model=str(folder)))
 
 
+def test_an_adapter_on_a_pooler_of_random_numbers_is_refused_since_no_adapter_saves_that(
+    variant: Make, tmp_path: Path
+) -> None:
+    folder = save_model(tmp_path / "model", "bert")
+    kept = {name: value for name, value in load_file(folder / "model.safetensors").items() if "pooler" not in name}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    make(variant(model=str(folder), strategy="full"))
+    with pytest.raises(StudyError, match=r"have no pooler.*strategy = 'lora' saves would be without it; take full or"):
+        make(variant(model=str(folder), strategy="lora"))
+
+
 def test_a_pickle_beside_the_weights_is_never_opened(variant: Make, tmp_path: Path) -> None:
     folder = save_model(tmp_path / "model", "distilbert")
     (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path / "owned").encode() + b"'\ntR.")
@@ -425,15 +437,25 @@ def test_a_study_can_set_the_schedule_of_adalora(variant: Make, tmp_path: Path) 
     assert (config.tinit, config.tfinal, config.deltaT) == (1, 3, 1)
 
 
-@pytest.mark.parametrize("strategy", ["full", "adalora", "prompt"])
-def test_the_validation_loss_is_the_cross_entropy_whatever_the_method_adds(
-    variant: Make, tmp_path: Path, strategy: str
+class FirstIsBest(TrainerCallback):  # type: ignore[misc]
+    """Lets no evaluation but the first be the best; the log keeps what was measured."""
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any, **_: Any) -> None:
+        if state.best_metric is not None:
+            metrics["eval_loss"] = math.inf
+
+
+@pytest.mark.parametrize(("strategy", "family"), {pair.values[0]: pair for pair in reversed(pairs())}.values())
+def test_the_model_that_remains_is_the_selected_one_and_its_loss_the_cross_entropy(
+    variant: Make, families: dict[str, str], tmp_path: Path, strategy: str, family: str
 ) -> None:
-    prepared = training.prepare(variant(strategy=strategy, epochs=1.0, checkpoint="last"))
-    log = training.train(prepared, tmp_path).log
+    wanted = variant(strategy=strategy, model=families[family], learning_rate=None, evaluations=3)
+    prepared = training.prepare(wanted)
+    result = training.train(prepared, tmp_path, [FirstIsBest()])
     validation = prepared.predict("validation")
-    seen = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
-    assert seen[-1] == pytest.approx(log_loss(validation.logits, validation.labels), abs=1e-5)
+    losses = {entry["step"]: entry["eval_loss"] for entry in result.log if "eval_loss" in entry}
+    assert result.figures["selected_step"] == min(losses) and len(losses) == 3
+    assert losses[min(losses)] == pytest.approx(log_loss(validation.logits, validation.labels), abs=1e-5)
 
 
 def test_a_schedule_of_adalora_that_leaves_no_step_is_refused(variant: Make, tmp_path: Path) -> None:
