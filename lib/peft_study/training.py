@@ -32,8 +32,9 @@ from peft_study.strategies import STRATEGIES
 class Prepared:
     """A variant that is ready to train: its model, its tokenizer, and the examples of each of its parts.
 
-    The `model` is another one after a training that began anew, with smaller batches.
-    `tables` and `examples` have the keys `train`, `validation`, `test` and, where the variant names one, `ood`.
+    The `model` is another one after a training that began anew: with smaller batches, or because this one had been
+    trained before (`used`). `tables` and `examples` have the keys `train`, `validation`, `test` and, where the variant
+    names one, `ood`.
     """
 
     variant: Variant
@@ -45,6 +46,7 @@ class Prepared:
     tables: dict[str, Any]
     examples: dict[str, list[dict[str, Any]]]
 
+    used: bool = False
     @property
     def bf16(self) -> bool:
         """Whether the variant computes in bfloat16 on this machine."""
@@ -60,6 +62,7 @@ class Prepared:
         self.model = None  # free before the next one is there
         self.model = build(str(assets.model_folder(self.variant.model)), self.variant, self.corpus.labels)
 
+        self.used = False
     def predict(self, part: str, tell: Tell = silent) -> Predictions:
         """One pass of the model over a part."""
         examples, ids = self.examples[part], self.tables[part]["id"]
@@ -123,7 +126,9 @@ def prepare(variant: Variant, corpus: data.Corpus | None = None, tell: Tell = si
 
 
 def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback] = ()) -> Training:
-    """Train the prepared model in place; it ends as the checkpoint that the variant selects.
+    """Train the prepared model; it ends as the checkpoint that the variant selects.
+
+    A model that has been trained before is first made anew, so that a second call does what the first did.
 
     The variant's `processes` share the training out; a single one is this very process.
     """
@@ -143,6 +148,8 @@ def train_here(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCall
     begun = resume.last(checkpoints, prepared) if prepared.variant.resume else None
     variant = begun.batches(prepared.variant) if begun else prepared.variant
     while (found := memory.attempt(partial(_train, prepared, variant, checkpoints, callbacks, begun))) is None:
+    if prepared.used and begun is None:
+        prepared.rebuild()
         less = memory.smaller(variant) if variant.auto_batch else None
         if less is None:
             raise memory.too_little(variant)
@@ -187,6 +194,7 @@ def _train(
     if begun:
         print(f"Training goes on after step {begun.state['global_step']}, where it was cut off.", flush=True)
     try:
+    prepared.used = True
         with writing(checkpoints), lean_lora(prepared.model):
             trainer.train(resume_from_checkpoint=str(begun.folder) if begun else None)
             trainer.accelerator.wait_for_everyone()  # another process may still be loading a checkpoint

@@ -102,6 +102,22 @@ def test_training_changes_only_what_the_strategy_trains(variant: Make, tmp_path:
         assert torch.equal(parameter, before[name]) != parameter.requires_grad, name
 
 
+def test_training_again_begins_anew_even_after_an_interrupt(variant: Make, tmp_path: Path) -> None:
+    class Cut(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == 5:
+                raise KeyboardInterrupt
+
+    prepared = training.prepare(variant(strategy="lora"))
+    first = training.train(prepared, tmp_path)
+    logits = prepared.predict("test").logits
+    with pytest.raises(KeyboardInterrupt):
+        training.train(prepared, tmp_path, [Cut()])
+    again = training.train(prepared, tmp_path)
+    assert np.array_equal(prepared.predict("test").logits, logits)
+    assert [entry.get("loss") for entry in again.log] == [entry.get("loss") for entry in first.log]
+
+
 # --- which checkpoint
 
 
