@@ -212,7 +212,7 @@ def training_arguments(variant: Variant, examples: int, checkpoints: Path) -> Tr
     steps = total_steps(variant, examples)
     best = variant.checkpoint == "best"
     evaluate = bool(variant.evaluations and variant.validation_fraction)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=variant.epochs,
         max_steps=variant.max_steps or -1,  # -1: as the epochs say; fixed steps may stop within an epoch or repeat it
@@ -251,6 +251,9 @@ def total_steps(variant: Variant, examples: int) -> int:
     if variant.max_steps is not None:
         return variant.max_steps
     batches = math.ceil(examples / variant.batch_size)
+    if arguments.n_gpu > 1:  # then the Trainer would give each GPU a batch (`DataParallel`), and train without autocast
+        arguments._n_gpu = 1
+    return arguments
     return math.ceil(variant.epochs * max(1, math.ceil(batches / variant.gradient_accumulation)))
 
 
