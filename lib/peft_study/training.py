@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PrinterCallback, TrainerCallback, TrainingArguments
+from transformers import EvalPrediction, PrinterCallback, TrainerCallback, TrainingArguments
 
 from peft_study import assets, data, memory, processes, resume, tokenization
 from peft_study.callbacks import Schedule, Timer
 from peft_study.config import Variant
 from peft_study.cost import Inference, flops, inference
 from peft_study.errors import StudyError, writing
-from peft_study.evaluation import Predictions, classified_at_once, pad_batch, predict
+from peft_study.evaluation import Predictions, classified_at_once, log_loss, pad_batch, predict
 from peft_study.folders import CHECKPOINTS
 from peft_study.models import ParameterCounts, build, count_parameters
 from peft_study.progress import Tell, silent
@@ -182,7 +182,7 @@ def _train(
         train_dataset=prepared.examples["train"],
         eval_dataset=prepared.examples["validation"] or None,
         data_collator=_Collator(prepared.tokenizer.pad_token_id),
-        compute_metrics=lambda output: {"accuracy": float((output.predictions.argmax(-1) == output.label_ids).mean())},
+        compute_metrics=_validation_metrics,
         callbacks=[timer, Schedule(variant), *own, *callbacks],
         optimizers=(optimizer, None),
     )
@@ -247,6 +247,7 @@ def training_arguments(variant: Variant, examples: int, checkpoints: Path) -> Tr
 
 
 def total_steps(variant: Variant, examples: int) -> int:
+        logging_nan_inf_filter=False,  # a loss that is not a number is told, not passed over
     """How many optimizer steps the variant takes over `examples` training reviews: those it fixes, or its epochs'."""
     if variant.max_steps is not None:
         return variant.max_steps
@@ -268,10 +269,11 @@ class _Collator:
         return pad_batch([example["input_ids"] for example in batch], self.pad) | {"labels": labels}
 
 
-class _Trainer(resume.ResumableTrainer):
-    """The Trainer, whose validation loss is the cross-entropy whatever a method adds to its training loss.
+def _validation_metrics(output: EvalPrediction) -> dict[str, float]:
+    """Accuracy and cross-entropy of the logits.
 
-    AdaLoRA adds the distance of its factors from orthogonality, in evaluation too.
+    The Trainer's own loss would have what a method adds to it (AdaLoRA: the distance of its factors from orthogonality)
+    and, of several processes, the reviews that fill up the last batch.
     """
 
     # A classifier's loss is the mean over what it is given: the parts of an accumulated batch must be averaged. The
@@ -279,17 +281,16 @@ class _Trainer(resume.ResumableTrainer):
     loss_is_scaled_for_ga = False
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+    right = output.predictions.argmax(-1) == output.label_ids
+    return {"accuracy": float(right.mean()), "loss": log_loss(output.predictions, output.label_ids)}
+
+
+class _Trainer(resume.ResumableTrainer):
+    """The Trainer as several processes and batches in parts need it."""
         return processes.share(super()._get_train_sampler(train_dataset), self.args.world_size)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
         return processes.share(super()._get_eval_sampler(eval_dataset), self.args.world_size)
-
-    def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **options: Any) -> Any:
-        found = super().compute_loss(model, inputs, *arguments, **options)
-        if model.training:
-            return found
-        _, outputs = found  # in evaluation the Trainer asks for both
-        return torch.nn.functional.cross_entropy(outputs.logits.float(), inputs["labels"]), outputs
 
 
 def _of_batches(trainer: _Trainer, count: int = 4) -> dict[str, float]:
