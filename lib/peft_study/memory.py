@@ -57,6 +57,7 @@ def too_little(variant: Variant) -> StudyError:
     if less is not None:
         told += (
             f", or lower batch_size (batch_size = {less.batch_size} with gradient_accumulation = "
-            f"{less.gradient_accumulation} makes the same steps; auto_batch = True does that by itself)"
+            f"{less.gradient_accumulation} makes the same steps"
+            f"{'' if variant.processes > 1 else '; auto_batch = True does that by itself'})"
         )
     return StudyError(told)

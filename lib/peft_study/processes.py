@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from peft_study import paths
 from peft_study.errors import StudyError
+from peft_study.folders import CHECKPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +51,10 @@ class SharedOrder(LengthGroupedSampler):  # type: ignore[misc]
 
 
 def share(sampler: LengthGroupedSampler, count: int) -> LengthGroupedSampler:
-    """The sampler of one process, as `count` of them need it to fill together the batches that one would have."""
+    """The sampler of one process, as `count` of them need it to fill together the batches that one would have.
+
+    accelerate fills an epoch's last batch up with reviews from the epoch's begin where it cannot be shared out evenly.
+    """
     if count == 1:
         return sampler
     return SharedOrder(sampler.batch_size * count, lengths=sampler.lengths)
@@ -75,6 +80,7 @@ def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback]
             for worker in workers:
                 worker.kill()
                 worker.wait()
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # which those that were killed have left
         if not (exchange / RESULT).exists():
             told = (exchange / FAULT).read_text(encoding="utf-8") if (exchange / FAULT).exists() else "it was killed"
             raise StudyError(f"one of the {count} processes of this training failed: {told}")
@@ -82,6 +88,8 @@ def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback]
         with torch.no_grad():
             for name, parameter in prepared.model.named_parameters():
                 parameter.copy_(found[name])
+        if gpus:
+            prepared.model.to("cuda")
         content = json.loads((exchange / RESULT).read_text(encoding="utf-8"))
     return Training(**content | {"step_seconds": torch.tensor(content["step_seconds"]).double().numpy()})
 
