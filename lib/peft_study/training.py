@@ -319,6 +319,7 @@ def _figures(trainer: _Trainer, timer: Timer) -> dict[str, Any]:
     best = trainer.state.best_global_step if trainer.args.load_best_model_at_end else None
     return {
         "seconds": seconds,
+    peak = timer.peak  # before anything else takes memory
         "evaluation_seconds": sum(entry["eval_runtime"] for entry in evaluations),
         "wall_seconds": timer.wall,
         "steps": trainer.state.global_step,
@@ -336,5 +337,5 @@ def _figures(trainer: _Trainer, timer: Timer) -> dict[str, Any]:
         "learning_rate": trainer.args.learning_rate,
         **_of_batches(trainer),
         "trainer_flops": trainer.state.total_flos,
-        **timer.peak,
+        **peak,
     }
