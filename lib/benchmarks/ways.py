@@ -93,7 +93,7 @@ class Ours:
         self._prepared.predict("test")
         seconds = clock() - start
         lengths = [len(example["input_ids"]) for example in self._prepared.examples["test"]]
-        size = classified_at_once(next(self._prepared.model.parameters()).device.type)
+        size = classified_at_once(next(self._prepared.model.parameters()).device.type, max(lengths))
         operations = _forward(self._prepared.model, lengths, size)
         return Work(seconds, len(lengths), sum(lengths), operations, _padding(lengths, size))
 

@@ -85,12 +85,13 @@ def predict(
     """Classify `examples` (dicts of `input_ids` and `labels`) with `model`, in the order given.
 
     Batches are made of reviews of like length, padded with the id `pad` to their longest; `bf16` computes under
-    autocast, as the training did. `batch_size` is `classified_at_once`, unless it is given.
+    autocast. `batch_size` is `classified_at_once`, unless it is given.
     """
     import torch
 
     device = next(model.parameters()).device
-    batch_size = batch_size or classified_at_once(device.type)
+    longest = max((len(example["input_ids"]) for example in examples), default=1)
+    batch_size = batch_size or classified_at_once(device.type, longest)
     order = sorted(range(len(examples)), key=lambda i: len(examples[i]["input_ids"]))
     logits = np.zeros((len(examples), model.config.num_labels), dtype=np.float32)
     model.eval()
@@ -108,9 +109,12 @@ def predict(
     return Predictions(np.asarray(ids, dtype=np.int64), labels, logits, perf_counter() - start)
 
 
-def classified_at_once(device: str) -> int:
-    """How many reviews to classify at once: on a CPU as many as its caches bear, elsewhere enough to be kept busy."""
-    return 16 if device == "cpu" else 128
+def classified_at_once(device: str, tokens: int) -> int:
+    """How many reviews of so many tokens to classify at once.
+
+    On a CPU as many as its caches bear, elsewhere enough to be kept busy, within what takes less memory than training.
+    """
+    return 16 if device == "cpu" else max(1, min(128, 2**15 // tokens))
 
 
 def pad_batch(rows: Sequence[np.ndarray | Sequence[int]], pad: int) -> dict[str, Any]:

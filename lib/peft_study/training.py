@@ -217,7 +217,9 @@ def training_arguments(variant: Variant, examples: int, checkpoints: Path) -> Tr
         num_train_epochs=variant.epochs,
         max_steps=variant.max_steps or -1,  # -1: as the epochs say; fixed steps may stop within an epoch or repeat it
         per_device_train_batch_size=variant.batch_size // variant.processes,
-        per_device_eval_batch_size=classified_at_once("cuda" if torch.cuda.is_available() else "cpu"),
+        per_device_eval_batch_size=classified_at_once(
+            "cuda" if torch.cuda.is_available() else "cpu", variant.max_length
+        ),
         gradient_accumulation_steps=variant.gradient_accumulation,
         learning_rate=variant.rate,
         weight_decay=variant.weight_decay,
