@@ -9,6 +9,7 @@ import copy
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from peft_study.adapters import Adapter
 from peft_study.architectures import architecture, is_part
 from peft_study.classes import LABELS
 from peft_study.errors import StudyError
@@ -145,7 +146,14 @@ def build(path: str, variant: Variant, labels: Sequence[str] = LABELS) -> torch.
     absent = sorted(name for name in loading["missing_keys"] if not is_part(name, (*family.head, "pooler")))
     if absent:
         raise StudyError(f"the weights in {path} are of another model: {len(absent)} are absent, the first {absent[0]}")
-    return read_first_token(STRATEGIES[variant.strategy].prepare(model, variant))
+    prepare = STRATEGIES[variant.strategy].prepare
+    if isinstance(prepare, Adapter) and any(is_part(name, ["pooler"]) for name in loading["missing_keys"]):
+        raise StudyError(
+            f"the weights in {path} have no pooler: it would begin as random numbers, and what "
+            f"strategy = {variant.strategy!r} saves would be without it; take full or last2, which train and save it, "
+            "or other weights"
+        )
+    return read_first_token(prepare(model, variant))
 
 
 def merged(model: torch.nn.Module) -> torch.nn.Module:
