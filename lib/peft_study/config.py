@@ -119,6 +119,14 @@ class Variant(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _can_be_pruned(self) -> "Variant":
+        if self.precision == "fp16" and self.strategy == "adalora":  # it ranks by gradients, of which fp16 drops some
+            raise ValueError(
+                "precision = 'fp16' does not work with the strategy 'adalora'; set it to auto, bf16 or fp32"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _can_be_shared_out(self) -> "Variant":
         if self.processes > 1 and (self.resume or self.auto_batch):
             raise ValueError(f"processes = {self.processes}: resume and auto_batch work with one process alone")

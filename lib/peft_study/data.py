@@ -135,7 +135,7 @@ def _out_of_distribution(variant: Variant, known: Classes) -> tuple[pd.DataFrame
 
 
 def _hold_out(table: pd.DataFrame, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split distinct reviews into what remains for training and a balanced test set of `test_size`."""
+    """Split distinct reviews into what remains for training and `test_size` to test on, in the labels' proportion."""
     if variant.test_size is None:
         raise StudyError(
             f"test_size = None: dataset {variant.dataset!r} has no test split; say how many reviews to hold out"
@@ -189,7 +189,7 @@ def budget(corpus: Corpus, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame
 
 
 def _fingerprint(*tables: pd.DataFrame) -> str:
-    """A hash of all texts and labels: equal exactly when the data are."""
+    """A hash of the tables' texts and labels: equal exactly when these are."""
     digest = blake2b(digest_size=8)
     for table in tables:
         digest.update("\0".join(table["text"]).encode())

@@ -1,6 +1,7 @@
 """Fine-tune one variant with the transformers `Trainer`, and measure what it took.
 
-Seconds of training are those between a step's begin and its end, so that evaluations and checkpoints are not in them.
+Seconds of training are those between a step's begin and its end, so that neither evaluations and checkpoints nor the
+padding of its batches are in them.
 """
 
 import math
@@ -45,8 +46,8 @@ class Prepared:
     parameters: ParameterCounts
     tables: dict[str, Any]
     examples: dict[str, list[dict[str, Any]]]
-
     used: bool = False
+
     @property
     def bf16(self) -> bool:
         """Whether the variant computes in bfloat16 on this machine."""
@@ -61,8 +62,8 @@ class Prepared:
         """Give the model up for one as it was before training: the seed decides its first weights."""
         self.model = None  # free before the next one is there
         self.model = build(str(assets.model_folder(self.variant.model)), self.variant, self.corpus.labels)
-
         self.used = False
+
     def predict(self, part: str, tell: Tell = silent) -> Predictions:
         """One pass of the model over a part."""
         examples, ids = self.examples[part], self.tables[part]["id"]
@@ -147,9 +148,9 @@ def train_here(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCall
     checkpoints = folder / CHECKPOINTS
     begun = resume.last(checkpoints, prepared) if prepared.variant.resume else None
     variant = begun.batches(prepared.variant) if begun else prepared.variant
-    while (found := memory.attempt(partial(_train, prepared, variant, checkpoints, callbacks, begun))) is None:
     if prepared.used and begun is None:
         prepared.rebuild()
+    while (found := memory.attempt(partial(_train, prepared, variant, checkpoints, callbacks, begun))) is None:
         less = memory.smaller(variant) if variant.auto_batch else None
         if less is None:
             raise memory.too_little(variant)
@@ -193,8 +194,8 @@ def _train(
         keep_freed_memory()
     if begun:
         print(f"Training goes on after step {begun.state['global_step']}, where it was cut off.", flush=True)
-    try:
     prepared.used = True
+    try:
         with writing(checkpoints), lean_lora(prepared.model):
             trainer.train(resume_from_checkpoint=str(begun.folder) if begun else None)
             trainer.accelerator.wait_for_everyone()  # another process may still be loading a checkpoint
@@ -203,6 +204,9 @@ def _train(
             shutil.rmtree(checkpoints, ignore_errors=True)
         trainer.accelerator.unwrap_model(prepared.model, keep_fp32_wrapper=False)  # it left the model in autocast
         prepared.model._is_accelerate_prepared = False  # else it would train without autocast, were it trained again
+        if variant.deterministic:  # was asked for this training, not for whatever else the process does
+            torch.use_deterministic_algorithms(False)
+            torch.backends.cudnn.deterministic = False
     figures = _figures(trainer, timer) | {"asked_batch_size": prepared.variant.batch_size}
     return Training(trainer.state.log_history, np.array(timer.steps), figures, arguments.to_sanitized_dict())
 
@@ -243,20 +247,20 @@ def training_arguments(variant: Variant, examples: int, checkpoints: Path) -> Tr
         save_only_model=not variant.resume,
         load_best_model_at_end=best,
         metric_for_best_model="eval_loss" if best else None,
+        logging_nan_inf_filter=False,  # a loss that is not a number is told, not passed over
         disable_tqdm=True,  # its bars become dead widgets in an executed notebook
         report_to="none",
     )
+    if arguments.n_gpu > 1:  # then the Trainer would give each GPU a batch (`DataParallel`), and train without autocast
+        arguments._n_gpu = 1
+    return arguments
 
 
 def total_steps(variant: Variant, examples: int) -> int:
-        logging_nan_inf_filter=False,  # a loss that is not a number is told, not passed over
     """How many optimizer steps the variant takes over `examples` training reviews: those it fixes, or its epochs'."""
     if variant.max_steps is not None:
         return variant.max_steps
     batches = math.ceil(examples / variant.batch_size)
-    if arguments.n_gpu > 1:  # then the Trainer would give each GPU a batch (`DataParallel`), and train without autocast
-        arguments._n_gpu = 1
-    return arguments
     return math.ceil(variant.epochs * max(1, math.ceil(batches / variant.gradient_accumulation)))
 
 
@@ -277,18 +281,18 @@ def _validation_metrics(output: EvalPrediction) -> dict[str, float]:
     The Trainer's own loss would have what a method adds to it (AdaLoRA: the distance of its factors from orthogonality)
     and, of several processes, the reviews that fill up the last batch.
     """
-
-    # A classifier's loss is the mean over what it is given: the parts of an accumulated batch must be averaged. The
-    # Trainer would add them up, since these models' `forward` takes any keyword.
-    loss_is_scaled_for_ga = False
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
     right = output.predictions.argmax(-1) == output.label_ids
     return {"accuracy": float(right.mean()), "loss": log_loss(output.predictions, output.label_ids)}
 
 
 class _Trainer(resume.ResumableTrainer):
     """The Trainer as several processes and batches in parts need it."""
+
+    # A classifier's loss is the mean over what it is given: the parts of an accumulated batch must be averaged. The
+    # Trainer would add them up, since these models' `forward` takes any keyword.
+    loss_is_scaled_for_ga = False
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return processes.share(super()._get_train_sampler(train_dataset), self.args.world_size)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
@@ -315,13 +319,13 @@ def _of_batches(trainer: _Trainer, count: int = 4) -> dict[str, float]:
 
 def _figures(trainer: _Trainer, timer: Timer) -> dict[str, Any]:
     """The measurements of a finished training."""
+    peak = timer.peak  # before anything else takes memory
     seconds = sum(timer.steps)
     evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
     tokens = int(trainer.state.num_input_tokens_seen)
     best = trainer.state.best_global_step if trainer.args.load_best_model_at_end else None
     return {
         "seconds": seconds,
-    peak = timer.peak  # before anything else takes memory
         "evaluation_seconds": sum(entry["eval_runtime"] for entry in evaluations),
         "wall_seconds": timer.wall,
         "steps": trainer.state.global_step,

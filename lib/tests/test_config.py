@@ -241,6 +241,10 @@ def test_a_broken_section_hides_no_fault_of_the_others(refusal: Callable[..., st
         ({"matrix": [MATRIX, MATRIX | {"strategy": ["lora"]}]}, "matrix: lora-n00100-s42 stands in it twice"),
         ({"strategies": {"full": {"lora_r": 2}}}, "strategies: the strategy 'full' ignores 'lora_r'; leave it out"),
         ({"strategies": {"full": {"peft": {"r": 2}}}}, "peft: the strategy 'full' has no adapter that reads it"),
+        (
+            {"matrix": [MATRIX | {"strategy": ["full", "adalora"]}], "defaults": {"precision": "fp16"}},
+            "precision = 'fp16' does not work with the strategy 'adalora'; set it to auto, bf16 or fp32",
+        ),
         ({"title": 5}, "title = 5: input should be a valid string"),
     ],
 )

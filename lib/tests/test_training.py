@@ -329,11 +329,8 @@ def test_a_deterministic_run_refuses_what_may_differ_and_repeats_to_the_bit(trai
         def on_train_begin(self, *_: Any, **__: Any) -> None:
             seen.append(torch.are_deterministic_algorithms_enabled())
 
-    try:
-        runs = [trained(deterministic=True, epochs=0.5, callbacks=[Watch()], repeat=place) for place in (3, 4)]
-    finally:
-        torch.use_deterministic_algorithms(False)
-        torch.backends.cudnn.deterministic = False
+    runs = [trained(deterministic=True, epochs=0.5, callbacks=[Watch()], repeat=place) for place in (3, 4)]
+    assert not torch.are_deterministic_algorithms_enabled(), "it is this training that asked for it"
     plain = trained(epochs=0.5)
     assert seen == [True, True]
     assert np.array_equal(runs[0].test.logits, runs[1].test.logits)
