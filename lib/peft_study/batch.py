@@ -171,7 +171,7 @@ def _papermill(notebook: Path, output: Path, parameters: dict[str, Any], printed
     except NoSuchKernel as error:
         return NO_KERNEL.format(error)
     except RuntimeError as error:
-        if not str(error).startswith("Kernel died before"):  # others are no fault of the environment
+        if not str(error).startswith(("Kernel died before", "Kernel didn't respond")):  # others are faults of ours
             raise
         return NO_KERNEL.format(error)
     return None

@@ -58,6 +58,29 @@ def test_a_notebook_is_executed_with_its_parameters_in_its_own_folder(tmp_path: 
     assert batch.code(tmp_path / "out" / "train.ipynb") == batch.code(source)
 
 
+def test_braces_in_a_path_stand_for_themselves(tmp_path: Path) -> None:
+    folder = tmp_path / "of {seed} {0} and }"
+    folder.mkdir()
+    batch.execute(notebook(folder / "source.ipynb", "seed: int = 1"), folder / "train.ipynb", {"seed": 13})
+    assert (folder / "train.ipynb").exists()
+
+
+def test_kernels_side_by_side_cannot_draw_the_same_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "from ipykernel.kernelapp import IPKernelApp; app = IPKernelApp.instance(); print(app.transport, app.ip)"
+    source = notebook(tmp_path / "source.ipynb", "seed: int = 1", code)
+
+    def spoken(place: Path) -> list[str]:
+        place.mkdir(parents=True, exist_ok=True)
+        monkeypatch.setattr("tempfile.tempdir", str(place))
+        batch.execute(source, tmp_path / "train.ipynb", {"seed": 13})
+        return (tmp_path / "train.log").read_text().split()[-2:]
+
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        transport, place = spoken(Path(short))
+        assert transport == "ipc" and place.startswith(short) and not list(Path(short).glob("kernel-*"))
+    assert spoken(tmp_path / ("long" * 20))[0] == "tcp", "the path of a Unix socket is short"
+
+
 def test_a_failing_notebook_is_kept_as_partial_with_its_error(tmp_path: Path) -> None:
     code = ["seed: int = 1", "print('before')", "raise ValueError('unlucky\\nsecond line')"]
     source = notebook(tmp_path / "source.ipynb", *code)
