@@ -19,8 +19,7 @@ from peft_study import driver, paths
 from peft_study.config import Study, Variant, read_study
 from peft_study.errors import StudyError
 from peft_study.estimates import forecast, timings
-from peft_study.estimates.forecast import Machine
-from peft_study.estimates.timings import Timing
+from peft_study.estimates.timings import Machine, Timing
 from peft_study.words import duration, size
 
 HOUR = 3600
@@ -86,7 +85,7 @@ def test_a_kind_of_step_is_what_its_time_depends_on(variant: Callable[..., Varia
     config = timings.SHAPES["distilbert/distilbert-base-uncased"]
 
     def kind(threads: int = 1, gpus: tuple[str, ...] = (), shape: dict[str, Any] = config, **changes: Any) -> str:
-        return timings.kind(variant(**changes), shape, threads, list(gpus))
+        return timings.kind(variant(**changes), shape, Machine(threads, 1, list(gpus)))
 
     same = [kind(), kind(seed=7), kind(train_size=60), kind(learning_rate=1e-4), kind(shape=config | {"new": 1})]
     assert len(set(same)) == 1
@@ -131,7 +130,34 @@ def test_a_long_study_of_an_unknown_model_says_so(
 
 def test_what_cannot_be_measured_is_one_clear_error(variant: Callable[..., Variant]) -> None:
     with pytest.raises(StudyError, match=r"a few steps of 'lora' could not be measured: .*gpt9"):
-        timings.measure("kind", variant(), {"model_type": "gpt9"}, 1)
+        timings.measure("kind", variant(), {"model_type": "gpt9"}, CPU)
+
+
+def test_a_study_whose_steps_cannot_be_measured_is_not_refused(
+    make_study: Callable[..., Path],
+    settings: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_study(defaults=settings | {"epochs": 10_000})
+    monkeypatch.setattr(timings, "shape", lambda _: {"model_type": "gpt9"})
+    study = read_study("tiny")
+    assert forecast.forecast(study, list(study.variants), CPU) is None
+    assert "could not be measured" in capsys.readouterr().err
+
+
+def test_steps_are_measured_on_one_gpu_as_a_run_has_it(
+    variant: Callable[..., Variant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def run(*_: Any, env: Any = None, **__: Any) -> Any:
+        seen.append(env["CUDA_VISIBLE_DEVICES"])
+        return subprocess.CompletedProcess([], 0, json.dumps(vars(TIMING)), "")
+
+    monkeypatch.setattr(timings.subprocess, "run", run)
+    assert timings.measure("kind", variant(), {}, Machine(1, 2, ["3", "5"])) == TIMING
+    assert seen == ["3"]
 
 
 def test_over_a_day_on_a_cpu_suggests_the_quick_study_or_a_gpu(imdb: Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,6 +197,7 @@ def test_the_disk_that_is_needed_is_told_and_required(imdb: Study, monkeypatch: 
         (["--cores", "1"], [], 1),
         (["--cores=2"], [], 2),
         (["-c", "9"], [], 6),
+        (["-c1"], [], 1),
         (["--cores", "all"], [], 4),
         ([], ["0", "1"], 2),
     ],
@@ -178,7 +205,7 @@ def test_the_disk_that_is_needed_is_told_and_required(imdb: Study, monkeypatch: 
 def test_as_many_runs_go_side_by_side_as_snakemake_would_start(
     options: list[str], gpus: list[str], together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 4, 5}, raising=False)
     assert forecast.machine(options, gpus, 6) == Machine(1, together, gpus)
 
 

@@ -13,7 +13,7 @@ from peft_study import assets, hub, paths
 from peft_study.config import Study, Variant
 from peft_study.errors import StudyError
 from peft_study.estimates import timings
-from peft_study.estimates.timings import Timing
+from peft_study.estimates.timings import Machine, Timing
 from peft_study.plain_yaml import read_yaml
 from peft_study.words import duration, size
 
@@ -21,15 +21,6 @@ LONG = 10_000_000  # tokens to train on, from which it is worth a minute to meas
 DAY = 86_400  # seconds
 WHOLE = 25_000  # reviews of a test set that is taken whole: its size is not known before it is fetched
 _DATA = 300e6  # bytes: reviews of the hub, their tokens, notebooks and reports
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where the runs would run: the threads of each, how many go side by side, and the GPUs that they go to."""
-
-    threads: int
-    together: int
-    gpus: list[str]
 
 
 @dataclass(frozen=True)
@@ -63,14 +54,20 @@ def machine(options: Sequence[str], gpus: list[str], runs: int) -> Machine:
     profile = read_yaml(paths.LIB / "profiles" / "default" / "config.yaml")
     threads = int(profile["set-threads"]["train"])
     asked = [given for name in ("--cores", "-c", "--jobs", "-j") for given in _values(options, name)]
-    cores = int(asked[-1]) if asked and asked[-1].isdigit() else os.cpu_count() or 1
+    cores = int(asked[-1]) if asked and asked[-1].isdigit() else _processors()
     return Machine(threads, max(1, min(runs, cores // threads, *([len(gpus)] if gpus else []))), gpus)
 
 
+def _processors() -> int:
+    """How many processors this process may use, which is what Snakemake counts."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _values(options: Sequence[str], name: str) -> list[str]:
-    """What is given to the option `name`, as `--cores 2` or `--cores=2`."""
+    """What is given to the option `name`, as `--cores 2` or `--cores=2`, `-c 2` or `-c2`."""
     apart = [value for option, value in pairwise(options) if option == name]
-    return [*apart, *(option.partition("=")[2] for option in options if option.startswith(f"{name}="))]
+    start = f"{name}=" if name.startswith("--") else name
+    return [*apart, *(option.removeprefix(start) for option in options if option.startswith(start) and option != name)]
 
 
 def reviews(variant: Variant) -> float:
@@ -108,11 +105,15 @@ def _timing(variant: Variant, machine: Machine, worth: bool) -> Timing | None:
         if worth:
             print(f"how long {variant.model!r} takes can be told once it is fetched", file=sys.stderr)
         return None
-    kind = timings.kind(variant, config, machine.threads, machine.gpus)
+    kind = timings.kind(variant, config, machine)
     if (found := timings.known(kind)) or not worth:
         return found
     print(f"measuring a few steps of {variant.strategy!r} on this machine, once ...", file=sys.stderr, flush=True)
-    return timings.measure(kind, variant, config, machine.threads)
+    try:
+        return timings.measure(kind, variant, config, machine)
+    except StudyError as error:  # the memory was not enough, say: auto_batch may find what is, or it is free later
+        print(f"{error}; so how long the study takes cannot be told", file=sys.stderr)
+        return None
 
 
 def _seconds(variant: Variant, timing: Timing) -> float:

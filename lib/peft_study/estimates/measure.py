@@ -52,12 +52,14 @@ def measure(variant: Variant, config: dict[str, Any]) -> Timing:
         tokens = np.random.default_rng(0).integers(5, model.config.vocab_size, (part, variant.max_length))
         examples = [{"input_ids": row.tolist(), "labels": place % 2} for place, row in enumerate(tokens)]
         counts = models.count_parameters(model)
-        prepared = Prepared(few, None, SimpleNamespace(pad_token_id=0), model, "", counts, {}, {"train": examples})  # type: ignore[arg-type]
+        tokenizer, parts = SimpleNamespace(pad_token_id=0), {"train": examples}
+        prepared = Prepared(few, None, tokenizer, folder, model, "", counts, {}, parts)  # type: ignore[arg-type]
         prepared.examples["validation"] = []
         before, wall, busy = psutil.Process().memory_info().rss, perf_counter(), process_time()
         figures = training.train(prepared, Path(scratch)).figures
         predicted = predict(model, examples, range(part), 0, bf16=prepared.bf16)
-        own = 1.0 if on_gpu else min(1.0, (process_time() - busy) / (perf_counter() - wall))
+        on_cpu = prepared.model.device.type == "cpu"
+        own = 1.0 if not on_cpu else min(1.0, (process_time() - busy) / (perf_counter() - wall))
         model.save_pretrained(Path(scratch, "saved"))
         saved = _bytes(Path(scratch, "saved"))
     memory = figures["peak_memory_bytes"]

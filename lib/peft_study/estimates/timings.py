@@ -46,6 +46,15 @@ _CODE = [paths.LIB / "peft_study" / f"{name}.py" for name in ("training", "evalu
 
 
 @dataclass(frozen=True)
+class Machine:
+    """Where the runs would run: the threads of each, how many go side by side, and the GPUs that they go to."""
+
+    threads: int
+    together: int
+    gpus: list[str]
+
+
+@dataclass(frozen=True)
 class Timing:
     """What one kind of training costs here, were this machine at work on nothing else.
 
@@ -77,12 +86,12 @@ def _config(name: str) -> Path:
     return folder / "config.json" if folder else hub.cached(name, "config.json") or Path("absent")
 
 
-def kind(variant: Variant, config: dict[str, Any], threads: int, gpus: list[str]) -> str:
+def kind(variant: Variant, config: dict[str, Any], where: Machine) -> str:
     """The name of the kind of step that `variant` takes here, of the model with this configuration."""
     reads = {"strategy", "max_length", "batch_size", "gradient_accumulation", "precision", "deterministic", "dropout"}
     values = variant.model_dump(include=reads | set(STRATEGIES[variant.strategy].reads))
     sizes = {name: config.get(name) for name in _SIZES}
-    machine = [platform.node(), platform.machine(), os.cpu_count(), threads, gpus, version("torch")]
+    machine = [platform.node(), platform.machine(), os.cpu_count(), where.threads, where.gpus, version("torch")]
     told = json.dumps([machine, fingerprint(*_CODE), sizes, values], sort_keys=True)
     return blake2b(told.encode(), digest_size=12).hexdigest()
 
@@ -95,14 +104,16 @@ def known(kind: str) -> Timing | None:
         return None
 
 
-def measure(kind: str, variant: Variant, config: dict[str, Any], threads: int) -> Timing:
-    """Measure a kind of step in a process of its own, which has the threads of a run, and keep the result.
+def measure(kind: str, variant: Variant, config: dict[str, Any], where: Machine) -> Timing:
+    """Measure a kind of step in a process of its own, which has the threads and the GPU of a run; keep the result.
 
     Raises `StudyError` where the steps fail, as for want of memory.
     """
     told = json.dumps({"variant": variant.model_dump(), "config": config})
     command = [sys.executable, "-m", "peft_study.estimates.measure"]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": str(where.threads), "HF_HUB_OFFLINE": "1"}
+    if where.gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = where.gpus[0]
     done = subprocess.run(command, input=told, env=environment, capture_output=True, text=True, check=False)
     try:
         timing = Timing(**json.loads(done.stdout.splitlines()[-1]))
