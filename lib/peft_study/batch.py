@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,6 +24,12 @@ from peft_study.locks import NO_KERNEL, gpus, hold, kernels
 EXPLORE, TRAIN = "01_explore_data.ipynb", "02_train_variant.ipynb"
 COMPARE, RATES = "03_compare_variants.ipynb", "04_learning_rates.ipynb"
 FAILURE = "error: "  # opens the last line of the log of a step that failed
+_PAGE_OF_A_FAULT = """<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>No page</title></head>
+<body><p>{} cannot be shown:</p><pre>{}</pre></body>
+</html>
+"""
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -88,7 +95,7 @@ def pages(study: str) -> None:
     """Render what the report links to: `explore.html`, and `runs/<run_id>.html` for every run with its notebook.
 
     One process renders them all: a page takes half a second, and to start a process five times as long. A notebook that
-    cannot be rendered keeps no other from its page; those are named at the end.
+    cannot be rendered has a page that says why: a failure would have Snakemake remove those of all others.
     """
     import nbformat
 
@@ -97,7 +104,6 @@ def pages(study: str) -> None:
     folder, made = paths.study_folder(study), paths.report_folder(study)
     sources = {made / "explore.html": folder / "explore.ipynb"}
     sources |= {made / "runs" / f"{run}.html": folder / run / "train.ipynb" for run in read_study(study).variants}
-    faults = []
     for page, source in sources.items():
         if not source.exists():
             page.unlink(missing_ok=True)  # of a notebook that was there
@@ -105,9 +111,8 @@ def pages(study: str) -> None:
         try:
             _render(source, page, PaperHTMLExporter)
         except (PaperError, ValueError, nbformat.ValidationError) as error:
-            faults.append(f"{source}: {error}")
-    if faults:
-        raise StudyError("; ".join(faults))
+            with replacing(page) as partial:
+                partial.write_text(_PAGE_OF_A_FAULT.format(*map(escape, (str(source), str(error)))), encoding="utf-8")
 
 
 def _render(notebook: Path, page: Path, exporter: Any) -> None:

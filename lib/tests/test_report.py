@@ -16,7 +16,6 @@ from IPython.utils.capture import capture_output
 from made_runs import PLANTED, REAL_RUNS, make_run, make_runs
 
 from peft_study import batch, comparison, paths, plots
-from peft_study.errors import StudyError
 from peft_study.report import Report
 from peft_study.results import load_runs
 
@@ -173,7 +172,7 @@ def test_markup_in_a_review_is_text_on_every_page(real_home: Path) -> None:
     assert any(seen)
 
 
-def test_a_notebook_that_cannot_be_rendered_keeps_no_other_from_its_page() -> None:
+def test_a_notebook_that_cannot_be_rendered_has_a_page_that_says_why_and_keeps_no_other_from_its_own() -> None:
     runs = make_runs()
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Explored\n\nWith words.")])
     folder = paths.study_folder("made")
@@ -182,11 +181,13 @@ def test_a_notebook_that_cannot_be_rendered_keeps_no_other_from_its_page() -> No
     nbformat.write(notebook, folder / first / "train.ipynb")
     for run_id in others:
         (folder / run_id / "train.ipynb").unlink()
-    with pytest.raises(StudyError, match=f"{second}/train.ipynb: "):
-        batch.pages("made")
+    batch.pages("made")
     made = paths.report_folder("made")
     assert "With words." in (made / "explore.html").read_text(encoding="utf-8")
-    assert [page.stem for page in (made / "runs").iterdir()] == [first]
+    assert "With words." in (made / "runs" / f"{first}.html").read_text(encoding="utf-8")
+    said = (made / "runs" / f"{second}.html").read_text(encoding="utf-8")
+    assert f"{second}/train.ipynb cannot be shown" in said and "With words." not in said
+    assert {page.stem for page in (made / "runs").iterdir()} == {first, second}
 
 
 def test_the_run_of_another_program_has_neither_page_nor_link() -> None:
