@@ -28,7 +28,7 @@ sys.exit(not os.path.samefile(os.path.dirname(peft_study.__file__), "lib/peft_st
 # What an up-to-date .venv was made from.
 inputs() { { cat lib/requirements.lock lib/pyproject.toml; pwd -P; } | cksum; }
 
-ready() { [ -x .venv/bin/python ] && [ "$(cat .venv/made-from 2> /dev/null)" = "$(inputs)" ]; }
+ready() { [ "$(cat .venv/made-from 2> /dev/null)" = "$(inputs)" ] && has_study .venv/bin/python; }
 
 find_python() {
   local python
@@ -62,11 +62,14 @@ set_up() {
   mkdir -p .venv
   exec 8> .venv/lock    # one set-up at a time; the lock dies with this process
   "$python" -c 'import fcntl; fcntl.flock(8, fcntl.LOCK_EX)'
-  ! ready || return 0
+  if ready; then
+    exec 8>&-
+    return
+  fi
   say "setting up .venv, once, in 2 to 5 minutes"
   : > .venv/setup.log
-  # The Python that .venv was made from may be gone since, with an upgrade of the system.
-  [ ! -d .venv/bin ] || .venv/bin/python -c '' 2> /dev/null || rm -rf .venv/bin .venv/lib .venv/lib64
+  # The Python that .venv was made from may be gone since, or be another one, with an upgrade of the system.
+  [ ! -d .venv/bin ] || .venv/bin/python -c 'import pip' 2> /dev/null || rm -rf .venv/bin .venv/lib .venv/lib64
   # A set-up that was killed in the middle of a package has not written its RECORD yet: let pip install it again.
   for record in .venv/lib/python*/site-packages/*.dist-info; do
     [ ! -d "$record" ] || [ -f "$record/RECORD" ] || rm -rf "$record"

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -222,8 +223,8 @@ def test_an_interrupted_study_goes_on_and_keeps_what_is_done(checkout: Checkout,
     (checkout.study / "wait").unlink()
     said = again.stdout.read()
     assert "2 of 2 runs are done" in said, said
-    left = f"waiting for what an earlier ./run_all.sh left at work: {FULL}"
-    assert first.startswith(left) == (how == "kill -9"), "what goes on without its driver is not made again beside it"
+    waits = first.startswith("waiting for what an earlier ./run_all.sh left at work:") and FULL in first
+    assert waits == (how == "kill -9"), "what goes on without its driver is not made again beside it"
     assert checkout.made()[LORA] == before[LORA]
     wait_for(lambda: not checkout.processes(), 10)
 
@@ -269,7 +270,7 @@ def test_two_studies_at_once_share_the_gpus_and_never_one_of_them(checkout: Chec
 
 
 def fake(folder: Path, name: str, script: str) -> None:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(f"#!/bin/sh\n{script}\n")
     (folder / name).chmod(0o755)
 
@@ -323,3 +324,13 @@ esac"""
         assert said.returncode == 1
         assert "ERROR: no network" in said.stdout and ".venv/setup.log" in said.stdout
         assert not (bare.folder / ".venv" / "made-from").exists()
+
+
+def test_an_environment_of_another_python_is_made_anew(bare: Checkout, tmp_path: Path) -> None:
+    fake(tmp_path / "bin", "python3", 'case "$*" in *peft_study*) exit 1;; *"-m venv"*) echo no venv; exit 1;; esac')
+    fake(bare.folder / ".venv" / "bin", "python", "exit 1  # its packages are those of another version")
+    inputs = "{ cat lib/requirements.lock lib/pyproject.toml; pwd -P; } | cksum > .venv/made-from"
+    subprocess.run(["bash", "-c", inputs], cwd=bare.folder, check=True)
+    said = bare.run("tiny")
+    assert "setting up .venv, once" in said.stdout and said.returncode == 1
+    assert not (bare.folder / ".venv" / "bin").exists()
