@@ -72,12 +72,14 @@ def run(name: str, options: list[str]) -> None:
             print(status(name), file=sys.stderr)  # Snakemake says no more than that nothing is to be done
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", *arguments(study, options)])
+    os.environ["PEFT_STUDY_NAME"] = name
 
 
 def steps_left(study: Study, options: list[str]) -> str:
     """What Snakemake would do, a step on a line. Raises `StudyError` with what it says where it refuses."""
     command = [sys.executable, "-m", "snakemake", *arguments(study, options)]
-    said = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    environment = os.environ | {"PEFT_STUDY_NAME": study.name}
+    said = subprocess.run(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if said.returncode:
         raise StudyError(f"Snakemake refuses: {said.stdout.strip()}")
     steps = re.findall(r"^Job \d+: (.+)$", said.stdout, re.MULTILINE)

@@ -48,4 +48,8 @@ def _jobs(study: Study) -> list[str]:
     except (OSError, subprocess.SubprocessError):
         return []
     jobs = (line.split("|", 1) for line in found.splitlines())
-    return [f"job {job} (scancel {job} ends it)" for job, place in jobs if os.path.realpath(place) == str(folder)]
+    return [
+        f"job {job} (scancel {job} ends it)"
+        for job, place in jobs
+        if os.path.realpath(place) == os.path.realpath(folder)
+    ]
