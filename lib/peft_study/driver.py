@@ -56,8 +56,9 @@ def _be_writable(folder: Path) -> None:
 def run(name: str, options: list[str]) -> None:
     """Become Snakemake at work on the study `name`, with `options` added; only a short dry run returns."""
     dry_run = _given(options, *_DRY)
-    study = check(name, dry_run)
-    if not _given(options, "--profile", "--executor", "-e") and "allow_missing=1" not in options:
+    only_compare = "allow_missing=1" in options
+    study = check(name, dry_run or only_compare)
+    if not _given(options, "--profile", "--executor", "-e") and not only_compare:
         _foretell(study, options, dry_run)
     if dry_run and not _given(options, *_TALKATIVE):
         print(steps_left(study, options))
@@ -71,8 +72,8 @@ def run(name: str, options: list[str]) -> None:
         if not left(study):
             print(status(name), file=sys.stderr)  # Snakemake says no more than that nothing is to be done
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "snakemake", *arguments(study, options)])
     os.environ["PEFT_STUDY_NAME"] = name
+    os.execv(sys.executable, [sys.executable, "-m", "snakemake", *arguments(study, options)])
 
 
 def steps_left(study: Study, options: list[str]) -> str:
@@ -109,27 +110,32 @@ def arguments(study: Study, options: list[str]) -> list[str]:
     if not _given(options, "--profile"):
         arguments += ["--profile", str(paths.LIB / "profiles" / "default")]
         if not _given(options, "--executor", "-e") and (gpus := _gpus()):
-            os.environ["GPUS"] = ",".join(gpus)
+            os.environ["PEFT_STUDY_GPUS"] = ",".join(gpus)
             arguments += ["--resources", f"gpu={len(gpus)}"]
     if sys.stderr.isatty() and not _given(options, "--logger", *_DRY):
         arguments += ["--logger", "rich"]
     outdated = [run for run in left(study) if (paths.run_folder(study.name, run) / "train.ipynb").exists()]
     if outdated:
-        options = _adding(options, "--forcerun", [f"{run}/train.ipynb" for run in outdated])
+        options = _forcing(options, [f"{run}/train.ipynb" for run in outdated])
     # One profile, not two that are merged. And no lock of Snakemake's: ours ends with the process, that one does not.
     return [*arguments, "--workflow-profile", "none", "--nolock", *options]
 
 
 def _given(options: list[str], *names: str) -> bool:
-    return any(option.split("=")[0] in names for option in options)
+    """Whether one of the options `names` is among `options`, its short form also among others that take no value."""
+    letters = {name[1] for name in names if len(name) == 2}
+    return any(
+        option.split("=")[0] in names or (re.fullmatch("-[Ffknpt]+q?", option) and letters & set(option[1:]))
+        for option in options
+    )
 
 
-def _adding(options: list[str], name: str, values: list[str]) -> list[str]:
-    """`options` with `values` added to the option `name`, which Snakemake reads only once."""
-    if name not in options:
-        return [name, *values, "--nolock", *options]
-    place = options.index(name) + 1
-    return [*options[:place], *values, *options[place:]]
+def _forcing(options: list[str], targets: list[str]) -> list[str]:
+    """`options` with `targets` added to those that Snakemake is to make anew; it reads that option only once."""
+    place = next((place for place, option in enumerate(options, 1) if option in ("--forcerun", "-R")), None)
+    if place is None:
+        return ["--forcerun", *targets, "--nolock", *options]
+    return [*options[:place], *targets, *options[place:]]
 
 
 def _gpus() -> list[str]:
