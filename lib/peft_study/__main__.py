@@ -18,7 +18,8 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             _before_and_after(options)
     except StudyError as error:
-        print(f"error: {error}", file=sys.stderr)
+        told = " ".join(str(error).split()) if options.command in _STEPS else error  # the last line of a step's log
+        print(f"error: {told}", file=sys.stderr)
         return 1 if options.command in _STEPS else 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

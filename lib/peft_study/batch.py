@@ -153,8 +153,8 @@ def _papermill(notebook: Path, output: Path, parameters: dict[str, Any], printed
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this environment, not one of ~/.local
     try:
         papermill.execute_notebook(
-            str(notebook),
-            str(output),
+            _unformatted(notebook),
+            _unformatted(output),
             parameters,
             kernel_name="python3",
             language="python",
@@ -180,6 +180,11 @@ def _papermill(notebook: Path, output: Path, parameters: dict[str, Any], printed
             raise
         return NO_KERNEL.format(error)
     return None
+
+
+def _unformatted(path: Path) -> str:
+    """A path for papermill, which formats it with the parameters: braces in it stand for themselves."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def message(name: str, value: str) -> str:

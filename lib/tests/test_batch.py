@@ -215,7 +215,7 @@ def test_each_run_sees_one_gpu_of_those_that_are_free(home: Path, monkeypatch: p
     seen = []
     monkeypatch.setenv("TMPDIR", str(home))
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setenv("GPUS", "0,3")
+    monkeypatch.setenv("PEFT_STUDY_GPUS", "0,3")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
     monkeypatch.setattr(batch, "execute", lambda *arguments: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]))
     batch.train("tiny", RUN)
@@ -228,7 +228,7 @@ def test_each_run_sees_one_gpu_of_those_that_are_free(home: Path, monkeypatch: p
 
 def test_a_run_of_two_processes_holds_two_gpus_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setenv("GPUS", "0,1,4")
+    monkeypatch.setenv("PEFT_STUDY_GPUS", "0,1,4")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     held = locks.lock(tmp_path / f"peft-study-{os.getuid()}-gpu-1.lock")
     assert held is not None
@@ -272,6 +272,33 @@ def test_a_read_only_file_system_is_one_clear_error(home: Path, monkeypatch: pyt
         driver.check("tiny")
 
 
+@pytest.mark.parametrize("options", [["-n"], ["-np"], ["-kn"], ["-nq"], ["--dry-run"]])
+def test_a_dry_run_is_one_however_its_options_are_written(
+    home: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    seen = []
+    monkeypatch.setattr(driver, "check", lambda name, dry_run: seen.append(dry_run) or read_study(name))
+    monkeypatch.setattr(driver, "_foretell", lambda *_: None)
+    monkeypatch.setattr(driver, "lock", lambda path: pytest.fail("it takes no lock"))
+    monkeypatch.setattr(os, "execv", lambda *_: None)
+    driver.run("tiny", options)
+    assert seen == [True]
+
+
+def test_what_is_only_compared_needs_neither_model_nor_data(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "runs" / "tiny" / "study.yaml").write_text(yaml.safe_dump({**STUDY, "defaults": {"dataset": "./none"}}))
+    monkeypatch.setattr(os, "execv", lambda *_: None)
+    driver.run("tiny", ["--config", "allow_missing=1"])
+    with pytest.raises(StudyError, match=r"there is no folder .*none"):
+        driver.run("tiny", [])
+
+
+def test_the_folder_of_a_study_may_be_a_link_to_one_of_another_name(home: Path) -> None:
+    (home / "runs" / "tiny").rename(home / "elsewhere")
+    (home / "runs" / "tiny").symlink_to(home / "elsewhere")
+    assert "Study tiny: 6 steps are left" in driver.steps_left(read_study("tiny"), ["-n"])
+
+
 def test_a_full_disk_is_refused_before_anything_starts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(home)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100 * 2**20))
@@ -286,4 +313,5 @@ def test_the_options_of_the_user_come_last_and_runs_with_other_values_are_forced
     (home / "runs" / "tiny" / "study.yaml").write_text(yaml.safe_dump({**STUDY, "defaults": {"epochs": 5}}))
     given = driver.arguments(read_study("tiny"), ["-n", "--forcerun", "compare"])
     assert given[-4:] == ["-n", "--forcerun", f"{RUN}/train.ipynb", "compare"]
+    assert driver.arguments(read_study("tiny"), ["-R", "compare"])[-3:] == ["-R", f"{RUN}/train.ipynb", "compare"]
     assert "--profile" not in driver.arguments(study, ["--profile", "mine"])[:-2], "theirs, not ours"
