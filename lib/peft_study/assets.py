@@ -193,17 +193,19 @@ def model_folder(name: str) -> Path:
     return folder
 
 
-def origin(name: str) -> tuple[str, str | None]:
-    """Where a saved adapter finds its base model: the hub's name and commit, or an absolute folder and None."""
-    folder = model_folder(name)
-    if not is_on_hub(name):
-        return str(folder.resolve()), None
-    return hub.split(name)[0], folder.name  # the hub's cache names a snapshot's folder after its commit
+def origin(name: str, folder: Path) -> tuple[str, str | None]:
+    """Where a saved adapter finds its base model, loaded from `folder`: the hub's name and commit, or that folder."""
+    return (hub.split(name)[0] if is_on_hub(name) else str(folder.resolve())), commit_of(name, folder)
 
 
-def revision(name: str, kind: str) -> str | None:
-    """The commit of a hub's model or dataset (`kind`) that is loaded; None for what is bundled, and for a folder."""
-    return hub.revision(name, kind) if is_on_hub(name) else None
+def commit_of(name: str, folder: Path) -> str | None:
+    """The commit of a hub's model that was loaded from `folder`; None for what is bundled, and for a folder."""
+    return folder.name if is_on_hub(name) else None  # the hub's cache names a snapshot's folder after its commit
+
+
+def revision(dataset: str) -> str | None:
+    """The commit of a hub's dataset that was fetched last; None for what is bundled, and for a folder."""
+    return hub.revision(dataset, "dataset") if is_on_hub(dataset) else None
 
 
 def weights_hash(folder: Path) -> str:

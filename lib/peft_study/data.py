@@ -40,7 +40,7 @@ class Corpus:
     `pool` is what a budget is taken from, in the order in which budgets take it. `held_out` says that the dataset has
     no test split, so that `test` is a part of its training split. `unique` counts the distinct texts of the training
     split, `duplicates` its rows that repeat another one or a review of the test split, which are dropped. `labels` are
-    the names of the classes.
+    the names of the classes, `revision` is the dataset's commit on the hub.
     """
 
     pool: pd.DataFrame
@@ -52,6 +52,7 @@ class Corpus:
     duplicates: int
     fingerprint: str
     labels: tuple[str, ...] = LABELS
+    revision: str | None = None
 
 
 def clean(text: str) -> str:
@@ -92,6 +93,7 @@ def load_corpus(variant: Variant) -> Corpus:
         len(raw) - len(table) - held_out * len(test),
         _fingerprint(raw, test),
         found.names,
+        assets.revision(variant.dataset),
     )
 
 

@@ -97,7 +97,7 @@ def write_run(
         },
         "environment": environment()
         | {"precision": prepared.precision, "model": prepared.model_hash}
-        | {"model_revision": assets.revision(variant.model, "model")},
+        | {"model_revision": assets.commit_of(variant.model, prepared.folder)},
     }
     write_json(folder / "metrics.json", metrics)
     remove(folder / CHECKPOINTS)
@@ -117,7 +117,7 @@ def _data_block(prepared: "Prepared") -> dict[str, Any]:
     return {
         "dataset": prepared.variant.dataset,
         "ood_dataset": prepared.variant.ood_dataset,
-        "revision": assets.revision(prepared.variant.dataset, "dataset"),
+        "revision": corpus.revision,
         "labels": list(corpus.labels),
         "fingerprint": corpus.fingerprint,
         "unique": corpus.unique,
@@ -144,7 +144,9 @@ def save_model(folder: Path, prepared: "Prepared") -> int:
         try:
             remove(partial)
             if adapter := getattr(prepared.model, "peft_config", {}).get("default"):
-                adapter.base_model_name_or_path, adapter.revision = assets.origin(prepared.variant.model)
+                adapter.base_model_name_or_path, adapter.revision = assets.origin(
+                    prepared.variant.model, prepared.folder
+                )
             prepared.model.save_pretrained(str(partial))
             prepared.tokenizer.save_pretrained(str(partial))
             remove(folder)

@@ -33,6 +33,7 @@ from peft_study.strategies import STRATEGIES
 class Prepared:
     """A variant that is ready to train: its model, its tokenizer, and the examples of each of its parts.
 
+    `folder` is where the pretrained model was read from.
     The `model` is another one after a training that began anew: with smaller batches, or because this one had been
     trained before (`used`). `tables` and `examples` have the keys `train`, `validation`, `test` and, where the variant
     names one, `ood`.
@@ -41,6 +42,7 @@ class Prepared:
     variant: Variant
     corpus: data.Corpus
     tokenizer: Any
+    folder: Path
     model: Any
     model_hash: str
     parameters: ParameterCounts
@@ -61,7 +63,7 @@ class Prepared:
     def rebuild(self) -> None:
         """Give the model up for one as it was before training: the seed decides its first weights."""
         self.model = None  # free before the next one is there
-        self.model = build(str(assets.model_folder(self.variant.model)), self.variant, self.corpus.labels)
+        self.model = build(str(self.folder), self.variant, self.corpus.labels)
         self.used = False
 
     def predict(self, part: str, tell: Tell = silent) -> Predictions:
@@ -123,7 +125,7 @@ def prepare(variant: Variant, corpus: data.Corpus | None = None, tell: Tell = si
     model = build(str(folder), variant, corpus.labels)
     weights = assets.weights_hash(folder)
     tell("Reviews, tokens and model", 3, 3)
-    return Prepared(variant, corpus, tokenizer, model, weights, count_parameters(model), tables, examples)
+    return Prepared(variant, corpus, tokenizer, folder, model, weights, count_parameters(model), tables, examples)
 
 
 def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback] = ()) -> Training:

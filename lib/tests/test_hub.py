@@ -48,10 +48,11 @@ for name in sys.argv[1:]:
     kind, _, name = name.partition("=")
     try:
         if kind == "model":
-            print(assets.model_folder(name))
+            print(folder := assets.model_folder(name))
+            print(assets.commit_of(name, folder))
         else:
             print({split: table.num_rows for split, table in assets.load_dataset(name).items()})
-        print(assets.revision(name, kind))
+            print(assets.revision(name))
     except StudyError as error:
         print(f"{type(error).__name__}: {error}")
 """

@@ -399,8 +399,7 @@ def test_a_saved_adapter_names_its_base_model_by_folder_or_by_hub_name_and_commi
     snapshot = tmp_path / "snapshots" / "0123abc"
     snapshot.parent.mkdir()
     snapshot.symlink_to(tiny["distilbert"])
-    monkeypatch.setattr(records.assets.hub, "fetch", lambda *_: snapshot)
-    assert records.assets.origin("owner/name@main") == ("owner/name", "0123abc")
+    assert records.assets.origin("owner/name@main", snapshot) == ("owner/name", "0123abc")
 
 
 def test_a_run_with_other_values_leaves_nothing_of_the_one_before(
