@@ -26,6 +26,7 @@ RUNS = 10_000  # the most that a study may have
 _NAME = re.compile(r"\w[\w .+-]*")  # of a study: a name that no shell, pattern or page reads as anything else
 _LONGEST = 200  # characters of a run's name: it is a folder's, and file systems allow 255 bytes
 _SHOWN = 200  # characters of a value that an error shows
+_FAULTS = 20  # of a file that its message names
 
 
 class Variant(BaseModel):
@@ -308,9 +309,12 @@ def _sound_part(content: dict[str, Any], error: ValidationError) -> Study:
 
 
 def _faulty(name: str, faults: list[str]) -> StudyError:
-    """One message for all faults of a study's file."""
-    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    return StudyError("\n  ".join([f"{paths.study_folder(name) / 'study.yaml'} has {count}:", *faults]))
+    """One message for all faults of a study's file, which names the first of very many."""
+    count = "1 fault" if len(faults) == 1 else f"{len(faults):,} faults"
+    more = ["..."] * (len(faults) > _FAULTS)
+    return StudyError(
+        "\n  ".join([f"{paths.study_folder(name) / 'study.yaml'} has {count}:", *faults[:_FAULTS], *more])
+    )
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:

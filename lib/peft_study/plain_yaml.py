@@ -1,6 +1,7 @@
 """YAML from files that anybody may have written: plain values of it or one clear error, at a bounded cost."""
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         nodes = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         keys = [self.construct_object(key, deep=True) for key in nodes]  # type: ignore[no-untyped-call]
-        faults = [f"the key {key!r} is given twice" for i, key in enumerate(keys) if key in keys[:i]]
+        counts = Counter(key for key in keys if isinstance(key, str))
+        faults = [f"the key {key!r} is given twice" for key, count in counts.items() if count > 1]
         faults += [f"the key {key!r} is no text; put it in quotes" for key in keys if not isinstance(key, str)]
         if faults:
             raise yaml.constructor.ConstructorError(None, None, faults[0], node.start_mark)

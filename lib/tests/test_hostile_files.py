@@ -133,9 +133,10 @@ def test_a_tag_that_asks_for_a_python_object_is_refused(
         ("title: " + "x" * 2_000_000, "it has 2,000,007 bytes, at most 1,048,576 are read"),
         (f"title: t\nquestion: q\nmatrix: {{{', '.join(f'a{n}: [1, 2]' for n in range(41))}}}",
          "it has 2,199,023,255,552 runs, at most 10,000 are allowed"),
+        ("matrix: {" + ", ".join(f"a{n}: 1" for n in range(45_000)) + "}", "has 45,002 faults:"),
         ("title: t\nquestion: q\nmatrix: {seed: [" + "9" * 5000 + "]}", "not readable as YAML"),
     ],
-    ids=["bomb", "bomb as a value", "contains itself", "deep", "large", "matrix", "number"],
+    ids=["bomb", "bomb as a value", "contains itself", "deep", "large", "matrix", "many keys", "number"],
 )  # fmt: skip
 def test_a_file_that_would_take_all_memory_or_time_is_refused(
     text: str, told: str, capsys: pytest.CaptureFixture[str]
