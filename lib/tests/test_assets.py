@@ -274,7 +274,7 @@ def test_weights_in_a_pickle_are_refused(tmp_path: Path) -> None:
         assets.model_folder(str(folder))
 
 
-@pytest.mark.parametrize("name", ["/nowhere", "./nowhere", "~/no/where", "a/b/c"])
+@pytest.mark.parametrize("name", ["/nowhere", "./nowhere", "~/no/where", "~nobody-here/x", "a/b/c"])
 @pytest.mark.parametrize("load", [assets.model_folder, assets.load_dataset])
 def test_a_folder_that_does_not_exist_is_refused(load: Callable[[str], Any], name: str) -> None:
     with pytest.raises(
