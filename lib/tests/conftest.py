@@ -108,8 +108,10 @@ def real_home(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, w
     own = tmp_path_factory.getbasetemp()
     root = (own if worker_id == "master" else own.parent) / "real"
     with FileLock(f"{root}.lock"):
-        if not root.exists():
+        if not (whole := root / "whole").exists():
+            shutil.rmtree(root, ignore_errors=True)  # of a process that failed to make it
             _make_real_home(root, tiny)
+            whole.touch()
     return root
 
 

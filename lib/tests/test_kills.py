@@ -96,22 +96,23 @@ def kill_and_go_on(
     """Kill the driver or a run, at so many points that come up to `longest` seconds after runs are at work, or until
     all runs are done. The end must be the `expected` one. Returns how many of each were killed."""
     rng, kept, kills = random.Random(SEED), dict[str, tuple[int, int]](), {"driver": 0, "run": 0}
-    driver = started(checkout)
+    driver, hurt = started(checkout), False
     while sum(kills.values()) < points and len(kept) < len(expected):
         if rng.random() < 0.8:  # else the driver may not have started any run yet
             wait_for(lambda at=driver: at.poll() is not None or bool(victims(checkout)))
         time.sleep(rng.uniform(0, longest))
-        if driver.poll() is not None:
-            driver = started(checkout)
-            continue
         runs = victims(checkout)
-        if not runs or rng.random() < 0.4:
+        if driver.poll() is not None:
+            assert driver.returncode == 0 or hurt, driver.stdout and driver.stdout.read()
+            driver, hurt = started(checkout), False
+        elif not runs or rng.random() < 0.4:
             driver.kill()
             driver.wait()
             kills["driver"] += 1
         else:
             rng.choice(runs).send_signal(signal.SIGKILL)
             kills["run"] += 1
+            hurt = True
         for run, notebook in finished(checkout).items():
             assert record(checkout.study / run) == expected[run]
             assert kept.setdefault(run, notebook) == notebook, f"{run} was finished, and is made again"
