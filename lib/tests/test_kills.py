@@ -109,6 +109,7 @@ def kill_and_go_on(
             driver.kill()
             driver.wait()
             kills["driver"] += 1
+            hurt = True
         else:
             rng.choice(runs).send_signal(signal.SIGKILL)
             kills["run"] += 1
