@@ -6,3 +6,9 @@ and has a package for each part of the report: comparison, curves, ledger, calib
 the appendix. In each, `tables` computes, `claims` says it in sentences and `plots` draws. `statistics` serves all. The
 engine (batch, driver, status) stands beside them. What reading a study needs imports nothing heavy, so it is instant.
 """
+
+import os
+
+# Downloads go by plain HTTP, which proxies and mirrors pass and our tests cover. The hub's other way (Xet) talks to
+# further servers. It is read once, when the hub's client is first imported.
+os.environ.setdefault("HF_HUB_DISABLE_XET", "1")

@@ -1,7 +1,8 @@
 """A hub on this machine: as much of its HTTP as `snapshot_download` asks for, and its bad days.
 
 It answers with a repository's info, tree and files as the real one does: revisions resolve to commits, large files
-are redirected to where they are stored, downloads can be resumed, and errors carry the hub's own codes.
+are redirected to where they are stored, downloads can be resumed, and errors carry the hub's own codes. It offers Xet
+for large files, as the real one does, and has none.
 
     python tests/made_hub.py distilbert/distilbert-base-uncased=FOLDER stanfordnlp/imdb=FOLDER
 
@@ -128,6 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not path.endswith(LARGE):
             return self.send(200, file.read_bytes(), headers | {"ETag": f'"{git_hash(file)}"'})
         headers |= {"X-Linked-Size": str(file.stat().st_size), "X-Linked-ETag": f'"{sha256(file)}"'}
+        headers |= {"X-Xet-Hash": sha256(file), "X-Xet-Refresh-Route": f"{self.path}/xet-read-token"}
         port = self.server.server_address[1]
         self.send(302, b"", headers | {"Location": f"http://localhost:{port}/stored/{sha256(file)}"})  # another host
 
