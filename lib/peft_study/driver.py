@@ -24,7 +24,7 @@ _TALKATIVE = ("-p", "--printshellcmds", "-q", "--quiet", "--verbose")  # who ask
 _SPACE = 500 * 2**20  # bytes: what the runs and the report of a small study take
 
 
-def check(name: str, dry_run: bool = False) -> Study:
+def check(name: str, dry_run: bool = False, compare_only: bool = False) -> Study:
     """The study `name` if it can be run: its file, a place to write, then (where runs are left) its model and data."""
     study = read_study(name)
     folder = paths.study_folder(name)
@@ -37,7 +37,8 @@ def check(name: str, dry_run: bool = False) -> Study:
             f"no space left in {folder}: {free >> 20} MiB free, {_SPACE >> 20} needed; free some, or set "
             "PEFT_STUDY_HOME to a folder on a larger disk with this study's runs/"
         )
-    from peft_study.data import check as check_data
+    if not compare_only:
+        from peft_study.data import check as check_data
 
     check_data([study.variants[run] for run in left(study)])
     return study
@@ -56,9 +57,8 @@ def _be_writable(folder: Path) -> None:
 def run(name: str, options: list[str]) -> None:
     """Become Snakemake at work on the study `name`, with `options` added; only a short dry run returns."""
     dry_run = _given(options, *_DRY)
-    only_compare = "allow_missing=1" in options
-    study = check(name, dry_run or only_compare)
-    if not _given(options, "--profile", "--executor", "-e") and not only_compare:
+    study = check(name, dry_run, _compares_only(options))
+    if not _given(options, "--profile", "--executor", "-e") and not _compares_only(options):
         _foretell(study, options, dry_run)
     if dry_run and not _given(options, *_TALKATIVE):
         print(steps_left(study, options))
@@ -115,10 +115,15 @@ def arguments(study: Study, options: list[str]) -> list[str]:
     if sys.stderr.isatty() and not _given(options, "--logger", *_DRY):
         arguments += ["--logger", "rich"]
     outdated = [run for run in left(study) if (paths.run_folder(study.name, run) / "train.ipynb").exists()]
-    if outdated:
+    if outdated and not _compares_only(options):
         options = _forcing(options, [f"{run}/train.ipynb" for run in outdated])
     # One profile, not two that are merged. And no lock of Snakemake's: ours ends with the process, that one does not.
     return [*arguments, "--workflow-profile", "none", "--nolock", *options]
+
+
+def _compares_only(options: list[str]) -> bool:
+    """Whether runs that are not done are to be left out."""
+    return any(option.removeprefix("--config=") == "allow_missing=1" for option in options)
 
 
 def _given(options: list[str], *names: str) -> bool:

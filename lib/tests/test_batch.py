@@ -277,7 +277,7 @@ def test_a_dry_run_is_one_however_its_options_are_written(
     home: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
 ) -> None:
     seen = []
-    monkeypatch.setattr(driver, "check", lambda name, dry_run: seen.append(dry_run) or read_study(name))
+    monkeypatch.setattr(driver, "check", lambda name, dry_run, compare_only: seen.append(dry_run) or read_study(name))
     monkeypatch.setattr(driver, "_foretell", lambda *_: None)
     monkeypatch.setattr(driver, "lock", lambda path: pytest.fail("it takes no lock"))
     monkeypatch.setattr(os, "execv", lambda *_: None)
@@ -285,12 +285,18 @@ def test_a_dry_run_is_one_however_its_options_are_written(
     assert seen == [True]
 
 
-def test_what_is_only_compared_needs_neither_model_nor_data(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (home / "runs" / "tiny" / "study.yaml").write_text(yaml.safe_dump({**STUDY, "defaults": {"dataset": "./none"}}))
-    monkeypatch.setattr(os, "execv", lambda *_: None)
-    driver.run("tiny", ["--config", "allow_missing=1"])
-    with pytest.raises(StudyError, match=r"there is no folder .*none"):
-        driver.run("tiny", [])
+@pytest.mark.parametrize("options", [["--config", "allow_missing=1"], ["--config=allow_missing=1"]])
+def test_what_is_only_compared_trains_nothing_and_needs_neither_model_nor_data(
+    home: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    make_done(paths.run_folder("tiny", RUN))
+    make_done(paths.run_folder("tiny", "full-n01000-s42"))
+    (home / "runs" / "tiny" / "study.yaml").write_text(yaml.safe_dump({**STUDY, "strategies": {"full": {"epochs": 5}}}))
+    study = read_study("tiny")
+    assert "train full" in driver.steps_left(study, ["-n"])
+    assert "train" not in driver.steps_left(study, ["-n", *options])
+    monkeypatch.setattr("peft_study.data.check", lambda _: pytest.fail("asked for model and data"))
+    assert driver.check("tiny", compare_only=True) == study
 
 
 def test_the_folder_of_a_study_may_be_a_link_to_one_of_another_name(home: Path) -> None:
