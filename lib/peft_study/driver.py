@@ -40,7 +40,7 @@ def check(name: str, dry_run: bool = False, compare_only: bool = False) -> Study
     if not compare_only:
         from peft_study.data import check as check_data
 
-    check_data([study.variants[run] for run in left(study)])
+        check_data([study.variants[run] for run in left(study)])
     return study
 
 
@@ -127,11 +127,14 @@ def _compares_only(options: list[str]) -> bool:
 
 
 def _given(options: list[str], *names: str) -> bool:
-    """Whether one of the options `names` is among `options`, its short form also among others that take no value."""
+    """Whether one of the options `names` is among `options`, cut short or together with others as argparse allows."""
     letters = {name[1] for name in names if len(name) == 2}
-    return any(
-        option.split("=")[0] in names or (re.fullmatch("-[Ffknpt]+q?", option) and letters & set(option[1:]))
-        for option in options
+    starts = [option.split("=")[0] for option in options if len(option) > len("--x")]
+    together = [found[1] for option in options if (found := re.fullmatch("-([Ffknpt]+q?)([cj].*)?", option))]
+    return (
+        not {*options, *starts}.isdisjoint(names)
+        or any(start.startswith("--") and name.startswith(start) for start in starts for name in names)
+        or not letters.isdisjoint("".join(together))
     )
 
 

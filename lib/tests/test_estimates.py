@@ -202,6 +202,7 @@ def test_the_disk_that_is_needed_is_told_and_required(imdb: Study, monkeypatch: 
         ([], ["0", "1"], 2),
     ],
 )
+        (["-j=1"], [], 1),
 def test_as_many_runs_go_side_by_side_as_snakemake_would_start(
     options: list[str], gpus: list[str], together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
