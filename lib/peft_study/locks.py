@@ -7,17 +7,21 @@ with it: one that outlives a killed step for a moment still keeps others from th
 import errno
 import fcntl
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from peft_study.errors import StudyError, writing
 
-NO_KERNEL = "the Jupyter kernel python3 does not start ({}); install ipykernel in this environment again"
-_SOCKET_PATH = 100  # bytes of a Unix socket's path, of which macOS takes 103 and Linux 107
+NO_KERNEL = (
+    "the Jupyter kernel python3 does not start ({}); run the same command again and, if that does not help, install "
+    "ipykernel in this environment again"
+)
 _held: set[int] = set()  # the descriptors of the locks that this process holds, for its kernels
 
 
@@ -112,21 +116,16 @@ def _all_or_none(folder: Path, names: list[str], count: int) -> dict[int, str]:
 def kernels() -> Any:
     """The class that starts kernels which share the locks of this process (`kernel_manager_class` of nbclient).
 
-    They talk over files that only this user may open. Free ports of TCP, which is the default, are drawn before the
-    kernel takes them: of runs that start side by side two may draw the same, and one of the kernels never answers.
+    On Linux they talk over sockets that have a name of their own. Free ports of TCP, which is the default, are drawn
+    before the kernel takes them: of runs that start side by side two may draw the same, and one kernel never answers.
     """
     from jupyter_client.manager import AsyncKernelManager
 
     class Holding(AsyncKernelManager):
         def __init__(self, **options: Any) -> None:
             super().__init__(**options)
-            self._sockets = tempfile.TemporaryDirectory(prefix="kernel-")
-            if len(os.fsencode(self._sockets.name)) + len("/0-5") <= _SOCKET_PATH:
-                self.transport, self.ip = "ipc", f"{self._sockets.name}/0"
-
-        def cleanup_ipc_files(self) -> None:
-            super().cleanup_ipc_files()
-            self._sockets.cleanup()
+            if sys.platform == "linux":
+                self.transport, self.ip = "ipc", f"@peft-study-{uuid4().hex}"  # @: in no folder, gone with the process
 
         async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
             try:
