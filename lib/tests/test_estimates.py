@@ -23,7 +23,9 @@ from peft_study.estimates.timings import Machine, Timing
 from peft_study.words import duration, size
 
 HOUR = 3600
-TIMING = Timing(step_seconds=1.0, review_seconds=0.01, memory=2e9, saved=1_000_000, weights=3_000_000)
+TIMING = Timing(
+    step_seconds=1.0, review_seconds=0.01, memory=2e9, trained=1_000_000, saved=1_000_000, weights=3_000_000
+)
 CPU = Machine(threads=1, together=2, gpus=[])
 
 
@@ -185,6 +187,8 @@ def test_the_disk_that_is_needed_is_told_and_required(imdb: Study, monkeypatch: 
     found = told(imdb)
     assert found.disk == pytest.approx(6 * 1e6 + 2 * 2e6 + 3e6 + 300e6), "kept, checkpoints, fetched, the rest"
     assert f"{size(found.disk)} of disk" in forecast.told(found)
+    resumes = Study(**imdb.model_dump() | {"defaults": imdb.defaults | {"resume": True}})
+    assert told(resumes).disk - found.disk == pytest.approx(2 * (3 * 3 - 2) * 1e6), "three of them, with two moments"
     forecast.require_space(replace(found, temporary=0))
     with pytest.raises(StudyError, match=r"no space left in .*imdb: .* free, about 1e\+06 GB needed; free some"):
         forecast.require_space(replace(found, temporary=1e15))
@@ -198,11 +202,11 @@ def test_the_disk_that_is_needed_is_told_and_required(imdb: Study, monkeypatch: 
         (["--cores=2"], [], 2),
         (["-c", "9"], [], 6),
         (["-c1"], [], 1),
+        (["-j=1"], [], 1),
         (["--cores", "all"], [], 4),
         ([], ["0", "1"], 2),
     ],
 )
-        (["-j=1"], [], 1),
 def test_as_many_runs_go_side_by_side_as_snakemake_would_start(
     options: list[str], gpus: list[str], together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,9 +97,17 @@ def forecast(study: Study, runs: Sequence[str], machine: Machine) -> Forecast | 
         if (timing := _timing(variant, machine, long)) is None:
             return None
         told[run] = (_seconds(variant, timing), timing.memory, timing.saved * variant.save_model)
-        largest = max(largest, 2 * timing.saved * (variant.checkpoint == "best"))  # the best one and the newest
+        largest = max(largest, timing.trained * _in_checkpoints(variant))
         fetched = max(fetched, timing.weights * _must_be_fetched(variant.model))
     return Forecast(study.name, told, machine, machine.together * largest + fetched + _DATA)
+
+
+def _in_checkpoints(variant: Variant) -> int:
+    """How often what trains is on the disk while a run trains: the best checkpoint and the newest, if there are any.
+
+    To go on from one takes AdamW's two moments as well, and the one before is removed after the next is there.
+    """
+    return 3 * 3 if variant.resume else 2 * (variant.checkpoint == "best")
 
 
 def _must_be_fetched(model: str) -> bool:

@@ -67,7 +67,7 @@ def measure(variant: Variant, config: dict[str, Any]) -> Timing:
         state = before + _STATE * counts.trainable
         memory = state + max(0, memory - state) * whole / part
     seconds = own * figures["seconds_per_step"] * variant.gradient_accumulation * whole / part
-    return Timing(seconds, own * predicted.seconds / part, memory, saved, weights)
+    return Timing(seconds, own * predicted.seconds / part, memory, 4 * counts.trainable, saved, weights)
 
 
 def _save_random(folder: Path, config: dict[str, Any]) -> None:

@@ -59,12 +59,14 @@ class Timing:
     """What one kind of training costs here, were this machine at work on nothing else.
 
     step_seconds: an optimizer step over the whole batch. review_seconds: the prediction of one review. memory: bytes at
-    the peak of training, without the reviews. saved: bytes of what is kept of a trained model. weights: of the model.
+    the peak of training, without the reviews. trained: bytes of the weights that train. saved: of what is kept of a
+    trained model. weights: of the model before.
     """
 
     step_seconds: float
     review_seconds: float
     memory: float
+    trained: int
     saved: int
     weights: int
 
