@@ -111,6 +111,7 @@ def pages(study: str) -> None:
         try:
             _render(source, page, PaperHTMLExporter)
         except (PaperError, ValueError, nbformat.ValidationError) as error:
+            print(f"{FAILURE}{source} cannot be shown: {' '.join(str(error).split())}", file=sys.stderr)
             with replacing(page) as partial:
                 partial.write_text(_PAGE_OF_A_FAULT.format(*map(escape, (str(source), str(error)))), encoding="utf-8")
 

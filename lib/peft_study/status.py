@@ -68,9 +68,9 @@ def _of_step(step: Path, done: bool) -> tuple[str, str]:
 
 
 def _is_made(study: Study, step: str) -> bool:
-    """Whether the notebook, the report or the first page of a step is there."""
+    """Whether the notebook or the report of a step is there."""
     if step == "pages":
-        return (paths.report_folder(study.name) / "explore.html").exists()
+        return False  # those that are made say nothing of the others, its log does
     made = _made_reports(study) if step == "report" else [paths.study_folder(study.name) / f"{step}.ipynb"]
     return bool(made) and all(path.exists() for path in made)
 

@@ -172,7 +172,9 @@ def test_markup_in_a_review_is_text_on_every_page(real_home: Path) -> None:
     assert any(seen)
 
 
-def test_a_notebook_that_cannot_be_rendered_has_a_page_that_says_why_and_keeps_no_other_from_its_own() -> None:
+def test_a_notebook_that_cannot_be_rendered_has_a_page_that_says_why_and_keeps_no_other_from_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     runs = make_runs()
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Explored\n\nWith words.")])
     folder = paths.study_folder("made")
@@ -182,6 +184,7 @@ def test_a_notebook_that_cannot_be_rendered_has_a_page_that_says_why_and_keeps_n
     for run_id in others:
         (folder / run_id / "train.ipynb").unlink()
     batch.pages("made")
+    assert capsys.readouterr().err.startswith(f"error: {folder / second / 'train.ipynb'} cannot be shown: ")
     made = paths.report_folder("made")
     assert "With words." in (made / "explore.html").read_text(encoding="utf-8")
     assert "With words." in (made / "runs" / f"{first}.html").read_text(encoding="utf-8")
