@@ -5,8 +5,10 @@ padding of its batches are in them.
 """
 
 import math
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -69,7 +71,8 @@ class Prepared:
     def predict(self, part: str, tell: Tell = silent) -> Predictions:
         """One pass of the model over a part."""
         examples, ids = self.examples[part], self.tables[part]["id"]
-        return predict(self.model, examples, ids, self.tokenizer.pad_token_id, bf16=self.bf16, tell=tell)
+        with _repeating(self.variant):
+            return predict(self.model, examples, ids, self.tokenizer.pad_token_id, bf16=self.bf16, tell=tell)
 
     def inference(self, count: int = 16) -> Inference:
         """What the model costs to use, measured on the first `count` reviews that it trained on."""
@@ -150,17 +153,33 @@ def train_here(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCall
     checkpoints = folder / CHECKPOINTS
     begun = resume.last(checkpoints, prepared) if prepared.variant.resume else None
     variant = begun.batches(prepared.variant) if begun else prepared.variant
-    if prepared.used and begun is None:
+    if prepared.model is None or (prepared.used and begun is None):  # None: interrupted as it was made anew
         prepared.rebuild()
-    while (found := memory.attempt(partial(_train, prepared, variant, checkpoints, callbacks, begun))) is None:
-        less = memory.smaller(variant) if variant.auto_batch else None
-        if less is None:
-            raise memory.too_little(variant)
-        told = f"{variant.batch_size} reviews; it begins anew with {less.batch_size}"
-        print(f"The memory was not enough for a batch of {told}.", flush=True)
-        variant, begun = less, None
-        prepared.rebuild()
+    with _repeating(variant):
+        while (found := memory.attempt(partial(_train, prepared, variant, checkpoints, callbacks, begun))) is None:
+            less = memory.smaller(variant) if variant.auto_batch else None
+            if less is None:
+                raise memory.too_little(variant)
+            told = f"{variant.batch_size} reviews; it begins anew with {less.batch_size}"
+            print(f"The memory was not enough for a batch of {told}.", flush=True)
+            variant, begun = less, None
+            prepared.rebuild()
     return found
+
+
+@contextmanager
+def _repeating(variant: Variant) -> Iterator[None]:
+    """Within it, what is computed for a `deterministic` variant repeats to the bit; afterwards all is as it was."""
+    before, cudnn = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic
+    if variant.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":16:8")  # without it cuBLAS refuses
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        torch.backends.cudnn.deterministic = cudnn
 
 
 def _train(
@@ -194,7 +213,7 @@ def _train(
     trainer.remove_callback(PrinterCallback)
     if not variant.auto_batch:  # which needs what a batch that was too large has freed
         keep_freed_memory()
-    if begun:
+    if begun and begun.state["global_step"] < begun.state["max_steps"]:
         print(f"Training goes on after step {begun.state['global_step']}, where it was cut off.", flush=True)
     prepared.used = True
     try:
@@ -206,9 +225,6 @@ def _train(
             shutil.rmtree(checkpoints, ignore_errors=True)
         trainer.accelerator.unwrap_model(prepared.model, keep_fp32_wrapper=False)  # it left the model in autocast
         prepared.model._is_accelerate_prepared = False  # else it would train without autocast, were it trained again
-        if variant.deterministic:  # was asked for this training, not for whatever else the process does
-            torch.use_deterministic_algorithms(False)
-            torch.backends.cudnn.deterministic = False
     figures = _figures(trainer, timer) | {"asked_batch_size": prepared.variant.batch_size}
     return Training(trainer.state.log_history, np.array(timer.steps), figures, arguments.to_sanitized_dict())
 
@@ -223,8 +239,9 @@ def training_arguments(variant: Variant, examples: int, checkpoints: Path) -> Tr
         num_train_epochs=variant.epochs,
         max_steps=variant.max_steps or -1,  # -1: as the epochs say; fixed steps may stop within an epoch or repeat it
         per_device_train_batch_size=variant.batch_size // variant.processes,
-        per_device_eval_batch_size=classified_at_once(
-            "cuda" if torch.cuda.is_available() else "cpu", variant.max_length
+        per_device_eval_batch_size=min(
+            4 * variant.batch_size,  # where the memory is short, a training batch is small
+            classified_at_once("cuda" if torch.cuda.is_available() else "cpu", variant.max_length),
         ),
         gradient_accumulation_steps=variant.gradient_accumulation,
         learning_rate=variant.rate,
