@@ -48,7 +48,8 @@ class Timer(TrainerCallback, ExportableState):  # type: ignore[misc]
         if state.global_step:
             for name, value in state.stateful_callbacks[type(self).__name__].items():
                 setattr(self, name, value)
-            self.resumed = [*self.resumed, state.global_step]
+            if state.global_step < state.max_steps:  # else nothing was left to train
+                self.resumed = [*self.resumed, state.global_step]
         self._start = now()
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:

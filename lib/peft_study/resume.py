@@ -4,8 +4,8 @@ A checkpoint holds `trainer_state.json`, which is the Trainer's, every weight th
 save as pickles: the optimizer, the learning rate's schedule, the scale of fp16's losses and the random numbers. Here
 they are safetensors and JSON. No pickle is ever loaded: one can run code as it is read. The Trainer writes
 `trainer_state.json` last; a checkpoint in which that cannot be read, or which lacks a file, was being written when the
-training was killed, and is not taken. Nor is one of other values, other reviews, another pretrained model or other
-packages.
+training was killed, and is not taken. Nor is one of other values, other reviews, another pretrained model, other
+packages or other code of ours.
 """
 
 import json
@@ -23,6 +23,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from transformers import Trainer
 
+from peft_study import paths
+from peft_study.batch import fingerprint
+
 if TYPE_CHECKING:
     from peft_study.config import Variant
     from peft_study.training import Prepared
@@ -30,6 +33,19 @@ if TYPE_CHECKING:
 WEIGHTS, OPTIMIZER, SCHEDULE = "weights.safetensors", "optimizer.safetensors", "schedule.json"
 RANDOM, STATE = "random-{}.json", "trainer_state.json"
 PACKAGES = ("torch", "transformers", "accelerate", "peft")
+_CODE = [
+    "adapters",
+    "architectures",
+    "callbacks",
+    "data",
+    "evaluation",
+    "models",
+    "resume",
+    "speed",
+    "strategies",
+    "tokenization",
+    "training",
+]
 
 
 @dataclass(frozen=True)
@@ -55,6 +71,7 @@ def identity(prepared: "Prepared", variant: "Variant") -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         "precision": prepared.precision,
         "packages": {name: version(name) for name in PACKAGES},
+        "code": fingerprint(*(paths.LIB / "peft_study" / f"{name}.py" for name in _CODE)),
     }
 
 

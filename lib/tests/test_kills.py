@@ -132,6 +132,14 @@ def kill_and_go_on(
     return kills
 
 
+def really_train(checkout: Checkout, tmp_path: Path, defaults: dict[str, Any], matrix: dict[str, Any]) -> None:
+    """Put the real 02 in the place of its stand-in, with a study of these values."""
+    shutil.copy2(paths.NOTEBOOKS / batch.TRAIN, checkout.folder / "notebooks")
+    shutil.copy2(paths.LIB / "peft_study" / "data.py", checkout.folder / "lib" / "peft_study")
+    checkout.environment["PEFT_STUDY_CACHE"] = str(tmp_path / "cache")
+    checkout.write_study({**TINY, "matrix": matrix, "defaults": defaults})
+
+
 @pytest.mark.slow
 def test_a_study_killed_at_twenty_points_ends_as_one_that_nobody_disturbed(checkout: Checkout, tmp_path: Path) -> None:
     checkout.write_training(TRAINING)
@@ -145,11 +153,28 @@ def test_a_study_killed_at_twenty_points_ends_as_one_that_nobody_disturbed(check
 def test_real_trainings_that_are_killed_leave_what_undisturbed_ones_do(
     checkout: Checkout, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
-    shutil.copy2(paths.NOTEBOOKS / batch.TRAIN, checkout.folder / "notebooks")
-    shutil.copy2(paths.LIB / "peft_study" / "data.py", checkout.folder / "lib" / "peft_study")
-    checkout.environment["PEFT_STUDY_CACHE"] = str(tmp_path / "cache")
-    matrix = {"strategy": ["full", "lora"], "seed": list(range(REAL_SEEDS))}
-    checkout.write_study({**TINY, "matrix": matrix, "defaults": settings})
+    really_train(checkout, tmp_path, settings, {"strategy": ["full", "lora"], "seed": list(range(REAL_SEEDS))})
     expected = made_on_a_quiet_day(checkout, tmp_path / "quiet")
     kills = kill_and_go_on(checkout, expected, REAL_POINTS, longest=8)
     assert len(expected) == 2 * REAL_SEEDS and sum(kills.values()) > 0
+
+
+@pytest.mark.slow
+def test_a_run_whose_kernel_is_killed_goes_on_from_its_checkpoint(
+    checkout: Checkout, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    really_train(checkout, tmp_path, settings | {"resume": True, "epochs": 30.0}, {"strategy": ["full"], "seed": [0]})
+    (expected,) = made_on_a_quiet_day(checkout, tmp_path / "quiet").values()
+    driver = started(checkout)
+    wait_for(lambda: bool(list(checkout.study.glob("*/checkpoints/checkpoint-*/trainer_state.json"))))
+    (kernel,) = (process for process in victims(checkout) if "ipykernel_launcher" in process.cmdline())
+    kernel.kill()
+    said, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 1 and "Kernel died" in said and "0 of 1 runs are done" in said
+    again = started(checkout)
+    said, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, said
+    (run,) = finished(checkout)
+    assert len(json.loads((checkout.study / run / "metrics.json").read_text())["training"]["resumed"]) == 1
+    assert record(checkout.study / run) == expected
+    assert not list(checkout.study.glob("*/checkpoints"))

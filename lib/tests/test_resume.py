@@ -138,7 +138,7 @@ def test_after_the_last_step_nothing_is_trained_again(asked: Make, tmp_path: Pat
     whole, result = went(asked(epochs=1.5), tmp_path / "run")
     count = Count()
     resumed, again = went(asked(epochs=1.5), tmp_path / "run", count)
-    assert count.steps == [] and again.figures["steps"] == result.figures["steps"]
+    assert count.steps == [] and again.figures["resumed"] == [] and again.figures["steps"] == result.figures["steps"]
     assert np.array_equal(resumed.predict("test").logits, whole.predict("test").logits)
     assert again.step_seconds == pytest.approx(result.step_seconds)
 
@@ -194,6 +194,13 @@ def test_a_checkpoint_of_other_values_is_not_taken(left: Path, asked: Make, chan
 
 def test_a_checkpoint_of_other_packages_is_not_taken(left: Path, asked: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resume, "version", lambda name: "9.9")
+    assert resume.last(left, training.prepare(asked())) is None
+
+
+def test_a_checkpoint_of_other_code_of_ours_is_not_taken(
+    left: Path, asked: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resume, "fingerprint", lambda *_: "other")
     assert resume.last(left, training.prepare(asked())) is None
 
 
