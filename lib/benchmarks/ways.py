@@ -155,9 +155,9 @@ def _forward(model: torch.nn.Module, lengths: Sequence[int], size: int) -> float
     return flops(model, [{"input_ids": ids} for ids in batches]) * len(batches)
 
 
-def matmul_peak(dtype: torch.dtype, size: int = 2048, tries: int = 3) -> float:
+def matmul_peak(dtype: torch.dtype, tries: int = 3) -> float:
     """Floating-point operations per second of a large matrix product, the best of some tries."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device, size = ("cuda", 8192) if torch.cuda.is_available() else ("cpu", 2048)
     one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     best = min(_seconds_of_product(one, other) for _ in range(tries))
     return 2 * size**3 / best
