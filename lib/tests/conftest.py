@@ -159,8 +159,8 @@ def cheap_garbage() -> Iterator[None]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Iterator[Checkout]:
-    """A fresh copy, in which nothing has run yet."""
-    copy = Checkout(tmp_path / "a checkout")
+    """A fresh copy, in which nothing has run yet, in a folder whose name would trip a careless command."""
+    copy = Checkout(tmp_path / 'it\'s "a" {checkout}, $HOME & more')
     copy.fill()
     yield copy
     for process in copy.processes():

@@ -256,8 +256,9 @@ Path(folder, "metrics.json").write_text(json.dumps(span))
 def test_two_studies_at_once_share_the_gpus_and_never_one_of_them(checkout: Checkout) -> None:
     checkout.environment["CUDA_VISIBLE_DEVICES"] = "0,3"
     checkout.write_training(ON_A_GPU)
-    shutil.copytree(checkout.study, checkout.study.with_name("other"))
-    drivers = [checkout.start(study, "--until", "train") for study in ("tiny", "other")]
+    other = "my größte " + "n" * 50  # sixty characters
+    shutil.copytree(checkout.study, checkout.study.with_name(other))
+    drivers = [checkout.start(study, "--until", "train") for study in ("tiny", other)]
     assert [driver.wait(120) for driver in drivers] == [0, 0]
     spans = [json.loads(file.read_text()) for file in checkout.study.parent.glob("*/*/metrics.json")]
     assert len(spans) == 4 and {span["gpu"] for span in spans} == {"0", "3"}

@@ -24,7 +24,9 @@ from peft_study import data, paths
 from peft_study.config import Variant
 from peft_study.tokenization import load_tokenizer
 
-LIBRARIES = sorted(file for name in ("peft_study", "nbpaper") for file in (paths.LIB / name).rglob("*.py"))
+LIBRARIES = sorted(
+    file for name in ("peft_study", "nbpaper", "benchmarks") for file in (paths.LIB / name).rglob("*.py")
+)
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 EVALUATES = {
     "eval",
