@@ -89,25 +89,30 @@ def _header(variant: Variant, adapted: bool) -> str:
 
 def _what(variant: Variant, metrics: Mapping[str, Any], names: list[str]) -> str:
     """The model, its classes, its base model, what was trained of it, and how."""
-    counts, weights = metrics["parameters"], metrics["environment"]["model"]
+    counts, where = metrics["parameters"], metrics["environment"]
     strategy = STRATEGIES[variant.strategy]
     return (
         f"A classifier of texts into {len(names)} classes: {listed(names)}. Its base model is `{variant.model}` "
-        f"(weights `{weights}`). {strategy.label}: {strategy.description}. Of {counts['total']:,} parameters "
-        f"{counts['trainable']:,} were trained: {counts['trainable_backbone']:,} of the backbone, "
-        f"{counts['trainable_adapter']:,} of the adapter, {counts['trainable_head']:,} of the classification head. "
+        f"({_commit(where['model_revision'])}weights `{where['model']}`). {strategy.label}: {strategy.description}. "
+        f"Of {counts['total']:,} parameters {counts['trainable']:,} were trained: "
+        f"{counts['trainable_backbone']:,} of the backbone, {counts['trainable_adapter']:,} of the adapter, {counts['trainable_head']:,} of the classification head. "
         f"Training took {metrics['training']['steps']:,} steps at a peak learning rate of "
         f"{metrics['training']['learning_rate']:g}; the seed is {variant.seed}."
     )
+
+
+def _commit(revision: str | None) -> str:
+    """Which commit of the hub something is, if it is of the hub."""
+    return f"commit `{revision}`, " if revision else ""
 
 
 def _data(variant: Variant, counts: Mapping[str, Any]) -> str:
     """Which texts it learned from and was tested on."""
     origin = "held out of its training split" if counts["held_out"] else "its own test split"
     return (
-        f"`{variant.dataset}` (fingerprint `{counts['fingerprint']}`): {counts['train']:,} texts to train on, "
-        f"{counts['validation']:,} to validate with, {counts['test']:,} to test with ({origin}). "
-        f"{counts['duplicates']:,} repeated rows were dropped. The model reads {variant.max_length} tokens of a text "
+        f"`{variant.dataset}` ({_commit(counts['revision'])}fingerprint `{counts['fingerprint']}`): "
+        f"{counts['train']:,} texts to train on, {counts['validation']:,} to validate with, {counts['test']:,} to test "
+        f"with ({origin}). {counts['duplicates']:,} repeated rows were dropped. The model reads {variant.max_length} tokens of a text "
         f"at most (`{variant.truncation}`)."
     )
 

@@ -305,6 +305,8 @@ def test_a_study_of_the_hub_runs_from_fetching_to_the_report_and_again_without_a
     adapter = json.loads((small_imdb / "lora-n00060-s42" / "model" / "adapter_config.json").read_text())
     assert adapter["base_model_name_or_path"] == "distilbert/distilbert-base-uncased"
     assert adapter["revision"] == commit(model)
+    card = (small_imdb / "lora-n00060-s42" / "model" / "README.md").read_text(encoding="utf-8")
+    assert f"commit `{commit(model)}`" in card and f"commit `{commit(data)}`" in card
     report = (tmp_path / "home" / "report" / "imdb" / "report.html").read_text(encoding="utf-8")
     assert "Reported before." in report and "66,955,010" in report and "yjh-jy" in report
 
