@@ -95,7 +95,8 @@ def _what(variant: Variant, metrics: Mapping[str, Any], names: list[str]) -> str
         f"A classifier of texts into {len(names)} classes: {listed(names)}. Its base model is `{variant.model}` "
         f"({_commit(where['model_revision'])}weights `{where['model']}`). {strategy.label}: {strategy.description}. "
         f"Of {counts['total']:,} parameters {counts['trainable']:,} were trained: "
-        f"{counts['trainable_backbone']:,} of the backbone, {counts['trainable_adapter']:,} of the adapter, {counts['trainable_head']:,} of the classification head. "
+        f"{counts['trainable_backbone']:,} of the backbone, {counts['trainable_adapter']:,} of the adapter, "
+        f"{counts['trainable_head']:,} of the classification head. "
         f"Training took {metrics['training']['steps']:,} steps at a peak learning rate of "
         f"{metrics['training']['learning_rate']:g}; the seed is {variant.seed}."
     )
@@ -111,9 +112,9 @@ def _data(variant: Variant, counts: Mapping[str, Any]) -> str:
     origin = "held out of its training split" if counts["held_out"] else "its own test split"
     return (
         f"`{variant.dataset}` ({_commit(counts['revision'])}fingerprint `{counts['fingerprint']}`): "
-        f"{counts['train']:,} texts to train on, {counts['validation']:,} to validate with, {counts['test']:,} to test "
-        f"with ({origin}). {counts['duplicates']:,} repeated rows were dropped. The model reads {variant.max_length} tokens of a text "
-        f"at most (`{variant.truncation}`)."
+        f"{counts['train']:,} texts to train on, {counts['validation']:,} to validate with, "
+        f"{counts['test']:,} to test with ({origin}). {counts['duplicates']:,} repeated rows were dropped. "
+        f"The model reads {variant.max_length} tokens of a text at most (`{variant.truncation}`)."
     )
 
 
