@@ -150,6 +150,15 @@ def test_a_share_of_nothing_or_everything_still_has_an_interval() -> None:
     assert interval(1 - truth, truth) == Interval(0.0, 0.0, pytest.approx(1 - exact.low))
 
 
+@pytest.mark.parametrize(("n", "expected"), [(100, "undetermined"), (1000, "equivalent")])
+def test_no_disagreement_shows_equivalence_only_on_reviews_enough(n: int, expected: str) -> None:
+    truth = labels(n)
+    found = compare(truth, truth, truth)
+    assert found.narrow.high == -found.narrow.low == pytest.approx(100 * (1 - 0.05 ** (1 / n)))
+    assert found.difference.estimate == 0 and found.difference.high > found.narrow.high
+    assert verdict(found, 1.0, margin=1.0) == expected
+
+
 def test_a_band_over_seeds_is_wider_than_one_over_reviews_when_seeds_differ() -> None:
     truth = labels(2000)
     shares = (0.75, 0.8, 0.85, 0.9)
@@ -282,12 +291,13 @@ def test_no_comparison_needs_no_correction() -> None:
 
 @quickly
 @given(seeds, some.integers(1, 200), some.integers(1, 3))
-def test_identical_runs_are_equivalent_and_never_better(seed: int, count: int, runs: int) -> None:
+def test_identical_runs_differ_by_nothing_and_are_never_better(seed: int, count: int, runs: int) -> None:
     truth = labels(count, seed)
     preds = np.repeat(predict(truth, 0.8, 1, seed), runs, axis=0)
     found = compare(preds, preds, truth, draws=200)
-    assert found.difference == Interval(0, 0, 0) and found.discordant == (0, 0) and found.p_value == 1
-    assert verdict(found, found.p_value, margin=0.5) == "equivalent"
+    assert found.difference.estimate == 0 and -found.difference.low == found.difference.high > 0
+    assert found.discordant == (0, 0) and found.p_value == 1
+    assert verdict(found, found.p_value, margin=0.5) == "undetermined", "so few reviews show no equivalence"
 
 
 def test_a_clear_gap_on_many_reviews_is_better_beyond_doubt() -> None:

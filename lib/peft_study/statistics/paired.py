@@ -50,6 +50,9 @@ def compare(
     With one run a side the test is McNemar's, exact (McNemar 1947). With more, a difference must survive two tests,
     and the larger p-value counts: the permutation test, whether these runs differ on reviews like these, and the
     t-test, whether other seeds would. A side of a single run is taken as it is: its seed is not in the error.
+
+    Where no review tells the two apart, all draws are alike: the intervals then have Clopper and Pearson's (1934) bound
+    on a share of which n reviews have shown nothing, on either side.
     """
     strategy, baseline = np.atleast_2d(strategy), np.atleast_2d(baseline)
     ours, theirs = resample([strategy, baseline], labels, accuracy, draws, seed)
@@ -57,8 +60,8 @@ def compare(
     gaps = (strategy == labels).sum(axis=0) * len(baseline) - (baseline == labels).sum(axis=0) * len(strategy)
     discordant = int((gaps > 0).sum()), int((gaps < 0).sum())
     return Comparison(
-        gap.interval(0.95).scaled(100),
-        gap.interval(0.90).scaled(100),
+        _at_least(gap.interval(0.95), *discordant, len(labels)).scaled(100),
+        _at_least(gap.interval(0.90), *discordant, len(labels)).scaled(100),
         max(permutation(gaps), gap.p_value()) if gap.seeds else mcnemar(*discordant),
         discordant,
         100 * gap.error,
@@ -67,6 +70,14 @@ def compare(
         probability_of_improvement((strategy == labels).sum(axis=1), (baseline == labels).sum(axis=1)),
         len(strategy) * len(baseline),
     )
+
+
+def _at_least(interval: Interval, only_first: int, only_second: int, n: int) -> Interval:
+    """The interval of a difference, no narrower than what `n` reviews without a disagreement leave open."""
+    if only_first or only_second:
+        return interval
+    room = 1 - ((1 - interval.level) / 2) ** (1 / n)
+    return Interval(interval.estimate, min(interval.low, -room), max(interval.high, room), interval.level)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
