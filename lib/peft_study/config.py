@@ -78,6 +78,15 @@ class Variant(BaseModel):
     peft: dict[str, Any] = {}
     save_model: bool = True
 
+    @model_validator(mode="before")
+    @classmethod
+    def _other_texts_are_of_the_default(cls, values: Any) -> Any:
+        """Texts of another kind than those of the default dataset are of no use to another one."""
+        fields = cls.model_fields
+        if isinstance(values, dict) and values.get("dataset", fields["dataset"].default) != fields["dataset"].default:
+            return {"ood_dataset": None} | values
+        return values
+
     @field_validator("strategy")
     @classmethod
     def _known_strategy(cls, value: str) -> str:

@@ -390,3 +390,9 @@ def test_reading_a_study_loads_no_large_library() -> None:
     loaded, _, seconds = output.rpartition(" ")
     assert loaded == "[]"
     assert float(seconds) < 3  # of the processor, so that a busy machine does not count
+
+
+def test_texts_of_another_kind_are_those_of_the_default_dataset_unless_they_are_named() -> None:
+    assert Variant().ood_dataset == Variant(dataset="bundled:imdb").ood_dataset == "bundled:rotten-tomatoes"
+    assert Variant(dataset="data/desks.csv").ood_dataset is None
+    assert Variant(dataset="data/desks.csv", ood_dataset="data/other.csv").ood_dataset == "data/other.csv"
