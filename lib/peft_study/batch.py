@@ -18,7 +18,7 @@ from typing import Any, TextIO
 from peft_study import paths
 from peft_study.config import Study, read_study
 from peft_study.errors import StudyError, unknown, writing
-from peft_study.folders import is_done, is_foreign, remove_partial, replacing, write_params
+from peft_study.folders import is_done, is_foreign, remove_partial, remove_record, replacing, write_params
 from peft_study.locks import NO_KERNEL, gpus, hold, kernels
 
 EXPLORE, TRAIN = "01_explore_data.ipynb", "02_train_variant.ipynb"
@@ -74,8 +74,7 @@ def train(study: str, run_id: str) -> None:
         if waited and is_done(folder, variant) and code(output) == code(paths.NOTEBOOKS / TRAIN):
             return  # a process that outlived its driver has just finished this very run
         remove_partial(folder)
-        for name in ("train.ipynb", "train.partial.ipynb", "metrics.json"):
-            (folder / name).unlink(missing_ok=True)
+        remove_record(folder)  # that of other values would else lie beside what is made now
         write_params(folder, variant)
         execute(paths.NOTEBOOKS / TRAIN, output, {**variant.model_dump(), "folder": str(folder)})
 

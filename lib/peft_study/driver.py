@@ -15,6 +15,7 @@ from pathlib import Path
 from peft_study import paths
 from peft_study.config import Study, read_study
 from peft_study.errors import StudyError, writing
+from peft_study.folders import outdated
 from peft_study.locks import lock
 from peft_study.orphans import wait_for_orphans
 from peft_study.status import left, status
@@ -88,6 +89,8 @@ def steps_left(study: Study, options: list[str]) -> str:
         return f"Nothing to be done: study {study.name} is complete."
     order = ["explore the reviews", *(f"train {run}" for run in study.variants)]  # then comparing and reporting
     steps.sort(key=lambda step: order.index(step) if step in order else len(order))
+    again = {f"train {run}": outdated(paths.run_folder(study.name, run), study.variants[run]) for run in left(study)}
+    steps = [f"{step} again: {', '.join(again[step])} changed" if again.get(step) else step for step in steps]
     count = "1 step is" if len(steps) == 1 else f"{len(steps)} steps are"
     return "\n  ".join([f"Study {study.name}: {count} left (-n -p shows all of each).", *steps])
 
@@ -114,9 +117,9 @@ def arguments(study: Study, options: list[str]) -> list[str]:
             arguments += ["--resources", f"gpu={len(gpus)}"]
     if sys.stderr.isatty() and not _given(options, "--logger", *_DRY):
         arguments += ["--logger", "rich"]
-    outdated = [run for run in left(study) if (paths.run_folder(study.name, run) / "train.ipynb").exists()]
-    if outdated and not _compares_only(options):
-        options = _forcing(options, [f"{run}/train.ipynb" for run in outdated])
+    remade = [run for run in left(study) if (paths.run_folder(study.name, run) / "train.ipynb").exists()]
+    if remade and not _compares_only(options):
+        options = _forcing(options, [f"{run}/train.ipynb" for run in remade])
     # One profile, not two that are merged. And no lock of Snakemake's: ours ends with the process, that one does not.
     return [*arguments, "--workflow-profile", "none", "--nolock", *options]
 

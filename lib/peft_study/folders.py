@@ -22,6 +22,7 @@ from peft_study.errors import writing
 from peft_study.plain_yaml import read_yaml
 
 CHECKPOINTS = "checkpoints"  # of a training that can resume, until the record is written
+RECORD = ("params.yaml", "*.npz", "*.json", "*.png", "model", "train.ipynb", "train.partial.ipynb")  # of a run
 TRACES = ("train.ipynb", "train.partial.ipynb", "train.log", ".lock")  # of a training of ours, finished or not
 
 
@@ -42,6 +43,13 @@ def remove_partial(folder: Path) -> None:
     """Remove what writers that were killed left under temporary names in `folder`."""
     for partial in folder.glob(".*.partial*"):
         remove(partial)
+
+
+def remove_record(folder: Path) -> None:
+    """Remove what a run left in `folder`, but its checkpoints and its log: what says that it is done comes first."""
+    for pattern in ("metrics.json", *RECORD):
+        for path in folder.glob(pattern):
+            remove(path)
 
 
 def remove(path: Path) -> None:

@@ -101,7 +101,12 @@ def _reports(study: Study) -> list[str]:
     metrics = [path for run in study.variants if (path := paths.run_folder(study.name, run) / "metrics.json").exists()]
     newest = max((path.stat().st_mtime for path in metrics), default=0)
     return [
-        f"  {_shown(path)}" + (" (older than some runs)" if path.stat().st_mtime < newest else "")
+        f"  {_shown(path)}"
+        + (
+            " (older than some runs)"
+            if path.stat().st_mtime < newest
+            else " (without what is not done)" * bool(left(study))
+        )
         for path in _made_reports(study)
     ]
 

@@ -128,7 +128,11 @@ def test_a_run_gets_every_value_of_its_variant_and_its_folder(home: Path, monkey
     monkeypatch.setattr(batch, "execute", lambda *arguments: calls.append(arguments))
     folder = paths.run_folder("tiny", RUN)
     make_done(folder)
+    for kept in ("checkpoints", "model"):
+        (folder / kept).mkdir()
+    (folder / "preds_and_labels.npz").touch()
     batch.train("tiny", RUN)
+    assert {path.name for path in folder.iterdir()} == {"params.yaml", "checkpoints", ".lock"}
     variant = read_study("tiny").variants[RUN]
     values = {**variant.model_dump(), "folder": str(folder)}
     assert calls == [(paths.NOTEBOOKS / batch.TRAIN, folder / "train.ipynb", values)]
@@ -288,7 +292,7 @@ def test_what_is_only_compared_trains_nothing_and_needs_neither_model_nor_data(
     make_done(paths.run_folder("tiny", "full-n01000-s42"))
     (home / "runs" / "tiny" / "study.yaml").write_text(yaml.safe_dump({**STUDY, "strategies": {"full": {"epochs": 5}}}))
     study = read_study("tiny")
-    assert "train full" in driver.steps_left(study, ["-n"])
+    assert "train full-n01000-s42 again: epochs changed" in driver.steps_left(study, ["-n"])
     assert "train" not in driver.steps_left(study, ["-n", *options])
     monkeypatch.setattr("peft_study.data.check", lambda _: pytest.fail("asked for model and data"))
     assert driver.check("tiny", compare_only=True) == study
