@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: training and inference, the obvious way and ours, interleaved, with ratios and their spread.
+"""Training and inference, the obvious way and ours, interleaved, with ratios and their spread.
 
 Both ways take turns within each round, so that what slows the machine slows both; a ratio is taken within a round, its
 median and range over rounds. On a CPU, seconds are the processor's, so that other programs' share does not count. Peak
@@ -24,9 +24,8 @@ from peft_study.ledger.speed import RATIO
 from peft_study.records import environment, write_json
 
 
-def main(arguments: list[str] | None = None) -> int:
+def measure(options: argparse.Namespace) -> int:
     """Measure, print the tables, and write the JSON where one is asked for."""
-    options = _parser().parse_args(arguments)
     if options.obvious_study:
         whole.run_obvious(options.obvious_study)
         return 0
@@ -150,28 +149,3 @@ def _print_memory(options: argparse.Namespace) -> int:
     WAYS[options.memory_of](variant, data.load_corpus(variant)).train(2)
     print(peak_memory()["peak_memory_bytes"])
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--strategies", nargs="+", default=["full", "lora", "lora-all"], metavar="NAME")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default: 5)")
-    parser.add_argument("--steps", type=int, default=2, help="optimizer steps a round (default: 2)")
-    parser.add_argument("--train-size", type=int, default=1000, help="reviews to draw batches from (default: 1000)")
-    parser.add_argument("--reviews", type=int, default=128, help="reviews to classify a round (default: 128)")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--max-length", type=int, default=128)
-    parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1, as a run of two on two cores)")
-    parser.add_argument("--model", default="bundled:all-MiniLM-L6-v2")
-    parser.add_argument("--dataset", default="bundled:imdb")
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the figures there as well; reports quote runs/speed.json"
-    )
-    parser.add_argument("--study", metavar="NAME", help="measure this whole study instead, both ways, once each")
-    parser.add_argument("--obvious-study", help=argparse.SUPPRESS)
-    parser.add_argument("--memory-of", choices=WAYS, help=argparse.SUPPRESS)
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())
