@@ -173,7 +173,7 @@ def verdicts(comparisons: pd.DataFrame) -> str:
     counts = comparisons["verdict"].value_counts()
     told = listed(f"{count} {name}" for name, count in counts.items())
     many = "comparison" if len(comparisons) == 1 else "comparisons"
-    return f"Of {len(comparisons)} {many} with the baseline strategy: {told}."
+    return f"Of {len(comparisons)} {many} with the baseline strategy: {told}. @fig-differences draws them."
 
 
 def detectable(comparisons: pd.DataFrame, margin: float) -> str:

@@ -35,7 +35,7 @@ def reproducibility(runs: Runs) -> str:
 
 
 def _mishaps(table: pd.DataFrame) -> str:
-    """Which trainings were cut off and resumed, and which had to take smaller batches; nothing where none did."""
+    """Which trainings were cut off and resumed, took smaller batches, or were shared out; nothing where none was."""
     resumed = table.get("training.resumed", pd.Series(dtype=object))
     asked, used = (_numbers(table, f"training.{name}") for name in ("asked_batch_size", "batch_size"))
     cut = [f"`{run}`" for run, steps in resumed.items() if isinstance(steps, list) and steps]
@@ -46,6 +46,10 @@ def _mishaps(table: pd.DataFrame) -> str:
             f" The memory was not enough for the batches asked for in {listed(smaller)}: there each step averaged over "
             "several smaller ones."
         )
+    together = _numbers(table, "training.processes")
+    for count in sorted(set(together[together > 1])):
+        shared = [f"`{run}`" for run in table.index[together == count]]
+        told += f" {count:.0f} processes shared every batch of {listed(shared)}."
     return told
 
 
