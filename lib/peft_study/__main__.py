@@ -12,6 +12,7 @@ _STEPS = ("explore", "train", "compare", "report", "pages")
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns 0, 1 for a failure, 2 for what is refused before anything starts, 130 for Ctrl-C."""
     options = _parser().parse_args(arguments)
+    options.study = options.study.removeprefix("runs/").rstrip("/")  # a shell completes it to a path
     try:
         if options.command in _STEPS:
             _step(options)
