@@ -52,7 +52,8 @@ def match(runs: Runs, table: pd.DataFrame | None) -> Sliced:
     parts, slices, absent = {}, {}, []
     if "test" in known and _same(known["test"], runs.preds, runs.labels):
         parts["test"] = runs.preds.set_axis(range(len(runs.preds))), runs.labels
-        slices = {name: ("test", known["test"][name].to_numpy()) for name in SLICES}
+        rows = {name: known["test"][name].to_numpy() for name in SLICES}
+        slices = {name: ("test", members) for name, members in rows.items() if not members.all()}  # all: no slice
     else:
         absent.append("The slices in `slices.csv` are of other test reviews than the runs': run 01 again.")
     if (other := _other(runs)) is not None:
