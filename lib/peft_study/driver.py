@@ -89,7 +89,9 @@ def steps_left(study: Study, options: list[str]) -> str:
         return f"Nothing to be done: study {study.name} is complete."
     order = ["explore the reviews", *(f"train {run}" for run in study.variants)]  # then comparing and reporting
     steps.sort(key=lambda step: order.index(step) if step in order else len(order))
-    again = {f"train {run}": outdated(paths.run_folder(study.name, run), study.variants[run]) for run in left(study)}
+    folders = {run: paths.run_folder(study.name, run) for run in left(study)}
+    made = [run for run, folder in folders.items() if (folder / "params.yaml").exists()]
+    again = {f"train {run}": outdated(folders[run], study.variants[run]) for run in made}
     steps = [f"{step} again: {', '.join(again[step])} changed" if again.get(step) else step for step in steps]
     count = "1 step is" if len(steps) == 1 else f"{len(steps)} steps are"
     return "\n  ".join([f"Study {study.name}: {count} left (-n -p shows all of each).", *steps])

@@ -158,9 +158,15 @@ def cheap_garbage() -> Iterator[None]:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Iterator[Checkout]:
-    """A fresh copy, in which nothing has run yet, in a folder whose name would trip a careless command."""
-    copy = Checkout(tmp_path / 'it\'s "a" {checkout}, $HOME & more')
+def odd_name() -> str:
+    """The name of a folder that would trip a careless command."""
+    return 'it\'s "a" {checkout}, $HOME & more'
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, odd_name: str) -> Iterator[Checkout]:
+    """A fresh copy, in which nothing has run yet."""
+    copy = Checkout(tmp_path / odd_name)
     copy.fill()
     yield copy
     for process in copy.processes():

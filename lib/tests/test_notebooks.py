@@ -120,7 +120,7 @@ def test_the_real_run_that_02_names_is_one_of_the_study_that_it_names(monkeypatc
     values: dict[str, Any] = {}
     exec(re.findall(r"```python\n(.*?)```", told, re.DOTALL)[0], {}, values)
     (study,) = re.findall(r"`runs/(\w+)/study.yaml`", told)
-    assert Variant(**values) == config.read_study(study).variants["lora-n05000-s42"]
+    assert Variant(**Variant().model_dump() | values) == config.read_study(study).variants["lora-n05000-s42"]
 
 
 def test_the_annotations_of_02_are_the_types_of_the_fields() -> None:

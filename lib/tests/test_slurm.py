@@ -32,6 +32,12 @@ def slurm() -> Iterator[Cluster]:
 
 
 @pytest.fixture
+def odd_name() -> str:
+    """Not that odd: Snakemake's executor for Slurm takes no quotes in a path."""
+    return "a checkout"
+
+
+@pytest.fixture
 def on_slurm(checkout: Checkout, slurm: Cluster) -> Checkout:
     """A copy whose profile has the three lines of this cluster, and whose patience is that of a test."""
     profile = checkout.folder / "lib" / "profiles" / "slurm" / "config.yaml"
