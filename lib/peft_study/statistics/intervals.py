@@ -186,6 +186,11 @@ def _review_draws(
     return [np.concatenate(part) for part in parts]
 
 
+def least_share(n: int, level: float) -> float:
+    """The lower bound at `level` on a share that `n` of `n` reviews have shown (Clopper and Pearson 1934)."""
+    return float(((1 - level) / 2) ** (1 / n))
+
+
 def interval(
     preds: np.ndarray,
     labels: np.ndarray,
@@ -196,11 +201,11 @@ def interval(
 ) -> Interval:
     """The statistic (a share, 0 to 1), averaged over the runs of `preds` (runs, n), with its interval.
 
-    Where no run errs, or none is ever right, all draws are alike: the bound is then Clopper and Pearson's (1934).
+    Where no run errs, or none is ever right, all draws are alike: the bound is then that of `least_share`.
     """
     preds = np.atleast_2d(preds)
     found = resample([preds], labels, statistic, draws, seed)[0].interval(level)
-    certain = float(((1 - level) / 2) ** (1 / len(labels)))
+    certain = least_share(len(labels), level)
     low = certain if (preds == labels).all() else max(0.0, found.low)
     high = 1 - certain if (preds != labels).all() else min(1.0, found.high)
     return Interval(found.estimate, min(low, found.estimate), max(high, found.estimate), level)

@@ -13,7 +13,7 @@ from scipy.signal import upfirdn
 from scipy.stats import binom, binomtest, norm, t
 from statsmodels.stats.multitest import multipletests
 
-from peft_study.statistics.intervals import DRAWS, resample
+from peft_study.statistics.intervals import DRAWS, least_share, resample
 from peft_study.statistics.intervals import Interval as Interval
 from peft_study.statistics.intervals import Statistic as Statistic
 from peft_study.statistics.intervals import accuracy as accuracy
@@ -51,8 +51,8 @@ def compare(
     and the larger p-value counts: the permutation test, whether these runs differ on reviews like these, and the
     t-test, whether other seeds would. A side of a single run is taken as it is: its seed is not in the error.
 
-    Where no review tells the two apart, all draws are alike: the intervals then have Clopper and Pearson's (1934) bound
-    on a share of which n reviews have shown nothing, on either side.
+    Where no review tells the two apart, all draws are alike: the intervals then reach as far, on either side, as n
+    reviews without a disagreement leave open (`least_share`).
     """
     strategy, baseline = np.atleast_2d(strategy), np.atleast_2d(baseline)
     ours, theirs = resample([strategy, baseline], labels, accuracy, draws, seed)
@@ -76,7 +76,7 @@ def _at_least(interval: Interval, only_first: int, only_second: int, n: int) -> 
     """The interval of a difference, no narrower than what `n` reviews without a disagreement leave open."""
     if only_first or only_second:
         return interval
-    room = 1 - ((1 - interval.level) / 2) ** (1 / n)
+    room = 1 - least_share(n, interval.level)
     return Interval(interval.estimate, min(interval.low, -room), max(interval.high, room), interval.level)
 
 
