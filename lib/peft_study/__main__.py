@@ -4,7 +4,7 @@ import argparse
 import sys
 import traceback
 
-from peft_study.errors import StudyError
+from peft_study.errors import StudyError, one_line
 
 _STEPS = ("explore", "train", "compare", "report", "pages")
 
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             _before_and_after(options)
     except StudyError as error:
-        told = " ".join(str(error).split()) if options.command in _STEPS else error  # the last line of a step's log
+        told = one_line(error) if options.command in _STEPS else error  # the last line of a step's log
         print(f"error: {told}", file=sys.stderr)
         return 1 if options.command in _STEPS else 2
     except KeyboardInterrupt:

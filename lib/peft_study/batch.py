@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from peft_study import paths
 from peft_study.config import Study, read_study
-from peft_study.errors import StudyError, unknown, writing
+from peft_study.errors import StudyError, one_line, unknown, writing
 from peft_study.folders import is_done, is_foreign, remove_partial, remove_record, replacing, write_params
 from peft_study.locks import NO_KERNEL, gpus, hold, kernels
 
@@ -110,7 +110,7 @@ def pages(study: str) -> None:
         try:
             _render(source, page, PaperHTMLExporter)
         except (PaperError, ValueError, nbformat.ValidationError) as error:
-            print(f"{FAILURE}{source} cannot be shown: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"{FAILURE}{source} cannot be shown: {one_line(error)}", file=sys.stderr)
             with replacing(page) as partial:
                 partial.write_text(_PAGE_OF_A_FAULT.format(*map(escape, (str(source), str(error)))), encoding="utf-8")
 

@@ -23,6 +23,11 @@ def unknown(what: str, value: str, allowed: Iterable[str]) -> str:
     return f"unknown {what} {value!r}; {guess}allowed: {', '.join(allowed) or 'none'}"
 
 
+def one_line(error: BaseException) -> str:
+    """What an error says, without its breaks."""
+    return " ".join(str(error).split())
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn what the file system says while `path` is written into one clear `StudyError`."""

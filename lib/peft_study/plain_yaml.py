@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from peft_study.errors import one_line
+
 BYTES, VALUES = 2**20, 100_000  # the largest file, and the most values that it may hold
 
 
@@ -28,7 +30,7 @@ def read_yaml(file: Path) -> Any:
             raise ValueError(f"its aliases stand for {count:,} values, at most {VALUES:,} are read")
         return loader.construct_document(root)
     except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from error
+        raise ValueError(one_line(error)) from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
