@@ -36,7 +36,9 @@ def status(name: str) -> str:
         if (outcome := _of_step(folder / step, _is_made(study, step)))[0] == FAILED:
             lines += _lines(step, folder / step, *outcome)
     advice = _advice(name, count, total) if lines else []
-    return "\n".join([f"Study {name}: {count} of {total} runs are done.", *lines, *_reports(study), *advice])
+    return "\n".join(
+        [f"Study {name}: {count} of {total} runs are done.", *lines, *_reports(study, count == total), *advice]
+    )
 
 
 def _of_run(folder: Path, variant: Variant, misnamed: str = "") -> tuple[str, str]:
@@ -96,17 +98,13 @@ def _made_reports(study: Study) -> list[Path]:
     return [folder / name for name in ("report.html", "report.pdf") if (folder / name).exists()]
 
 
-def _reports(study: Study) -> list[str]:
-    """Where the reports are, and whether they are older than a run."""
+def _reports(study: Study, complete: bool) -> list[str]:
+    """Where the reports are, and whether they are older than a run, or of a study that is not `complete`."""
     metrics = [path for run in study.variants if (path := paths.run_folder(study.name, run) / "metrics.json").exists()]
     newest = max((path.stat().st_mtime for path in metrics), default=0)
+    lacking = "" if complete else " (without what is not done)"
     return [
-        f"  {_shown(path)}"
-        + (
-            " (older than some runs)"
-            if path.stat().st_mtime < newest
-            else " (without what is not done)" * bool(left(study))
-        )
+        f"  {_shown(path)}" + (" (older than some runs)" if path.stat().st_mtime < newest else lacking)
         for path in _made_reports(study)
     ]
 
