@@ -105,15 +105,15 @@ def kill_and_go_on(
         if driver.poll() is not None:
             assert driver.returncode == 0 or hurt, driver.stdout and driver.stdout.read()
             driver, hurt = started(checkout), False
-        elif not runs or rng.random() < 0.4:
-            driver.kill()
-            driver.wait()
-            kills["driver"] += 1
-            hurt = True
         else:
-            rng.choice(runs).send_signal(signal.SIGKILL)
-            kills["run"] += 1
             hurt = True
+            if not runs or rng.random() < 0.4:
+                driver.kill()
+                driver.wait()
+                kills["driver"] += 1
+            else:
+                rng.choice(runs).send_signal(signal.SIGKILL)
+                kills["run"] += 1
         for run, notebook in finished(checkout).items():
             assert record(checkout.study / run) == expected[run]
             assert kept.setdefault(run, notebook) == notebook, f"{run} was finished, and is made again"

@@ -67,14 +67,8 @@ def _values(options: Sequence[str], name: str) -> list[str]:
     """What is given to the option `name`, as `--cores 2` or `--cores=2`, `-c 2` or `-c2`."""
     apart = [value for option, value in pairwise(options) if option == name]
     start = f"{name}=" if name.startswith("--") else name
-    return [
-        *apart,
-        *(
-            option.removeprefix(start).removeprefix("=")
-            for option in options
-            if option.startswith(start) and option != name
-        ),
-    ]
+    joined = [option for option in options if option.startswith(start) and option != name]
+    return [*apart, *(option.removeprefix(start).removeprefix("=") for option in joined)]
 
 
 def reviews(variant: Variant) -> float:
