@@ -150,6 +150,24 @@ def test_a_share_of_nothing_or_everything_still_has_an_interval() -> None:
     assert interval(1 - truth, truth) == Interval(0.0, 0.0, pytest.approx(1 - exact.low))
 
 
+@pytest.mark.parametrize("n", [30, 200])
+def test_no_model_is_surer_of_its_accuracy_than_one_that_is_always_right(n: int) -> None:
+    truth = labels(n)
+    best = interval(truth, truth)
+    for errors in range(1, 6):
+        fair = interval(np.where(np.arange(n) < errors, 1 - truth, truth), truth)
+        poor = interval(np.where(np.arange(n) < errors, truth, 1 - truth), truth)
+        assert fair.low <= best.low and poor.high == pytest.approx(1 - fair.low, abs=0.02)
+        assert poor.high >= 1 - best.low
+
+
+def test_a_first_disagreement_makes_a_difference_no_surer() -> None:
+    truth = labels(100)
+    none, one = (compare(np.where(np.arange(100) < errors, 1 - truth, truth), truth, truth) for errors in (0, 1))
+    assert one.difference.low < none.difference.low and one.narrow.low < none.narrow.low
+    assert one.difference.high - one.difference.low >= none.difference.high - none.difference.low - 1e-9
+
+
 @pytest.mark.parametrize(("n", "expected"), [(100, "undetermined"), (1000, "equivalent")])
 def test_no_disagreement_shows_equivalence_only_on_reviews_enough(n: int, expected: str) -> None:
     truth = labels(n)

@@ -201,11 +201,10 @@ def interval(
 ) -> Interval:
     """The statistic (a share, 0 to 1), averaged over the runs of `preds` (runs, n), with its interval.
 
-    Where no run errs, or none is ever right, all draws are alike: the bound is then that of `least_share`.
+    Near 0 and 1 the bootstrap is too narrow; without an error all draws are alike. No model is surer of its score than
+    n of n reviews make one that has them all right, or all wrong (`least_share`).
     """
-    preds = np.atleast_2d(preds)
     found = resample([preds], labels, statistic, draws, seed)[0].interval(level)
     certain = least_share(len(labels), level)
-    low = certain if (preds == labels).all() else max(0.0, found.low)
-    high = 1 - certain if (preds != labels).all() else min(1.0, found.high)
-    return Interval(found.estimate, min(low, found.estimate), max(high, found.estimate), level)
+    low, high = max(0.0, min(found.low, certain)), min(1.0, max(found.high, 1 - certain))
+    return Interval(found.estimate, low, high, level)

@@ -51,8 +51,8 @@ def compare(
     and the larger p-value counts: the permutation test, whether these runs differ on reviews like these, and the
     t-test, whether other seeds would. A side of a single run is taken as it is: its seed is not in the error.
 
-    Where no review tells the two apart, all draws are alike: the intervals then reach as far, on either side, as n
-    reviews without a disagreement leave open (`least_share`).
+    Where few reviews tell the two apart the bootstrap is too narrow; where none does, all draws are alike. The intervals
+    reach at least as far, on either side, as n reviews without a disagreement leave open (`least_share`).
     """
     strategy, baseline = np.atleast_2d(strategy), np.atleast_2d(baseline)
     ours, theirs = resample([strategy, baseline], labels, accuracy, draws, seed)
@@ -60,8 +60,8 @@ def compare(
     gaps = (strategy == labels).sum(axis=0) * len(baseline) - (baseline == labels).sum(axis=0) * len(strategy)
     discordant = int((gaps > 0).sum()), int((gaps < 0).sum())
     return Comparison(
-        _at_least(gap.interval(0.95), *discordant, len(labels)).scaled(100),
-        _at_least(gap.interval(0.90), *discordant, len(labels)).scaled(100),
+        _at_least(gap.interval(0.95), len(labels)).scaled(100),
+        _at_least(gap.interval(0.90), len(labels)).scaled(100),
         max(permutation(gaps), gap.p_value()) if gap.seeds else mcnemar(*discordant),
         discordant,
         100 * gap.error,
@@ -72,12 +72,11 @@ def compare(
     )
 
 
-def _at_least(interval: Interval, only_first: int, only_second: int, n: int) -> Interval:
+def _at_least(interval: Interval, n: int) -> Interval:
     """The interval of a difference, no narrower than what `n` reviews without a disagreement leave open."""
-    if only_first or only_second:
-        return interval
-    room = 1 - least_share(n, interval.level)
-    return Interval(interval.estimate, min(interval.low, -room), max(interval.high, room), interval.level)
+    middle, room = interval.estimate, 1 - least_share(n, interval.level)
+    low, high = min(interval.low, middle - room), max(interval.high, middle + room)
+    return Interval(middle, max(-1.0, low), min(1.0, high), interval.level)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
