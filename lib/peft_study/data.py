@@ -169,8 +169,9 @@ def budget(corpus: Corpus, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame
     """The training and validation reviews that `train_size` labelled reviews pay for.
 
     Within each label, every review's part (training or validation) is fixed by its place in the order: both parts of a
-    smaller budget are contained in those of a larger one. A budget may count repeated rows (the whole of IMDB's
-    training half is 25,000) but never trains on one twice.
+    smaller budget are contained in those of a larger one. The labels take their turns at different places, so that
+    their shares do not all round down; a label's first review is always trained on. A budget may count repeated rows
+    (the whole of IMDB's training half is 25,000) but never trains on one twice.
     """
     if variant.train_size > (limit := len(corpus.pool) + corpus.duplicates):
         rest = f" beside the {len(corpus.test):,} that test_size holds out; ask for fewer of either"
@@ -180,7 +181,8 @@ def budget(corpus: Corpus, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame
         )
     taken = corpus.pool.iloc[: variant.train_size]
     fraction = variant.validation_fraction
-    chosen = np.floor((taken["rank"] + 1) * fraction) > np.floor(taken["rank"] * fraction)
+    start = (1 - fraction) * (taken["label"] + 0.5) / len(corpus.labels)
+    chosen = np.floor(start + (taken["rank"] + 1) * fraction) > np.floor(start + taken["rank"] * fraction)
     parts = taken[~chosen].drop(columns="rank"), taken[chosen].drop(columns="rank")
     if fraction and parts[1].empty:
         raise StudyError(

@@ -51,7 +51,7 @@ def compare(
     and the larger p-value counts: the permutation test, whether these runs differ on reviews like these, and the
     t-test, whether other seeds would. A side of a single run is taken as it is: its seed is not in the error.
 
-    Where few reviews tell the two apart the bootstrap is too narrow; where none does, all draws are alike. The intervals
+    Where few reviews tell the two apart the bootstrap is too narrow; where none does, all draws are alike. So intervals
     reach at least as far, on either side, as n reviews without a disagreement leave open (`least_share`).
     """
     strategy, baseline = np.atleast_2d(strategy), np.atleast_2d(baseline)
