@@ -5,11 +5,13 @@ The metrics are computed through `evaluate`, from our own `evaluate.Metric`: `ev
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from peft_study.errors import StudyError
 from peft_study.progress import Tell, silent
 from peft_study.speed import lean_lora
 from peft_study.statistics.calibration import confidence, losses
@@ -85,9 +87,12 @@ def predict(
     """Classify `examples` (dicts of `input_ids` and `labels`) with `model`, in the order given.
 
     Batches are made of reviews of like length, padded with the id `pad` to their longest; `bf16` computes under
-    autocast. `batch_size` is `classified_at_once`, unless it is given.
+    autocast. `batch_size` is `classified_at_once`, unless it is given; from a batch on that the memory is not enough
+    for, it is half as large. Raises `StudyError` where a single review does not fit.
     """
     import torch
+
+    from peft_study.memory import attempt
 
     device = next(model.parameters()).device
     longest = max((len(example["input_ids"]) for example in examples), default=1)
@@ -97,16 +102,26 @@ def predict(
     model.eval()
     start = perf_counter()
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16), lean_lora(model):
-        for first in range(0, len(order), batch_size):
-            tell("Classifying reviews", first, len(order))
-            rows = order[first : first + batch_size]
+        tell("Classifying reviews", done := 0, len(order))
+        while rows := order[done : done + batch_size]:
             inputs = pad_batch([examples[i]["input_ids"] for i in rows], pad)
-            logits[rows] = (
-                model(**{name: tensor.to(device) for name, tensor in inputs.items()}).logits.float().cpu().numpy()
-            )
-    tell("Classifying reviews", len(order), len(order))
+            if (found := attempt(partial(_logits, model, inputs, device))) is not None:
+                logits[rows] = found
+                tell("Classifying reviews", done := done + len(rows), len(order))
+            elif len(rows) > 1:
+                batch_size = len(rows) // 2
+            else:
+                raise StudyError(
+                    f"the memory was not enough to classify one review of {inputs['input_ids'].shape[1]} tokens; lower "
+                    "max_length, or take a smaller model"
+                )
     labels = np.array([example["labels"] for example in examples], dtype=np.int64)
     return Predictions(np.asarray(ids, dtype=np.int64), labels, logits, perf_counter() - start)
+
+
+def _logits(model: Any, inputs: dict[str, Any], device: Any) -> np.ndarray:
+    """The logits of one batch, (reviews, classes)."""
+    return model(**{name: tensor.to(device) for name, tensor in inputs.items()}).logits.float().cpu().numpy()
 
 
 def classified_at_once(device: str, tokens: int) -> int:

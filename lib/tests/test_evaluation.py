@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -13,6 +14,7 @@ from sklearn import metrics
 
 from peft_study import training
 from peft_study.config import Variant
+from peft_study.errors import StudyError
 from peft_study.evaluation import Predictions, log_loss, pad_batch, predict
 
 QUICK = settings(deadline=None, max_examples=25)
@@ -107,6 +109,27 @@ def test_predictions_depend_neither_on_batches_nor_on_order(model: Any, batch_si
     order = np.random.default_rng(seed).permutation(count)
     shuffled = predict(model, [examples[i] for i in order], ids[order], pad=0, batch_size=batch_size)
     np.testing.assert_allclose(shuffled.logits, found.logits[order], atol=1e-5)
+
+
+def test_where_the_memory_is_short_fewer_reviews_are_classified_at_once(model: Any) -> None:
+    examples, seen = random_examples(20, 3), []
+
+    def full(_: Any, inputs: Any, values: dict[str, Any]) -> None:
+        seen.append(len(values["input_ids"]))
+        if seen[-1] > bears:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    expected = predict(model, examples, range(20), pad=0).logits
+    hook = model.register_forward_pre_hook(full, with_kwargs=True)
+    try:
+        bears = 5
+        np.testing.assert_allclose(predict(model, examples, range(20), pad=0).logits, expected, atol=1e-5)
+        assert seen == [16, 8, 4, 4, 4, 4, 4]
+        bears = 0
+        with pytest.raises(StudyError, match=r"classify one review of \d+ tokens; lower max_length"):
+            predict(model, examples, range(20), pad=0)
+    finally:
+        hook.remove()
 
 
 def test_predictions_are_made_without_dropout_and_repeat_exactly(variant: Callable[..., Variant]) -> None:
