@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from peft_study import paths
@@ -17,11 +18,10 @@ from peft_study.config import Study, read_study
 from peft_study.errors import StudyError, writing
 from peft_study.folders import outdated
 from peft_study.locks import lock
+from peft_study.options import Options, read
 from peft_study.orphans import wait_for_orphans
 from peft_study.status import left, status
 
-_DRY = ("-n", "--dry-run", "--dryrun")
-_TALKATIVE = ("-p", "--printshellcmds", "-q", "--quiet", "--verbose")  # who asks for them wants Snakemake's own list
 _SPACE = 500 * 2**20  # bytes: what the runs and the report of a small study take
 
 
@@ -55,16 +55,16 @@ def _be_writable(folder: Path) -> None:
         raise StudyError(f"{folder} cannot be written: {error}") from error
 
 
-def run(name: str, options: list[str]) -> None:
-    """Become Snakemake at work on the study `name`, with `options` added; only a short dry run returns."""
-    dry_run = _given(options, *_DRY)
-    study = check(name, dry_run, _compares_only(options))
-    if not _given(options, "--profile", "--executor", "-e") and not _compares_only(options):
-        _foretell(study, options, dry_run)
-    if dry_run and not _given(options, *_TALKATIVE):
+def run(name: str, given: Sequence[str]) -> None:
+    """Become Snakemake at work on the study `name`, with the options `given` added; only a short dry run returns."""
+    options = read(given)
+    study = check(name, options.dry_run, options.compare_only)
+    if not options.elsewhere and not options.compare_only:
+        _foretell(study, options)
+    if options.dry_run and not options.talkative:
         print(steps_left(study, options))
         return
-    if not dry_run:
+    if not options.dry_run:
         held = lock(paths.study_folder(name) / ".lock")
         if held is None:
             raise StudyError(f"another ./run_all.sh is at work on the study {name!r}; wait for it, or stop it first")
@@ -77,7 +77,7 @@ def run(name: str, options: list[str]) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", *arguments(study, options)])
 
 
-def steps_left(study: Study, options: list[str]) -> str:
+def steps_left(study: Study, options: Options) -> str:
     """What Snakemake would do, a step on a line. Raises `StudyError` with what it says where it refuses."""
     command = [sys.executable, "-m", "snakemake", *arguments(study, options)]
     environment = os.environ | {"PEFT_STUDY_NAME": study.name}
@@ -97,58 +97,37 @@ def steps_left(study: Study, options: list[str]) -> str:
     return "\n  ".join([f"Study {study.name}: {count} left (-n -p shows all of each).", *steps])
 
 
-def _foretell(study: Study, options: list[str], dry_run: bool) -> None:
+def _foretell(study: Study, options: Options) -> None:
     """Say what a long study will take here, before it starts, and refuse what the disk has no room for."""
     if not (runs := left(study)):
         return
     from peft_study.estimates.forecast import forecast, machine, require_space, told
 
-    if expected := forecast(study, runs, machine(options, _gpus(), len(runs))):
+    if expected := forecast(study, runs, machine(options.cores, _gpus(), len(runs))):
         print(told(expected), end="\n\n", file=sys.stderr, flush=True)
-        if not dry_run:
+        if not options.dry_run:
             require_space(expected)
 
 
-def arguments(study: Study, options: list[str]) -> list[str]:
-    """Snakemake's arguments: ours first, so that those of the user win."""
+def arguments(study: Study, options: Options) -> list[str]:
+    """Snakemake's arguments: ours first, so that those of the user win.
+
+    Runs that have to be made anew come last, beside those that the user names: Snakemake reads that option only once.
+    """
     arguments = ["--snakefile", str(paths.LIB / "Snakefile"), "--directory", str(paths.study_folder(study.name))]
-    if not _given(options, "--profile"):
+    if not options.profile:
         arguments += ["--profile", str(paths.LIB / "profiles" / "default")]
-        if not _given(options, "--executor", "-e") and (gpus := _gpus()):
+        if not options.elsewhere and (gpus := _gpus()):
             os.environ["PEFT_STUDY_GPUS"] = ",".join(gpus)
             arguments += ["--resources", f"gpu={len(gpus)}"]
-    if sys.stderr.isatty() and not _given(options, "--logger", *_DRY):
+    if sys.stderr.isatty() and not options.logger and not options.dry_run:
         arguments += ["--logger", "rich"]
-    remade = [run for run in left(study) if (paths.run_folder(study.name, run) / "train.ipynb").exists()]
-    if remade and not _compares_only(options):
-        options = _forcing(options, [f"{run}/train.ipynb" for run in remade])
     # One profile, not two that are merged. And no lock of Snakemake's: ours ends with the process, that one does not.
-    return [*arguments, "--workflow-profile", "none", "--nolock", *options]
-
-
-def _compares_only(options: list[str]) -> bool:
-    """Whether runs that are not done are to be left out."""
-    return any(option.removeprefix("--config=") == "allow_missing=1" for option in options)
-
-
-def _given(options: list[str], *names: str) -> bool:
-    """Whether one of the options `names` is among `options`, cut short or together with others as argparse allows."""
-    letters = {name[1] for name in names if len(name) == 2}
-    starts = [option.split("=")[0] for option in options if len(option) > len("--x")]
-    together = [found[1] for option in options if (found := re.fullmatch("-([Ffknpt]+q?)([cj].*)?", option))]
-    return (
-        not {*options, *starts}.isdisjoint(names)
-        or any(start.startswith("--") and name.startswith(start) for start in starts for name in names)
-        or not letters.isdisjoint("".join(together))
-    )
-
-
-def _forcing(options: list[str], targets: list[str]) -> list[str]:
-    """`options` with `targets` added to those that Snakemake is to make anew; it reads that option only once."""
-    place = next((place for place, option in enumerate(options, 1) if option in ("--forcerun", "-R")), None)
-    if place is None:
-        return ["--forcerun", *targets, "--nolock", *options]
-    return [*options[:place], *targets, *options[place:]]
+    arguments += ["--workflow-profile", "none", "--nolock", *options.given]
+    remade = [run for run in left(study) if (paths.run_folder(study.name, run) / "train.ipynb").exists()]
+    if remade and not options.compare_only:
+        arguments += ["--forcerun", *options.forced, *(f"{run}/train.ipynb" for run in remade)]
+    return arguments
 
 
 def _gpus() -> list[str]:

@@ -18,6 +18,7 @@ import yaml
 from peft_study import batch, driver, folders, locks, orphans, paths
 from peft_study.config import read_study
 from peft_study.errors import StudyError
+from peft_study.options import read
 from peft_study.status import status
 
 STUDY = {"title": "Tiny", "question": "Does it run?", "matrix": {"strategy": ["full", "lora"]}}
@@ -271,19 +272,6 @@ def test_a_read_only_file_system_is_one_clear_error(home: Path, monkeypatch: pyt
         driver.check("tiny")
 
 
-@pytest.mark.parametrize("options", [["-n"], ["-np"], ["-kn"], ["-nq"], ["-nj1"], ["--dry-run"], ["--dry-r"]])
-def test_a_dry_run_is_one_however_its_options_are_written(
-    home: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
-) -> None:
-    seen = []
-    monkeypatch.setattr(driver, "check", lambda name, dry_run, compare_only: seen.append(dry_run) or read_study(name))
-    monkeypatch.setattr(driver, "_foretell", lambda *_: None)
-    monkeypatch.setattr(driver, "lock", lambda path: pytest.fail("it takes no lock"))
-    monkeypatch.setattr(os, "execv", lambda *_: None)
-    driver.run("tiny", options)
-    assert seen == [True]
-
-
 @pytest.mark.parametrize("options", [["--config", "allow_missing=1"], ["--config=allow_missing=1"]])
 def test_what_is_only_compared_trains_nothing_and_needs_neither_model_nor_data(
     home: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
@@ -292,8 +280,8 @@ def test_what_is_only_compared_trains_nothing_and_needs_neither_model_nor_data(
     make_done(paths.run_folder("tiny", "full-n01000-s42"))
     (home / "runs" / "tiny" / "study.yaml").write_text(yaml.safe_dump({**STUDY, "strategies": {"full": {"epochs": 5}}}))
     study = read_study("tiny")
-    assert "train full-n01000-s42 again: epochs changed" in driver.steps_left(study, ["-n"])
-    assert "train" not in driver.steps_left(study, ["-n", *options])
+    assert "train full-n01000-s42 again: epochs changed" in driver.steps_left(study, read(["-n"]))
+    assert "train" not in driver.steps_left(study, read(["-n", *options]))
     monkeypatch.setattr("peft_study.data.check", lambda _: pytest.fail("asked for model and data"))
     assert driver.check("tiny", compare_only=True) == study
 
@@ -301,7 +289,7 @@ def test_what_is_only_compared_trains_nothing_and_needs_neither_model_nor_data(
 def test_the_folder_of_a_study_may_be_a_link_to_one_of_another_name(home: Path) -> None:
     (home / "runs" / "tiny").rename(home / "elsewhere")
     (home / "runs" / "tiny").symlink_to(home / "elsewhere")
-    assert "Study tiny: 6 steps are left" in driver.steps_left(read_study("tiny"), ["-n"])
+    assert "Study tiny: 6 steps are left" in driver.steps_left(read_study("tiny"), read(["-n"]))
 
 
 def test_a_full_disk_is_refused_before_anything_starts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,10 +301,11 @@ def test_a_full_disk_is_refused_before_anything_starts(home: Path, monkeypatch: 
 
 def test_the_options_of_the_user_come_last_and_runs_with_other_values_are_forced(home: Path) -> None:
     study = read_study("tiny")
-    assert "--forcerun" not in driver.arguments(study, ["--cores", "1"])
+    assert driver.arguments(study, read(["--cores", "1"]))[-2:] == ["--cores", "1"]
     make_done(paths.run_folder("tiny", RUN))
     (home / "runs" / "tiny" / "study.yaml").write_text(yaml.safe_dump({**STUDY, "defaults": {"epochs": 5}}))
-    given = driver.arguments(read_study("tiny"), ["-n", "--forcerun", "compare"])
-    assert given[-4:] == ["-n", "--forcerun", f"{RUN}/train.ipynb", "compare"]
-    assert driver.arguments(read_study("tiny"), ["-R", "compare"])[-3:] == ["-R", f"{RUN}/train.ipynb", "compare"]
-    assert "--profile" not in driver.arguments(study, ["--profile", "mine"])[:-2], "theirs, not ours"
+    study = read_study("tiny")
+    for option in ("--forcerun", "-R"):
+        given = driver.arguments(study, read(["-n", option, "compare"]))
+        assert given[-6:] == ["-n", option, "compare", "--forcerun", "compare", f"{RUN}/train.ipynb"]
+    assert driver.arguments(study, read(["--profile", "mine"])).count("--profile") == 1, "theirs, not ours"

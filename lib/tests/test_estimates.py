@@ -195,23 +195,13 @@ def test_the_disk_that_is_needed_is_told_and_required(imdb: Study, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("options", "gpus", "together"),
-    [
-        ([], [], 4),
-        (["--cores", "1"], [], 1),
-        (["--cores=2"], [], 2),
-        (["-c", "9"], [], 6),
-        (["-c1"], [], 1),
-        (["-j=1"], [], 1),
-        (["--cores", "all"], [], 4),
-        ([], ["0", "1"], 2),
-    ],
+    ("cores", "gpus", "together"), [(None, [], 4), (1, [], 1), (2, [], 2), (9, [], 6), (None, ["0", "1"], 2)]
 )
 def test_as_many_runs_go_side_by_side_as_snakemake_would_start(
-    options: list[str], gpus: list[str], together: int, monkeypatch: pytest.MonkeyPatch
+    cores: int | None, gpus: list[str], together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 4, 5}, raising=False)
-    assert forecast.machine(options, gpus, 6) == Machine(1, together, gpus)
+    assert forecast.machine(cores, gpus, 6) == Machine(1, together, gpus)
 
 
 @pytest.mark.parametrize("options", [["--profile", "slurm"], ["--executor=slurm"], ["--config", "allow_missing=1"]])

@@ -5,7 +5,6 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import psutil
 
@@ -49,26 +48,17 @@ class Forecast:
         return sum(run[2] for run in self.runs.values()) + self.temporary
 
 
-def machine(options: Sequence[str], gpus: list[str], runs: int) -> Machine:
-    """How Snakemake would use this machine with these `options` for so many runs."""
+def machine(cores: int | None, gpus: list[str], runs: int) -> Machine:
+    """How Snakemake would use this machine, or so many of its cores, for so many runs."""
     profile = read_yaml(paths.LIB / "profiles" / "default" / "config.yaml")
     threads = int(profile["set-threads"]["train"])
-    asked = [given for name in ("--cores", "-c", "--jobs", "-j") for given in _values(options, name)]
-    cores = int(asked[-1]) if asked and asked[-1].isdigit() else _processors()
+    cores = cores or _processors()
     return Machine(threads, max(1, min(runs, cores // threads, *([len(gpus)] if gpus else []))), gpus)
 
 
 def _processors() -> int:
     """How many processors this process may use, which is what Snakemake counts."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _values(options: Sequence[str], name: str) -> list[str]:
-    """What is given to the option `name`, as `--cores 2` or `--cores=2`, `-c 2` or `-c2`."""
-    apart = [value for option, value in pairwise(options) if option == name]
-    start = f"{name}=" if name.startswith("--") else name
-    joined = [option for option in options if option.startswith(start) and option != name]
-    return [*apart, *(option.removeprefix(start).removeprefix("=") for option in joined)]
 
 
 def reviews(variant: Variant) -> float:
