@@ -84,15 +84,17 @@ def steps_left(study: Study, options: Options) -> str:
     said = subprocess.run(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if said.returncode:
         raise StudyError(f"Snakemake refuses: {said.stdout.strip()}")
-    steps = re.findall(r"^Job \d+: (.+)$", said.stdout, re.MULTILINE)
-    if not steps:
+    reasons = dict(re.findall(r"^Job \d+: (.+)\nReason: (.+)$", said.stdout, re.MULTILINE))
+    if not reasons:
         return f"Nothing to be done: study {study.name} is complete."
     order = ["explore the reviews", *(f"train {run}" for run in study.variants)]  # then comparing and reporting
-    steps.sort(key=lambda step: order.index(step) if step in order else len(order))
-    folders = {run: paths.run_folder(study.name, run) for run in left(study)}
-    made = [run for run, folder in folders.items() if (folder / "params.yaml").exists()]
-    again = {f"train {run}": outdated(folders[run], study.variants[run]) for run in made}
-    steps = [f"{step} again: {', '.join(again[step])} changed" if again.get(step) else step for step in steps]
+    steps = sorted(reasons, key=lambda step: order.index(step) if step in order else len(order))
+    again = {f"train {run}": "the code of its notebook" for run in study.variants}
+    again = {step: code for step, code in again.items() if "Params have changed" in reasons.get(step, "")}
+    for run in left(study):
+        if (folder := paths.run_folder(study.name, run)).joinpath("params.yaml").exists():
+            again[f"train {run}"] = ", ".join(outdated(folder, study.variants[run]))
+    steps = [f"{step} again: {again[step]} changed" if again.get(step) else step for step in steps]
     count = "1 step is" if len(steps) == 1 else f"{len(steps)} steps are"
     return "\n  ".join([f"Study {study.name}: {count} left (-n -p shows all of each).", *steps])
 

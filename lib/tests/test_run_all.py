@@ -153,7 +153,9 @@ def test_editing_code_retrains_every_run(finished: Checkout) -> None:
     notebook.cells[2].source += "\nprint('more')"
     nbformat.write(notebook, path)
     said = finished.run("tiny", "-n").stdout
-    assert f"train {FULL}" in said and f"train {LORA}" in said
+    assert f"train {FULL} again: the code of its notebook changed" in said and f"train {LORA} again" in said
+    said = finished.run("tiny", "-n", "--config", "allow_missing=1").stdout
+    assert "Nothing to be done" in said, "what is only compared is never trained"
 
 
 @pytest.mark.parametrize("with_notes", [True, False])
