@@ -13,6 +13,7 @@ from made_runs import make_run, make_runs, make_study
 from peft_study import comparison, ledger, paths, plots
 from peft_study.comparison.printed import UNKNOWN
 from peft_study.results import Runs, load_runs
+from peft_study.strategies import STRATEGIES
 
 MATRIX: dict[str, Any] = {"strategy": ["full", "lora"], "train_size": [250, 1000], "seed": [1]}
 pytestmark = pytest.mark.usefixtures("cheap_garbage")
@@ -164,6 +165,26 @@ def test_runs_of_unequal_length_are_said_to_be_so(content: dict[str, Any], asked
 
 
 # --- Curves and figures -----------------------------------------------------------------------------------------------
+
+
+def test_runs_that_were_still_learning_at_their_end_are_counted() -> None:
+    runs = make_runs()
+    assert ledger.claims.curves(runs).startswith("No run was validated twice")
+    courses = [[0.6, 0.5, 0.4], [0.6, 0.3, 0.35], [0.7, 0.69, 0.66], [0.4, 0.4, 0.4]]
+    for run_id, losses in zip(runs.table.index, courses, strict=True):
+        log = [{"step": 10 * i, "epoch": 1.0, "eval_loss": loss} for i, loss in enumerate(losses, start=1)]
+        (paths.run_folder("made", run_id) / "log_history.json").write_text(json.dumps(log))
+    runs = load_runs("made")
+    told = ledger.claims.curves(runs)
+    strategies = runs.table["strategy"].tolist()
+    assert "still falling in 2 of 4 runs" in told and "by 0.030 to 0.100 nats" in told
+    for name in {strategies[0], strategies[2]}:
+        n = [strategies[0], strategies[2]].count(name)
+        assert f"{STRATEGIES[name].label}: {n} of {strategies.count(name)}" in told
+    for run_id in runs.table.index:
+        log = [{"step": 1, "epoch": 1.0, "eval_loss": 0.3}, {"step": 2, "epoch": 1.0, "eval_loss": 0.4}]
+        (paths.run_folder("made", run_id) / "log_history.json").write_text(json.dumps(log))
+    assert ledger.claims.curves(load_runs("made")).startswith("In none of 4 runs was the validation loss still falling")
 
 
 def test_curves_are_promised_only_where_a_run_left_a_log() -> None:

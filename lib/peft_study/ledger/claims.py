@@ -8,6 +8,7 @@ from peft_study import ledger
 from peft_study.comparison.claims import MANY, listed, points
 from peft_study.comparison.tables import title
 from peft_study.results import Runs
+from peft_study.strategies import STRATEGIES
 
 ALL = "all runs"
 FIGURE = "@fig-tradeoff draws the front of every size as a line."
@@ -89,15 +90,34 @@ def _fields(names: Iterable[str]) -> str:
 
 
 def curves(runs: Runs) -> str:
-    """What the figure of the curves is for, or that no record has a log."""
-    logged = sum(not runs.log(str(run_id)).empty for run_id in runs.table.index)
-    if not logged:
+    """How many runs were still learning when their training ended, or that no record has a log."""
+    logs = {run_id: log for run_id in runs.table.index if not (log := runs.log(str(run_id))).empty}
+    if not logs:
         return "No run left a log of its training, so that its course cannot be shown."
-    part = "" if logged == len(runs.table) else f" Only {logged} of {len(runs.table)} runs left a log."
+    part = "" if len(logs) == len(runs.table) else f" Only {len(logs)} of {len(runs.table)} runs left a log."
+    falls = pd.Series({run_id: fall for run_id, log in logs.items() if (fall := _last_fall(log)) is not None})
+    drawn = f"@fig-curves draws the course of every training.{part}"
+    if falls.empty:
+        return f"No run was validated twice: whether more steps would help is not known. {drawn}"
+    falling = falls[falls.round(3) > 0]
+    if falling.empty:
+        return f"In none of {len(falls)} runs was the validation loss still falling when training ended. {drawn}"
+    strategies = runs.table["strategy"].loc[falls.index]
+    counts = strategies.loc[falling.index].value_counts(sort=False).items()
+    who = ", ".join(f"{STRATEGIES[str(name)].label}: {n} of {(strategies == name).sum()}" for name, n in counts)
+    by = " to ".join(dict.fromkeys(f"{end:.3f}" for end in (falling.min(), falling.max())))
     return (
-        "The curves of @fig-curves tell whether a strategy had converged when its training ended, and whether it began "
-        f"to fit its training reviews too closely.{part}"
+        f"When training ended, the validation loss was still falling in {len(falling)} of {len(falls)} runs ({who}), "
+        f"by {by} nats since the evaluation before: the larger the fall, the more a longer training might gain. {drawn}"
     )
+
+
+def _last_fall(log: pd.DataFrame) -> float | None:
+    """By how much the validation loss fell to its last, lowest value; 0 where it rose again, None where no two are."""
+    losses = log["eval_loss"].dropna()
+    if len(losses) < 2:
+        return None
+    return float(losses.iloc[-2] - losses.iloc[-1]) if losses.iloc[-1] < losses.iloc[:-1].min() else 0.0
 
 
 def fronts(table: pd.DataFrame) -> str:
