@@ -14,6 +14,9 @@
 # Stop it with Ctrl-C at any time; the same command goes on where it stopped, and finished runs are kept.
 # It uses the environment you have activated if that has peft_study, otherwise one of its own in .venv.
 set -euo pipefail
+for name in PEFT_STUDY_HOME PEFT_STUDY_CACHE; do  # relative ones count from where the command is given
+  case ${!name-} in '' | /* | '~'*) ;; *) export "$name=$PWD/${!name}" ;; esac
+done
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 say() { echo "run_all.sh: $*" >&2; }

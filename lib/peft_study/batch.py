@@ -11,12 +11,13 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any, TextIO
 
-from peft_study import paths
-from peft_study.config import Study, read_study
+from peft_study import assets, paths
+from peft_study.config import Study, Variant, read_study
 from peft_study.errors import StudyError, one_line, unknown, writing
 from peft_study.folders import is_done, is_foreign, remove_partial, remove_record, replacing, write_params
 from peft_study.locks import NO_KERNEL, gpus, hold, kernels
@@ -209,6 +210,23 @@ def fingerprint(*files: Path) -> str:
     """A fingerprint of the contents of `files`, those that exist, in any order."""
     sums = sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file())
     return hashlib.sha256("".join(sums).encode()).hexdigest()
+
+
+def texts(variant: Variant) -> str:
+    """A fingerprint of a variant's own texts: files that may change under their name; empty where there are none."""
+    return "".join(map(_contents, (variant.dataset, variant.ood_dataset)))
+
+
+@cache
+def _contents(dataset: str | None) -> str:
+    """A fingerprint of a dataset that is a file or a folder; empty of any other."""
+    if dataset is None or dataset.startswith("bundled:"):
+        return ""
+    try:
+        place = assets.local(dataset)
+    except StudyError:  # it is gone; what is not done is refused before anything starts
+        return ""
+    return "" if place is None else fingerprint(*(place.rglob("*") if place.is_dir() else [place]))
 
 
 @contextmanager

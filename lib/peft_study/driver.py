@@ -1,7 +1,8 @@
 """From the name of a study to Snakemake at work: `check` refuses what cannot work, `run` hands over to Snakemake.
 
 Which values a run was made with stands in its `params.yaml`, so that a finished run counts as finished wherever its
-folder is copied to. Snakemake's own notes, in `runs/<study>/.snakemake`, add whether the code of its notebook changed.
+folder is copied to. Snakemake's own notes, in `runs/<study>/.snakemake`, add whether the code of its notebook changed,
+or the texts, where they are a file or a folder.
 """
 
 import os
@@ -86,10 +87,12 @@ def steps_left(study: Study, options: Options) -> str:
         raise StudyError(f"Snakemake refuses: {said.stdout.strip()}")
     reasons = dict(re.findall(r"^Job \d+: (.+)\nReason: (.+)$", said.stdout, re.MULTILINE))
     if not reasons:
-        return f"Nothing to be done: study {study.name} is complete."
+        missing, total = len(left(study)), len(study.variants)
+        rest = f"{missing} of the {total} runs of study {study.name} are not done" if missing else ""
+        return f"Nothing to be done: {rest or f'study {study.name} is complete'}."
     order = ["explore the reviews", *(f"train {run}" for run in study.variants)]  # then comparing and reporting
     steps = sorted(reasons, key=lambda step: order.index(step) if step in order else len(order))
-    again = {f"train {run}": "the code of its notebook" for run in study.variants}
+    again = {f"train {run}": "its texts or the code of its notebook" for run in study.variants}
     again = {step: code for step, code in again.items() if "Params have changed" in reasons.get(step, "")}
     for run in left(study):
         if (folder := paths.run_folder(study.name, run)).joinpath("params.yaml").exists():
@@ -126,9 +129,10 @@ def arguments(study: Study, options: Options) -> list[str]:
         arguments += ["--logger", "rich"]
     # One profile, not two that are merged. And no lock of Snakemake's: ours ends with the process, that one does not.
     arguments += ["--workflow-profile", "none", "--nolock", *options.given]
-    remade = [run for run in left(study) if (paths.run_folder(study.name, run) / "train.ipynb").exists()]
+    made = [f"{run}/train.ipynb" for run in left(study) if (paths.run_folder(study.name, run) / "train.ipynb").exists()]
+    remade = [file for file in made if file in (options.targets or made)]  # what is forced is a target, too
     if remade and not options.compare_only:
-        arguments += ["--forcerun", *options.forced, *(f"{run}/train.ipynb" for run in remade)]
+        arguments += ["--forcerun", *options.forced, *remade]
     return arguments
 
 

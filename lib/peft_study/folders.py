@@ -53,8 +53,8 @@ def remove_record(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, or a folder with all that is in it, where there is one."""
-    if path.is_dir():
+    """Delete a file, a link, or a folder with all that is in it, where there is one."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ class Options:
 
     compare_only: runs that are not done are left out. talkative: Snakemake's own list is wanted. elsewhere: a profile
     or an executor of the user's says where the runs run; `profile` and `logger`: one is named. forced: what is to be
-    made anew. cores: how many may be used, where that is said.
+    made anew. targets: what alone is to be made. cores: how many may be used, where that is said.
     """
 
     given: tuple[str, ...] = ()
@@ -26,6 +26,7 @@ class Options:
     profile: bool = False
     logger: bool = False
     forced: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
     cores: int | None = None
 
 
@@ -53,14 +54,17 @@ def read(given: Sequence[str]) -> Options:
     cores = asked.jobs if asked.cores is None else asked.cores
     if cores is not None and cores < 1:  # Snakemake would wait for a core without end
         refuse(f"cores = {cores}, where a run needs one")
+    if unknown := [pair for pair in asked.config or () if pair not in ("allow_missing=0", "allow_missing=1")]:
+        refuse(f"--config {unknown[0]} says nothing to this project, which knows allow_missing=1")
     return Options(
         tuple(given),
         asked.dryrun,
-        any(pair.replace(" ", "") == "allow_missing=1" for pair in asked.config or ()),
+        (asked.config or [""])[-1] == "allow_missing=1",
         bool(asked.printshellcmds or asked.quiet or asked.verbose),
         bool(asked.profile or asked.executor),
         bool(asked.profile),
         bool(asked.logger),
         tuple(sorted(asked.forcerun)),
+        tuple(asked.targets),
         cores,
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -31,7 +30,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from peft_study import paths
 from peft_study.errors import StudyError
-from peft_study.folders import CHECKPOINTS
+from peft_study.folders import CHECKPOINTS, remove
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +79,7 @@ def train(prepared: Prepared, folder: Path, callbacks: Sequence[TrainerCallback]
             for worker in workers:
                 worker.kill()
                 worker.wait()
-            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # which those that were killed have left
+            remove(folder / CHECKPOINTS)  # which those that were killed have left
         if not (exchange / RESULT).exists():
             told = (exchange / FAULT).read_text(encoding="utf-8") if (exchange / FAULT).exists() else "it was killed"
             raise StudyError(f"one of the {count} processes of this training failed: {told}")

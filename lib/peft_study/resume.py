@@ -10,7 +10,6 @@ packages or other code of ours.
 
 import json
 import random
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -25,6 +24,7 @@ from transformers import Trainer
 
 from peft_study import paths
 from peft_study.batch import fingerprint
+from peft_study.folders import remove, replacing
 
 if TYPE_CHECKING:
     from peft_study.config import Variant
@@ -56,6 +56,12 @@ class Checkpoint:
     state: dict[str, Any]
     identity: dict[str, Any]
 
+    @property
+    def best(self) -> str | None:
+        """The name of the checkpoint that was the best so far, where one is to be kept."""
+        path = self.state["best_model_checkpoint"]
+        return Path(path).name if path else None
+
     def batches(self, variant: "Variant") -> "Variant":
         """The variant with the batches that the killed training used, which may be smaller than those asked for."""
         return variant.model_copy(update=self.identity["batches"])
@@ -79,12 +85,17 @@ def last(folder: Path, prepared: "Prepared") -> Checkpoint | None:
     """The last whole checkpoint in `folder` of the prepared training; all that it does not need is removed."""
     wanted = identity(prepared, prepared.variant)
     found = [one for one in _whole(folder) if one.identity | {"batches": None} == wanted | {"batches": None}]
-    kept = {one.folder for one in found}
-    found = [one for one in found if (best := one.state["best_model_checkpoint"]) is None or Path(best) in kept]
+    kept = {one.folder.name for one in found}
+    found = [one for one in found if (one.best or one.folder.name) in kept]
     chosen = max(found, key=lambda one: one.state["global_step"], default=None)
-    needed = {chosen.folder, Path(chosen.state["best_model_checkpoint"] or chosen.folder)} if chosen else set()
-    for other in set(folder.glob("*")) - needed:
-        shutil.rmtree(other, ignore_errors=True)
+    needed = {chosen.folder.name, chosen.best} if chosen else set()
+    for other in folder.glob("*"):
+        if other.name not in needed:
+            remove(other)
+    if chosen and chosen.best:  # the Trainer wrote where it was then, and the folder may have moved since
+        chosen.state["best_model_checkpoint"] = str(folder / chosen.best)
+        with replacing(chosen.folder / STATE) as partial:
+            partial.write_text(json.dumps(chosen.state), encoding="utf-8")
     return chosen
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from peft_study import batch, paths
 from peft_study.config import Study, Variant, read_study
-from peft_study.folders import asked, is_done, is_interrupted, outdated, strays
+from peft_study.folders import asked, is_done, is_foreign, is_interrupted, outdated, strays
 
 NOT_STARTED, STOPPED, FAILED, OUTDATED, DONE = "not started", "stopped", "failed", "outdated", "done"
+_THEIRS = "another program left it: correct its params.yaml, or move its folder away"
 
 
 def left(study: Study) -> list[str]:
@@ -48,6 +49,8 @@ def _of_run(folder: Path, variant: Variant, misnamed: str = "") -> tuple[str, st
         return NOT_STARTED, f"{misnamed} is no run of this study; did you mean {folder.name}?"
     if is_interrupted(folder):
         return STOPPED, "its training was interrupted"
+    if not done and is_foreign(folder):
+        return OUTDATED, f"{', '.join(outdated(folder, variant))} differ from those of the study; {_THEIRS}"
     if done or not (folder / "train.ipynb").exists():
         return _of_step(folder / "train", done)
     if asked(folder) is None:

@@ -6,7 +6,6 @@ padding of its batches are in them.
 
 import math
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from peft_study.config import Variant
 from peft_study.cost import Inference, flops, inference
 from peft_study.errors import StudyError, writing
 from peft_study.evaluation import Predictions, classified_at_once, log_loss, pad_batch, predict
-from peft_study.folders import CHECKPOINTS
+from peft_study.folders import CHECKPOINTS, remove
 from peft_study.models import ParameterCounts, build, count_parameters
 from peft_study.progress import Tell, silent
 from peft_study.speed import keep_freed_memory, lean_lora
@@ -191,7 +190,7 @@ def _train(
 ) -> Training:
     """Train the prepared model with the batches of `variant`, which is the prepared one in all other fields."""
     if begun is None:
-        shutil.rmtree(checkpoints, ignore_errors=True)  # of other values, or of larger batches
+        remove(checkpoints)  # of other values, or of larger batches
     arguments = training_arguments(variant, len(prepared.examples["train"]), checkpoints)
     timer, strategy = Timer(), STRATEGIES[variant.strategy]
     own = [strategy.callback(variant)] if strategy.callback else []
@@ -222,7 +221,7 @@ def _train(
             trainer.accelerator.wait_for_everyone()  # another process may still be loading a checkpoint
     finally:
         if not variant.resume:
-            shutil.rmtree(checkpoints, ignore_errors=True)
+            remove(checkpoints)
         trainer.accelerator.unwrap_model(prepared.model, keep_fp32_wrapper=False)  # it left the model in autocast
         prepared.model._is_accelerate_prepared = False  # else it would train without autocast, were it trained again
     figures = _figures(trainer, timer) | {"asked_batch_size": prepared.variant.batch_size}

@@ -34,6 +34,14 @@ if strategy == "lora" and (study / "fail").exists():
 Path(folder, "metrics.json").write_text(json.dumps({"made": str(uuid.uuid4())}))
 """
 
+COMPARING = """\
+from peft_study import paths
+report = paths.report_folder(study)
+report.mkdir(parents=True, exist_ok=True)
+(report / "numbers.json").write_text("{}")
+print(study)
+"""
+
 
 def cell(source: str, *tags: str) -> nbformat.NotebookNode:
     return nbformat.v4.new_code_cell(source, metadata={"tags": list(tags)})
@@ -67,7 +75,7 @@ class Checkout:
         notebooks.mkdir()
         save(notebooks / batch.EXPLORE, cell("study: str = ''", "parameters"), cell("print(study)"))
         self.write_training(TRAINING)
-        save(notebooks / batch.COMPARE, cell("study: str = ''", "parameters"), cell("print(study)"))
+        save(notebooks / batch.COMPARE, cell("study: str = ''", "parameters"), cell(COMPARING))
         self.write_study(TINY)
 
     def write_training(self, code: str) -> None:

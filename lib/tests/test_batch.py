@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 import yaml
 
 from peft_study import batch, driver, folders, locks, orphans, paths
-from peft_study.config import read_study
+from peft_study.config import Variant, read_study
 from peft_study.errors import StudyError
 from peft_study.options import read
 from peft_study.status import status
@@ -72,7 +73,8 @@ def test_kernels_side_by_side_cannot_draw_the_same_ports(tmp_path: Path) -> None
     source, seen = notebook(tmp_path / "source.ipynb", "seed: int = 1", code), []
     for _ in range(2):
         batch.execute(source, tmp_path / "train.ipynb", {"seed": 13})
-        seen.append((tmp_path / "train.log").read_text().split()[-2:])
+        log = (tmp_path / "train.log").read_text()
+        seen.append(tuple(re.findall(r"^(ipc|tcp) (.+)$", log, re.MULTILINE)[0]))
     assert [transport for transport, _ in seen] == ["ipc", "ipc"] and seen[0] != seen[1]
     assert {path.name for path in tmp_path.iterdir()} == {"source.ipynb", "train.ipynb", "train.log"}
 
@@ -261,6 +263,46 @@ def test_the_closing_list_names_the_values_that_changed_since(home: Path) -> Non
     make_done(paths.run_folder("tiny", RUN))
     (home / "runs" / "tiny" / "study.yaml").write_text(yaml.safe_dump({**STUDY, "defaults": {"epochs": 5}}))
     assert f"{RUN}: outdated: epochs changed since" in status("tiny")
+
+
+def test_what_another_program_left_with_other_values_is_not_promised_to_be_made(home: Path) -> None:
+    make_done(paths.run_folder("tiny", RUN))
+    (paths.run_folder("tiny", RUN) / "train.ipynb").unlink()
+    assert "1 of 2 runs are done" in status("tiny")
+    (home / "runs" / "tiny" / "study.yaml").write_text(yaml.safe_dump({**STUDY, "defaults": {"epochs": 5}}))
+    assert f"{RUN}: outdated: epochs differ from those of the study; another program left it" in status("tiny")
+
+
+def test_a_link_in_a_run_is_removed_and_what_it_leads_to_is_not(home: Path, tmp_path: Path) -> None:
+    make_done(folder := paths.run_folder("tiny", RUN))
+    (elsewhere := tmp_path / "large disk").mkdir()
+    (elsewhere / "model.safetensors").write_bytes(b"weights")
+    (folder / "model").symlink_to(elsewhere)
+    folders.remove_record(folder)
+    assert not list(folder.iterdir()) and (elsewhere / "model.safetensors").exists()
+
+
+def test_where_targets_are_named_no_other_run_is_made_again(home: Path) -> None:
+    for run in (RUN, "full-n01000-s42"):
+        make_done(paths.run_folder("tiny", run))
+    (home / "runs" / "tiny" / "study.yaml").write_text(yaml.safe_dump({**STUDY, "defaults": {"epochs": 5}}))
+    study, target = read_study("tiny"), f"{RUN}/train.ipynb"
+    assert driver.arguments(study, read([target, "-n"]))[-2:] == ["--forcerun", target]
+    assert driver.steps_left(study, read([target, "-n"])).splitlines()[1:] == [f"  train {RUN} again: epochs changed"]
+
+
+def test_texts_of_ones_own_have_a_fingerprint_and_those_of_others_none(home: Path) -> None:
+    def texts(**fields: str) -> str:
+        batch._contents.cache_clear()
+        return batch.texts(Variant(ood_dataset=None, **fields))  # type: ignore[arg-type]
+
+    assert texts() == texts(dataset="stanfordnlp/imdb") == texts(dataset="./nowhere.csv") == ""
+    (home / "own").mkdir()
+    (home / "own" / "train.csv").write_text("text,label\na,0\n")
+    before = texts(dataset="own"), texts(dataset="own/train.csv")
+    assert all(before)
+    (home / "own" / "train.csv").write_text("text,label\na,1\n")
+    assert texts(dataset="own") != before[0] and texts(dataset="own/train.csv") != before[1]
 
 
 def test_a_read_only_file_system_is_one_clear_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

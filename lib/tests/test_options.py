@@ -18,8 +18,8 @@ def test_a_dry_run_is_one_however_it_is_written(given: str) -> None:
     ("given", "field", "value"),
     [
         (["--config", "allow_missing=1"], "compare_only", True),
-        (["--config=other=2", "--cores", "1"], "compare_only", False),
-        (["--config", "other=2", "allow_missing=1", "-n"], "compare_only", True),
+        (["--config=allow_missing=1", "--cores", "1"], "compare_only", True),
+        (["--config", "allow_missing=0", "-n"], "compare_only", False),
         (["-n", "--profile", "mine"], "elsewhere", True),
         (["--executor=slurm"], "elsewhere", True),
         (["--executor=slurm"], "profile", False),
@@ -28,6 +28,7 @@ def test_a_dry_run_is_one_however_it_is_written(given: str) -> None:
         (["-R", "a", "b", "-n"], "forced", ("a", "b")),
         (["-c1"], "cores", 1),
         (["--jobs", "3", "-n"], "cores", 3),
+        (["a/train.ipynb", "-n"], "targets", ("a/train.ipynb",)),
     ],
 )
 def test_what_matters_before_snakemake_starts_is_read_by_its_own_parser(
@@ -41,6 +42,8 @@ def test_what_matters_before_snakemake_starts_is_read_by_its_own_parser(
     ("given", "said"),
     [
         (["--bogus"], "unrecognized arguments: --bogus"),
+        (["--config", "alow_missing=1"], "--config alow_missing=1 says nothing to this project"),
+        (["--config", "allow_missing=yes"], "which knows allow_missing=1"),
         (["--cores"], "argument --cores/-c: expected one argument"),
         (["--cores", "two"], "must be integer or 'all'"),
         (["--cores", "0"], "cores = 0, where a run needs one"),

@@ -111,12 +111,14 @@ def test_a_resumed_training_is_the_uninterrupted_one_bit_for_bit(
     assert again.figures["seconds"] < again.figures["wall_seconds"]
 
 
-def test_a_training_may_be_killed_twice_and_at_any_step(asked: Make, tmp_path: Path) -> None:
+def test_a_training_may_be_killed_twice_at_any_step_and_its_folder_moved(asked: Make, tmp_path: Path) -> None:
     fields: dict[str, Any] = {"learning_rate": 0.03, "evaluations": 8}  # overshoots: an early checkpoint is the best
     whole, result = went(asked(**fields), tmp_path / "whole")
+    folder = tmp_path / "cut"
     for step in (8, 14, 22):  # the second is resumed from the end of an epoch
-        cut(asked(**fields), tmp_path / "cut", step)
-    resumed, again = went(asked(**fields), tmp_path / "cut")
+        cut(asked(**fields), folder, step)
+        folder = folder.rename(tmp_path / f"cut in step {step}")
+    resumed, again = went(asked(**fields), folder)
     assert len(again.figures["resumed"]) == 3 and again.figures["resumed"] == sorted(again.figures["resumed"])
     assert again.figures["selected_step"] == result.figures["selected_step"]
     assert np.array_equal(resumed.predict("test").logits, whole.predict("test").logits)

@@ -153,7 +153,8 @@ def test_editing_code_retrains_every_run(finished: Checkout) -> None:
     notebook.cells[2].source += "\nprint('more')"
     nbformat.write(notebook, path)
     said = finished.run("tiny", "-n").stdout
-    assert f"train {FULL} again: the code of its notebook changed" in said and f"train {LORA} again" in said
+    changed = "its texts or the code of its notebook changed"
+    assert f"train {FULL} again: {changed}" in said and f"train {LORA} again: {changed}" in said
     said = finished.run("tiny", "-n", "--config", "allow_missing=1").stdout
     assert "Nothing to be done" in said, "what is only compared is never trained"
 
@@ -165,6 +166,34 @@ def test_changed_values_retrain_the_runs_that_they_concern(finished: Checkout, w
     finished.write_study({**TINY, "strategies": {"lora": {"epochs": 5}}})
     said = finished.run("tiny", "-n").stdout
     assert f"train {LORA}" in said and f"train {FULL}" not in said
+
+
+def test_texts_that_changed_in_their_file_retrain_the_runs_and_explore_them_again(finished: Checkout) -> None:
+    (texts := finished.folder / "own.csv").write_text("text,label\na,0\n")
+    finished.write_study({**TINY, "defaults": {"dataset": "own.csv", "ood_dataset": None}})
+    assert finished.run("tiny").returncode == 0
+    assert "Nothing to be done" in finished.run("tiny", "-n").stdout
+    texts.write_text("text,label\na,1\n")
+    said = finished.run("tiny", "-n").stdout
+    assert "explore the reviews" in said and f"train {FULL} again: its texts or" in said and f"train {LORA}" in said
+
+
+def test_a_deleted_report_and_a_renamed_study_are_made_whole_again(finished: Checkout) -> None:
+    shutil.rmtree(finished.folder / "report")
+    said = finished.run("tiny", "-n").stdout
+    assert "compare the runs" in said and "write the report" in said and f"train {FULL}" not in said
+    finished.study.rename(finished.study.with_name("small"))
+    said = finished.run("small", "-n").stdout
+    assert "explore the reviews" in said and "compare the runs" in said and f"train {FULL}" not in said
+
+
+def test_a_relative_home_counts_from_where_the_command_is_given(finished: Checkout) -> None:
+    (finished.folder / "elsewhere" / "runs").mkdir(parents=True)
+    finished.study.rename(finished.folder / "elsewhere" / "runs" / "tiny")
+    finished.environment["PEFT_STUDY_HOME"] = "elsewhere"
+    said = finished.run("tiny")
+    assert said.returncode == 0, said.stdout
+    assert (finished.folder / "elsewhere" / "report" / "tiny" / "report.html").exists()
 
 
 def test_a_larger_matrix_trains_only_what_is_new(finished: Checkout) -> None:
