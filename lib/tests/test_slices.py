@@ -155,6 +155,7 @@ def test_tables_sentences_and_the_figure_hold_at_every_edge(name: str) -> None:
         name != "no other reviews"
     )
     assert len(printed) <= 10 * 10 and len(titles) <= 6
+    assert "of the slices of 50 reviews or more, accuracy is" in told[1] or "At " not in told[1]
     assert "rating" not in set(compared["slice"] if len(compared) else [])
     if len(compared):
         figure = slices.plots.dots(compared, titles, 1.0)

@@ -48,7 +48,8 @@ def accurate_and_calibrated(measured: pd.DataFrame) -> str:
         return f"{where} several variants share the first place in accuracy or in calibration error."
     first, second = best.iloc[0], truest.iloc[0]
     if first.name == second.name:
-        return f"{where} {title(first.to_dict())} is both the most accurate and, by its ECE, the best calibrated."
+        both = "is both the most accurate and, by its ECE, the best calibrated, by the figures as they are"
+        return f"{where} {title(first.to_dict())} {both}."
     apart = second["ece_high"] < first["ece_low"]
     return (
         f"{where} the most accurate variant, {title(first.to_dict())} ({first['accuracy']:.1%}), has an ECE of "

@@ -89,9 +89,7 @@ def explored(runs: Runs, links: bool) -> str:
     if not (paths.study_folder(runs.study.name) / "explore.ipynb").exists():
         return f"{name} looks at what is in the reviews, and at what in them could mislead."
     shown = f"[{name}]({EXPLORED})" if links else name
-    return (
-        f"What is in the reviews, and what in them could mislead, was looked at before any model was trained: {shown}."
-    )
+    return f"What is in the reviews, and what in them could mislead, was looked at by itself, without a model: {shown}."
 
 
 def grid(runs: Runs, links: bool) -> str:
