@@ -92,8 +92,8 @@ def headline(runs: Runs, comparisons: pd.DataFrame, summary: pd.DataFrame, costs
         told = [_answer(rows.sort_values("train_size").to_dict("records"), runs, summary, costs) for _, rows in pairs]
     if "undetermined" in set(comparisons["verdict"]):
         told.append(
-            "*Undetermined* means that the data settle neither a difference nor equivalence within "
-            f"±{runs.study.margin:g} points."
+            "*Undetermined* means that neither a difference, corrected for the number of comparisons, nor equivalence "
+            f"within ±{runs.study.margin:g} points is found."
         )
     return " ".join(told)
 
