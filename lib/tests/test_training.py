@@ -125,7 +125,7 @@ def test_the_best_checkpoint_has_the_lowest_validation_loss_and_is_the_one_that_
     trained: Callable[..., Trained],
 ) -> None:
     run = trained(
-        strategy="full", learning_rate=0.02, epochs=4.0, evaluations=8
+        strategy="full", learning_rate=0.05, epochs=4.0, evaluations=8
     )  # overshoots: the last is not the best
     best = min(run.evaluations, key=lambda entry: entry["eval_loss"])
     assert best["step"] == run.training.figures["selected_step"] < run.training.figures["steps"]
@@ -135,7 +135,7 @@ def test_the_best_checkpoint_has_the_lowest_validation_loss_and_is_the_one_that_
 
 
 def test_last_keeps_the_last(trained: Callable[..., Trained]) -> None:
-    run = trained(strategy="full", learning_rate=0.02, epochs=4.0, evaluations=8, checkpoint="last")
+    run = trained(strategy="full", learning_rate=0.05, epochs=4.0, evaluations=8, checkpoint="last")
     validation = run.prepared.predict("validation")
     assert run.training.figures["selected_step"] == run.training.figures["steps"]
     assert log_loss(validation.logits, validation.labels) == pytest.approx(run.evaluations[-1]["eval_loss"], abs=1e-4)
