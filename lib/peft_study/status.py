@@ -50,7 +50,8 @@ def _of_run(folder: Path, variant: Variant, misnamed: str = "") -> tuple[str, st
     if is_interrupted(folder):
         return STOPPED, "its training was interrupted"
     if not done and is_foreign(folder):
-        return OUTDATED, f"{', '.join(outdated(folder, variant))} differ from those of the study; {_THEIRS}"
+        fields = ", ".join(outdated(folder, variant))
+        return OUTDATED, f"{fields} differ from those of the study; {_THEIRS}" if fields else "metrics.json is damaged"
     if done or not (folder / "train.ipynb").exists():
         return _of_step(folder / "train", done)
     if asked(folder) is None:
