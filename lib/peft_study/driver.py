@@ -92,8 +92,8 @@ def steps_left(study: Study, options: Options) -> str:
         return f"Nothing to be done: {rest or f'study {study.name} is complete'}."
     order = ["explore the reviews", *(f"train {run}" for run in study.variants)]  # then comparing and reporting
     steps = sorted(reasons, key=lambda step: order.index(step) if step in order else len(order))
-    again = {f"train {run}": "its texts or the code of its notebook" for run in study.variants}
-    again = {step: code for step, code in again.items() if "Params have changed" in reasons.get(step, "")}
+    redone = [step for step, reason in reasons.items() if "Params have changed" in reason and step.startswith("train ")]
+    again = dict.fromkeys(redone, "its texts or the code of its notebook")
     for run in left(study):
         if (folder := paths.run_folder(study.name, run)).joinpath("params.yaml").exists():
             again[f"train {run}"] = ", ".join(outdated(folder, study.variants[run]))

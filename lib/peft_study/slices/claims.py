@@ -40,8 +40,7 @@ def hardest(scores: pd.DataFrame, sliced: Sliced) -> str:
         names = pd.Series([_label(part.loc[getattr(part["accuracy"], place)(), "slice"]) for part in parts])
         counts = names.value_counts().items()
         told.append(f"{word} on " + listed(f"“{name}” for {count} of {len(parts)} variants" for name, count in counts))
-    small = any(len(sliced.labels(name)) < LEAST for name in sliced.slices)
-    large = f", of the slices of {LEAST} reviews or more," if small else ","
+    large = f", of the slices of {LEAST} reviews or more," if (scores["reviews"] < LEAST).any() else ","
     return f"At {size:,} labels{large} accuracy is {' and '.join(told)}."
 
 
