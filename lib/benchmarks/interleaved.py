@@ -17,11 +17,13 @@ import torch
 
 from benchmarks import whole
 from benchmarks.ways import WAYS, Way, Work, matmul_peak
-from peft_study import data, training
-from peft_study.config import Variant
-from peft_study.cost import peak_memory
-from peft_study.ledger.speed import RATIO
-from peft_study.records import environment, write_json
+from peft_study.data import reviews as data
+from peft_study.files import write_json
+from peft_study.records.write import environment
+from peft_study.report.speed_claims import RATIO
+from peft_study.study.variant import Variant
+from peft_study.training import trainer as training
+from peft_study.training.cost import peak_memory
 
 
 def measure(options: argparse.Namespace) -> int:

@@ -13,9 +13,10 @@ import torch
 from transformers import AutoModelForSequenceClassification, PrinterCallback, Trainer, TrainingArguments
 from transformers.utils import logging
 
-from peft_study import assets, tokenization
-from peft_study.config import Variant
-from peft_study.strategies import STRATEGIES
+from peft_study.data import datasets as assets
+from peft_study.data import tokenization
+from peft_study.strategies.table import STRATEGIES
+from peft_study.study.variant import Variant
 
 
 def build(variant: Variant) -> torch.nn.Module:

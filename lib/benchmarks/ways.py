@@ -13,10 +13,11 @@ import torch
 from transformers import TrainerCallback
 
 from benchmarks import obvious
-from peft_study import data, training
-from peft_study.config import Variant
-from peft_study.cost import flops, now
-from peft_study.evaluation import classified_at_once
+from peft_study.data import reviews as data
+from peft_study.study.variant import Variant
+from peft_study.training import trainer as training
+from peft_study.training.cost import flops, now
+from peft_study.training.prediction import classified_at_once
 
 
 @dataclass(frozen=True)

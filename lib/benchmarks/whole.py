@@ -14,8 +14,9 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import obvious
-from peft_study import data, paths
-from peft_study.config import read_study
+from peft_study import paths
+from peft_study.data import reviews as data
+from peft_study.study.study import read_study
 
 
 def compare(study: str) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ import argparse
 import sys
 import traceback
 
-from peft_study.errors import StudyError, one_line
+from peft_study.errors import StudyError, message, one_line
 
 _STEPS = ("explore", "train", "compare", "report", "pages")
 
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _before_and_after(options: argparse.Namespace) -> None:
     """The commands that must answer at once: they import neither torch nor papermill."""
-    from peft_study import driver, status
+    from peft_study.engine import driver, status
 
     if options.command == "check":
         driver.check(options.study, options.dry_run)
@@ -42,7 +42,7 @@ def _before_and_after(options: argparse.Namespace) -> None:
 
 def _step(options: argparse.Namespace) -> None:
     """The steps of a study. A fault of ours shows its traceback, and one last line for the closing list."""
-    from peft_study import batch
+    from peft_study.engine import steps as batch
 
     try:
         if options.command == "train":
@@ -53,7 +53,7 @@ def _step(options: argparse.Namespace) -> None:
         raise
     except Exception as error:
         traceback.print_exc()
-        raise StudyError(batch.message(type(error).__name__, str(error))) from error
+        raise StudyError(message(type(error).__name__, str(error))) from error
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,6 +1,7 @@
 """The one exception for faults that the user can mend."""
 
 import errno
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -42,3 +43,12 @@ def writing(path: Path) -> Iterator[None]:
                 "(runs and reports), PEFT_STUDY_CACHE (assets) or HF_HOME (what the hub sends) to a folder that is"
             ) from error
         raise
+
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def message(name: str, value: str) -> str:
+    """The one line of an exception that says what went wrong: its name and the first line of its value."""
+    first = next((line.strip() for line in _ANSI.sub("", value).splitlines() if line.strip()), "")
+    return first if name == StudyError.__name__ else f"{name}: {first}"

@@ -20,7 +20,7 @@ from made_folders import reviews, save_model, save_reviews
 from made_runs import PLANTED, REAL_RUNS
 from made_studies import execute
 
-from peft_study.config import Variant
+from peft_study.study.variant import Variant
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads slow tiny models down, on a busy machine a hundredfold
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, as the libraries are imported

@@ -15,8 +15,9 @@ import nbformat
 import psutil
 import yaml
 
-from peft_study import batch, paths
-from peft_study.config import Variant
+from peft_study import paths
+from peft_study.engine import steps as batch
+from peft_study.study.variant import Variant
 
 TINY = {"title": "Tiny", "question": "Does it run?", "matrix": {"strategy": ["full", "lora"], "seed": [1]}}
 Said = subprocess.CompletedProcess[str]

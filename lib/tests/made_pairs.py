@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from peft_study.strategies import STRATEGIES
+from peft_study.strategies.table import STRATEGIES
 
 FAMILIES = ["distilbert", "bert", "roberta"]
 

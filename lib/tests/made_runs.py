@@ -11,8 +11,8 @@ import numpy as np
 import yaml
 
 from peft_study import paths
-from peft_study.config import Study, read_study
-from peft_study.results import Runs, load_runs
+from peft_study.records.read import Runs, load_runs
+from peft_study.study.study import Study, read_study
 
 REAL_RUNS = ("full-n00060-s1", "lora-n00060-s1", "full-n00100-s1")  # of the one study that is really run
 PLANTED = '<script>alert("hi")</script> & *stars* $5 [@nobody]'  # in its test reviews

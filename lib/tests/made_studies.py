@@ -14,7 +14,7 @@ from peft_study import paths
 
 def execute(root: Path, name: str, study: dict[str, Any], runs: Sequence[str]) -> None:
     """Write a study into the home `root` and run its notebooks: 01, 02 for those of its `runs`, 03; and their pages."""
-    from peft_study import batch
+    from peft_study.engine import steps as batch
 
     (root / "runs" / name).mkdir(parents=True)
     (root / "runs" / name / "study.yaml").write_text(yaml.safe_dump(study, allow_unicode=True), encoding="utf-8")

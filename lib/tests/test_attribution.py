@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from peft_study import models, tokenization, training
-from peft_study.attribution import explain, gradient_times_input
-from peft_study.config import Variant
+from peft_study.data import tokenization
+from peft_study.study.variant import Variant
+from peft_study.training import model as models
+from peft_study.training import trainer as training
+from peft_study.training.attribution import explain, gradient_times_input
 
 BIAS = 0.25
 
@@ -112,7 +114,7 @@ def test_a_window_is_what_the_training_reads_of_the_same_text(
 def test_a_saved_model_explains_as_the_trained_one_did(
     prepared: Callable[..., training.Prepared], tmp_path: Path
 ) -> None:
-    from peft_study.records import save_model
+    from peft_study.records.write import save_model
 
     run = prepared()
     save_model(tmp_path / "model", run)

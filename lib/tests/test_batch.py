@@ -16,11 +16,15 @@ import psutil
 import pytest
 import yaml
 
-from peft_study import batch, driver, folders, locks, orphans, paths
-from peft_study.config import Variant, read_study
+from peft_study import paths
+from peft_study.engine import driver, locks, orphans
+from peft_study.engine import steps as batch
+from peft_study.engine.options import read
+from peft_study.engine.status import status
 from peft_study.errors import StudyError
-from peft_study.options import read
-from peft_study.status import status
+from peft_study.records import layout as folders
+from peft_study.study.study import read_study
+from peft_study.study.variant import Variant
 
 STUDY = {"title": "Tiny", "question": "Does it run?", "matrix": {"strategy": ["full", "lora"]}}
 RUN = "lora-n01000-s42"

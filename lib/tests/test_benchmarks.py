@@ -9,9 +9,10 @@ import pytest
 
 from benchmarks import obvious
 from benchmarks.__main__ import main
-from peft_study import data, paths
-from peft_study.config import Variant
-from peft_study.ledger import speed
+from peft_study import paths
+from peft_study.data import reviews as data
+from peft_study.report import speed_claims as speed
+from peft_study.study.variant import Variant
 
 Make = Callable[..., Variant]
 

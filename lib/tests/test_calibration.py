@@ -13,13 +13,17 @@ from made_runs import make_runs, write_arrays
 from scipy.special import expit
 from sklearn.metrics import brier_score_loss, log_loss
 
-from peft_study import calibration, paths, run_claims
+from peft_study import paths
+from peft_study.analysis import calibration as calibration_tables
 from peft_study.errors import StudyError
-from peft_study.evaluation import Predictions
-from peft_study.plots import figure
-from peft_study.results import Runs, load_runs
+from peft_study.records.read import Runs, load_runs
+from peft_study.report import calibration_claims as calibration_claims
+from peft_study.report import calibration_figures as calibration_plots
+from peft_study.report import run_claims
+from peft_study.report.figures import figure
 from peft_study.statistics import calibration as measures
-from peft_study.strategies import STRATEGIES
+from peft_study.strategies.table import STRATEGIES
+from peft_study.training.prediction import Predictions
 
 QUICK = settings(deadline=None, max_examples=20)
 MATRIX = {"strategy": ["full", "lora"], "train_size": [250, 1000], "seed": [1]}
@@ -168,7 +172,7 @@ def test_the_reliability_diagram_begins_where_a_guess_between_two_or_among_more_
 ) -> None:
     table = measures.reliability(*of_classes(500, classes, 0))
     _, ax = figure()
-    calibration.plots.reliability({"one": ("full", table)}, ax)
+    calibration_plots.reliability({"one": ("full", table)}, ax)
     assert begins[0] <= ax.get_xlim()[0] <= begins[1]
 
 
@@ -221,36 +225,36 @@ EDGES: dict[str, tuple[Callable[[], Runs], str]] = {
 def test_sentences_tables_and_figures_hold_at_every_edge(name: str) -> None:
     make, expected = EDGES[name]
     runs = make()
-    measured, (fitted, reasons) = calibration.tables.measured(runs), calibration.tables.temperatures(runs)
-    scaled, without = calibration.tables.scaled(runs, fitted), calibration.tables.without_logits(runs)
+    measured, (fitted, reasons) = calibration_tables.measured(runs), calibration_tables.temperatures(runs)
+    scaled, without = calibration_tables.scaled(runs, fitted), calibration_tables.without_logits(runs)
     sizes = pd.Series([50.0] * len(runs.table))
     told = [
-        calibration.claims.trusted(measured, without),
-        calibration.claims.accurate_and_calibrated(measured),
-        calibration.claims.temperature(scaled, reasons, sizes),
+        calibration_claims.trusted(measured, without),
+        calibration_claims.accurate_and_calibrated(measured),
+        calibration_claims.temperature(scaled, reasons, sizes),
     ]
     assert expected in told[2]
     assert set(fitted.index) | set(reasons) == set(runs.table.index)
     if measured.empty:
-        assert told[0] == told[1] == calibration.claims.UNKNOWN
+        assert told[0] == told[1] == calibration_claims.UNKNOWN
     else:
-        told += [calibration.tables.scores(measured).to_csv()]
-        figure = calibration.plots.both(calibration.tables.diagram(runs, measured), measured, scaled, "full")
+        told += [calibration_tables.scores(measured).to_csv()]
+        figure = calibration_plots.both(calibration_tables.diagram(runs, measured), measured, scaled, "full")
         figure.draw_without_rendering()
         assert 1 <= len(figure.axes[0].get_legend_handles_labels()[0]) <= 6
         assert (measured["ece_low"] <= measured["ece"]).all() and (measured["ece"] <= measured["ece_high"]).all()
     if len(scaled):
-        told += [calibration.tables.scaling(scaled).to_csv()]
+        told += [calibration_tables.scaling(scaled).to_csv()]
     for sentence in told:
         assert not re.search(r"\b(nan|None|inf|none)\b", sentence), sentence
 
 
 def test_a_run_without_logits_is_named_and_left_out() -> None:
     runs = _without_logits()
-    measured = calibration.tables.measured(runs)
+    measured = calibration_tables.measured(runs)
     assert LORA not in [run for ids in measured["run_ids"] for run in ids] and len(measured) == 3
-    assert f"Left out, since not all of its logits are on record: `{LORA}`." in calibration.claims.trusted(
-        measured, calibration.tables.without_logits(runs)
+    assert f"Left out, since not all of its logits are on record: `{LORA}`." in calibration_claims.trusted(
+        measured, calibration_tables.without_logits(runs)
     )
 
 
@@ -262,12 +266,12 @@ def test_the_temperature_mends_overconfidence_on_reviews_that_it_was_not_fitted_
         flip = np.where(labels == np.arange(2000) % 2, 1, -1) * logits[:, 1]  # as odds for the labels of made runs
         write_arrays(file, (flip > 0).astype(int), logits=two(flip))
     runs = load_runs("made")
-    fitted, _ = calibration.tables.temperatures(runs)
+    fitted, _ = calibration_tables.temperatures(runs)
     assert fitted[LORA] == pytest.approx(2, rel=0.15)
-    row = calibration.tables.scaled(runs, fitted).iloc[0]
+    row = calibration_tables.scaled(runs, fitted).iloc[0]
     assert row["change_high"] < 0 and row["log_loss_after"] < row["log_loss"] and row["ece_after"] < row["ece"]
     assert (
-        calibration.tables.measured(runs).set_index(["strategy", "train_size"]).loc[("lora", 250), "overconfidence_low"]
+        calibration_tables.measured(runs).set_index(["strategy", "train_size"]).loc[("lora", 250), "overconfidence_low"]
         > 0
     )
 
@@ -275,7 +279,7 @@ def test_the_temperature_mends_overconfidence_on_reviews_that_it_was_not_fitted_
 def test_the_sentence_names_the_most_accurate_and_the_best_calibrated_only_where_they_stand_out() -> None:
     rows = {"strategy": ["full", "lora"], "train_size": [10, 10], "accuracy": [0.9, 0.8], "ece": [0.1, 0.02]}
     table = pd.DataFrame(rows | {"ece_low": [0.06, 0.0], "ece_high": [0.14, 0.05]})
-    say = calibration.claims.accurate_and_calibrated
+    say = calibration_claims.accurate_and_calibrated
     assert (
         "most accurate variant, Full fine-tuning (90.0%), has an ECE of 10.0 points; the best calibrated, LoRA"
         in say(table)

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from made_folders import reviews, save_reviews
 
-from peft_study import data
-from peft_study.config import Variant
+from peft_study.data import reviews as data
 from peft_study.errors import StudyError
+from peft_study.study.variant import Variant
 
 Make = Callable[..., Variant]
 Write = Callable[[pd.DataFrame, Path], Any]

@@ -10,14 +10,22 @@ import pandas as pd
 import pytest
 from made_runs import make_preds, make_run, make_runs, make_study
 
-from peft_study import curves, explore, ledger, run_claims
-from peft_study.baseline import Baseline
-from peft_study.comparison import claims, expectations, method, printed, provenance, tables
-from peft_study.config import Variant
-from peft_study.evaluation import Predictions
-from peft_study.models import ParameterCounts
-from peft_study.results import Runs, load_runs
-from peft_study.strategies import STRATEGIES
+from peft_study.analysis import accuracy as tables
+from peft_study.analysis import costs as ledger_tables
+from peft_study.analysis import expectations
+from peft_study.analysis import learning_curves as curves_tables
+from peft_study.data import exploration as explore
+from peft_study.data.tfidf import Baseline
+from peft_study.records.read import Runs, load_runs
+from peft_study.report import cost_claims as ledger_claims
+from peft_study.report import curve_claims as curves_claims
+from peft_study.report import method, provenance, run_claims
+from peft_study.report import sentences as claims
+from peft_study.report import tables as printed
+from peft_study.strategies.table import STRATEGIES
+from peft_study.study.variant import Variant
+from peft_study.training.model import ParameterCounts
+from peft_study.training.prediction import Predictions
 
 pytestmark = pytest.mark.usefixtures("cheap_garbage")
 MATRIX = {"strategy": ["full", "lora"], "train_size": [250, 1000], "seed": [1]}
@@ -32,17 +40,17 @@ def bag(sizes: tuple[int, ...] = (250, 1000), accuracy: float = 0.7, count: int 
 def everything(runs: Runs, words: Baseline | None = None) -> dict[str, Any]:
     """All tables and sentences of 03, by name."""
     summary, against = tables.summary(runs), tables.against_baseline(runs)
-    costs, versus = ledger.tables.costs(runs), tables.against_words(runs, words)
+    costs, versus = ledger_tables.costs(runs), tables.against_words(runs, words)
     ood = tables.summary(runs, part="ood_") if printed.has_ood(runs) else summary.iloc[:0]
     evidence = expectations.Evidence(runs, summary, against, costs, versus, ood)
-    learned = curves.tables.curves(runs, summary, draws=5)
+    learned = curves_tables.curves(runs, summary, draws=5)
     return {
         "headline": claims.headline(runs, against, summary, costs),
         "verdicts": claims.verdicts(against),
         "detectable": claims.detectable(against, runs.study.margin),
         "improvement": claims.improvement(against, runs),
-        "learning curves": curves.claims.learning_curves(learned),
-        "curves": curves.claims.curve_table(learned),
+        "learning curves": curves_claims.learning_curves(learned),
+        "curves": curves_claims.curve_table(learned),
         "setup": claims.setup(runs),
         "seeds": claims.seeds(runs),
         "missing": claims.missing(runs),
@@ -56,10 +64,10 @@ def everything(runs: Runs, words: Baseline | None = None) -> dict[str, Any]:
         "strategies": method.strategies(runs),
         "scores": printed.scores(runs),
         "differences": printed.differences(against),
-        "parameters": ledger.tables.parameters(costs),
-        "costs": ledger.tables.training(costs),
-        "using": ledger.tables.using(costs, tables.summary(runs, "macro_f1")),
-        "fronts": ledger.tables.fronts(costs),
+        "parameters": ledger_tables.parameters(costs),
+        "costs": ledger_tables.training(costs),
+        "using": ledger_tables.using(costs, tables.summary(runs, "macro_f1")),
+        "fronts": ledger_tables.fronts(costs),
         "environments": printed.environments(runs),
         "expectations": expectations.checked(evidence),
     }
@@ -132,7 +140,7 @@ def test_every_run_counts_in_the_summary_once(edge: Runs) -> None:
     assert sorted(run_id for ids in table["run_ids"] for run_id in ids) == sorted(edge.table.index)
     assert (table["seeds"] == table["run_ids"].str.len()).all()
     assert not table.duplicated(tables.varying(edge)).any()
-    assert len(ledger.tables.costs(edge)) == len(printed.scores(edge)) == len(table)
+    assert len(ledger_tables.costs(edge)) == len(printed.scores(edge)) == len(table)
 
 
 def test_the_summary_is_the_mean_of_the_runs_within_its_interval(edge: Runs) -> None:
@@ -158,7 +166,7 @@ def test_every_comparison_is_of_runs_that_differ_in_the_strategy_alone(edge: Run
 
 def test_every_number_of_the_headline_is_in_the_tables(edge: Runs) -> None:
     summary, against = tables.summary(edge), tables.against_baseline(edge)
-    costs = ledger.tables.costs(edge)
+    costs = ledger_tables.costs(edge)
     told = claims.headline(edge, against, summary, costs)
     if against.empty:
         assert told.startswith("There is no answer yet") and f"`{edge.study.baseline}`" in told
@@ -345,13 +353,13 @@ def test_of_many_strategies_the_answer_names_the_verdicts_only() -> None:
 
 def test_the_operations_of_every_strategy_are_told_or_said_to_be_unknown() -> None:
     runs = make_runs()
-    costs = ledger.tables.costs(runs)
-    assert "LoRA (query, value) needs 67% when measured" in ledger.claims.operations(costs, runs)
-    assert "(`total_flos`) says 101%" in ledger.claims.operations(costs, runs)
+    costs = ledger_tables.costs(runs)
+    assert "LoRA (query, value) needs 67% when measured" in ledger_claims.operations(costs, runs)
+    assert "(`total_flos`) says 101%" in ledger_claims.operations(costs, runs)
     unknown = costs.assign(**{"training.flops_per_step": float("nan")})
-    assert ledger.claims.operations(unknown, runs) == "The records do not tell how many operations the strategies need."
+    assert ledger_claims.operations(unknown, runs) == "The records do not tell how many operations the strategies need."
     many = EDGES["all strategies"]()
-    assert re.search(r"from \d+% to \d+% when measured", ledger.claims.operations(ledger.tables.costs(many), many))
+    assert re.search(r"from \d+% to \d+% when measured", ledger_claims.operations(ledger_tables.costs(many), many))
 
 
 def test_a_value_left_to_the_strategy_is_a_group_of_its_own() -> None:

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from peft_study import parameters, paths
-from peft_study.config import Study, Variant, describe, read_study
+from peft_study import paths
 from peft_study.errors import StudyError
+from peft_study.study import parameters
+from peft_study.study.study import Study, read_study
+from peft_study.study.variant import Variant, describe
 
 MATRIX: dict[str, list[Any]] = {"strategy": ["full", "lora"], "train_size": [100]}
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from peft_study import cost, training
-from peft_study.config import Variant
-from peft_study.models import build
+from peft_study.study.variant import Variant
+from peft_study.training import cost
+from peft_study.training import trainer as training
+from peft_study.training.model import build
 
 Make = Callable[..., Variant]
 

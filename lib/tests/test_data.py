@@ -13,9 +13,11 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from made_folders import reviews, save_model, save_reviews
 
-from peft_study import data, paths, tokenization
-from peft_study.config import Variant
+from peft_study import paths
+from peft_study.data import reviews as data
+from peft_study.data import tokenization
 from peft_study.errors import StudyError
+from peft_study.study.variant import Variant
 
 Make = Callable[..., Variant]
 SHARED = examples(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)

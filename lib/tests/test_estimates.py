@@ -15,12 +15,13 @@ import torch
 from made_folders import save_model
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from peft_study import driver, paths
-from peft_study.config import Study, Variant, read_study
+from peft_study import paths
+from peft_study.engine import driver, forecast, timings
+from peft_study.engine.timings import Machine, Timing
 from peft_study.errors import StudyError
-from peft_study.estimates import forecast, timings
-from peft_study.estimates.timings import Machine, Timing
-from peft_study.words import duration, size
+from peft_study.study.study import Study, read_study
+from peft_study.study.variant import Variant
+from peft_study.text import duration, size
 
 HOUR = 3600
 TIMING = Timing(

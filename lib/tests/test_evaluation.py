@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics
 
-from peft_study import training
-from peft_study.config import Variant
 from peft_study.errors import StudyError
-from peft_study.evaluation import Predictions, log_loss, pad_batch, predict
+from peft_study.study.variant import Variant
+from peft_study.training import trainer as training
+from peft_study.training.prediction import Predictions, log_loss, pad_batch, predict
 
 QUICK = settings(deadline=None, max_examples=25)
 LOGITS = arrays(np.float32, st.tuples(st.integers(1, 40), st.integers(2, 5)), elements=st.floats(-30, 30, width=32))
@@ -86,7 +86,7 @@ def test_a_batch_is_padded_to_its_longest_review() -> None:
 @pytest.fixture(scope="module")
 def model(tiny: dict[str, Path]) -> Any:
     """A tiny classifier with a random head."""
-    from peft_study.models import build
+    from peft_study.training.model import build
 
     return build(str(tiny["bert"]), Variant(model=str(tiny["bert"]), strategy="full"), ("no", "yes"))
 

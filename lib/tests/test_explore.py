@@ -11,8 +11,13 @@ from hypothesis import strategies as some
 from made_folders import reviews, save_reviews
 from made_runs import make_study
 
-from peft_study import baseline, data, explore, paths, tokenization
-from peft_study.config import Variant, read_study
+from peft_study import paths
+from peft_study.data import exploration as explore
+from peft_study.data import reviews as data
+from peft_study.data import tfidf as baseline
+from peft_study.data import tokenization
+from peft_study.study.study import read_study
+from peft_study.study.variant import Variant
 
 
 @pytest.mark.parametrize(

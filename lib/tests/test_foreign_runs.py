@@ -14,13 +14,18 @@ import pytest
 import yaml
 from made_runs import make_preds, make_runs, make_study
 
-from peft_study import batch, comparison, ledger, paths
-from peft_study.config import read_study
+from peft_study import paths
+from peft_study.analysis import accuracy as comparison_tables
+from peft_study.engine import steps as batch
+from peft_study.engine.status import status
 from peft_study.errors import StudyError
-from peft_study.folders import is_done, is_foreign
-from peft_study.gaps import FIELDS
-from peft_study.results import Runs, load_runs, require_runs
-from peft_study.status import status
+from peft_study.records.gaps import FIELDS
+from peft_study.records.layout import is_done, is_foreign
+from peft_study.records.read import Runs, load_runs, require_runs
+from peft_study.report import cost_claims as ledger_claims
+from peft_study.report import method as comparison_method
+from peft_study.report import provenance as comparison_provenance
+from peft_study.study.study import read_study
 
 FULL, LORA = "full-n00250-s1", "lora-n00250-s1"
 
@@ -58,7 +63,7 @@ def test_predictions_and_the_name_of_the_run_are_enough_to_be_compared() -> None
     assert list(runs.table.index) == list(runs.study.variants) and not runs.missing
     assert runs.table.loc[LORA, "test.accuracy"] == pytest.approx(0.8)
     assert runs.table[list(FIELDS)].isna().all(axis=None)
-    assert comparison.tables.against_baseline(runs)["difference"].tolist() == pytest.approx([-10, -10])
+    assert comparison_tables.against_baseline(runs)["difference"].tolist() == pytest.approx([-10, -10])
     assert runs.log(LORA).empty and np.isnan(runs.arrays(LORA)["logits"]).all()
 
 
@@ -152,7 +157,7 @@ def test_runs_of_this_program_and_of_another_are_compared_together() -> None:
     write_bare(LORA)
     runs = load_runs("made")
     assert not runs.missing and runs.table["training.seconds"].notna().sum() == 3
-    assert len(comparison.tables.against_baseline(runs)) == 2
+    assert len(comparison_tables.against_baseline(runs)) == 2
 
 
 # --- What is left open is named ---------------------------------------------------------------------------------------
@@ -165,7 +170,7 @@ def test_complete_records_leave_nothing_open() -> None:
         edit(folder / "metrics.json", lambda blocks: blocks["training"].update(epochs=1.0))
         edit(folder / "metrics.json", lambda blocks: blocks["environment"].update(precision="", system="", model=""))
     again = load_runs("made")
-    assert again.gaps == {} and ledger.claims.gaps(again) == "The records of all compared runs are complete."
+    assert again.gaps == {} and ledger_claims.gaps(again) == "The records of all compared runs are complete."
 
 
 def test_what_another_program_left_out_is_named_once_for_the_runs_that_lack_it() -> None:
@@ -174,7 +179,7 @@ def test_what_another_program_left_out_is_named_once_for_the_runs_that_lack_it()
     runs = load_runs("made")
     assert runs.table.loc[LORA, "training.seconds"] == 3.0
     assert "metrics.json: training" in runs.gaps[FULL] and "metrics.json: training.steps" in runs.gaps[LORA]
-    told = ledger.claims.gaps(runs)
+    told = ledger_claims.gaps(runs)
     assert told.startswith("**Not on record**") and told.count("`log_history.json`") == 1
     assert re.search(r"- all runs: .*`params.yaml`.*of `metrics.json`: `data`, .*`environment`", told)
     assert f"- `{LORA}`: of `metrics.json`: `training.steps`, " in told
@@ -216,7 +221,7 @@ def test_a_figure_of_a_wrong_kind_is_a_gap_that_is_named(told: str) -> None:
     blocks, gap = WRONG[told]
     edit(paths.run_folder("made", LORA) / "metrics.json", lambda content: content.update(blocks))
     runs = load_runs("made")
-    assert f"metrics.json: {gap}" in runs.gaps[LORA] and f"`{gap}`" in ledger.claims.gaps(runs)
+    assert f"metrics.json: {gap}" in runs.gaps[LORA] and f"`{gap}`" in ledger_claims.gaps(runs)
     assert pd.isna(runs.table.loc[LORA, gap.partition(" ")[0]])
 
 
@@ -234,19 +239,19 @@ def test_logits_that_are_not_numbers_are_counted_among_the_gaps() -> None:
 
 def method(runs: Runs) -> str:
     """All that the report states of how the runs were made."""
-    told = comparison.method
+    told = comparison_method
     parts = (told.data(runs), told.models(runs), told.training(runs), told.strategies(runs))
-    return "\n".join([*parts, comparison.provenance.explored(runs, links=True)])
+    return "\n".join([*parts, comparison_provenance.explored(runs, links=True)])
 
 
 def test_the_method_states_no_default_as_if_it_were_on_record() -> None:
     runs = bare_runs()
-    assert comparison.method.data(runs) == "**Data.** The test set has 400 reviews."
-    assert comparison.method.models(runs) == "**Encoder.** What is fine-tuned is not on record."
-    assert comparison.method.training(runs) == "**Training.** How they were trained is not on record."
-    assert [line.endswith("| – |") for line in comparison.method.strategies(runs).splitlines()[2:]] == [True, True]
+    assert comparison_method.data(runs) == "**Data.** The test set has 400 reviews."
+    assert comparison_method.models(runs) == "**Encoder.** What is fine-tuned is not on record."
+    assert comparison_method.training(runs) == "**Training.** How they were trained is not on record."
+    assert [line.endswith("| – |") for line in comparison_method.strategies(runs).splitlines()[2:]] == [True, True]
     assert "before any model was trained" not in method(runs), "01 was not executed"
-    assert "The 4 runs were made from code that no record names." in comparison.provenance.reproducibility(runs)
+    assert "The 4 runs were made from code that no record names." in comparison_provenance.reproducibility(runs)
 
 
 def test_the_method_states_just_the_fields_that_are_on_record() -> None:
@@ -254,11 +259,11 @@ def test_the_method_states_just_the_fields_that_are_on_record() -> None:
     file = paths.run_folder("made", LORA) / "params.yaml"
     file.write_text(yaml.safe_dump({"dropout": 0.0, "lora_r": 8, "learning_rate": None, "max_length": 128}))
     runs = load_runs("made")
-    assert comparison.method.training(runs) == (
+    assert comparison_method.training(runs) == (
         "**Training.** Dropout is 0. Where a strategy has a rank, it is 8. How 3 of the 4 runs were trained is not on "
         "record."
     )
-    rows = comparison.method.strategies(runs).splitlines()[2:]
+    rows = comparison_method.strategies(runs).splitlines()[2:]
     assert [row.split("|")[-2].strip() for row in rows] == ["–", f"{runs.study.variants[LORA].rate:g}"]
     assert "128" not in method(runs), "how reviews are cut takes both fields"
 

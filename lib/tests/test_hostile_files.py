@@ -14,11 +14,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from peft_study import folders, paths
+from peft_study import paths
 from peft_study.__main__ import main
-from peft_study.config import read_study
 from peft_study.errors import StudyError
-from peft_study.reading import read_arrays
+from peft_study.records import layout as folders
+from peft_study.records.reading import read_arrays
+from peft_study.study.study import read_study
 
 GOOD = {
     "title": "Tiny",

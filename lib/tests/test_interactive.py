@@ -15,11 +15,18 @@ from IPython.utils.capture import capture_output
 from ipywidgets.widgets.widget import _instances
 from made_runs import make_run, make_runs, make_study, write_arrays
 
-from peft_study import browsing, data, folders, interactive, ledger, paths, results, status, tokenization
-from peft_study.classes import LABELS
-from peft_study.config import Variant
+from peft_study import paths
+from peft_study import widgets as interactive
+from peft_study.analysis import costs as ledger_tables
+from peft_study.data import browsing, tokenization
+from peft_study.data import reviews as data
+from peft_study.data.labels import LABELS
+from peft_study.engine import status
 from peft_study.errors import StudyError
-from peft_study.interactive import comparisons, live_chart, markup, panel, reviews
+from peft_study.records import layout as folders
+from peft_study.records import read as results
+from peft_study.study.variant import Variant
+from peft_study.widgets import comparisons, live_chart, markup, panel, reviews
 
 HOSTILE = '<script>alert("hi")</script><img src=x onerror=alert(1)>'
 LOG = pd.DataFrame(
@@ -347,16 +354,16 @@ def test_a_pair_is_compared_without_its_reviews_and_a_single_run_with_itself() -
 
 def test_any_cost_can_be_set_against_any_quality() -> None:
     runs = make_runs({"lora": 0.8})
-    chart = comparisons.trade_off(runs, ledger.tables.costs(runs))
+    chart = comparisons.trade_off(runs, ledger_tables.costs(runs))
     chart.update()
     for control, values in {
-        "cost": ledger.tables.DRAWN,
+        "cost": ledger_tables.DRAWN,
         "metric": comparisons.QUALITIES,
         "size": (250, panel.ANY),
     }.items():
         for value in values:
             before, chart.controls[control].value = chart.output.value, value
-            words = ledger.tables.COSTS[chart.controls["cost"].value].words
+            words = ledger_tables.COSTS[chart.controls["cost"].value].words
             assert f"{chart.controls['metric'].value} against {words}"[1:] in chart.output.value
         assert chart.output.value != before
 

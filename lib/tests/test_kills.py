@@ -15,7 +15,8 @@ import psutil
 import pytest
 from made_checkouts import TINY, Checkout, wait_for
 
-from peft_study import batch, paths
+from peft_study import paths
+from peft_study.engine import steps as batch
 
 SEED, POINTS = int(os.environ.get("KILLS_SEED", "1")), int(os.environ.get("KILLS_POINTS", "20"))
 REAL_POINTS, REAL_SEEDS = int(os.environ.get("KILLS_REAL_POINTS", "3")), int(os.environ.get("KILLS_REAL_SEEDS", "1"))

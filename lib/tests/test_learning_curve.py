@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from made_runs import make_runs
 
-from peft_study import comparison
-from peft_study.curves import claims, tables
-from peft_study.curves.tables import Curve, fit, refusal
+from peft_study.analysis import accuracy as comparison_tables
+from peft_study.analysis import learning_curves as tables
+from peft_study.analysis.learning_curves import Curve, fit, refusal
 from peft_study.errors import StudyError
-from peft_study.results import Runs
+from peft_study.records.read import Runs
+from peft_study.report import curve_claims as claims
 
 SIZES = [250, 500, 1000, 2000]
 MATRIX = {"strategy": ["full", "lora"], "train_size": SIZES, "seed": [1]}
@@ -29,7 +30,7 @@ def falling(**content: object) -> Runs:
 
 
 def learned(runs: Runs, draws: int = 20) -> pd.DataFrame:
-    return tables.curves(runs, comparison.tables.summary(runs), draws=draws)
+    return tables.curves(runs, comparison_tables.summary(runs), draws=draws)
 
 
 @settings(max_examples=15, deadline=None)

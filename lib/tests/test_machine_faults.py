@@ -14,7 +14,7 @@ import pytest
 from made_checkouts import FULL, LORA, Checkout, Said
 from made_runs import make_runs
 
-from peft_study.results import load_runs
+from peft_study.records.read import load_runs
 
 LARGE = """\
 from pathlib import Path

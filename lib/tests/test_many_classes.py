@@ -15,11 +15,19 @@ from made_folders import WORDS, save_reviews
 from made_studies import execute
 from sklearn.metrics import accuracy_score, brier_score_loss, confusion_matrix, f1_score, log_loss
 
-from peft_study import calibration, class_plots, comparison, models, paths, plots, show, training
-from peft_study.classes import LABELS
-from peft_study.config import read_study
-from peft_study.interactive import markup, predictions, reviews
-from peft_study.results import Runs, load_runs
+from peft_study import paths
+from peft_study.analysis import accuracy as comparison_tables
+from peft_study.analysis import calibration as calibration_tables
+from peft_study.data.labels import LABELS
+from peft_study.records.read import Runs, load_runs
+from peft_study.report import class_figures as class_plots
+from peft_study.report import display as show
+from peft_study.report import figures as plots
+from peft_study.report import sentences as comparison_claims
+from peft_study.study.study import read_study
+from peft_study.training import model as models
+from peft_study.training import trainer as training
+from peft_study.widgets import markup, predictions, reviews
 
 NAMES = ("$5 *deals*", "<b>crafts</b> & arts", "sport", "world_news")
 SPEAKS = (("cheap", "sale"), ("clay", "loom"), ("goal", "match"), ("treaty", "envoy"))
@@ -115,25 +123,25 @@ def test_the_record_holds_the_names_and_the_scores_of_all_classes(runs: Runs) ->
         assert scores["accuracy"] == accuracy_score(found["labels"], found["preds"])
         assert scores["macro_f1"] == pytest.approx(f1_score(found["labels"], found["preds"], average="macro"))
         assert scores["log_loss"] == pytest.approx(log_loss(found["labels"], exact))
-        row = calibration.tables.measured(runs).set_index("strategy").loc[run_id.split("-")[0]]
+        row = calibration_tables.measured(runs).set_index("strategy").loc[run_id.split("-")[0]]
         assert row["brier"] == pytest.approx(brier_score_loss(found["labels"], exact, labels=range(4)))
     assert runs.table.loc[FULL, "test.accuracy"] > 0.6, "most classes are easy to tell apart"
     assert runs.table.loc[FULL, "ood.accuracy"] > 0.6, "numbers stand for the same classes"
 
 
 def test_the_comparison_scores_macro_f1_as_the_record_does(runs: Runs) -> None:
-    table = comparison.tables.summary(runs, "macro_f1").set_index("strategy")
+    table = comparison_tables.summary(runs, "macro_f1").set_index("strategy")
     for run_id in RUNS:
         assert table.loc[run_id.split("-")[0], "macro_f1"] == pytest.approx(runs.table.loc[run_id, "test.macro_f1"])
 
 
 def test_runs_that_only_name_the_commonest_class_are_told(runs: Runs) -> None:
-    table = comparison.tables.summary(runs)
+    table = comparison_tables.summary(runs)
     idle = replace(runs, table=runs.table.loc[[LORA]])
     vars(idle)["preds"] = pd.DataFrame({LORA: np.zeros_like(runs.labels)}, runs.preds.index)
     share = (runs.labels == 0).mean()
-    assert f"naming the commonest class** ({share:.1%} of the test" in comparison.claims.untrained(idle, table[1:])
-    assert "Only one of" in comparison.claims.disagreement(runs, RUNS)
+    assert f"naming the commonest class** ({share:.1%} of the test" in comparison_claims.untrained(idle, table[1:])
+    assert "Only one of" in comparison_claims.disagreement(runs, RUNS)
 
 
 # --- The model card ---------------------------------------------------------------------------------------------------

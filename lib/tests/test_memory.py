@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_folders import reviews
 
-from peft_study import memory, run_claims, training
-from peft_study.config import Variant
 from peft_study.errors import StudyError
-from peft_study.training import Prepared
+from peft_study.report import run_claims
+from peft_study.study.variant import Variant
+from peft_study.training import memory
+from peft_study.training import trainer as training
+from peft_study.training.trainer import Prepared
 
 Make = Callable[..., Variant]
 

@@ -17,9 +17,11 @@ import pytest
 from made_runs import PLANTED, REAL_RUNS
 from nbstripout import strip_output
 
-from peft_study import batch, config, paths
-from peft_study.config import Variant
+from peft_study import paths
+from peft_study.engine import steps as batch
 from peft_study.errors import StudyError
+from peft_study.study import variant as config
+from peft_study.study.variant import Variant
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 EXECUTED = ["explore.ipynb", *(f"{run_id}/train.ipynb" for run_id in REAL_RUNS), "compare.ipynb"]

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
+from peft_study.engine.options import Options, read
 from peft_study.errors import StudyError
-from peft_study.options import Options, read
 
 
 @pytest.mark.parametrize("given", ["-n", "-np", "-kn", "-nq", "-nj1", "--dry-run", "--dryrun", "--dry-r"])

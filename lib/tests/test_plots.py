@@ -19,9 +19,14 @@ from nbconvert.filters import markdown2html
 from test_comparison import EDGES
 
 from nbpaper import use_paper_style
-from peft_study import class_plots, comparison, ledger, paths, plots, show
-from peft_study.results import Runs
-from peft_study.strategies import STRATEGIES, label
+from peft_study import paths
+from peft_study.analysis import accuracy as comparison_tables
+from peft_study.analysis import costs as ledger_tables
+from peft_study.records.read import Runs
+from peft_study.report import class_figures as class_plots
+from peft_study.report import display as show
+from peft_study.report import figures as plots
+from peft_study.strategies.table import STRATEGIES, label
 
 HOSTILE = (
     '<script>alert("hi")</script> <img src=x onerror=alert(1)> *stars* _low_ `code` $5 and $6 [@nobody] # 1. | ![i](u)'
@@ -122,17 +127,17 @@ def test_a_figure_is_drawn_on_its_own_axis_and_leaves_nothing_in_pyplot(name: st
 @pytest.mark.parametrize("edge", EDGES)
 def test_the_figures_of_a_comparison_are_drawn_for_whatever_runs_there_are(edge: str) -> None:
     runs = EDGES[edge]()
-    summary, against = comparison.tables.summary(runs), comparison.tables.against_baseline(runs)
+    summary, against = comparison_tables.summary(runs), comparison_tables.against_baseline(runs)
     figures, axes = zip(*[plots.figure(plots.COLUMN, 0.7 + 0.32 * max(4, len(against))) for _ in range(4)], strict=True)
     plots.accuracy_vs_size(summary, runs.table, axes[0], SCORES)
     plots.differences(against, runs.study.margin, axes[1])
-    plots.trade_off(ledger.tables.costs(runs), "training.seconds", axes[2])
+    plots.trade_off(ledger_tables.costs(runs), "training.seconds", axes[2])
     plots.curves(runs.table, runs.log, "loss", axes[3])
     assert all(b"<svg" in draw(figure) for figure in figures)
     assert pyplot.get_fignums() == []
     lines = [line for line in axes[0].lines if line.get_label() != "bag of words"]
     assert [line.get_label() for line in lines] == list(
-        dict.fromkeys(map(comparison.tables.title, summary.to_dict("records")))
+        dict.fromkeys(map(comparison_tables.title, summary.to_dict("records")))
     )
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines)
     assert len(axes[1].get_yticklabels()) == len(against)
@@ -143,7 +148,7 @@ def test_a_line_goes_through_the_accuracies_and_every_run_is_a_dot() -> None:
         {"lora": 0.8, "s2": 0.7}, matrix={"strategy": ["full", "lora"], "train_size": [1000, 250], "seed": [1, 2]}
     )
     _, axis = plots.figure()
-    plots.accuracy_vs_size(comparison.tables.summary(runs), runs.table, axis)
+    plots.accuracy_vs_size(comparison_tables.summary(runs), runs.table, axis)
     assert axis.lines[1].get_xydata().tolist() == [[250, pytest.approx(75)], [1000, pytest.approx(75)]]
     dots = np.concatenate([points.get_offsets() for points in axis.collections if len(points.get_offsets()) == 4])
     assert sorted(dots[:, 1].round(6)) == sorted((100 * runs.table["test.accuracy"]).round(6))
@@ -151,7 +156,7 @@ def test_a_line_goes_through_the_accuracies_and_every_run_is_a_dot() -> None:
 
 def test_the_front_is_a_step_line_through_those_that_no_other_beats() -> None:
     runs = make_runs({"lora": 0.8, "head": 0.7}, matrix={"strategy": ["full", "lora", "head"], "train_size": [1000]})
-    table = ledger.tables.costs(runs).assign(**{"training.seconds": [9.0, 3.0, 4.0]})
+    table = ledger_tables.costs(runs).assign(**{"training.seconds": [9.0, 3.0, 4.0]})
     _, axis = plots.figure()
     plots.trade_off(table, "training.seconds", axis)
     (line,) = axis.lines
@@ -164,13 +169,13 @@ def test_the_strategies_on_a_front_are_named_where_they_are_too_many_for_a_legen
     for strategies, named in ((few, set()), (many, {"Full fine-tuning", "Head only"})):
         runs = make_runs({"": 0.7, "full": 0.9}, matrix={"strategy": strategies, "train_size": [1000]})
         _, axis = plots.figure()
-        plots.trade_off(ledger.tables.costs(runs), "parameters.trainable", axis)
+        plots.trade_off(ledger_tables.costs(runs), "parameters.trainable", axis)
         assert {text.get_text() for text in axis.texts} == named
 
 
 @pytest.mark.parametrize(("least", "most", "named"), [(70, 100, 3), (20, 100, 3), (1e4, 2e7, 3), (3e11, 1e13, 4)])
 def test_a_log_axis_of_costs_names_a_few_ticks_whatever_its_span(least: float, most: float, named: int) -> None:
-    table = ledger.tables.costs(make_runs()).assign(**{"training.seconds": [least, least, most, most]})
+    table = ledger_tables.costs(make_runs()).assign(**{"training.seconds": [least, least, most, most]})
     figure, axis = plots.figure(2.2, 2)
     plots.trade_off(table, "training.seconds", axis)
     draw(figure)
@@ -181,7 +186,7 @@ def test_a_log_axis_of_costs_names_a_few_ticks_whatever_its_span(least: float, m
 
 
 def test_costs_that_no_record_holds_have_no_axis_and_no_figure() -> None:
-    table = ledger.tables.costs(make_runs())
+    table = ledger_tables.costs(make_runs())
     assert len((plots.trade_offs(table) or Figure()).axes) == 3
     table[["training.seconds", "training.flops"]] = float("nan")
     assert len((plots.trade_offs(table) or Figure()).axes) == 1
@@ -280,7 +285,7 @@ def test_generated_prose_is_paragraphs_of_markdown() -> None:
 
 def test_disagreements_show_the_reviews_that_only_one_run_got_right() -> None:
     runs: Runs = make_runs({"lora": 0.8})
-    pair = comparison.tables.largest_pair(runs)
+    pair = comparison_tables.largest_pair(runs)
     assert pair == ("full-n01000-s1", "lora-n01000-s1")
     bundles = shown(lambda: show.disagreements(runs, pair, {i: f"review {i}" for i in range(400)}, count=3))
     assert len(bundles) == 2 * (1 + 3)
@@ -293,7 +298,7 @@ def test_disagreements_show_the_reviews_that_only_one_run_got_right() -> None:
 
 
 def test_a_cost_of_nothing_is_drawn_nowhere() -> None:
-    table = ledger.tables.costs(make_runs()).assign(**{"training.seconds": 0.0})
+    table = ledger_tables.costs(make_runs()).assign(**{"training.seconds": 0.0})
     figure = plots.trade_offs(table)
     assert figure is not None and "seconds of training" not in [ax.get_xlabel() for ax in figure.axes]
     assert plots.trade_offs(table, ["training.seconds"]) is None

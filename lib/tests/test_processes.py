@@ -12,10 +12,11 @@ import torch
 from pydantic import ValidationError
 from transformers import TrainerCallback
 
-from peft_study import callbacks, processes, training
-from peft_study.config import Variant
 from peft_study.errors import StudyError
-from peft_study.interactive.stopping import StopOnInterrupt
+from peft_study.study.variant import Variant
+from peft_study.training import callbacks, processes
+from peft_study.training import trainer as training
+from peft_study.widgets.stopping import StopOnInterrupt
 
 Make = Callable[..., Variant]
 

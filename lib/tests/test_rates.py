@@ -13,11 +13,16 @@ from made_runs import make_runs
 from matplotlib import rc_context
 
 from nbpaper import use_paper_style
-from peft_study import batch, comparison, paths, plots, rates
+from peft_study import paths
+from peft_study.analysis import learning_rates as tables
+from peft_study.engine import steps as batch
 from peft_study.errors import StudyError
-from peft_study.rates import tables
-from peft_study.results import Runs
-from peft_study.strategies import STRATEGIES
+from peft_study.records.read import Runs
+from peft_study.report import figures as plots
+from peft_study.report import rate_claims as rates_claims
+from peft_study.report import rate_figures as rates_plots
+from peft_study.report import tables as comparison_printed
+from peft_study.strategies.table import STRATEGIES
 
 pytestmark = pytest.mark.usefixtures("cheap_garbage")
 NAN = float("nan")
@@ -47,22 +52,22 @@ def everything(runs: Runs) -> SimpleNamespace:
     own, ratios = tables.own(best), tables.ratios(best)
     differences = tables.differences(runs, sweep, own)
     sentences = {
-        "points": rates.claims.points_drawn(sweep),
-        "best": rates.claims.best_rates(own),
-        "settled": rates.claims.settled(best),
-        "tenfold": rates.claims.tenfold(ratios),
-        "rank": rates.claims.rank(best),
-        "compared": rates.claims.compared(differences, runs.study),
-        "flipped": rates.claims.flipped(differences),
-        "price": rates.claims.price(own),
-        "defaults": rates.claims.defaults(own),
+        "points": rates_claims.points_drawn(sweep),
+        "best": rates_claims.best_rates(own),
+        "settled": rates_claims.settled(best),
+        "tenfold": rates_claims.tenfold(ratios),
+        "rank": rates_claims.rank(best),
+        "compared": rates_claims.compared(differences, runs.study),
+        "flipped": rates_claims.flipped(differences),
+        "price": rates_claims.price(own),
+        "defaults": rates_claims.defaults(own),
     }
     printed = {
-        "best": rates.claims.best_table(best),
-        "ratios": rates.claims.ratio_table(ratios),
-        "differences": comparison.printed.differences(differences),
-        "price": rates.claims.price_table(own),
-        "defaults": rates.claims.defaults_table(own),
+        "best": rates_claims.best_table(best),
+        "ratios": rates_claims.ratio_table(ratios),
+        "differences": comparison_printed.differences(differences),
+        "price": rates_claims.price_table(own),
+        "defaults": rates_claims.defaults_table(own),
     }
     return SimpleNamespace(**locals())
 
@@ -151,9 +156,9 @@ def test_each_strategy_has_one_comparison_at_its_own_best_rate(edge: SimpleNames
 def test_the_curves_are_drawn_for_whatever_runs_there_are(edge: SimpleNamespace) -> None:
     for column in ("loss", "accuracy"):
         parts = [part for _, part in edge.sweep.groupby("strategy", sort=False)]
-        figure, axes = rates.plots.panels(len(parts))
+        figure, axes = rates_plots.panels(len(parts))
         for part, axis in zip(parts, axes, strict=True):
-            assert rates.plots.rate_curves(part, axis, column) is axis
+            assert rates_plots.rate_curves(part, axis, column) is axis
         figure.canvas.draw()
     figure, axis = plots.figure(plots.FULL, 0.7 + 0.28 * len(edge.differences))
     plots.differences(edge.differences, 1.0, axis)
@@ -293,9 +298,9 @@ def test_a_default_beyond_a_best_rate_at_the_edge_is_outside_the_grid() -> None:
 def test_a_loss_too_high_to_draw_is_a_mark_at_the_upper_edge() -> None:
     table = tables.sweep(swept({"": 0.5, "0.001": 40.0, "0.01": NAN})).query("strategy == 'lora'")
     _, axis = plots.figure()
-    rates.plots.rate_curves(table, axis)
+    rates_plots.rate_curves(table, axis)
     heights = np.concatenate([dots.get_offsets()[:, 1] for dots in axis.collections])
-    assert (heights == rates.plots.CEILING).sum() == 4 and axis.get_ylim()[1] >= rates.plots.CEILING
+    assert (heights == rates_plots.CEILING).sum() == 4 and axis.get_ylim()[1] >= rates_plots.CEILING
 
 
 @pytest.mark.parametrize(("rate", "text"), [(3e-4, "3e-4"), (0.02, "2e-2"), (1.5e-5, "1.5e-5"), (1, "1e0"), (NAN, "–")])

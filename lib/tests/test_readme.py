@@ -12,8 +12,9 @@ import yaml
 from made_folders import reviews
 from made_runs import REAL_RUNS
 
-from peft_study import data, paths
-from peft_study.config import read_study
+from peft_study import paths
+from peft_study.data import reviews as data
+from peft_study.study.study import read_study
 
 README = paths.CHECKOUT / "README.md"
 TEXT = README.read_text(encoding="utf-8") if README.exists() else ""

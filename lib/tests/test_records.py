@@ -18,12 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from made_runs import REAL_RUNS, make_preds, make_run, make_runs, make_study, write_arrays
 
-from peft_study import models, records, tokenization
-from peft_study.config import Variant, read_study
+from peft_study.data import tokenization
 from peft_study.errors import StudyError
-from peft_study.folders import replacing
-from peft_study.records import write_json
-from peft_study.results import load_runs, require_runs, write_aggregate
+from peft_study.files import replacing, write_json
+from peft_study.records import write as records
+from peft_study.records.read import load_runs, require_runs, write_aggregate
+from peft_study.study.study import read_study
+from peft_study.study.variant import Variant
+from peft_study.training import model as models
 
 FULL, LORA = "full-n00250-s1", "lora-n00250-s1"
 
@@ -336,8 +338,8 @@ def test_a_saved_model_is_safetensors_only_and_predicts_the_same(finished: Path,
     from peft import AutoPeftModelForSequenceClassification
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from peft_study import data
-    from peft_study.evaluation import predict
+    from peft_study.data import reviews as data
+    from peft_study.training.prediction import predict
 
     folder = finished / run_id / "model"
     kinds = {path.suffix for path in folder.iterdir()} - {".json", ".txt", ".md"}
@@ -357,7 +359,7 @@ def test_an_adapter_is_merged_into_a_model_that_a_pipeline_loads_with_the_names_
 ) -> None:
     from transformers import pipeline
 
-    from peft_study import data
+    from peft_study.data import reviews as data
 
     run = "lora-n00060-s1"
     models.save_merged(finished / run / "model", tmp_path / "merged")
@@ -390,7 +392,7 @@ def test_the_record_of_a_run_holds_what_validation_and_inference_measured(finish
 def test_a_saved_adapter_names_its_base_model_by_folder_or_by_hub_name_and_commit(
     tmp_path: Path, tiny: dict[str, Path], variant: Callable[..., Variant], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from peft_study.training import prepare
+    from peft_study.training.trainer import prepare
 
     prepared = prepare(variant(strategy="lora"))
     records.save_model(tmp_path / "model", prepared)
@@ -405,7 +407,7 @@ def test_a_saved_adapter_names_its_base_model_by_folder_or_by_hub_name_and_commi
 def test_a_run_with_other_values_leaves_nothing_of_the_one_before(
     tmp_path: Path, variant: Callable[..., Variant]
 ) -> None:
-    from peft_study.training import prepare, train
+    from peft_study.training.trainer import prepare, train
 
     folder = tmp_path / "run"
     first = prepare(variant(strategy="head", epochs=1.0, checkpoint="last", evaluations=0))

@@ -8,10 +8,13 @@ import pandas as pd
 import pytest
 from made_runs import make_runs
 
-from peft_study import ledger, paths, plots
-from peft_study.comparison import reference, tables
+from peft_study import paths
+from peft_study.analysis import accuracy as tables
+from peft_study.analysis import costs as ledger_tables
+from peft_study.analysis import reference
 from peft_study.errors import StudyError
-from peft_study.results import Runs
+from peft_study.records.read import Runs
+from peft_study.report import figures as plots
 
 HEAD = "# source: a study [@seed2025]\n# protocol: one seed was run\n"
 ROWS = "strategy,train_size,accuracy,macro_f1,seconds,trainable\nfull,250,0.9,0.89,100,1000\nlora,1000,0.5,,,\n"
@@ -33,7 +36,7 @@ def write(request: pytest.FixtureRequest) -> Callable[[str], Path]:
 def beside(runs: Runs) -> tuple[reference.Reference | None, pd.DataFrame]:
     found = reference.load_reference(runs.study.name)
     summary, f1 = tables.summary(runs), tables.summary(runs, "macro_f1")
-    return found, reference.beside(found, summary, f1, ledger.tables.costs(runs))
+    return found, reference.beside(found, summary, f1, ledger_tables.costs(runs))
 
 
 def test_every_reported_variant_that_ran_stands_beside_its_run(write: Callable[[str], Path]) -> None:

@@ -15,9 +15,13 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from made_runs import PLANTED, REAL_RUNS, make_run, make_runs
 
-from peft_study import batch, comparison, paths, plots
-from peft_study.report import Report
-from peft_study.results import load_runs
+from peft_study import paths
+from peft_study.engine import steps as batch
+from peft_study.records.read import load_runs
+from peft_study.report import figures as plots
+from peft_study.report import method as comparison_method
+from peft_study.report import provenance as comparison_provenance
+from peft_study.report.numbers import Report
 
 REPORTS = (batch.COMPARE, batch.RATES)
 
@@ -197,10 +201,10 @@ def test_the_run_of_another_program_has_neither_page_nor_link() -> None:
     runs = make_runs()
     run_id = runs.table.index[0]
     (paths.run_folder("made", run_id) / "train.ipynb").unlink()
-    assert "](" not in comparison.provenance.explored(runs, links=True), "01 was not executed"
-    grid = comparison.provenance.grid(load_runs("made"), links=True)
+    assert "](" not in comparison_provenance.explored(runs, links=True), "01 was not executed"
+    grid = comparison_provenance.grid(load_runs("made"), links=True)
     assert grid.count("](runs/") == 3 and f"runs/{run_id}.html" not in grid and grid.count("1 of 1: ") == 4
-    assert "](" not in comparison.provenance.grid(runs, links=False)
+    assert "](" not in comparison_provenance.grid(runs, links=False)
 
 
 # --- Method and provenance --------------------------------------------------------------------------------------------
@@ -208,11 +212,11 @@ def test_the_run_of_another_program_has_neither_page_nor_link() -> None:
 
 def test_the_method_names_what_is_known_of_data_models_and_strategies() -> None:
     runs = make_runs(matrix={"strategy": ["full", "lora", "bitfit"], "train_size": [250, 1000]})
-    data, table = comparison.method.data(runs), comparison.method.strategies(runs)
+    data, table = comparison_method.data(runs), comparison_method.strategies(runs)
     assert "`bundled:imdb`, IMDB's training half [@maas2011]" in data and "400 reviews, held out" in data
-    assert "Of every budget, 10% is set aside" in data and "[@wang2020]" in comparison.method.models(runs)
+    assert "Of every budget, 10% is set aside" in data and "[@wang2020]" in comparison_method.models(runs)
     assert table.count("\n") == 4 and "| LoRA (query, value) [@hu2022] | a low-rank update" in table
-    assert "rank, it is 8, with α = 16" in comparison.method.training(runs)
+    assert "rank, it is 8, with α = 16" in comparison_method.training(runs)
 
 
 def test_the_method_says_what_varies_and_is_silent_on_what_it_does_not_know() -> None:
@@ -222,17 +226,17 @@ def test_the_method_says_what_varies_and_is_silent_on_what_it_does_not_know() ->
         matrix=rates,
         defaults={"model": "some/encoder", "dataset": "some/reviews", "ood_dataset": None},
     )
-    assert "rank, it is 4 or 8" in comparison.method.training(runs)
-    assert "0.0001 to 0.001 |" in comparison.method.strategies(runs)
-    assert comparison.method.models(runs).endswith("is `some/encoder`.")
-    data = comparison.method.data(runs)
+    assert "rank, it is 4 or 8" in comparison_method.training(runs)
+    assert "0.0001 to 0.001 |" in comparison_method.strategies(runs)
+    assert comparison_method.models(runs).endswith("is `some/encoder`.")
+    data = comparison_method.data(runs)
     assert "from `some/reviews`; 3 of its rows" in data and "another kind" not in data and "[@maas" not in data
 
 
 def test_where_the_numbers_come_from_is_told_by_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison.provenance, "commit", lambda: {"commit": "f" * 40, "dirty": True})
+    monkeypatch.setattr(comparison_provenance, "commit", lambda: {"commit": "f" * 40, "dirty": True})
     runs = make_runs()
-    told = comparison.provenance.reproducibility(runs)
+    told = comparison_provenance.reproducibility(runs)
     assert told.startswith("`./run_all.sh made` makes every run") and "on CPU, from code that no record names" in told
     assert told.endswith(f"computed with commit `{'f' * 10}` and changes that are not committed.")
     for place, run_id in enumerate(runs.table.index):
@@ -240,7 +244,7 @@ def test_where_the_numbers_come_from_is_told_by_the_records(monkeypatch: pytest.
         content = json.loads(file.read_text())
         content["environment"] |= {"commit": "a" * 40, "dirty": place == 0, "date": f"2026-11-0{place + 1}T10:00:00"}
         file.write_text(json.dumps(content))
-    told = comparison.provenance.reproducibility(load_runs("made"))
+    told = comparison_provenance.reproducibility(load_runs("made"))
     assert f"from commit `{'a' * 10}`, 1 of them with changes that were not committed" in told
     assert "The 4 runs were made between 2026-11-01 and 2026-11-04, on CPU" in told
     assert "Their training took 3.47 minutes in all." in told
@@ -248,7 +252,7 @@ def test_where_the_numbers_come_from_is_told_by_the_records(monkeypatch: pytest.
 
 def test_a_report_says_which_trainings_were_cut_off_or_short_of_memory() -> None:
     runs = make_runs()
-    assert "cut off" not in (told := comparison.provenance.reproducibility(runs)) and "memory" not in told
+    assert "cut off" not in (told := comparison_provenance.reproducibility(runs)) and "memory" not in told
     first, second, third, *_ = runs.table.index
     batches = {"asked_batch_size": 32, "batch_size": 8}
     for run_id, changes in {first: {"resumed": [20, 40]}, second: batches, third: {"resumed": "yes"}}.items():
@@ -256,6 +260,6 @@ def test_a_report_says_which_trainings_were_cut_off_or_short_of_memory() -> None
         content = json.loads(file.read_text())
         content["training"] |= changes
         file.write_text(json.dumps(content))
-    told = comparison.provenance.reproducibility(load_runs("made"))
+    told = comparison_provenance.reproducibility(load_runs("made"))
     assert f"The training of `{first}` was cut off and went on from a checkpoint." in told
     assert f"not enough for the batches asked for in `{second}`:" in told and f"`{third}`" not in told

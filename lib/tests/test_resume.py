@@ -16,10 +16,13 @@ import torch
 from pydantic import ValidationError
 from transformers import TrainerCallback
 
-from peft_study import paths, resume, run_claims, training
-from peft_study.config import Variant
-from peft_study.interactive import live_chart
-from peft_study.training import Prepared, Training
+from peft_study import paths
+from peft_study.report import run_claims
+from peft_study.study.variant import Variant
+from peft_study.training import resume
+from peft_study.training import trainer as training
+from peft_study.training.trainer import Prepared, Training
+from peft_study.widgets import live_chart
 
 Make = Callable[..., Variant]
 RUN = """
@@ -217,7 +220,7 @@ def test_no_pickle_is_ever_loaded(left: Path, asked: Make, monkeypatch: pytest.M
 
 
 def test_two_checkpoints_at_most_are_on_the_disk_and_none_once_the_record_is_written(left: Path, asked: Make) -> None:
-    from peft_study import records
+    from peft_study.records import write as records
 
     assert len(steps(left)) <= 2
     prepared, result = went(asked(), left.parent)

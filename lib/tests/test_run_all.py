@@ -14,7 +14,7 @@ import pytest
 import yaml
 from made_checkouts import FULL, LORA, TINY, Checkout, Said, wait_for
 
-from peft_study import batch
+from peft_study.engine import steps as batch
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,10 @@ import pytest
 from made_checkouts import Checkout, wait_for
 from made_folders import save_model
 
-from peft_study import data, paths
-from peft_study.config import Variant
-from peft_study.tokenization import load_tokenizer
+from peft_study import paths
+from peft_study.data import reviews as data
+from peft_study.data.tokenization import load_tokenizer
+from peft_study.study.variant import Variant
 
 LIBRARIES = sorted(
     file for name in ("peft_study", "nbpaper", "benchmarks") for file in (paths.LIB / name).rglob("*.py")

@@ -9,8 +9,9 @@ import pytest
 from IPython.utils.capture import capture_output
 from made_runs import make_runs, write_arrays
 
-from peft_study import paths, show
-from peft_study.results import Runs, load_runs
+from peft_study import paths
+from peft_study.records.read import Runs, load_runs
+from peft_study.report import display as show
 
 FULL, LORA = "full-n01000-s1", "lora-n01000-s1"
 LONG = "a sentence of a review. " * 100

@@ -12,11 +12,18 @@ from made_folders import reviews, save_reviews
 from made_runs import make_runs
 from made_runs import make_study as make_made_study
 
-from peft_study import comparison, data, paths, slices, tokenization
-from peft_study.comparison.selection import few
-from peft_study.config import Variant
-from peft_study.results import Runs
-from peft_study.strategies import STRATEGIES
+from peft_study import paths
+from peft_study.analysis import accuracy as comparison_tables
+from peft_study.analysis import slices as slices_tables
+from peft_study.analysis.selection import few
+from peft_study.data import reviews as data
+from peft_study.data import slices as slices_rules
+from peft_study.data import tokenization
+from peft_study.records.read import Runs
+from peft_study.report import slice_claims as slices_claims
+from peft_study.report import slice_figures as slices_plots
+from peft_study.strategies.table import STRATEGIES
+from peft_study.study.variant import Variant
 
 pytestmark = pytest.mark.usefixtures("cheap_garbage")
 MATRIX = {"strategy": ["full", "lora"], "train_size": [250, 1000], "seed": [1]}
@@ -40,7 +47,7 @@ MATRIX = {"strategy": ["full", "lora"], "train_size": [250, 1000], "seed": [1]}
     ],
 )
 def test_a_negation_counts_in_the_first_sentence(text: str, expected: bool) -> None:
-    assert slices.rules.negated(text) is expected
+    assert slices_rules.negated(text) is expected
 
 
 @pytest.mark.parametrize("held_out", [False, True])
@@ -58,14 +65,14 @@ def test_a_review_is_clean_where_no_other_row_of_the_training_split_has_its_word
         folder = save_reviews(tmp_path / "two", train=train, test=pd.concat([copies, reviews(20, seed=1)]))
         own = variant(dataset=str(folder), ood_dataset=None)
         expected = {0, 1}
-    table = slices.rules.find(data.load_corpus(own), own)
+    table = slices_rules.find(data.load_corpus(own), own)
     assert set(table.loc[~table["clean"], "id"]) == expected & set(table["id"])
 
 
 def test_every_review_of_both_parts_is_sorted_by_its_length_and_text(variant: Callable[..., Variant]) -> None:
     own = variant(max_length=20)
     corpus = data.load_corpus(own)
-    table = slices.rules.find(corpus, own)
+    table = slices_rules.find(corpus, own)
     assert table["part"].value_counts().to_dict() == {"test": 60, "ood": 40}
     test = table[table["part"] == "test"]
     assert test["id"].tolist() == corpus.test["id"].tolist() and test["label"].tolist() == corpus.test["label"].tolist()
@@ -76,7 +83,7 @@ def test_every_review_of_both_parts_is_sorted_by_its_length_and_text(variant: Ca
         tokens
     )
     assert (test["rating"] == ~test["no_rating"]).all() and (test["negation"] == ~test["no_negation"]).all()
-    shown = slices.rules.counts(table)
+    shown = slices_rules.counts(table)
     assert shown.loc["all"].tolist() == [60, 40] and shown.loc["cut to the window"].iloc[0] == (tokens > 20).sum()
 
 
@@ -85,23 +92,23 @@ def made(count: int = 400, other: int = 100, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     ids = np.r_[np.arange(count), np.arange(other)]
     table = pd.DataFrame({"part": ["test"] * count + ["ood"] * other, "id": ids, "label": ids % 2})
-    columns = {name: rng.random(len(ids)) < 0.5 for name in slices.rules.SLICES}
+    columns = {name: rng.random(len(ids)) < 0.5 for name in slices_rules.SLICES}
     return table.assign(**columns | {"rating": ids < 10, "clean": True})
 
 
 def test_the_slices_survive_their_file() -> None:
     make_made_study()
-    table = made()[["part", "id", "label", *slices.rules.SLICES]]
-    slices.rules.write_slices("made", table)
-    again = slices.rules.load_slices("made")
+    table = made()[["part", "id", "label", *slices_rules.SLICES]]
+    slices_rules.write_slices("made", table)
+    again = slices_rules.load_slices("made")
     assert again is not None
     pd.testing.assert_frame_equal(again, table, check_dtype=False)
 
 
 def test_a_missing_or_damaged_file_is_no_slices() -> None:
     make_made_study()
-    assert slices.rules.load_slices("made") is None
-    slices.rules.write_slices("made", made()[["part", "id", "label", *slices.rules.SLICES]])
+    assert slices_rules.load_slices("made") is None
+    slices_rules.write_slices("made", made()[["part", "id", "label", *slices_rules.SLICES]])
     file = paths.study_folder("made") / "slices.csv"
     whole = file.read_bytes()
     twice = whole + whole.splitlines(keepends=True)[1]
@@ -114,7 +121,7 @@ def test_a_missing_or_damaged_file_is_no_slices() -> None:
         twice,
     ):
         file.write_bytes(content)
-        assert slices.rules.load_slices("made") is None, content[:40]
+        assert slices_rules.load_slices("made") is None, content[:40]
 
 
 EDGES: dict[str, Callable[[], Runs]] = {
@@ -136,56 +143,56 @@ EDGES: dict[str, Callable[[], Runs]] = {
 @pytest.mark.parametrize("name", EDGES)
 def test_tables_sentences_and_the_figure_hold_at_every_edge(name: str) -> None:
     runs = EDGES[name]()
-    sliced = slices.tables.match(runs, made())
-    scores = slices.tables.accuracies(sliced)
-    compared = slices.tables.differences(sliced, scores)
-    titles = slices.tables.shown(scores, compared, runs.study.baseline)
-    printed = slices.tables.printed(scores, compared, titles)
+    sliced = slices_tables.match(runs, made())
+    scores = slices_tables.accuracies(sliced)
+    compared = slices_tables.differences(sliced, scores)
+    titles = slices_tables.shown(scores, compared, runs.study.baseline)
+    printed = slices_tables.printed(scores, compared, titles)
     told = [
-        slices.claims.available(sliced),
-        slices.claims.hardest(scores, sliced),
-        slices.claims.verdicts(compared, sliced),
+        slices_claims.available(sliced),
+        slices_claims.hardest(scores, sliced),
+        slices_claims.verdicts(compared, sliced),
         printed.to_csv(),
     ]
     for sentence in told:
         assert len(sentence) > 10 and not re.search(r"\b(nan|None|inf|none)\b|_", sentence.replace("none", "")), (
             sentence
         )
-    assert "not compared: states a rating (10)" in told[0] and (slices.rules.OTHER in printed.to_csv()) == (
+    assert "not compared: states a rating (10)" in told[0] and (slices_rules.OTHER in printed.to_csv()) == (
         name != "no other reviews"
     )
     assert len(printed) <= 10 * 10 and len(titles) <= 6
     assert "of the slices of 50 reviews or more, accuracy is" in told[1] or "At " not in told[1]
     assert "rating" not in set(compared["slice"] if len(compared) else [])
     if len(compared):
-        figure = slices.plots.dots(compared, titles, 1.0)
+        figure = slices_plots.dots(compared, titles, 1.0)
         figure.draw_without_rendering()
         assert len(figure.axes[0].get_yticks()) == compared["slice"].nunique()
 
 
 def test_a_slice_of_all_reviews_would_repeat_the_comparison_of_all_and_is_left_out() -> None:
     runs = make_runs({"lora": 0.8})
-    sliced = slices.tables.match(runs, made().assign(clean=True))
+    sliced = slices_tables.match(runs, made().assign(clean=True))
     assert "clean" not in sliced.slices
     sliced = replace(sliced, slices=sliced.slices | {"clean": ("test", np.ones(len(runs.labels), dtype=bool))})
-    scores = slices.tables.accuracies(sliced)
-    compared = slices.tables.differences(sliced, scores)
-    whole, clean = comparison.tables.against_baseline(runs), compared[compared["slice"] == "clean"].reset_index()
+    scores = slices_tables.accuracies(sliced)
+    compared = slices_tables.differences(sliced, scores)
+    whole, clean = comparison_tables.against_baseline(runs), compared[compared["slice"] == "clean"].reset_index()
     pd.testing.assert_frame_equal(
         clean[["difference", "low", "high", "p_value"]], whole[["difference", "low", "high", "p_value"]]
     )
     assert (clean["corrected_p"] >= whole["corrected_p"]).all(), "corrected for all slices"
-    accuracies = comparison.tables.summary(runs)["accuracy"]
+    accuracies = comparison_tables.summary(runs)["accuracy"]
     assert scores.loc[scores["slice"] == "clean", "accuracy"].tolist() == accuracies.tolist()
-    other = comparison.tables.summary(runs, part="ood_")["accuracy"]
-    assert scores.loc[scores["slice"] == slices.rules.OTHER, "accuracy"].tolist() == other.tolist()
+    other = comparison_tables.summary(runs, part="ood_")["accuracy"]
+    assert scores.loc[scores["slice"] == slices_rules.OTHER, "accuracy"].tolist() == other.tolist()
 
 
 def test_an_accuracy_is_of_the_reviews_of_its_slice_alone() -> None:
     runs = make_runs({"lora": 0.8})
     table = made().assign(short=lambda t: t["id"] < 60)
-    sliced = slices.tables.match(runs, table.sample(frac=1, random_state=0))
-    scores = slices.tables.accuracies(sliced).set_index(["slice", "strategy", "train_size"])
+    sliced = slices_tables.match(runs, table.sample(frac=1, random_state=0))
+    scores = slices_tables.accuracies(sliced).set_index(["slice", "strategy", "train_size"])
     right = runs.preds["lora-n00250-s1"].to_numpy()[:60] == runs.labels[:60]
     assert scores.loc[("short", "lora", 250), "accuracy"] == pytest.approx(right.mean())
 
@@ -195,24 +202,24 @@ def test_slices_of_other_reviews_are_not_used_and_the_reader_is_told() -> None:
     strange = made().assign(id=lambda t: t["id"] + 1)
     flipped = made().assign(label=lambda t: 1 - t["label"])
     for table in (strange, flipped):
-        sliced = slices.tables.match(runs, table)
-        assert not sliced.slices and "of other test reviews" in slices.claims.available(sliced)
+        sliced = slices_tables.match(runs, table)
+        assert not sliced.slices and "of other test reviews" in slices_claims.available(sliced)
     half = made(other=7)
-    sliced = slices.tables.match(runs, half)
-    assert slices.rules.OTHER not in sliced.slices and "another kind in `slices.csv` are not those" in sliced.absent
-    assert "01_explore_data.ipynb` makes them" in slices.claims.available(slices.tables.match(runs, None))
+    sliced = slices_tables.match(runs, half)
+    assert slices_rules.OTHER not in sliced.slices and "another kind in `slices.csv` are not those" in sliced.absent
+    assert "01_explore_data.ipynb` makes them" in slices_claims.available(slices_tables.match(runs, None))
 
 
 def test_without_slices_everything_is_empty_and_said() -> None:
     runs = make_runs()
-    sliced = slices.tables.match(runs, None)
-    scores = slices.tables.accuracies(sliced)
-    compared = slices.tables.differences(sliced, scores)
+    sliced = slices_tables.match(runs, None)
+    scores = slices_tables.accuracies(sliced)
+    compared = slices_tables.differences(sliced, scores)
     assert scores.empty and compared.empty
-    assert slices.tables.shown(scores, compared, "full") == []
-    assert slices.tables.printed(scores, compared, []).empty
-    assert slices.claims.verdicts(compared, sliced) == ""
-    assert "no two slices" in slices.claims.hardest(scores, sliced)
+    assert slices_tables.shown(scores, compared, "full") == []
+    assert slices_tables.printed(scores, compared, []).empty
+    assert slices_claims.verdicts(compared, sliced) == ""
+    assert "no two slices" in slices_claims.hardest(scores, sliced)
 
 
 def test_of_many_variants_the_baseline_and_both_ends_are_shown() -> None:

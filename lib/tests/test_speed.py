@@ -11,9 +11,10 @@ import torch
 from made_pairs import pairs
 from peft.tuners.lora.layer import Linear
 
-from peft_study import cost, models, speed
-from peft_study.config import Variant
-from peft_study.evaluation import pad_batch
+from peft_study.study.variant import Variant
+from peft_study.training import cost, speed
+from peft_study.training import model as models
+from peft_study.training.prediction import pad_batch
 
 Make = Callable[..., Variant]
 

@@ -17,7 +17,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
 from peft_study.statistics.intervals import Interval, accuracy, interval, macro_f1, resample
-from peft_study.statistics.paired import (
+from peft_study.statistics.paired_tests import (
     Comparison,
     compare,
     detectable,

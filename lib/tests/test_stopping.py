@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from transformers import TrainerCallback
 
-from peft_study import run_claims, training
-from peft_study.config import Variant
-from peft_study.interactive.stopping import StopOnInterrupt
+from peft_study.report import run_claims
+from peft_study.study.variant import Variant
+from peft_study.training import trainer as training
+from peft_study.widgets.stopping import StopOnInterrupt
 
 
 class Interrupt(TrainerCallback):  # type: ignore[misc]

@@ -16,15 +16,18 @@ from made_pairs import FAMILIES, pairs
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
-from peft_study import adapters, paths, strategies, training
-from peft_study.adapters import Adapter
-from peft_study.architectures import ARCHITECTURES
-from peft_study.classes import LABELS
-from peft_study.config import Variant
+from peft_study import paths
+from peft_study.data.labels import LABELS
 from peft_study.errors import StudyError
-from peft_study.evaluation import log_loss
-from peft_study.models import build, count_parameters
-from peft_study.strategies import STRATEGIES, Strategy
+from peft_study.strategies import adapters
+from peft_study.strategies import table as strategies
+from peft_study.strategies.adapters import Adapter
+from peft_study.strategies.encoders import ARCHITECTURES
+from peft_study.strategies.table import STRATEGIES, Strategy
+from peft_study.study.variant import Variant
+from peft_study.training import trainer as training
+from peft_study.training.model import build, count_parameters
+from peft_study.training.prediction import log_loss
 
 Make = Callable[..., Variant]
 
@@ -244,7 +247,7 @@ def test_what_is_set_of_peft_stays_as_it_was_asked_for(variant: Make) -> None:
 def test_a_parameter_that_peft_refuses_is_one_clear_error_before_anything_trains(
     variant: Make, strategy: str, values: dict[str, Any], said: str
 ) -> None:
-    from peft_study.data import check
+    from peft_study.engine.check import check
 
     asked = variant(strategy=strategy, peft=values)
     for refuse in (lambda: make(asked), lambda: check([asked])):
@@ -253,7 +256,7 @@ def test_a_parameter_that_peft_refuses_is_one_clear_error_before_anything_trains
 
 
 def test_a_pair_that_cannot_work_is_refused_with_the_reason_and_what_would_work(variant: Make) -> None:
-    from peft_study.data import check
+    from peft_study.engine.check import check
 
     asked = variant(strategy="prefix")
     for refuse in (lambda: make(asked), lambda: check([asked])):
@@ -263,7 +266,7 @@ def test_a_pair_that_cannot_work_is_refused_with_the_reason_and_what_would_work(
 
 @pytest.mark.parametrize(("length", "fits"), [(48, True), (49, False)])
 def test_the_vectors_before_the_words_take_room_from_them(variant: Make, length: int, fits: bool) -> None:
-    from peft_study.data import check
+    from peft_study.engine.check import check
 
     asked = variant(strategy="prompt", max_length=length)  # of 64 positions
     if fits:

@@ -14,11 +14,12 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from transformers import TrainerCallback
 
-from peft_study import callbacks, training
-from peft_study.config import Variant
 from peft_study.errors import StudyError
-from peft_study.evaluation import Predictions, log_loss
-from peft_study.training import Prepared, Training
+from peft_study.study.variant import Variant
+from peft_study.training import callbacks
+from peft_study.training import trainer as training
+from peft_study.training.prediction import Predictions, log_loss
+from peft_study.training.trainer import Prepared, Training
 
 Make = Callable[..., Variant]
 

@@ -13,12 +13,15 @@ import pytest
 import torch
 from made_folders import save_model
 
-from peft_study import batch, paths, trials
-from peft_study.adapters import train_only
-from peft_study.config import Variant
+from peft_study import paths
+from peft_study.analysis import trials as trials_attempts
+from peft_study.analysis.trials import Attempt, Measured
+from peft_study.engine import steps as batch
 from peft_study.errors import StudyError
-from peft_study.strategies import STRATEGIES, Strategy
-from peft_study.trials.attempts import Attempt, Measured
+from peft_study.report import trial_claims as trials_claims
+from peft_study.strategies.adapters import train_only
+from peft_study.strategies.table import STRATEGIES, Strategy
+from peft_study.study.variant import Variant
 
 APPENDIX = paths.NOTEBOOKS / "A_every_strategy.ipynb"
 FAMILIES = ["distilbert", "bert", "roberta"]
@@ -44,7 +47,7 @@ def tried(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Tr
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEFT_STUDY_CACHE", str(root / "cache"))
         found = {
-            family: {one.strategy: one for one in trials.attempts.every(str(folders[family]))} for family in FAMILIES
+            family: {one.strategy: one for one in trials_attempts.every(str(folders[family]))} for family in FAMILIES
         }
     gc.unfreeze()
     return found
@@ -135,13 +138,13 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Register:
 
 
 def test_a_strategy_from_outside_is_tried_like_the_others(tiny: dict[str, Path], register: Register) -> None:
-    attempts = list(trials.attempts.every(str(tiny["bert"]), [register()]))
+    attempts = list(trials_attempts.every(str(tiny["bert"]), [register()]))
     assert [one.strategy for one in attempts] == ["full", "mine"]
     assert attempts[1].faults == [] and measured(attempts[1]).parameters.trainable_backbone > 0
-    row = trials.claims.table(attempts).loc["Mine"]
+    row = trials_claims.table(attempts).loc["Mine"]
     assert row["works"] == "yes" and row["start"] == "0" and row["merged"] == "no adapter"
-    assert trials.claims.table(attempts).loc[STRATEGIES["full"].label, "step"] == "1.00"
-    assert trials.claims.verdict("m", attempts) == "**2 of 2 strategies work on `m`.**"
+    assert trials_claims.table(attempts).loc[STRATEGIES["full"].label, "step"] == "1.00"
+    assert trials_claims.verdict("m", attempts) == "**2 of 2 strategies work on `m`.**"
 
 
 def test_a_broken_strategy_shows_its_reason_and_does_not_hide_the_others(
@@ -150,27 +153,27 @@ def test_a_broken_strategy_shows_its_reason_and_does_not_hide_the_others(
     def prepare(model: Any, variant: Variant) -> torch.nn.Module:
         raise ZeroDivisionError("no <such> rank")
 
-    attempts = list(trials.attempts.every(str(tiny["distilbert"]), [register(prepare), "head"]))
+    attempts = list(trials_attempts.every(str(tiny["distilbert"]), [register(prepare), "head"]))
     assert [one.faults for one in attempts] == [[], ["ZeroDivisionError: no <such> rank"], []]
-    row = trials.claims.table(attempts).loc["Mine"]
+    row = trials_claims.table(attempts).loc["Mine"]
     assert row["works"] == "no" and set(row.drop("works")) == {"–"}
-    assert "2 of 3" in trials.claims.verdict("m", attempts)
-    assert "- Mine: ZeroDivisionError\\: no \\<such\\> rank" in trials.claims.verdict("m", attempts)
+    assert "2 of 3" in trials_claims.verdict("m", attempts)
+    assert "- Mine: ZeroDivisionError\\: no \\<such\\> rank" in trials_claims.verdict("m", attempts)
 
 
 @pytest.mark.parametrize("prepare", [None, STRATEGIES["prompt"].prepare], ids=["no adapter", "prompts"])
 def test_a_strategy_that_says_it_merges_and_cannot_is_found_out(
     tiny: dict[str, Path], register: Register, prepare: Any
 ) -> None:
-    attempt = list(trials.attempts.every(str(tiny["bert"]), [register(prepare, merges=True)]))[-1]
+    attempt = list(trials_attempts.every(str(tiny["bert"]), [register(prepare, merges=True)]))[-1]
     (fault,) = attempt.faults
     assert fault.startswith("it is said to merge, but ") and "Error: " in fault
-    assert trials.claims.table([attempt]).loc["Mine", "merged"] == "fails"
+    assert trials_claims.table([attempt]).loc["Mine", "merged"] == "fails"
 
 
 def test_a_strategy_that_trains_nothing_but_the_head_is_found_out(tiny: dict[str, Path], register: Register) -> None:
     mistyped = register(train_only(lambda name: "wrod_embeddings" in name))
-    head, mine = list(trials.attempts.every(str(tiny["bert"]), ["head", mistyped]))[1:]
+    head, mine = list(trials_attempts.every(str(tiny["bert"]), ["head", mistyped]))[1:]
     assert head.faults == [] and mine.faults == ["nothing but the head trains"]
 
 
@@ -179,7 +182,7 @@ def test_a_tensor_that_no_gradient_reaches_is_found_out(tiny: dict[str, Path], r
         model.bert.forgotten = torch.nn.Parameter(torch.ones(3))
         return STRATEGIES["full"].prepare(model, variant)
 
-    attempt = list(trials.attempts.every(str(tiny["bert"]), [register(prepare)]))[-1]
+    attempt = list(trials_attempts.every(str(tiny["bert"]), [register(prepare)]))[-1]
     assert any("tensors that should train did not change" in fault for fault in attempt.faults)
 
 
@@ -189,7 +192,7 @@ def test_a_head_that_does_not_train_is_found_out(tiny: dict[str, Path], register
             parameter.requires_grad = "classifier" not in name
         return model
 
-    attempt = list(trials.attempts.every(str(tiny["bert"]), [register(prepare)]))[-1]
+    attempt = list(trials_attempts.every(str(tiny["bert"]), [register(prepare)]))[-1]
     assert "the head does not train" in attempt.faults
 
 
@@ -200,14 +203,14 @@ def test_an_encoder_published_in_half_precision_is_loaded_as_it_was_trained(
 
     folder = Path(shutil.copytree(tiny["bert"], tmp_path / "half"))
     AutoModel.from_pretrained(folder).half().save_pretrained(folder)
-    assert [one.faults for one in trials.attempts.every(str(folder), ["lora"])] == [[], []]
+    assert [one.faults for one in trials_attempts.every(str(folder), ["lora"])] == [[], []]
 
 
 def test_an_unknown_strategy_and_an_unknown_model_are_one_clear_error(tiny: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="strategies: unknown strategy 'lorra'; did you mean 'lora'"):
-        next(trials.attempts.every(str(tiny["bert"]), ["lorra"]))
+        next(trials_attempts.every(str(tiny["bert"]), ["lorra"]))
     with pytest.raises(StudyError, match="there is no folder"):
-        next(trials.attempts.every(str(tmp_path / "absent")))
+        next(trials_attempts.every(str(tmp_path / "absent")))
 
 
 # --- what is made of the figures
@@ -216,7 +219,7 @@ def test_an_unknown_strategy_and_an_unknown_model_are_one_clear_error(tiny: dict
 @pytest.fixture
 def sound(tiny: dict[str, Path]) -> Iterator[Measured]:
     """The trial of a strategy that works."""
-    yield measured(next(trials.attempts.every(str(tiny["bert"]), [])))
+    yield measured(next(trials_attempts.every(str(tiny["bert"]), [])))
 
 
 def test_each_check_can_fail(sound: Measured) -> None:
@@ -237,18 +240,18 @@ def test_the_sentences_follow_the_figures(sound: Measured) -> None:
         return Attempt(name, replace(sound, parameters=counts, flops=share * sound.flops, start=start), "", 1.0)
 
     attempts = [attempt("full", 0, 1), attempt("lora", 2000, 0.7), attempt("ia3", 100, 0.6), attempt("dora", 3000, 1.5)]
-    costs = trials.claims.costs(attempts)
+    costs = trials_claims.costs(attempts)
     assert "smallest adapter is that of (IA)³, with 100 " in costs and "DoRA, with 3,000, or 30 times" in costs
     assert "cheapest step is that of (IA)³, with 0.60 times" in costs and "DoRA, with 1.50 times" in costs
-    assert trials.claims.starts(attempts).startswith("Every strategy")
-    elsewhere = trials.claims.starts([*attempts, attempt("prompt", 10, 1, start=0.25)])
+    assert trials_claims.starts(attempts).startswith("Every strategy")
+    elsewhere = trials_claims.starts([*attempts, attempt("prompt", 10, 1, start=0.25)])
     assert elsewhere.endswith("start: Prompt tuning (0.25).")
-    assert trials.claims.costs(attempts[:1]) == "There is nothing to compare full fine-tuning with."
-    assert set(trials.claims.table(attempts[1:])["step"]) == {"–"}, "without full fine-tuning there is no share"
+    assert trials_claims.costs(attempts[:1]) == "There is nothing to compare full fine-tuning with."
+    assert set(trials_claims.table(attempts[1:])["step"]) == {"–"}, "without full fine-tuning there is no share"
 
 
 def test_the_toy_reviews_are_distinct_and_half_of_each_class() -> None:
-    corpus = trials.attempts.toy_corpus()
+    corpus = trials_attempts.toy_corpus()
     assert corpus.pool["text"].is_unique and corpus.pool["label"].mean() == 0.5
     assert list(corpus.pool["id"]) == list(range(len(corpus.pool)))
     assert np.array_equal(corpus.pool["rank"], corpus.pool.groupby("label").cumcount())

@@ -12,7 +12,8 @@ import pytest
 import yaml
 from lab_notebook import Server
 
-from peft_study import batch, paths
+from peft_study import paths
+from peft_study.engine import steps as batch
 
 TRAINED = {"strategy": "lora", "train_size": 60, "learning_rate": 1e-4}  # hardly learns: there are mistakes to look at
 

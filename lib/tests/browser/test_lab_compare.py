@@ -8,7 +8,8 @@ from lab_notebook import Notebook, Panel, Server, stripped
 from made_runs import PLANTED
 from playwright.sync_api import Browser, expect
 
-from peft_study import batch, paths
+from peft_study import paths
+from peft_study.engine import steps as batch
 
 pytestmark = pytest.mark.browser
 FULL, LORA = "full-n00060-s1", "lora-n00060-s1"

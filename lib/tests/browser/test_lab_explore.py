@@ -8,8 +8,9 @@ from lab_notebook import Notebook, Panel, Server, stripped
 from made_runs import PLANTED
 from playwright.sync_api import Browser, expect
 
-from peft_study import batch, paths
-from peft_study.classes import LABELS
+from peft_study import paths
+from peft_study.data.labels import LABELS
+from peft_study.engine import steps as batch
 
 pytestmark = pytest.mark.browser
 

@@ -15,7 +15,8 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, expect
 
-from peft_study import batch, paths
+from peft_study import paths
+from peft_study.engine import steps as batch
 
 pytestmark = pytest.mark.browser
 

@@ -10,7 +10,8 @@ from lab_notebook import Notebook, Panel, Server, stripped
 from made_runs import PLANTED
 from playwright.sync_api import Browser, expect
 
-from peft_study import batch, folders
+from peft_study.engine import steps as batch
+from peft_study.records import layout as folders
 
 pytestmark = pytest.mark.browser
 RUN = "lora-n00060-s42"

@@ -1,0 +1,1 @@
+"""Tables from records: a file for each topic of the report."""

@@ -1,0 +1,132 @@
+"""What somebody else reported of a study's variants, `runs/<study>/reference.csv`, beside what its own runs reached.
+
+The file is optional. Its first lines are comments, `# source: ...` (who reported it, in Markdown, with a key of
+notebooks/references.bib) and `# protocol: ...` (what was done otherwise); then come the columns of `Reported`, of which
+those that have a default may be left out, or empty. Accuracy and macro F1 are fractions of 1.
+"""
+
+import csv
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from peft_study import paths
+from peft_study.errors import StudyError, unknown
+from peft_study.report.tables import named
+from peft_study.strategies.table import STRATEGIES
+from peft_study.study.variant import describe
+from peft_study.text import numbers, points
+
+FILE = "reference.csv"
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Reported(BaseModel):
+    """One row: a variant by its strategy and budget, and what was reported of it. `seconds` are those of training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    strategy: str
+    train_size: Annotated[int, Field(ge=1)]
+    accuracy: Share
+    macro_f1: Share | None = None
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    trainable: Annotated[int, Field(ge=1)] | None = None
+
+
+MEASURED = [name for name in Reported.model_fields if name not in ("strategy", "train_size")]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The rows of a reference (the columns of `Reported`, NaN where nothing was reported), its source and protocol."""
+
+    source: str
+    protocol: str
+    table: pd.DataFrame
+
+
+def load_reference(study: str) -> Reference | None:
+    """The reference of a study, if it has one. Raises `StudyError` with the line and the field that is at fault."""
+    file = paths.study_folder(study) / FILE
+    if not file.exists():
+        return None
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    notes = dict(re.findall(r"^# *(\w+): *(.+)$", "\n".join(lines), re.MULTILINE))
+    if absent := [name for name in ("source", "protocol") if name not in notes]:
+        raise StudyError(f"{file} does not say its {absent[0]}; begin it with a line `# {absent[0]}: ...`")
+    content = [(number, line) for number, line in enumerate(lines, start=1) if line.strip() and line[0] != "#"]
+    try:
+        table = list(csv.DictReader((line for _, line in content), restkey="too many", strict=True))
+    except csv.Error as error:
+        raise StudyError(f"{file} is not readable as CSV: {error}") from error
+    rows = [_row(file, number, row) for (number, _), row in zip(content[1:], table, strict=False)]
+    names = [(row.strategy, row.train_size) for row in rows]
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise StudyError(f"{file} has two rows for {twice[0][0]} with train_size {twice[0][1]}; remove one of them")
+    shown = pd.DataFrame([row.model_dump() for row in rows], columns=list(Reported.model_fields))
+    return Reference(notes["source"], notes["protocol"], shown)
+
+
+def _row(file: Path, number: int, row: dict[str, str | None]) -> Reported:
+    """One line of the file, checked."""
+    try:
+        reported = Reported.model_validate({name: value for name, value in row.items() if value not in ("", None)})
+    except ValidationError as error:
+        raise StudyError(f"{file}, line {number}: {'; '.join(describe(error, Reported))}") from error
+    if reported.strategy not in STRATEGIES:
+        raise StudyError(f"{file}, line {number}: {unknown('strategy', reported.strategy, STRATEGIES)}")
+    return reported
+
+
+def beside(
+    reference: Reference | None, summary: pd.DataFrame, macro_f1: pd.DataFrame, costs: pd.DataFrame
+) -> pd.DataFrame:
+    """A row for each variant of which both something was reported and a run is finished; none without a reference.
+
+    `summary`, `macro_f1` and `costs` are the comparison's tables. Columns: those that name a variant; `accuracy` with
+    `low` and `high`, `macro_f1`, `seconds` and `trainable` of the runs here; the same under `reported_` of the
+    reference; `difference` (here less reported, accuracy points).
+    """
+    keys = list(summary.columns[: summary.columns.get_loc("accuracy")])
+    costs = costs.rename(columns={"training.seconds": "seconds", "parameters.trainable": "trainable"})
+    here = summary[[*keys, "accuracy", "low", "high"]].merge(macro_f1[[*keys, "macro_f1"]], on=keys)
+    here = here.merge(costs[[*keys, "seconds", "trainable"]], on=keys)
+    there = reference.table if reference else pd.DataFrame(columns=list(Reported.model_fields))
+    there = there.astype({"train_size": "int64"} | dict.fromkeys(MEASURED, float))
+    both = here.merge(there.rename(columns={name: f"reported_{name}" for name in MEASURED}))
+    return both.assign(difference=100 * (both["accuracy"] - both["reported_accuracy"]))
+
+
+def printed(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of `beside` as it is printed: of each figure what was reported, then what was reached here."""
+    shown = table.loc[:, :"accuracy"].iloc[:, :-1]  # type: ignore[misc]
+    interval = [f" [{100 * low:.1f}, {100 * high:.1f}]" for low, high in zip(table["low"], table["high"], strict=True)]
+    shown["accuracy (%)"] = numbers(100 * table["reported_accuracy"], "{:.1f}")
+    shown["accuracy here"] = numbers(100 * table["accuracy"], "{:.1f}") + interval
+    shown["difference"] = table["difference"].map(points)
+    shown["macro F1 (%)"] = numbers(100 * table["reported_macro_f1"], "{:.1f}")
+    shown["macro F1 here"] = numbers(100 * table["macro_f1"], "{:.1f}")
+    for name in ("trainable", "seconds"):
+        shown[name] = numbers(table[f"reported_{name}"], "{:,.0f}")
+        shown[f"{name} here"] = numbers(table[name], "{:,.0f}")
+    return named(shown)
+
+
+def said(reference: Reference | None, table: pd.DataFrame) -> str:
+    """What the two say of each other, and what was done otherwise; nothing where nothing can be set side by side."""
+    if reference is None or table.empty:
+        return ""
+    inside = int(table["reported_accuracy"].between(table["low"], table["high"]).sum())
+    least, most = points(table["difference"].min()), points(table["difference"].max())
+    gap = f"{least} points" if least == most else f"{least} to {most} points"
+    return (
+        f"**Reported before.** {reference.source[0].upper()}{reference.source[1:]} reports figures for {len(table)} of "
+        f"these variants; @tbl-reference has both, and hollow marks in @fig-size are those reported. The accuracy here "
+        f"differs by {gap}, and what was reported lies in the 95% interval of {inside} of {len(table)}. The protocols "
+        f"differ: {reference.protocol}."
+    )

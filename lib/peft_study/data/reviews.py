@@ -1,0 +1,202 @@
+"""Reviews, from a dataset's name to one run's training, validation and test sets.
+
+Which review goes where is decided by a hash of its text and `data_seed`: the same on every machine, whatever the order
+of the rows in the files. Budgets are prefixes of one order, so that 5,000 is part of 10,000 is part of 25,000.
+"""
+
+import re
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from peft_study.data import datasets as assets
+from peft_study.data import labels as labelled
+from peft_study.data.labels import LABELS, Classes
+from peft_study.errors import StudyError
+from peft_study.study.variant import Variant
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Everything that runs on one dataset share.
+
+    Each table has the columns `id` (the row's number in its split of the dataset), `text` and `label` (0, 1, ...).
+    `pool` is what a budget is taken from, in the order in which budgets take it. `held_out` says that the dataset has
+    no test split, so that `test` is a part of its training split. `unique` counts the distinct texts of the training
+    split, `duplicates` its rows that repeat another one or a review of the test split, which are dropped. `labels` are
+    the names of the classes, `revision` is the dataset's commit on the hub.
+    """
+
+    pool: pd.DataFrame
+    test: pd.DataFrame
+    ood: pd.DataFrame | None
+    splits: dict[str, list[str]]
+    held_out: bool
+    unique: int
+    duplicates: int
+    fingerprint: str
+    labels: tuple[str, ...] = LABELS
+    revision: str | None = None
+
+
+def clean(text: str) -> str:
+    """A review without markup: every `<br />` is a line break."""
+    text = text.replace("<br />", "\n")
+    return _BREAK.sub("\n", text) if "<br" in text or "<BR" in text else text
+
+
+def load_corpus(variant: Variant) -> Corpus:
+    """Load, check, clean, deduplicate and order the reviews that `variant` names.
+
+    Exact duplicates (after cleaning) are dropped from the training split, the first row staying, and so is what the
+    official test split holds too. That split itself is left as it is, to stay comparable; without one, `test_size`
+    reviews are held out of the training split.
+    """
+    splits = assets.load_dataset(variant.dataset)
+    if "train" not in splits:
+        raise StudyError(f"dataset = {variant.dataset!r} has no split 'train'; it has {', '.join(splits)}")
+    named = f"the training split of {variant.dataset!r}"
+    raw, found = _table(splits["train"], named, variant)
+    table = raw.drop_duplicates("text")
+    texts = {"train": raw["text"].tolist()}
+    if held_out := "test" not in splits:
+        table, test = _hold_out(table, variant)
+    else:
+        test, _ = _table(splits["test"], f"the test split of {variant.dataset!r}", variant, found)
+        texts["test"] = test["text"].tolist()
+        table = table[~table["text"].isin(texts["test"])]
+        test = _sample(test, variant.test_size, "test_size", variant.data_seed)
+    ood, texts["ood"] = _out_of_distribution(variant, found)
+    return Corpus(
+        _in_order(table, variant.data_seed),
+        test,
+        ood,
+        texts,
+        held_out,
+        raw["text"].nunique(),
+        len(raw) - len(table) - held_out * len(test),
+        _fingerprint(raw, test),
+        found.names,
+        assets.revision(variant.dataset),
+    )
+
+
+def _table(split: "Dataset", name: str, variant: Variant, known: Classes | None = None) -> tuple[pd.DataFrame, Classes]:
+    """A split, which messages call `name`, as a table, and its classes: the `known` ones, or those that it has.
+
+    Raises `StudyError` for a missing column, for rows without a text or a label, and for labels that are no classes.
+    """
+    for field in ("text_column", "label_column"):
+        if (column := getattr(variant, field)) not in split.column_names:
+            raise StudyError(f"{field} = {column!r}: {name} has no such column; it has {', '.join(split.column_names)}")
+    column = labelled.read(split, variant.label_column, name)
+    found = known or labelled.classes(column, variant.label_names)
+    texts = split[variant.text_column][:]
+    _be_text(texts, f"text_column = {variant.text_column!r}: {name}")
+    table = pd.DataFrame({"id": np.arange(len(texts)), "text": list(map(clean, texts))})
+    return table.assign(label=np.array(found.encode(column), dtype="int64")), found
+
+
+def _be_text(texts: list[object], where: str) -> None:
+    """Refuse values that are no text, and missing ones; an empty text is one."""
+    absent = [row for row, text in enumerate(texts) if text is None]
+    if absent:
+        count = "1 row" if len(absent) == 1 else f"{len(absent):,} rows"
+        raise StudyError(
+            f"{where} has {count} without a text, the first being row {absent[0]} (counted from 0); remove them, or "
+            "make them empty texts"
+        )
+    if not all(isinstance(text, str) for text in texts):
+        raise StudyError(f"{where} has values there that are no text")
+
+
+def _out_of_distribution(variant: Variant, known: Classes) -> tuple[pd.DataFrame | None, list[str]]:
+    """The test set of another kind of reviews, where the variant names one: its test split, or all that it has."""
+    if variant.ood_dataset is None:
+        return None, []
+    splits = assets.load_dataset(variant.ood_dataset)
+    split = splits["test" if "test" in splits else next(iter(splits))]
+    table, _ = _table(split, f"ood_dataset = {variant.ood_dataset!r}", variant, known)
+    return _sample(table, variant.ood_size, "ood_size", variant.data_seed), table["text"].tolist()
+
+
+def _hold_out(table: pd.DataFrame, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split distinct reviews into what remains for training and `test_size` to test on, in the labels' proportion."""
+    if variant.test_size is None:
+        raise StudyError(
+            f"test_size = None: dataset {variant.dataset!r} has no test split; say how many reviews to hold out"
+        )
+    test = _sample(table, variant.test_size, "test_size", variant.data_seed)
+    return table.drop(test.index), test
+
+
+def _sample(table: pd.DataFrame, size: int | None, field: str, seed: int) -> pd.DataFrame:
+    """`size` reviews in the proportion of the labels, or all; in the order of the dataset."""
+    if size is None:
+        return table
+    if size > len(table):
+        raise StudyError(f"{field} = {size}: there are only {len(table)} reviews; ask for fewer")
+    return _in_order(table, seed, salt="test").iloc[:size].sort_index()
+
+
+def _in_order(table: pd.DataFrame, seed: int, salt: str = "pool") -> pd.DataFrame:
+    """The reviews in an order that depends on nothing but their texts and `seed`, every prefix having the labels'
+    proportion to within one review."""
+    keys = [blake2b(f"{salt}\0{seed}\0{text}".encode(), digest_size=8).digest() for text in table["text"]]
+    ranked = table.iloc[np.argsort(np.array(keys, dtype="S8"), kind="stable")]
+    rank = ranked.groupby("label").cumcount()
+    share = (rank + 0.5) / ranked.groupby("label")["label"].transform("size")
+    return ranked.assign(rank=rank).iloc[np.lexsort((ranked["label"], share))]
+
+
+def budget(corpus: Corpus, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The training and validation reviews that `train_size` labelled reviews pay for.
+
+    Within each label, every review's part (training or validation) is fixed by its place in the order: both parts of a
+    smaller budget are contained in those of a larger one. The labels take their turns at different places, so that
+    their shares do not all round down; a label's first review is always trained on. A budget may count repeated rows
+    (the whole of IMDB's training half is 25,000) but never trains on one twice.
+    """
+    if variant.train_size > (limit := len(corpus.pool) + corpus.duplicates):
+        rest = f" beside the {len(corpus.test):,} that test_size holds out; ask for fewer of either"
+        raise StudyError(
+            f"train_size = {variant.train_size}: the pool has {limit} labelled reviews"
+            + (rest if corpus.held_out else "; ask for fewer")
+        )
+    taken = corpus.pool.iloc[: variant.train_size]
+    fraction = variant.validation_fraction
+    start = (1 - fraction) * (taken["label"] + 0.5) / len(corpus.labels)
+    chosen = np.floor(start + (taken["rank"] + 1) * fraction) > np.floor(start + taken["rank"] * fraction)
+    parts = taken[~chosen].drop(columns="rank"), taken[chosen].drop(columns="rank")
+    if fraction and parts[1].empty:
+        raise StudyError(
+            f"train_size = {variant.train_size} with validation_fraction = {fraction} leaves no review for "
+            "validation; raise one of them, or set validation_fraction to 0 and checkpoint to 'last'"
+        )
+    return parts
+
+
+def _fingerprint(*tables: pd.DataFrame) -> str:
+    """A hash of the tables' texts and labels: equal exactly when these are."""
+    digest = blake2b(digest_size=8)
+    for table in tables:
+        digest.update("\0".join(table["text"]).encode())
+        digest.update(table["label"].to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+def test_texts(variant: Variant) -> dict[int, str]:
+    """The text of every test review by its id; empty where the reviews are not at hand, as with another's records."""
+    try:
+        test = load_corpus(variant).test
+    except StudyError:
+        return {}
+    return dict(zip(test["id"].tolist(), test["text"], strict=True))

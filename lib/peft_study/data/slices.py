@@ -1,0 +1,110 @@
+"""Slices: parts of the test reviews in which models may differ. 01 computes them once, 03 reads them.
+
+A slice is a column of truth values in `runs/<study>/slices.csv`, by a rule plain enough to be checked by hand.
+"""
+
+import re
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from peft_study import paths
+from peft_study.data import reviews as data
+from peft_study.data import tokenization
+from peft_study.data.exploration import explicit_rating
+from peft_study.files import replacing
+from peft_study.study.variant import Variant
+
+SLICES = {
+    "clean": "no copy in the training split",
+    "rating": "states a rating",
+    "no_rating": "states no rating",
+    "short": "shortest third",
+    "long": "longest third",
+    "whole": "fits the window",
+    "cut": "cut to the window",
+    "negation": "negation at the start",
+    "no_negation": "no negation there",
+}
+OTHER = "another kind of reviews"
+_KINDS = {"part": str, "id": np.int64, "label": np.int64} | dict.fromkeys(SLICES, bool)
+_WORD = re.compile(r"\w+")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s|\n")
+_NEGATION = re.compile(r"\b(?:not|no|never|nor|neither|none|nobody|nothing|nowhere|cannot)\b|n['’]t\b", re.IGNORECASE)
+
+
+def negated(text: str) -> bool:
+    """Whether the first sentence holds a negation: not, n't, no, never, nor, neither, none, nobody, nothing, ...
+
+    A sentence ends at a full stop, an exclamation or question mark before a space, or at a line break. Only the first
+    one counts, since hardly a review of average length does without a "not" anywhere.
+    """
+    return bool(_NEGATION.search(_SENTENCE_END.split(text.strip(), maxsplit=1)[0]))
+
+
+def words(text: str) -> str:
+    """The words of a text in small letters: what two copies share whatever happened to spaces and punctuation."""
+    return " ".join(_WORD.findall(text.lower()))
+
+
+def find(corpus: data.Corpus, variant: Variant) -> pd.DataFrame:
+    """The slices of a corpus: a row per test review, then per out-of-distribution review.
+
+    Columns: `part` ("test" or "ood"), `id`, `label`, and a column of truth values for each of `SLICES`. "In the
+    training split" means among its rows as they came, repeated ones included, though our runs never train on a text
+    that is also tested. Thirds are of the part's lengths in tokens of the model; the window is the variant's.
+    """
+    tokenizer = tokenization.load_tokenizer(variant)
+    seen = Counter(map(words, corpus.splits["train"]))
+    parts = {"test": (corpus.test, "train" if corpus.held_out else "test"), "ood": (corpus.ood, "ood")}
+    tables = []
+    for part, (reviews, split) in parts.items():
+        if reviews is not None:
+            own = int(split == "train")  # a review held out of the training split is a row of it itself
+            clean = [seen[words(text)] <= own for text in reviews["text"]]
+            tokens = tokenization.tokenize(corpus.splits[split], tokenizer).lengths[reviews["id"]]
+            tables.append(_columns(reviews, tokens, variant.max_length).assign(part=part, clean=clean))
+    return pd.concat(tables, ignore_index=True)[list(_KINDS)]
+
+
+def _columns(reviews: pd.DataFrame, tokens: np.ndarray, window: int) -> pd.DataFrame:
+    """The slices of reviews that have so many `tokens`, and their ids and labels."""
+    low, high = np.quantile(tokens, [1 / 3, 2 / 3])
+    rating = np.array([explicit_rating(text) is not None for text in reviews["text"]])
+    negation = np.array([negated(text) for text in reviews["text"]])
+    return pd.DataFrame(
+        {
+            **{"id": reviews["id"].to_numpy(), "label": reviews["label"].to_numpy()},
+            **{"rating": rating, "no_rating": ~rating, "negation": negation, "no_negation": ~negation},
+            **{"short": tokens <= low, "long": tokens > high, "whole": tokens <= window, "cut": tokens > window},
+        }
+    )
+
+
+def counts(table: pd.DataFrame) -> pd.DataFrame:
+    """How many reviews are in each slice: a column per part, in words."""
+    parts = {"test": "test reviews", "ood": OTHER}
+    found = {
+        parts[str(part)]: pd.concat([pd.Series({"all": len(rows)}), rows[list(SLICES)].sum()])
+        for part, rows in table.groupby("part", sort=False)
+    }
+    return pd.DataFrame(found).rename(index=SLICES).rename_axis("slice")
+
+
+def write_slices(study: str, table: pd.DataFrame) -> None:
+    """Keep the slices for the comparison: `slices.csv` in the study's folder."""
+    with replacing(paths.study_folder(study) / "slices.csv") as partial:
+        table.to_csv(partial, index=False)
+
+
+def load_slices(study: str) -> pd.DataFrame | None:
+    """The slices of a study, or None where 01 has not kept any, or the file is damaged."""
+    kinds: Any = _KINDS
+    try:
+        table = pd.read_csv(paths.study_folder(study) / "slices.csv", dtype=kinds)
+    except (OSError, ValueError):  # no file; not UTF-8, no table, or other values
+        return None
+    sound = list(table) == list(_KINDS) and not table.duplicated(["part", "id"]).any()
+    return table if sound else None

@@ -1,0 +1,162 @@
+"""Texts -> token ids: tokenised once and whole, kept in the cache, cut to each variant's window by slicing."""
+
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+
+from peft_study import paths
+from peft_study.data import datasets as assets
+from peft_study.errors import writing
+from peft_study.study.variant import Variant
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+HEAD_SHARE = 0.25  # of the tokens that `head+tail` keeps: reviews conclude at their end
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The untruncated token ids of many texts, laid end to end: `flat[bounds[i]:bounds[i + 1]]` is text i.
+
+    `prefix` and `suffix` are the special tokens around a text ([CLS] and [SEP] for BERT).
+    """
+
+    flat: np.ndarray
+    bounds: np.ndarray
+    prefix: tuple[int, ...]
+    suffix: tuple[int, ...]
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each text, special tokens included; shape (texts,)."""
+        return np.diff(self.bounds) + len(self.prefix) + len(self.suffix)
+
+    def encode(self, row: int, max_length: int, truncation: str) -> np.ndarray:
+        """The model's input for text `row`: at most `max_length` ids, special tokens included; int32."""
+        ids = self.flat[self.bounds[row] : self.bounds[row + 1]]
+        head, tail = kept(len(ids), max_length - len(self.prefix) - len(self.suffix), truncation)
+        return np.concatenate([self.prefix, ids[:head], ids[len(ids) - tail :], self.suffix], dtype=np.int32)
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a model reads of a text, and where in the text it stands.
+
+    `input_ids`: special tokens included. `spans`: for each of them the start and end of its characters, None for a
+    special token. `words`: for each the number of the word that it is a piece of, None for a special token. `total`:
+    how many tokens, special ones included, the text has without truncation.
+    """
+
+    input_ids: list[int]
+    spans: list[tuple[int, int] | None]
+    words: list[int | None]
+    total: int
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the text is longer than the window."""
+        return len(self.input_ids) < self.total
+
+
+def kept(length: int, room: int, truncation: str) -> tuple[int, int]:
+    """How many tokens of the start and of the end of a text of `length` tokens fit in `room`."""
+    if length <= room:
+        return length, 0
+    head = {"head": room, "tail": 0, "head+tail": round(room * HEAD_SHARE)}[truncation]
+    return head, room - head
+
+
+def tokenize(texts: Sequence[str], tokenizer: "PreTrainedTokenizerFast") -> Tokens:
+    """Tokenise `texts` once: the result is kept in the cache under a hash of the texts and the tokenizer.
+
+    Length and truncation are applied later, by slicing, so that every variant shares the one result.
+    """
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    prefix, suffix = _specials(tokenizer)
+    digest = blake2b(backend.to_str().encode(), digest_size=12)
+    digest.update(json.dumps(list(texts)).encode())
+    file = paths.cache() / "tokens" / f"{digest.hexdigest()}.npz"
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_suffix(".lock")):
+            flat, bounds = _read_tokens(file) or _write_tokens(texts, backend, file)
+    return Tokens(flat, bounds, prefix, suffix)
+
+
+def window(text: str, tokenizer: "PreTrainedTokenizerFast", max_length: int, truncation: str) -> Window:
+    """The window of one text, the same tokens that `Tokens.encode` gives, with their places in the text.
+
+    What counts as a word is the tokenizer's matter: BERT parts words at spaces and punctuation.
+    """
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    encoding = backend.encode(text, add_special_tokens=False)
+    prefix, suffix = _specials(tokenizer)
+    length = len(encoding.ids)
+    head, tail = kept(length, max_length - len(prefix) - len(suffix), truncation)
+    chosen = [*range(head), *range(length - tail, length)]
+    before: list[None] = [None] * len(prefix)
+    after: list[None] = [None] * len(suffix)
+    return Window(
+        [*prefix, *(encoding.ids[i] for i in chosen), *suffix],
+        [*before, *(encoding.offsets[i] for i in chosen), *after],
+        [*before, *(encoding.word_ids[i] for i in chosen), *after],
+        length + len(prefix) + len(suffix),
+    )
+
+
+def _read_tokens(file: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """What an earlier call wrote; None where there is nothing, or a damaged file."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return arrays["flat"], arrays["bounds"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _write_tokens(texts: Sequence[str], backend: Any, file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Tokenise and write in one step, so that a half-written file is never read."""
+    rows = [encoding.ids for encoding in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+    bounds = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)])
+    flat = np.fromiter((token for row in rows for token in row), dtype=np.int32, count=int(bounds[-1]))
+    partial = file.with_suffix(".partial.npz")
+    np.savez(partial, flat=flat, bounds=bounds)
+    partial.rename(file)
+    return flat, bounds
+
+
+def _specials(tokenizer: "PreTrainedTokenizerFast") -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The special tokens that the model expects before and after a text."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    full = tokenizer("a")["input_ids"]
+    start = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
+    return tuple(full[:start]), tuple(full[start + len(bare) :])
+
+
+def examples(table: pd.DataFrame, tokens: Tokens, variant: Variant) -> list[dict[str, Any]]:
+    """The reviews of `table` as the Trainer takes them: a dict each of `input_ids` (int32) and `labels` (int)."""
+    return [
+        {"input_ids": tokens.encode(row, variant.max_length, variant.truncation), "labels": label}
+        for row, label in zip(table["id"], table["label"].tolist(), strict=True)
+    ]
+
+
+def load_tokenizer(variant: Variant) -> "PreTrainedTokenizerFast":
+    """The model's own fast tokenizer."""
+    from transformers import AutoTokenizer
+
+    folder = assets.model_folder(variant.model)
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

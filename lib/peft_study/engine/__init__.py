@@ -1,0 +1,1 @@
+"""The batch: checks, the driver of Snakemake, the steps that it runs, locks, status, forecast."""

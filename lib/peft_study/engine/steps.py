@@ -1,0 +1,239 @@
+"""The steps of a study: execute a notebook, render the report. The Snakefile calls them, one process each.
+
+A notebook is executed as `NAME.partial.ipynb`, saved while it runs, and moved to `NAME.ipynb` when it has succeeded. So
+the final name means success, and what failed or was stopped can be opened and read.
+"""
+
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import Any, TextIO
+
+from peft_study import paths
+from peft_study.data import datasets as assets
+from peft_study.engine.locks import NO_KERNEL, gpus, hold, kernels
+from peft_study.errors import StudyError, message, one_line, unknown, writing
+from peft_study.files import fingerprint, remove_partial, replacing
+from peft_study.records.layout import is_done, is_foreign, remove_record, write_params
+from peft_study.study.study import Study, read_study
+from peft_study.study.variant import Variant
+
+EXPLORE, TRAIN = "01_explore_data.ipynb", "02_train_variant.ipynb"
+COMPARE, RATES = "03_compare_variants.ipynb", "04_learning_rates.ipynb"
+FAILURE = "error: "  # opens the last line of the log of a step that failed
+_PAGE_OF_A_FAULT = """<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>No page</title></head>
+<body><p>{} cannot be shown:</p><pre>{}</pre></body>
+</html>
+"""
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def explore(study: str) -> None:
+    """Execute 01 on the reviews of `study`."""
+    read_study(study)
+    _execute_alone(paths.NOTEBOOKS / EXPLORE, paths.study_folder(study) / "explore.ipynb", {"study": study})
+
+
+def compare(study: str) -> None:
+    """Execute 03, or 04 where the study sweeps learning rates, on the runs of `study` that are there."""
+    notebook = comparison_notebook(read_study(study))
+    _execute_alone(notebook, paths.study_folder(study) / "compare.ipynb", {"study": study})
+
+
+def lock_of(output: Path) -> Path:
+    """The file whose lock a step holds while it makes the notebook `output`."""
+    return output.with_name(".lock" if output.name == "train.ipynb" else f".{output.stem}.lock")
+
+
+def _execute_alone(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
+    """`execute`, once no other process makes the same `output`."""
+    with hold(lock_of(output)):
+        execute(notebook, output, parameters)
+
+
+def comparison_notebook(study: Study) -> Path:
+    """The notebook that makes the argument of a study from its runs."""
+    return paths.NOTEBOOKS / (RATES if study.sweeps_rates else COMPARE)
+
+
+def train(study: str, run_id: str) -> None:
+    """Execute 02 with the values of one run, in that run's folder. A second process on the same run waits its turn."""
+    variants = read_study(study).variants
+    if run_id not in variants:
+        raise StudyError(unknown("run", run_id, variants))
+    folder, variant = paths.run_folder(study, run_id), variants[run_id]
+    if is_foreign(folder):
+        raise StudyError(f"another program left the run in {folder}; move that folder away to train the run here")
+    output = folder / "train.ipynb"
+    with hold(lock_of(output)) as waited, gpus(variant.processes):
+        if waited and is_done(folder, variant) and code(output) == code(paths.NOTEBOOKS / TRAIN):
+            return  # a process that outlived its driver has just finished this very run
+        remove_partial(folder)
+        remove_record(folder)  # that of other values would else lie beside what is made now
+        write_params(folder, variant)
+        execute(paths.NOTEBOOKS / TRAIN, output, {**variant.model_dump(), "folder": str(folder)})
+
+
+def report(study: str) -> None:
+    """Render the executed comparison as `report.html` and `report.pdf`."""
+    from nbpaper import PaperHTMLExporter, PaperPDFExporter
+
+    source, folder = paths.study_folder(study) / "compare.ipynb", paths.report_folder(study)
+    if not source.exists():
+        raise StudyError(f"{source} is missing; ./run_all.sh {study} makes it")
+    _render(source, folder / "report.html", PaperHTMLExporter)
+    _render(source, folder / "report.pdf", PaperPDFExporter)
+
+
+def pages(study: str) -> None:
+    """Render what the report links to: `explore.html`, and `runs/<run_id>.html` for every run with its notebook.
+
+    One process renders them all: a page takes half a second, and to start a process five times as long. A notebook that
+    cannot be rendered has a page that says why: a failure would have Snakemake remove those of all others.
+    """
+    import nbformat
+
+    from nbpaper import PaperError, PaperHTMLExporter
+
+    folder, made = paths.study_folder(study), paths.report_folder(study)
+    sources = {made / "explore.html": folder / "explore.ipynb"}
+    sources |= {made / "runs" / f"{run}.html": folder / run / "train.ipynb" for run in read_study(study).variants}
+    for page, source in sources.items():
+        if not source.exists():
+            page.unlink(missing_ok=True)  # of a notebook that was there
+            continue
+        try:
+            _render(source, page, PaperHTMLExporter)
+        except (PaperError, ValueError, nbformat.ValidationError) as error:
+            print(f"{FAILURE}{source} cannot be shown: {one_line(error)}", file=sys.stderr)
+            with replacing(page) as partial:
+                partial.write_text(_PAGE_OF_A_FAULT.format(*map(escape, (str(source), str(error)))), encoding="utf-8")
+
+
+def _render(notebook: Path, page: Path, exporter: Any) -> None:
+    """Write an executed notebook as a paper."""
+    from traitlets.config import Config
+
+    config = Config(PaperPreprocessor={"resource_path": str(paths.NOTEBOOKS)})  # where the bibliography is
+    body, _ = exporter(config=config).from_filename(str(notebook))
+    with replacing(page) as partial:
+        partial.write_bytes(body.encode() if isinstance(body, str) else body)
+
+
+def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
+    """Execute `notebook` with `parameters` in its own folder, into `output`; what it prints goes to `output`'s `.log`.
+
+    Raises `StudyError` with one line that says what went wrong; the partial notebook shows where.
+    """
+    partial, log = output.with_suffix(".partial.ipynb"), output.with_suffix(".log")
+    if not notebook.exists():
+        raise StudyError(f"the notebook {notebook} is missing; restore it from git")
+    with writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with _output_to(log) as printed:
+            error = _papermill(notebook, partial, parameters, printed)
+        if error is None:
+            os.replace(partial, output)
+            return
+    raise StudyError(error)
+
+
+def _papermill(notebook: Path, output: Path, parameters: dict[str, Any], printed: TextIO) -> str | None:
+    """Execute a notebook, its streams to `printed`; one line that says what went wrong, or None."""
+    import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
+    from nbclient.exceptions import DeadKernelError
+
+    os.environ.pop("JPY_SESSION_NAME", None)  # set in a terminal of JupyterLab; the notebook would think itself live
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this environment, not one of ~/.local
+    try:
+        papermill.execute_notebook(
+            _unformatted(notebook),
+            _unformatted(output),
+            parameters,
+            kernel_name="python3",
+            language="python",
+            cwd=str(notebook.parent),
+            start_timeout=300,
+            progress_bar=False,
+            stdout_file=printed,
+            stderr_file=printed,
+            # a notebook of long training: one output per stream rather than thousands, and no dead widgets
+            coalesce_streams=True,
+            store_widget_state=False,
+            kernel_manager_class=kernels(),
+        )
+    except papermill.PapermillExecutionError as error:
+        printed.write("\n".join(_ANSI.sub("", line) for line in error.traceback) + "\n")
+        return message(error.ename, error.evalue)
+    except DeadKernelError as error:
+        return f"{error}; often the memory was not enough: try ./run_all.sh with --cores 1"
+    except NoSuchKernel as error:
+        return NO_KERNEL.format(error)
+    except RuntimeError as error:
+        if not str(error).startswith(("Kernel died before", "Kernel didn't respond")):  # others are faults of ours
+            raise
+        return NO_KERNEL.format(error)
+    return None
+
+
+def _unformatted(path: Path) -> str:
+    """A path for papermill, which formats it with the parameters: braces in it stand for themselves."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def code(notebook: Path) -> str:
+    """A fingerprint of a notebook's code cells: neither prose nor outputs count, nor parameters, which are injected."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    sources = [
+        "".join(cell["source"])
+        for cell in cells
+        if cell["cell_type"] == "code"
+        and not {"parameters", "injected-parameters"} & set(cell.get("metadata", {}).get("tags", []))
+    ]
+    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
+
+
+def texts(variant: Variant) -> str:
+    """A fingerprint of a variant's own texts: files that may change under their name; empty where there are none."""
+    return "".join(map(_contents, (variant.dataset, variant.ood_dataset)))
+
+
+@cache
+def _contents(dataset: str | None) -> str:
+    """A fingerprint of a dataset that is a file or a folder; empty of any other."""
+    if dataset is None or dataset.startswith("bundled:"):
+        return ""
+    try:
+        place = assets.local(dataset)
+    except StudyError:  # it is gone; what is not done is refused before anything starts
+        return ""
+    return "" if place is None else fingerprint(*(place.rglob("*") if place.is_dir() else [place]))
+
+
+@contextmanager
+def _output_to(log: Path) -> Iterator[TextIO]:
+    """Send all that this process and its kernel print, to whichever stream, to the file `log`; yields that file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with open(log, "w", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield file
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for descriptor, copy in enumerate(saved, start=1):
+                os.dup2(copy, descriptor)
+                os.close(copy)

@@ -1,0 +1,1 @@
+"""From tables to what is read: figures, tables as printed, sentences, numbers."""

@@ -1,0 +1,136 @@
+"""The figures of classes: how many texts each has, how long they are, which words speak for it, what it is taken for.
+
+Every class has one colour in every figure and page. `names` are those of the classes 0, 1, ...; of two classes figures
+show both, of many what there is room for.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from peft_study.data.labels import LABELS
+from peft_study.report.figures import COLUMN, FULL, GREY, figure, legend_below
+
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's, as in plots
+NAMED = 8  # of more classes a figure cannot show each
+
+
+def colour(label: int) -> str:
+    """The colour of a class, everywhere; with more than seven classes they begin again."""
+    return COLOURS[label % len(COLOURS)]
+
+
+def class_balance(table: pd.DataFrame, ax: Axes, names: Sequence[str] = LABELS) -> Axes:
+    """How many reviews of each class there are; `table` has the column `label`, `names` are those of the classes."""
+    counts = table["label"].value_counts().reindex(range(len(names)), fill_value=0)
+    bars = ax.bar(range(len(names)), counts, color=[colour(i) for i in counts.index], width=0.6)
+    _class_ticks(ax, names)
+    if len(names) <= NAMED:
+        ax.bar_label(bars, fmt="{:,.0f}", padding=2)
+    ax.set(ylabel="reviews")
+    ax.yaxis.set_major_formatter("{x:,.0f}")
+    ax.margins(y=0.15)
+    return ax
+
+
+def _class_ticks(ax: Axes, names: Sequence[str]) -> None:
+    """The names of the classes below an axis, aslant where they would not fit beside one another."""
+    ax.set_xticks(range(len(names)), [short(name) for name in names])
+    if len(names) > 2:
+        ax.tick_params(axis="x", rotation=40)
+        for tick in ax.get_xticklabels():
+            tick.set(ha="right", rotation_mode="anchor")
+
+
+def short(name: str, most: int = 18) -> str:
+    """The name of a class where there is little room; a dollar sign is one, not the beginning of a formula."""
+    return (name if len(name) <= most else f"{name[: most - 1]}…").replace("$", r"\$")
+
+
+def class_width(least: float, names: Sequence[str]) -> float:
+    """The width in inches of a figure with a place for each class, which is `least` where there are two."""
+    return min(FULL, least + 0.35 * (len(names) - 2))
+
+
+def text_lengths(tokens: pd.DataFrame, max_length: int, ax: Axes, names: Sequence[str] = LABELS) -> Axes:
+    """The lengths of reviews by class, and where truncation cuts; `tokens` has the columns `tokens` and `label`.
+
+    Of more classes than can be told apart, all reviews are one outline.
+    """
+    limit = float(tokens["tokens"].quantile(0.99))
+    span = int(limit - tokens["tokens"].min())  # a bin narrower than a token would be a gap
+    parts = {name: (tokens["label"] == i, colour(i)) for i, name in enumerate(names)}
+    if len(names) > NAMED:
+        parts = {"all classes": (tokens["label"] >= 0, COLOURS[1])}
+    for name, (rows, own) in parts.items():
+        sns.histplot(
+            tokens.loc[rows, "tokens"].clip(upper=limit),
+            ax=ax,
+            bins=min(60, max(1, span)),
+            element="step",
+            fill=False,
+            color=own,
+            label=short(name),
+        )
+    ax.axvline(max_length, color=GREY, linestyle="--", linewidth=1, label=f"cut at {max_length}")
+    ax.set(xlabel="tokens in the review (99th percentile and above in the last bin)", ylabel="reviews")
+    ax.yaxis.set_major_formatter("{x:,.0f}")
+    return legend_below(ax, 3 if len(parts) < 3 else 4)
+
+
+def word_weights(weights: pd.DataFrame) -> Figure:
+    """The words that a linear model of word counts leans on most, of `explore.word_weights`; of many classes, a few."""
+    if weights.shape[1] == 1:
+        fig, ax = figure(COLUMN, 3.2)
+        words(weights.iloc[:, 0], ax)
+        return fig
+    shown = list(enumerate(weights))[:NAMED]
+    rows = -(-len(shown) // 2)
+    fig = Figure(figsize=(1.3 * COLUMN, 1.6 * rows + 0.2), layout="constrained")
+    axes = fig.subplots(rows, 2).ravel()
+    for ax, (place, name) in zip(axes, shown, strict=False):
+        most = weights[name].sort_values().tail(8)
+        ax.barh([short(word) for word in most.index], most, color=colour(place))
+        ax.set_title(short(str(name), 24))
+    for ax in axes:
+        ax.set_visible(ax.has_data())
+        ax.tick_params(axis="y", labelsize="small")
+    fig.supxlabel("coefficient (towards the class →)", fontsize="medium")
+    return fig
+
+
+def words(weights: "pd.Series[float]", ax: Axes, count: int = 10) -> Axes:
+    """The words with the largest weights on both sides; `weights` maps word to coefficient, its name is the class."""
+    ordered = weights.sort_values()
+    shown = pd.concat([ordered.head(count), ordered.tail(count)])
+    ax.barh(shown.index, shown, color=[colour(int(value > 0)) for value in shown])
+    ax.axvline(0, color=GREY, linewidth=0.8)
+    ax.tick_params(axis="y", labelsize="small")
+    ax.set(xlabel=f"coefficient (towards {short(str(weights.name), 40)} →)")
+    return ax
+
+
+def confusion_matrix(labels: np.ndarray, preds: np.ndarray, ax: Axes, names: Sequence[str] = LABELS) -> Axes:
+    """True against predicted classes, in reviews; `names` are those of the classes."""
+    from sklearn.metrics import confusion_matrix as count
+
+    sns.heatmap(
+        count(labels, preds, labels=range(len(names))),
+        annot=len(names) <= 3 * NAMED,
+        fmt=",d",
+        cmap="Blues",
+        cbar=False,
+        square=True,
+        ax=ax,
+        xticklabels=[short(name) for name in names],
+        yticklabels=[short(name) for name in names],
+    )
+    if len(names) > 2:
+        ax.tick_params(axis="y", rotation=0)
+        ax.set_xticks(ax.get_xticks(), [tick.get_text() for tick in ax.get_xticklabels()], rotation=40, ha="right")
+    ax.set(xlabel="predicted", ylabel="true")
+    return ax

@@ -1,0 +1,188 @@
+"""What a study asks: its `study.yaml`, the matrix of its variants, and the names of its runs."""
+
+import itertools
+import math
+import re
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from peft_study import paths
+from peft_study.errors import StudyError, unknown
+from peft_study.plain_yaml import read_yaml
+from peft_study.strategies.table import STRATEGIES
+from peft_study.study.variant import Text, Variant, _shown, describe
+
+RUNS = 10_000  # the most that a study may have
+
+
+_NAME = re.compile(r"\w[\w .+-]*")  # of a study: a name that no shell, pattern or page reads as anything else
+
+
+_LONGEST = 200  # characters of a run's name: it is a folder's, and file systems allow 255 bytes
+
+
+_FAULTS = 20  # of a file that its message names
+
+
+class Study(BaseModel):
+    """A question and the matrix of variants that answers it, as `runs/<name>/study.yaml` states it.
+
+    A variant takes its values from `defaults`, then from its strategy's entry in `strategies`, then from `matrix`:
+    every combination of the values of its axes. Where strategies need different axes (their own learning rates, ranks
+    that full fine-tuning does not have), `matrix` is a list of such grids.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    name: Text
+    title: Text
+    question: Text
+    baseline: Text = "full"
+    margin: Annotated[float, Field(gt=0, lt=100)] = 1.0
+    defaults: dict[str, Any] = {}
+    strategies: dict[str, dict[str, Any]] = {}
+    matrix: list[dict[str, list[Any]]]
+
+    @field_validator("defaults", "strategies", mode="before")
+    @classmethod
+    def _empty_is_allowed(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+    @field_validator("matrix", mode="before")
+    @classmethod
+    def _one_grid_is_allowed(cls, value: Any) -> Any:
+        return [value or {}] if value is None or isinstance(value, dict) else value
+
+    @field_validator("matrix")
+    @classmethod
+    def _axes_have_values(cls, value: list[dict[str, list[Any]]]) -> list[dict[str, list[Any]]]:
+        for axis, values in (axis for grid in value for axis in grid.items()):
+            if not values:
+                raise ValueError(f"the axis {axis!r} has no values; give at least one")
+            if len({repr(v) for v in values}) < len(values):
+                raise ValueError(f"the axis {axis!r} names a value twice: {_shown(values)}")
+        if (count := sum(math.prod(map(len, grid.values())) for grid in value)) > RUNS:
+            raise ValueError(f"it has {count:,} runs, at most {RUNS:,} are allowed; leave values out")
+        return value
+
+    @property
+    def axes(self) -> list[str]:
+        """The axes of all grids of the matrix."""
+        return list(dict.fromkeys(axis for grid in self.matrix for axis in grid))
+
+    @property
+    def sweeps_rates(self) -> bool:
+        """Whether the study asks which learning rate is best, rather than which strategy."""
+        return "learning_rate" in self.axes
+
+    @cached_property
+    def variants(self) -> dict[str, Variant]:
+        """run_id -> variant, in the order of the matrix. Raises `StudyError` listing every fault."""
+        variants, faults = self.expand()
+        if faults:
+            raise _faulty(self.name, faults)
+        return variants
+
+    def expand(self) -> tuple[dict[str, Variant], list[str]]:
+        """The sound variants of the matrix by run_id, and the faults of the others and of the names between them."""
+        faults: dict[str, None] = {}
+        variants: dict[str, Variant] = {}
+        points = [(grid, values) for grid in self.matrix for values in itertools.product(*grid.values())]
+        for grid, values in points:
+            point = dict(zip(grid, values, strict=True))
+            strategy = str(point.get("strategy", self._default_strategy()))
+            try:
+                variant = Variant(**{**self.defaults, **self.strategies.get(strategy, {}), **point})
+                if (run := variant.run_id(grid)) in variants and variants[run] == variant:
+                    faults[f"matrix: {run} stands in it twice; remove one of the two"] = None
+                variants[run] = variant
+                faults |= dict.fromkeys(_idle(variant, grid, self.strategies.get(strategy, {})))
+            except ValidationError as error:
+                faults |= dict.fromkeys(describe(error, Variant))
+        faults |= dict.fromkeys(self._faults_of_names())
+        if not faults and len(variants) < len(points):
+            faults["matrix: two points share one run name; make the values differ in letters or digits"] = None
+        return variants, list(faults)
+
+    def _default_strategy(self) -> Any:
+        """The strategy of every variant where it is no axis of the matrix."""
+        return self.defaults.get("strategy", Variant.model_fields["strategy"].default)
+
+    def _faults_of_names(self) -> list[str]:
+        """What is wrong between the parts of the file, rather than within one variant."""
+        used = [str(name) for grid in self.matrix for name in grid.get("strategy", [self._default_strategy()])]
+        used = list(dict.fromkeys(used))
+        faults = [
+            f"strategies: {unknown('strategy', name, used)} (those of the matrix)"
+            for name in self.strategies
+            if name not in used
+        ]
+        if self.baseline not in used:
+            unset = (
+                ""
+                if "baseline" in self.model_fields_set
+                else f"; 'full' is the default, so write `baseline: {used[0]}`"
+            )
+            faults.append(f"baseline: {unknown('strategy', self.baseline, used)} (those of the matrix){unset}")
+        return faults
+
+
+def read_study(name: str) -> Study:
+    """The study `name`, fully checked. Raises `StudyError` with one message that lists every fault of its file."""
+    file = paths.study_folder(name) / "study.yaml"
+    if name not in paths.studies():
+        raise StudyError(f"{unknown('study', name, paths.studies())}; a study is a file {file}")
+    if not _NAME.fullmatch(name):
+        raise StudyError(
+            f"the study {name!r} cannot have that name: letters, digits, spaces and . _ + - are allowed, "
+            f"a letter, digit or _ first; rename {file.parent}"
+        )
+    try:
+        content = read_yaml(file)
+    except (ValueError, OSError) as error:  # ValueError also: not UTF-8, or a date that does not exist
+        raise StudyError(f"{file} is not readable as YAML: {' '.join(str(error).split())}") from error
+    if isinstance(content, dict) and "name" in content:
+        raise StudyError(f"{file}: unknown key 'name'; a study is named by its folder")
+    if not isinstance(content, dict):
+        raise StudyError(f"{file} is {type(content).__name__}; it must be a mapping with title, question and matrix")
+    try:
+        study = Study.model_validate(content | {"name": name})
+    except ValidationError as error:
+        faults = describe(error, Study) + _sound_part(content, error).expand()[1]
+        raise _faulty(name, list(dict.fromkeys(faults))) from error
+    if long := [run for run in study.variants if len(run) > _LONGEST]:  # reading them checks the whole matrix
+        told = f"matrix: {len(long)} runs have names of more than {_LONGEST} characters ({long[0][:60]}...)"
+        raise _faulty(name, [f"{told}; keep long values in defaults or strategies"])
+    return study
+
+
+def _sound_part(content: dict[str, Any], error: ValidationError) -> Study:
+    """The study without the entries that `error` complains of, so that the rest of the file is checked all the same."""
+    faulty = {fault["loc"][0] for fault in error.errors()}
+    sound = {key: value for key, value in content.items() if key not in faulty}
+    strategies = dict.fromkeys([*(sound.get("strategies") or {}), sound.get("baseline", "full")])
+    filler = {"name": "-", "title": "-", "question": "-", "matrix": {"strategy": list(strategies)}}
+    return Study.model_validate(filler | sound)
+
+
+def _faulty(name: str, faults: list[str]) -> StudyError:
+    """One message for all faults of a study's file, which names the first of very many."""
+    count = "1 fault" if len(faults) == 1 else f"{len(faults):,} faults"
+    more = ["..."] * (len(faults) > _FAULTS)
+    return StudyError(
+        "\n  ".join([f"{paths.study_folder(name) / 'study.yaml'} has {count}:", *faults[:_FAULTS], *more])
+    )
+
+
+def _idle(variant: Variant, axes: Iterable[str], own: Iterable[str]) -> list[str]:
+    """A fault for each of the `axes`, and of the fields set for the variant's strategy alone, that it ignores."""
+    name, heeds = variant.strategy, STRATEGIES[variant.strategy].heeds
+    return [
+        f"matrix: the strategy {name!r} ignores {axis!r}; give it a grid of its own without that axis "
+        "(matrix may be a list of grids)"
+        for axis in axes
+        if not heeds(axis)
+    ] + [f"strategies: the strategy {name!r} ignores {field!r}; leave it out" for field in own if not heeds(field)]

@@ -1,0 +1,198 @@
+"""What a run is (`Variant`) and what a study asks (`Study`): fields, defaults, checks, names.
+
+A variant is one row of the experiment; a study is a matrix of them. Both are validated when they are built, so that a
+typo, a wrong type or an impossible value is one readable message before anything starts.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from peft_study.errors import unknown
+from peft_study.strategies.table import STRATEGIES
+
+Rate = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Text = Annotated[str, Field(min_length=1)]
+
+_SHOWN = 200  # characters of a value that an error shows
+
+
+class Variant(BaseModel):
+    """One run: every choice that its result depends on. The defaults are those of the quick study.
+
+    `model`, `dataset` and `ood_dataset` are `bundled:NAME`, a folder, or a hub name with an optional `@revision`; a
+    dataset may also be a file. `label_names` are those of the classes in their order, None the dataset's own.
+    Training takes `max_steps` optimizer steps, or where that is None as many as `epochs` passes over the reviews give.
+    `precision` auto is bf16 where the hardware multiplies it, else fp32; fp16, with scaled losses, is for GPUs without
+    bf16. With `deterministic` two runs on one GPU give the same bits, more slowly; on a CPU they do in any case.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
+
+    model: Text = "bundled:all-MiniLM-L6-v2"
+    dataset: Text = "bundled:imdb"
+    ood_dataset: Text | None = "bundled:rotten-tomatoes"
+    text_column: Text = "text"
+    label_column: Text = "label"
+    label_names: Annotated[list[Text], Field(min_length=2)] | None = None
+    strategy: Text = "lora"
+    train_size: Count = 1000
+    test_size: Count | None = 1000
+    ood_size: Count | None = 1000
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    data_seed: Annotated[int, Field(ge=0)] = 0
+    max_length: Annotated[int, Field(ge=8)] = 128
+    truncation: Literal["head", "tail", "head+tail"] = "head+tail"
+    epochs: Annotated[float, Field(gt=0)] = 1
+    max_steps: Count | None = None
+    batch_size: Count = 8
+    gradient_accumulation: Count = 1
+    auto_batch: bool = False
+    resume: bool = False
+    processes: Count = 1
+    learning_rate: Rate | None = None
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    evaluations: Annotated[int, Field(ge=0)] = 4
+    checkpoint: Literal["best", "last"] = "best"
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    deterministic: bool = False
+    lora_r: Count = 8
+    lora_alpha: Count = 16
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    target_modules: list[Text] | None = None
+    peft: dict[str, Any] = {}
+    save_model: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _other_texts_are_of_the_default(cls, values: Any) -> Any:
+        """Texts of another kind than those of the default dataset are of no use to another one."""
+        fields = cls.model_fields
+        if isinstance(values, dict) and values.get("dataset", fields["dataset"].default) != fields["dataset"].default:
+            return {"ood_dataset": None} | values
+        return values
+
+    @field_validator("strategy")
+    @classmethod
+    def _known_strategy(cls, value: str) -> str:
+        if value not in STRATEGIES:
+            raise ValueError(unknown("strategy", value, STRATEGIES))
+        return value
+
+    @field_validator("label_names")
+    @classmethod
+    def _names_differ(cls, value: list[str] | None) -> list[str] | None:
+        if value and len(set(value)) < len(value):
+            raise ValueError("a class is named twice; give each a name of its own")
+        return value
+
+    @model_validator(mode="after")
+    def _is_read_by_the_strategy(self) -> "Variant":
+        reads = STRATEGIES[self.strategy].reads
+        for name in ("peft", "target_modules"):
+            if getattr(self, name) and name not in reads:
+                raise ValueError(
+                    f"{name}: the strategy {self.strategy!r} has no adapter that reads it; set it elsewhere"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _best_needs_validation(self) -> "Variant":
+        if self.checkpoint == "best" and not (self.validation_fraction and self.evaluations):
+            raise ValueError(
+                "checkpoint 'best' is chosen on validation: set validation_fraction and evaluations above "
+                "0, or checkpoint to 'last'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_resume(self) -> "Variant":
+        if self.resume and (unsaved := STRATEGIES[self.strategy].unsaved):
+            raise ValueError(
+                f"resume: a checkpoint of the strategy {self.strategy!r} lacks {unsaved}; set resume to false for it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_pruned(self) -> "Variant":
+        if self.precision == "fp16" and self.strategy == "adalora":  # it ranks by gradients, of which fp16 drops some
+            raise ValueError(
+                "precision = 'fp16' does not work with the strategy 'adalora'; set it to auto, bf16 or fp32"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_shared_out(self) -> "Variant":
+        if self.processes > 1 and (self.resume or self.auto_batch):
+            raise ValueError(f"processes = {self.processes}: resume and auto_batch work with one process alone")
+        if self.batch_size % self.processes:
+            raise ValueError(
+                f"batch_size = {self.batch_size} cannot be shared out to processes = {self.processes}; take a multiple"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _steps_or_epochs(self) -> "Variant":
+        default = type(self).model_fields["epochs"].default
+        if self.max_steps is not None and self.epochs != default:
+            raise ValueError(
+                f"max_steps = {self.max_steps} and epochs = {self.epochs:g} both say how long to train: leave out "
+                f"epochs (at its default, {default:g}) where steps are fixed, or max_steps where epochs are"
+            )
+        return self
+
+    @property
+    def rate(self) -> float:
+        """The learning rate in force: the one asked for, or else the strategy's own."""
+        return self.learning_rate if self.learning_rate is not None else STRATEGIES[self.strategy].learning_rate
+
+    def differences(self) -> dict[str, tuple[Any, Any]]:
+        """Field -> (this variant's value, the default), for the fields that differ from the default."""
+        return {
+            name: (value, field.default)
+            for name, field in type(self).model_fields.items()
+            if (value := getattr(self, name)) != field.default
+        }
+
+    def run_id(self, axes: Iterable[str] = ()) -> str:
+        """The name of the run: strategy, size and seed, then the study's other `axes` in the order of the fields."""
+        extra = [name for name in type(self).model_fields if name in set(axes) - {"strategy", "train_size", "seed"}]
+        parts = [self.strategy, f"n{self.train_size:05d}", f"s{self.seed}"]
+        return "-".join(parts + [name + _slug(getattr(self, name)) for name in extra])
+
+
+def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Each fault of a pydantic `error` on a line: the field, the value, what is allowed."""
+    lines = []
+    for fault in error.errors():
+        field = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            lines.append(unknown("key", field, model.model_fields))
+        elif fault["type"] == "missing":
+            lines.append(f"{field} is missing")
+        elif not field:
+            lines.append(message)
+        else:
+            lines.append(f"{field} = {_shown(fault['input'])}: {message[0].lower()}{message[1:]}")
+    return lines
+
+
+def _shown(value: Any) -> str:
+    """A value as an error shows it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _slug(value: Any) -> str:
+    """A value as part of a folder's name."""
+    if isinstance(value, dict):
+        return "_".join(name + _slug(setting) for name, setting in value.items())
+    text = format(value, "g") if isinstance(value, float) else str(value)
+    return re.sub(r"[^A-Za-z0-9.+]+", "_", text)

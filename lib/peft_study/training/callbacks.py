@@ -1,0 +1,103 @@
+"""What goes on beside the steps of a training: time is taken, evaluations and checkpoints fall due, progress told."""
+
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
+
+from peft_study.training.cost import now, peak_memory
+
+if TYPE_CHECKING:
+    from peft_study.study.variant import Variant
+
+RESUMABLE = 10  # checkpoints of a training that can resume, evenly spread, beside those of its evaluations
+
+
+class Timer(TrainerCallback, ExportableState):  # type: ignore[misc]
+    """Notes how long each optimizer step takes, waiting for the device, which works behind our back.
+
+    A checkpoint holds its notes, so that those of a resumed training are of all its steps, each counted once: what was
+    done after the last checkpoint, and had to be done again, is in none.
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+        self.resumed: list[int] = []  # the steps after which the training went on
+        self._begin = self._start = 0.0
+        self._wall = 0.0  # of the parts before the last resumption
+        self._peak = 0
+
+    @property
+    def wall(self) -> float:
+        """Seconds of the training so far, with all that is not steps."""
+        return self._wall + now() - self._start
+
+    @property
+    def peak(self) -> dict[str, Any]:
+        """The peak memory so far."""
+        found = peak_memory()
+        return found | {"peak_memory_bytes": max(self._peak, found["peak_memory_bytes"])}
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds of it."""
+        peak = self.peak["peak_memory_bytes"]
+        return {"steps": self.steps, "resumed": self.resumed, "_wall": self.wall, "_peak": peak}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Take up the notes of the checkpoint, if training goes on from one."""
+        if state.global_step:
+            for name, value in state.stateful_callbacks[type(self).__name__].items():
+                setattr(self, name, value)
+            if state.global_step < state.max_steps:  # else nothing was left to train
+                self.resumed = [*self.resumed, state.global_step]
+        self._start = now()
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Note when a step begins."""
+        self._begin = now()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Note how long it took."""
+        self.steps.append(now() - self._begin)
+
+
+class Schedule(TrainerCallback):  # type: ignore[misc]
+    """Spreads the variant's evaluations evenly over the training, the last at its end.
+
+    The Trainer's own `eval_steps` gives one too few or too many where it does not divide the number of steps.
+    """
+
+    def __init__(self, variant: "Variant") -> None:
+        self._evaluations = variant.evaluations if variant.validation_fraction else 0
+        self._save = variant.checkpoint == "best"
+        self._resume = variant.resume
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Ask for what is due at this step."""
+        if _due(state, self._evaluations):
+            control.should_evaluate = True
+            control.should_save = self._save
+        if self._resume and _due(state, RESUMABLE):
+            control.should_save = True
+        if self._resume and control.should_save:
+            control.should_log = True  # no checkpoint holds the losses since the last log
+
+
+def _due(state: Any, times: int) -> bool:
+    """Whether one of so many evenly spread moments of the training, the last at its end, is at this step."""
+    return state.global_step * times // state.max_steps > (state.global_step - 1) * times // state.max_steps
+
+
+class PlainProgress(TrainerCallback):  # type: ignore[misc]
+    """Prints a line for every tenth of the training and every evaluation: progress for a log file."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        """Print what was just measured."""
+        tenth = max(1, state.max_steps // 10)
+        where = f"step {state.global_step:>5} of {state.max_steps}"
+        if logs and "eval_loss" in logs:
+            print(
+                f"{where}   validation loss {logs['eval_loss']:.3f}, accuracy {logs['eval_accuracy']:.1%}", flush=True
+            )
+        elif logs and "loss" in logs and state.global_step % tenth < args.logging_steps:
+            print(f"{where}   training loss {logs['loss']:.3f}", flush=True)

@@ -1,0 +1,145 @@
+"""Predictions of a trained model, and what they are worth.
+
+The metrics are computed through `evaluate`, from our own `evaluate.Metric`: `evaluate.load` would ask the hub.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from peft_study.errors import StudyError
+from peft_study.statistics.calibration import confidence, losses
+from peft_study.training.progress import Tell, silent
+from peft_study.training.speed import lean_lora
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One pass of a model over a set of reviews.
+
+    ids: (n,) the reviews' row numbers in their split. labels: (n,) 0, 1, ... logits: (n, classes) float32. seconds:
+    what it took.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    logits: np.ndarray
+    seconds: float
+
+    @property
+    def preds(self) -> np.ndarray:
+        """The more likely class of each review, shape (n,)."""
+        return self.logits.argmax(axis=1)
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """The probability of the class that is predicted, shape (n,)."""
+        return confidence(self.logits)
+
+    def metrics(self) -> dict[str, float]:
+        """`accuracy`, `macro_f1`, `log_loss` (in nats per review) and `n`."""
+        return {
+            **_metrics(self.logits.shape[1]).compute(predictions=self.preds, references=self.labels),
+            "log_loss": log_loss(self.logits, self.labels),
+            "n": len(self.labels),
+        }
+
+
+def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The mean cross-entropy of `logits` (n, classes) against `labels` (n,), in nats."""
+    return float(np.mean(losses(logits, labels)))
+
+
+def _metrics(classes: int) -> Any:
+    """Accuracy and macro F1 over so many `classes` as one `evaluate` metric that needs no hub."""
+    import datasets
+    import evaluate
+    from sklearn.metrics import accuracy_score, f1_score
+
+    class _Classification(evaluate.Metric):  # type: ignore[misc]
+        def _info(self) -> Any:
+            kinds = datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")})
+            return evaluate.MetricInfo(description="accuracy and macro F1", citation="", features=kinds)
+
+        def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+            every = {"average": "macro", "labels": range(classes), "zero_division": 0.0}
+            return {
+                "accuracy": float(accuracy_score(references, predictions)),
+                "macro_f1": float(f1_score(references, predictions, **every)),
+            }
+
+    return _Classification(keep_in_memory=True)
+
+
+def predict(
+    model: Any,
+    examples: Sequence[dict[str, Any]],
+    ids: Sequence[int],
+    pad: int,
+    batch_size: int | None = None,
+    bf16: bool = False,
+    tell: Tell = silent,
+) -> Predictions:
+    """Classify `examples` (dicts of `input_ids` and `labels`) with `model`, in the order given.
+
+    Batches are made of reviews of like length, padded with the id `pad` to their longest; `bf16` computes under
+    autocast. `batch_size` is `classified_at_once`, unless it is given; from a batch on that the memory is not enough
+    for, it is half as large. Raises `StudyError` where a single review does not fit.
+    """
+    import torch
+
+    from peft_study.training.memory import attempt
+
+    device = next(model.parameters()).device
+    longest = max((len(example["input_ids"]) for example in examples), default=1)
+    batch_size = batch_size or classified_at_once(device.type, longest)
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i]["input_ids"]))
+    logits = np.zeros((len(examples), model.config.num_labels), dtype=np.float32)
+    model.eval()
+    start = perf_counter()
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16), lean_lora(model):
+        tell("Classifying reviews", done := 0, len(order))
+        while rows := order[done : done + batch_size]:
+            inputs = pad_batch([examples[i]["input_ids"] for i in rows], pad)
+            if (found := attempt(partial(_logits, model, inputs, device))) is not None:
+                logits[rows] = found
+                tell("Classifying reviews", done := done + len(rows), len(order))
+            elif len(rows) > 1:
+                batch_size = len(rows) // 2
+            else:
+                raise StudyError(
+                    f"the memory was not enough to classify one review of {inputs['input_ids'].shape[1]} tokens; lower "
+                    "max_length, or take a smaller model"
+                )
+    labels = np.array([example["labels"] for example in examples], dtype=np.int64)
+    return Predictions(np.asarray(ids, dtype=np.int64), labels, logits, perf_counter() - start)
+
+
+def _logits(model: Any, inputs: dict[str, Any], device: Any) -> np.ndarray:
+    """The logits of one batch, (reviews, classes)."""
+    return model(**{name: tensor.to(device) for name, tensor in inputs.items()}).logits.float().cpu().numpy()
+
+
+def classified_at_once(device: str, tokens: int) -> int:
+    """How many reviews of so many tokens to classify at once.
+
+    On a CPU as many as its caches bear, elsewhere enough to be kept busy, within what takes less memory than training.
+    """
+    return 16 if device == "cpu" else max(1, min(128, 2**15 // tokens))
+
+
+def pad_batch(rows: Sequence[np.ndarray | Sequence[int]], pad: int) -> dict[str, Any]:
+    """`input_ids` and `attention_mask` of a batch, both (reviews, longest) int64 tensors."""
+    import torch
+
+    longest = max(len(row) for row in rows)
+    ids = torch.full((len(rows), longest), pad)
+    mask = torch.zeros_like(ids)
+    for place, row in enumerate(rows):
+        ids[place, : len(row)] = torch.as_tensor(row)
+        mask[place, : len(row)] = 1
+    return {"input_ids": ids, "attention_mask": mask}
