@@ -103,7 +103,7 @@ def test_a_window_is_what_the_training_reads_of_the_same_text(
 ) -> None:
     run = prepared(max_length=16)
     table = run.tables["train"]
-    tokens = tokenization.tokenize(run.corpus.splits["train"], run.tokenizer)
+    tokens = tokenization.tokenize_texts(run.corpus.splits["train"], run.tokenizer)
     for row, text in table[["id", "text"]].head(20).itertuples(index=False):
         read = tokenization.window(text, run.tokenizer, 16, truncation)
         assert read.input_ids == tokens.encode(row, 16, truncation).tolist()

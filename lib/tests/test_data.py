@@ -16,6 +16,7 @@ from made_folders import reviews, save_model, save_reviews
 from peft_study import paths
 from peft_study.data import reviews as data
 from peft_study.data import tokenization
+from peft_study.engine import check
 from peft_study.errors import StudyError
 from peft_study.study.variant import Variant
 
@@ -206,7 +207,7 @@ def test_empty_reviews_are_kept(variant: Make, tmp_path: Path, split: str) -> No
     corpus, tokenizer = data.load_corpus(asked), tokenization.load_tokenizer(asked)
     assert (len(corpus.pool), len(corpus.test)) == (200, 60)
     rows = corpus.pool.sort_values("id") if split == "train" else corpus.test
-    tokens = tokenization.tokenize(corpus.splits[split], tokenizer)
+    tokens = tokenization.tokenize_texts(corpus.splits[split], tokenizer)
     assert tokenization.examples(rows, tokens, asked)[0]["input_ids"].tolist() == tokenizer("")["input_ids"]
 
 
@@ -242,6 +243,20 @@ def test_a_table_of_another_kind_is_refused(
     folder = save_reviews(tmp_path / "odd", train=reviews(200).assign(**table))
     with pytest.raises(StudyError, match=said):
         data.load_corpus(variant(dataset=str(folder), test_size=10, **changes))
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_a_run_has_its_tables_and_their_examples(variant: Make, tmp_path: Path, held_out: bool) -> None:
+    splits = {"train": reviews(200)} | ({} if held_out else {"test": reviews(60, seed=1)})
+    asked = variant(dataset=str(save_reviews(tmp_path / "own", **splits)), test_size=40, truncation="head")
+    run, tokenizer = data.load_reviews(asked), tokenization.load_tokenizer(asked)
+    assert list(run.parts) == ["train", "validation", "test", "ood"]
+    assert all(list(table) == ["id", "text", "label"] for table in run.parts.values())
+    assert len(run.train) + len(run.validation) == asked.train_size
+    for part, examples in tokenization.tokenize(run, tokenizer, asked).items():
+        rows = tokenizer(run.parts[part]["text"].tolist(), truncation=True, max_length=asked.max_length)["input_ids"]
+        assert [row["input_ids"].tolist() for row in examples] == rows
+        assert [row["labels"] for row in examples] == run.parts[part]["label"].tolist()
 
 
 def test_columns_of_other_names_work(variant: Make, tmp_path: Path) -> None:
@@ -305,7 +320,7 @@ def test_truncation_keeps_the_head_the_tail_or_both(length: int, max_length: int
 @given(texts=st.lists(st.text(max_size=60), min_size=1, max_size=5))
 def test_tokens_are_those_of_the_tokenizer_itself(variant: Make, texts: list[str]) -> None:
     tokenizer = tokenization.load_tokenizer(variant())
-    tokens = tokenization.tokenize(texts, tokenizer)
+    tokens = tokenization.tokenize_texts(texts, tokenizer)
     for row, text in enumerate(texts):
         expected = tokenizer(text)["input_ids"]
         assert tokens.lengths[row] == len(expected)
@@ -323,14 +338,14 @@ def cached() -> list[Path]:
 
 
 def test_texts_are_tokenised_once(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = tokenization.tokenize(["good film"], tokenizer)
+    first = tokenization.tokenize_texts(["good film"], tokenizer)
     monkeypatch.setattr(tokenization, "_write_tokens", lambda *_: pytest.fail("tokenised again"))
     assert (
-        tokenization.tokenize(["good film"], tokenizer).encode(0, 64, "head").tolist()
+        tokenization.tokenize_texts(["good film"], tokenizer).encode(0, 64, "head").tolist()
         == first.encode(0, 64, "head").tolist()
     )
     with pytest.raises(pytest.fail.Exception):
-        tokenization.tokenize(["bad film"], tokenizer)
+        tokenization.tokenize_texts(["bad film"], tokenizer)
 
 
 def test_the_cache_tells_tokenizers_apart(tokenizer: Any, variant: Make, tmp_path: Path) -> None:
@@ -338,7 +353,9 @@ def test_the_cache_tells_tokenizers_apart(tokenizer: Any, variant: Make, tmp_pat
     vocabulary = (other / "tokenizer.json").read_text()
     (other / "tokenizer.json").write_text(vocabulary.replace('"good"', '"goad"'))
     goad = tokenization.load_tokenizer(variant(model=str(other)))
-    assert len(tokenization.tokenize(["good"], tokenizer).flat) < len(tokenization.tokenize(["good"], goad).flat)
+    assert len(tokenization.tokenize_texts(["good"], tokenizer).flat) < len(
+        tokenization.tokenize_texts(["good"], goad).flat
+    )
     assert len(cached()) == 2
 
 
@@ -350,17 +367,17 @@ def test_a_half_written_file_of_tokens_is_not_read(tokenizer: Any, monkeypatch: 
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            tokenization.tokenize(["good film"], tokenizer)
-    assert tokenization.tokenize(["good film"], tokenizer).lengths.tolist() == [4]
+            tokenization.tokenize_texts(["good film"], tokenizer)
+    assert tokenization.tokenize_texts(["good film"], tokenizer).lengths.tolist() == [4]
 
 
 @pytest.mark.parametrize("keep", [0, 50, 0.5])
 def test_a_truncated_file_of_tokens_is_made_anew(tokenizer: Any, keep: float) -> None:
-    whole = tokenization.tokenize(["good film", "bad film"], tokenizer)
+    whole = tokenization.tokenize_texts(["good film", "bad film"], tokenizer)
     (file,) = cached()
     content = file.read_bytes()
     file.write_bytes(content[: int(keep if keep != 0.5 else len(content) / 2)])
-    assert tokenization.tokenize(["good film", "bad film"], tokenizer).flat.tolist() == whole.flat.tolist()
+    assert tokenization.tokenize_texts(["good film", "bad film"], tokenizer).flat.tolist() == whole.flat.tolist()
     assert file.read_bytes() == content
 
 
@@ -372,7 +389,7 @@ def test_every_fault_of_models_and_data_is_named_in_one_error(variant: Make, tmp
     asked = [variant(model=absent, seed=seed) for seed in (1, 2)]
     asked += [variant(dataset=other), variant(train_size=5000), variant(max_length=4096), variant()]
     with pytest.raises(StudyError) as error:
-        data.check(asked)
+        check.check(asked)
     head, *faults = str(error.value).splitlines()
     assert head == "there are 4 faults:" and len(faults) == 4
     for part, fault in zip((absent, other, "5000", "max_length = 4096"), faults, strict=True):
@@ -380,7 +397,7 @@ def test_every_fault_of_models_and_data_is_named_in_one_error(variant: Make, tmp
 
 
 def test_sound_variants_pass_the_check(variant: Make) -> None:
-    data.check([variant(seed=seed, train_size=size) for seed in (1, 2) for size in (60, 200)])
+    check.check([variant(seed=seed, train_size=size) for seed in (1, 2) for size in (60, 200)])
 
 
 @pytest.mark.parametrize(
@@ -399,7 +416,7 @@ def test_sound_variants_pass_the_check(variant: Make) -> None:
 )
 def test_the_check_refuses_what_only_model_and_data_can_tell(variant: Make, fields: dict[str, Any], said: str) -> None:
     with pytest.raises(StudyError, match=said):
-        data.check([variant(), variant(**fields)])
+        check.check([variant(), variant(**fields)])
 
 
 @pytest.mark.parametrize(
@@ -414,7 +431,7 @@ def test_the_check_refuses_a_model_of_another_kind(variant: Make, tmp_path: Path
     folder = save_model(tmp_path / "model", "bert")
     (folder / "config.json").write_text(config)
     with pytest.raises(StudyError, match=said):
-        data.check([variant(model=str(folder))])
+        check.check([variant(model=str(folder))])
 
 
 def test_roberta_counts_its_positions_from_behind_the_padding(variant: Make, tmp_path: Path) -> None:
@@ -422,9 +439,9 @@ def test_roberta_counts_its_positions_from_behind_the_padding(variant: Make, tmp
     (folder / "config.json").write_text(
         '{"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1, "vocab_size": 9}'
     )
-    data.check([variant(model=str(folder), max_length=512)])
+    check.check([variant(model=str(folder), max_length=512)])
     with pytest.raises(StudyError, match="reads at most 512 tokens"):
-        data.check([variant(model=str(folder), max_length=513)])
+        check.check([variant(model=str(folder), max_length=513)])
 
 
 def test_the_texts_of_the_test_set_are_found_by_id(variant: Make) -> None:

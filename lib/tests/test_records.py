@@ -349,7 +349,9 @@ def test_a_saved_model_is_safetensors_only_and_predicts_the_same(finished: Path,
     model, variant = load.from_pretrained(folder), read_study("tiny").variants[run_id]
     assert models.load(folder).config.id2label == {0: "negative", 1: "positive"}  # type: ignore[union-attr]
     corpus, tokenizer = data.load_corpus(variant), AutoTokenizer.from_pretrained(folder)
-    examples = tokenization.examples(corpus.test, tokenization.tokenize(corpus.splits["test"], tokenizer), variant)
+    examples = tokenization.examples(
+        corpus.test, tokenization.tokenize_texts(corpus.splits["test"], tokenizer), variant
+    )
     again = predict(model, examples, corpus.test["id"].tolist(), tokenizer.pad_token_id)
     np.testing.assert_allclose(again.logits, load_runs("tiny").arrays(run_id)["logits"], atol=1e-5)
 

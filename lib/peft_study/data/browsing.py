@@ -35,7 +35,7 @@ def described(reviews: pd.DataFrame, split: Sequence[str], variant: Variant) -> 
     Columns: `tokens` (special ones included), `rating` (the one that the text states, NaN if none), `cut` (whether the
     variant's window is shorter than the text).
     """
-    tokens = tokenization.tokenize(split, tokenization.load_tokenizer(variant)).lengths[reviews["id"]]
+    tokens = tokenization.tokenize_texts(split, tokenization.load_tokenizer(variant)).lengths[reviews["id"]]
     ratings = [explicit_rating(text) for text in reviews["text"]]
     return reviews[["id", "text", "label"]].assign(
         tokens=tokens, rating=np.array(ratings, dtype=float), cut=tokens > variant.max_length

@@ -45,7 +45,7 @@ def overlap(corpus: data.Corpus) -> pd.DataFrame:
 
 def token_lengths(corpus: data.Corpus, variant: Variant) -> pd.DataFrame:
     """`tokens` (special ones included) and `label` of every review of the pool."""
-    tokens = tokenization.tokenize(corpus.splits["train"], tokenization.load_tokenizer(variant))
+    tokens = tokenization.tokenize_texts(corpus.splits["train"], tokenization.load_tokenizer(variant))
     return pd.DataFrame({"tokens": tokens.lengths[corpus.pool["id"]], "label": corpus.pool["label"].to_numpy()})
 
 

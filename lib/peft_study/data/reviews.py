@@ -46,6 +46,32 @@ class Corpus:
     labels: tuple[str, ...] = LABELS
     revision: str | None = None
 
+    def split_of(self, part: str) -> str:
+        """The split of the dataset, a key of `splits`, whose rows a part of a run is taken from."""
+        return part if part == "ood" or (part == "test" and not self.held_out) else "train"
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """The reviews of one run: tables with the columns `id`, `text` and `label`, taken from `corpus`."""
+
+    corpus: Corpus
+    train: pd.DataFrame
+    validation: pd.DataFrame
+    test: pd.DataFrame
+    ood: pd.DataFrame | None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes 0, 1, ..."""
+        return self.corpus.labels
+
+    @property
+    def parts(self) -> dict[str, pd.DataFrame]:
+        """The tables by name: `train`, `validation`, `test` and, where the variant names one, `ood`."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return parts if self.ood is None else parts | {"ood": self.ood}
+
 
 def clean(text: str) -> str:
     """A review without markup: every `<br />` is a line break."""
@@ -144,7 +170,7 @@ def _sample(table: pd.DataFrame, size: int | None, field: str, seed: int) -> pd.
         return table
     if size > len(table):
         raise StudyError(f"{field} = {size}: there are only {len(table)} reviews; ask for fewer")
-    return _in_order(table, seed, salt="test").iloc[:size].sort_index()
+    return _in_order(table, seed, salt="test").iloc[:size].sort_index().drop(columns="rank")
 
 
 def _in_order(table: pd.DataFrame, seed: int, salt: str = "pool") -> pd.DataFrame:
@@ -182,6 +208,12 @@ def budget(corpus: Corpus, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame
             "validation; raise one of them, or set validation_fraction to 0 and checkpoint to 'last'"
         )
     return parts
+
+
+def load_reviews(variant: Variant, corpus: Corpus | None = None) -> Reviews:
+    """The reviews of a run, from its `corpus` where that is at hand."""
+    corpus = corpus or load_corpus(variant)
+    return Reviews(corpus, *budget(corpus, variant), corpus.test, corpus.ood)
 
 
 def _fingerprint(*tables: pd.DataFrame) -> str:

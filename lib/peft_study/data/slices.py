@@ -64,7 +64,7 @@ def find(corpus: data.Corpus, variant: Variant) -> pd.DataFrame:
         if reviews is not None:
             own = int(split == "train")  # a review held out of the training split is a row of it itself
             clean = [seen[words(text)] <= own for text in reviews["text"]]
-            tokens = tokenization.tokenize(corpus.splits[split], tokenizer).lengths[reviews["id"]]
+            tokens = tokenization.tokenize_texts(corpus.splits[split], tokenizer).lengths[reviews["id"]]
             tables.append(_columns(reviews, tokens, variant.max_length).assign(part=part, clean=clean))
     return pd.concat(tables, ignore_index=True)[list(_KINDS)]
 

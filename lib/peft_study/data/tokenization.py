@@ -14,7 +14,8 @@ import pandas as pd
 from filelock import FileLock
 
 from peft_study import paths
-from peft_study.data import datasets as assets
+from peft_study.data.datasets import model_folder
+from peft_study.data.reviews import Reviews
 from peft_study.errors import writing
 from peft_study.study.variant import Variant
 
@@ -76,7 +77,7 @@ def kept(length: int, room: int, truncation: str) -> tuple[int, int]:
     return head, room - head
 
 
-def tokenize(texts: Sequence[str], tokenizer: "PreTrainedTokenizerFast") -> Tokens:
+def tokenize_texts(texts: Sequence[str], tokenizer: "PreTrainedTokenizerFast") -> Tokens:
     """Tokenise `texts` once: the result is kept in the cache under a hash of the texts and the tokenizer.
 
     Length and truncation are applied later, by slicing, so that every variant shares the one result.
@@ -146,6 +147,15 @@ def _specials(tokenizer: "PreTrainedTokenizerFast") -> tuple[tuple[int, ...], tu
     return tuple(full[:start]), tuple(full[start + len(bare) :])
 
 
+def tokenize(
+    reviews: Reviews, tokenizer: "PreTrainedTokenizerFast", variant: Variant
+) -> dict[str, list[dict[str, Any]]]:
+    """The examples of each part of a run (`train`, `validation`, `test`, and `ood` where the variant names one)."""
+    corpus = reviews.corpus
+    tokens = {split: tokenize_texts(texts, tokenizer) for split, texts in corpus.splits.items() if texts}
+    return {part: examples(table, tokens[corpus.split_of(part)], variant) for part, table in reviews.parts.items()}
+
+
 def examples(table: pd.DataFrame, tokens: Tokens, variant: Variant) -> list[dict[str, Any]]:
     """The reviews of `table` as the Trainer takes them: a dict each of `input_ids` (int32) and `labels` (int)."""
     return [
@@ -158,5 +168,5 @@ def load_tokenizer(variant: Variant) -> "PreTrainedTokenizerFast":
     """The model's own fast tokenizer."""
     from transformers import AutoTokenizer
 
-    folder = assets.model_folder(variant.model)
+    folder = model_folder(variant.model)
     return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

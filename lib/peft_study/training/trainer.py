@@ -121,7 +121,7 @@ def prepare(variant: Variant, corpus: data.Corpus | None = None, tell: Tell = si
     tokenizer = tokenization.load_tokenizer(variant)
     train, validation = data.budget(corpus, variant)
     tables = {"train": train, "validation": validation, "test": corpus.test}
-    tokens = {split: tokenization.tokenize(texts, tokenizer) for split, texts in corpus.splits.items() if texts}
+    tokens = {split: tokenization.tokenize_texts(texts, tokenizer) for split, texts in corpus.splits.items() if texts}
     tokens |= {"validation": tokens["train"], "test": tokens["train" if corpus.held_out else "test"]}
     if corpus.ood is not None:
         tables["ood"] = corpus.ood

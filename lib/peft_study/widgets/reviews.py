@@ -47,7 +47,7 @@ def browser(corpus: Corpus, variant: Variant) -> Panel:
         render,
         part=dropdown("from", parts),
         label=classes("class", corpus.labels),
-        tokens=lengths(max(tokenization.tokenize(texts, tokenizer).lengths.max() for texts in _texts(corpus))),
+        tokens=lengths(max(tokenization.tokenize_texts(texts, tokenizer).lengths.max() for texts in _texts(corpus))),
         rated=yes_or_no("states a rating"),
         copied=yes_or_no("occurs more than once"),
         words=search(),
