@@ -170,7 +170,7 @@ def test_complete_records_leave_nothing_open() -> None:
         edit(folder / "metrics.json", lambda blocks: blocks["training"].update(epochs=1.0))
         edit(folder / "metrics.json", lambda blocks: blocks["environment"].update(precision="", system="", model=""))
     again = load_runs("made")
-    assert again.gaps == {} and ledger_claims.gaps(again) == "The records of all compared runs are complete."
+    assert again.unrecorded == {} and ledger_claims.gaps(again) == "The records of all compared runs are complete."
 
 
 def test_what_another_program_left_out_is_named_once_for_the_runs_that_lack_it() -> None:
@@ -178,7 +178,7 @@ def test_what_another_program_left_out_is_named_once_for_the_runs_that_lack_it()
     edit(paths.run_folder("made", LORA) / "metrics.json", lambda blocks: blocks.update(training={"seconds": 3.0}))
     runs = load_runs("made")
     assert runs.table.loc[LORA, "training.seconds"] == 3.0
-    assert "metrics.json: training" in runs.gaps[FULL] and "metrics.json: training.steps" in runs.gaps[LORA]
+    assert "metrics.json: training" in runs.unrecorded[FULL] and "metrics.json: training.steps" in runs.unrecorded[LORA]
     told = ledger_claims.gaps(runs)
     assert told.startswith("**Not on record**") and told.count("`log_history.json`") == 1
     assert re.search(r"- all runs: .*`params.yaml`.*of `metrics.json`: `data`, .*`environment`", told)
@@ -190,7 +190,7 @@ def test_a_null_says_that_there_is_none_and_leaves_no_gap() -> None:
     bare_runs()
     null = {"evaluation": {"validation": None, "ood": None}, "cost": {"model_bytes": None}}
     edit(paths.run_folder("made", LORA) / "metrics.json", lambda blocks: blocks.update(null))
-    gaps = load_runs("made").gaps
+    gaps = load_runs("made").unrecorded
     assert {"metrics.json: validation", "ood_preds_and_labels.npz", "metrics.json: cost"} <= set(gaps[FULL])
     assert not {"metrics.json: validation", "ood_preds_and_labels.npz", "metrics.json: cost.model_bytes"} & set(
         gaps[LORA]
@@ -221,7 +221,7 @@ def test_a_figure_of_a_wrong_kind_is_a_gap_that_is_named(told: str) -> None:
     blocks, gap = WRONG[told]
     edit(paths.run_folder("made", LORA) / "metrics.json", lambda content: content.update(blocks))
     runs = load_runs("made")
-    assert f"metrics.json: {gap}" in runs.gaps[LORA] and f"`{gap}`" in ledger_claims.gaps(runs)
+    assert f"metrics.json: {gap}" in runs.unrecorded[LORA] and f"`{gap}`" in ledger_claims.gaps(runs)
     assert pd.isna(runs.table.loc[LORA, gap.partition(" ")[0]])
 
 
@@ -230,11 +230,11 @@ def test_logits_that_are_not_numbers_are_counted_among_the_gaps() -> None:
     logits = np.stack([-make_preds(LORA, 0.9, 400), make_preds(LORA, 0.9, 400)], axis=1).astype(float)
     logits[:5, 0] = np.nan
     arrays(paths.run_folder("made", LORA), logits=logits)
-    gaps = load_runs("made").gaps[LORA]
+    gaps = load_runs("made").unrecorded[LORA]
     some, every = "preds_and_labels.npz: logits (5 of 400 are not numbers)", "preds_and_labels.npz: logits"
     assert some in gaps and every not in gaps
     arrays(paths.run_folder("made", LORA), logits=np.full((400, 2), np.nan))
-    assert every in load_runs("made").gaps[LORA]
+    assert every in load_runs("made").unrecorded[LORA]
 
 
 def method(runs: Runs) -> str:

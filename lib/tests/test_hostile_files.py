@@ -207,7 +207,7 @@ def run_folder(make_study: Callable[..., Path]) -> Path:
 @pytest.mark.parametrize("text", [BOMB, "[" * 20_000, "x: !!python/name:os.system ''", "a: &a [*a]", "\0"])
 def test_hostile_values_of_a_run_are_as_good_as_none(run_folder: Path, text: str) -> None:
     (run_folder / "params.yaml").write_text(text)
-    assert folders.asked(run_folder) is None
+    assert folders.recorded_params(run_folder) is None
 
 
 def test_a_metrics_file_nested_without_end_is_as_good_as_none(run_folder: Path) -> None:

@@ -113,7 +113,7 @@ def test_names_of_classes_are_escaped_on_every_page(runs: Runs) -> None:
 
 
 def test_the_record_holds_the_names_and_the_scores_of_all_classes(runs: Runs) -> None:
-    assert runs.class_names == NAMES and not runs.missing and not runs.gaps
+    assert runs.class_names == NAMES and not runs.missing and not runs.unrecorded
     for run_id in RUNS:
         metrics = json.loads((paths.run_folder("topics", run_id) / "metrics.json").read_text())
         found, scores = runs.arrays(run_id), metrics["evaluation"]["test"]

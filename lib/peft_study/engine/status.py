@@ -8,7 +8,7 @@ from pathlib import Path
 
 from peft_study import paths
 from peft_study.engine import steps as batch
-from peft_study.records.layout import asked, is_done, is_foreign, is_interrupted, outdated, strays
+from peft_study.records.layout import is_done, is_foreign, is_interrupted, misnamed_folders, outdated, recorded_params
 from peft_study.study.study import Study, read_study
 from peft_study.study.variant import Variant
 
@@ -27,7 +27,7 @@ def status(name: str) -> str:
     study = read_study(name)
     folder, total = paths.study_folder(name), len(study.variants)
     count = total - len(left(study))
-    spelt = {run: name for name, run in strays(study).items()}
+    spelt = {run: name for name, run in misnamed_folders(study).items()}
     lines = []
     for run, variant in study.variants.items():
         lines += _lines(
@@ -56,7 +56,7 @@ def _of_run(folder: Path, variant: Variant, misnamed: str = "") -> tuple[str, st
         return OUTDATED, f"{fields} differ from those of the study; {_THEIRS}" if fields else "metrics.json is damaged"
     if done or not (folder / "train.ipynb").exists():
         return _of_step(folder / "train", done)
-    if asked(folder) is None:
+    if recorded_params(folder) is None:
         return OUTDATED, "params.yaml is missing or damaged"
     other = outdated(folder, variant)
     return OUTDATED, f"{', '.join(other)} changed since" if other else "metrics.json is missing or damaged"

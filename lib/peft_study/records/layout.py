@@ -36,7 +36,7 @@ def write_params(folder: Path, variant: Variant) -> None:
         partial.write_text(yaml.safe_dump(variant.model_dump(), sort_keys=False), encoding="utf-8")
 
 
-def asked(folder: Path) -> dict[str, Any] | None:
+def recorded_params(folder: Path) -> dict[str, Any] | None:
     """The values that the run in `folder` was asked for; None where they cannot be read."""
     try:
         found = (file := folder / "params.yaml").stat()
@@ -64,7 +64,7 @@ def outdated(folder: Path, variant: Variant) -> list[str]:
     A run of this program names every field that there was when it ran; one added since had its default. Of a run that
     is not ours, a field that it does not name is unknown.
     """
-    values = asked(folder) or {}
+    values = recorded_params(folder) or {}
     return changed(values if is_foreign(folder) else Variant().model_dump() | values, variant)
 
 
@@ -89,12 +89,12 @@ def is_done(folder: Path, variant: Variant) -> bool:
     Our training ends with `train.ipynb`; another program's run needs none, nor a `params.yaml`.
     """
     foreign = is_foreign(folder)
-    if not foreign and (asked(folder) is None or not (folder / "train.ipynb").is_file()):
+    if not foreign and (recorded_params(folder) is None or not (folder / "train.ipynb").is_file()):
         return False
     return _metrics(folder) is not None and not is_interrupted(folder) and not outdated(folder, variant)
 
 
-def strays(study: Study) -> dict[str, str]:
+def misnamed_folders(study: Study) -> dict[str, str]:
     """The folders with predictions that are no run of `study`, and the run whose name differs in spelling alone.
 
     `full-n300-s1` is a spelling of `full-n00300-s1`; one that is none of any run has an empty text.
@@ -117,7 +117,7 @@ def saved_models() -> dict[str, Path]:
     return {
         name: folder
         for name, folder in folders.items()
-        if asked(folder) and _metrics(folder) is not None and not is_interrupted(folder)
+        if recorded_params(folder) and _metrics(folder) is not None and not is_interrupted(folder)
     }
 
 

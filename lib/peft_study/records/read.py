@@ -17,7 +17,7 @@ from peft_study import paths
 from peft_study.data.labels import unnamed
 from peft_study.errors import StudyError
 from peft_study.files import replacing
-from peft_study.records.layout import is_foreign, strays
+from peft_study.records.layout import is_foreign, misnamed_folders
 from peft_study.records.reading import read_arrays, read_log, read_run
 from peft_study.study.study import Study, read_study
 
@@ -31,13 +31,13 @@ class Runs:
     `table` has a row per finished run, indexed by `run_id`: the variant's fields, then the blocks of `metrics.json`
     with dotted names (`test.accuracy`, `training.seconds`, `parameters.trainable`, ...), None or NaN where a record
     does not say. `missing` maps the other run ids to the reason. All runs of `table` were tested on the same reviews.
-    `gaps` maps the run ids of `table` whose records are incomplete to what they leave out, see `reading.RunRead`.
+    `unrecorded` maps the run ids of `table` whose records are incomplete to what they leave out, see `reading.RunRead`.
     """
 
     study: Study
     table: pd.DataFrame
     missing: dict[str, str]
-    gaps: dict[str, list[str]] = field(default_factory=dict)
+    unrecorded: dict[str, list[str]] = field(default_factory=dict)
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -62,7 +62,7 @@ class Runs:
     def stated(self, *fields: str) -> pd.DataFrame:
         """The rows of `table` whose records state all these fields of the variant; elsewhere `study.yaml` does."""
         unsaid = {"params.yaml", *(f"params.yaml: {name}" for name in fields)}
-        return self.table[[unsaid.isdisjoint(self.gaps.get(run_id, ())) for run_id in self.table.index]]
+        return self.table[[unsaid.isdisjoint(self.unrecorded.get(run_id, ())) for run_id in self.table.index]]
 
     @cached_property
     def preds(self) -> pd.DataFrame:
@@ -94,7 +94,7 @@ def load_runs(study_name: str) -> Runs:
             rows.pop(run_id, None)
             reason = _other_reviews(paths.run_folder(study_name, run_id), test_set, of_runs, other)
             missing.setdefault(run_id, reason)
-    for name, run_id in strays(study).items():
+    for name, run_id in misnamed_folders(study).items():
         if run_id in missing:
             missing[run_id] += f"; {name} is no run of this study; did you mean {run_id}?"
     table = pd.DataFrame.from_dict(rows, orient="index")
@@ -132,7 +132,7 @@ def require_runs(runs: Runs) -> None:
     if runs.table.empty:
         told = [f"{run_id}: {reason}" for run_id, reason in runs.missing.items()]
         told.sort(key=lambda line: line.endswith(": not finished"))  # what can be mended first
-        unknown = [name for name, run_id in strays(runs.study).items() if not run_id]
+        unknown = [name for name, run_id in misnamed_folders(runs.study).items() if not run_id]
         told = [*(f"{name} is no run of this study" for name in unknown[:1]), *told]
         more = [f"and {len(told) - REASONS} more"] if len(told) > REASONS else []
         reasons = "".join(f"\n  {line}" for line in [*told[:REASONS], *more])

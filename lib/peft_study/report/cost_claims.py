@@ -54,10 +54,10 @@ def _count(number: float, what: str) -> str:
 
 def gaps(runs: Runs) -> str:
     """What the records of the compared runs leave out: a dash in the tables, a point that no figure has."""
-    if not runs.gaps:
+    if not runs.unrecorded:
         return "The records of all compared runs are complete."
     lacking: dict[str, list[str]] = {}
-    for run_id, names in runs.gaps.items():
+    for run_id, names in runs.unrecorded.items():
         for name in names:
             lacking.setdefault(name, []).append(run_id)
     shared: dict[tuple[str, ...], list[str]] = {}
@@ -82,7 +82,7 @@ def _params(names: Iterable[str]) -> bool:
 
 
 def _fields(names: Iterable[str]) -> str:
-    """Names of `Runs.gaps`, by file: `log_history.json`; of `metrics.json`: `cost` and `training.steps`."""
+    """Names of `Runs.unrecorded`, by file: `log_history.json`; of `metrics.json`: `cost` and `training.steps`."""
     files: dict[str, list[str]] = {}
     for name in names:
         file, _, field = name.partition(": ")

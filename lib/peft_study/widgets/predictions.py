@@ -9,7 +9,7 @@ import ipywidgets
 
 from peft_study.data import browsing
 from peft_study.errors import StudyError
-from peft_study.records.layout import asked, label_names, saved_models
+from peft_study.records.layout import label_names, recorded_params, saved_models
 from peft_study.report import run_claims
 from peft_study.study.variant import Variant
 from peft_study.training.attribution import Attribution, explain
@@ -107,6 +107,6 @@ def _of_run(folder: Path, made: float) -> Explain:
 
     from peft_study.training.model import load
 
-    variant = Variant(**(asked(folder) or {}))
+    variant = Variant(**(recorded_params(folder) or {}))
     model, tokenizer = load(folder / "model"), AutoTokenizer.from_pretrained(folder / "model", local_files_only=True)
     return lambda text: explain(model, tokenizer, text, variant.max_length, variant.truncation)
