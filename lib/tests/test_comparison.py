@@ -18,8 +18,7 @@ from peft_study.data import exploration as explore
 from peft_study.data.tfidf import Baseline
 from peft_study.records.read import Runs, load_runs
 from peft_study.report import cost_claims as ledger_claims
-from peft_study.report import curve_claims as curves_claims
-from peft_study.report import method, provenance, run_claims
+from peft_study.report import method, provenance, rate_tables, run_claims
 from peft_study.report import sentences as claims
 from peft_study.report import tables as printed
 from peft_study.strategies.table import STRATEGIES
@@ -49,8 +48,7 @@ def everything(runs: Runs, words: Baseline | None = None) -> dict[str, Any]:
         "verdicts": claims.verdicts(against),
         "detectable": claims.detectable(against, runs.study.margin),
         "improvement": claims.improvement(against, runs),
-        "learning curves": curves_claims.learning_curves(learned),
-        "curves": curves_claims.curve_table(learned),
+        "curves": rate_tables.learning_curves(learned),
         "setup": claims.setup(runs),
         "seeds": claims.seeds(runs),
         "missing": claims.missing(runs),

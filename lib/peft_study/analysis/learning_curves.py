@@ -1,11 +1,11 @@
 """How error falls with labels, and how many labels a strategy needs to match another. Never imports torch.
 
 The curve is the inverse power law err(n) = a + b n^-c of the learning-curve literature (Cortes et al. 1993; Hestness
-et al. 2017): `a` is left of the error with unlimited labels, `c` says how fast the rest falls. Three parameters pass
-through any three falling points and leave nothing to judge the fit by; a fixed exponent would not help, since published
-exponents differ several times over and would decide the answer. So a curve asks for four budgets. Viering and Loog
-(2023) show how often curves are not of this form: one that rises anywhere is refused, and none is read beyond twice
-its largest budget.
+et al. 2017): `a` is the error with unlimited labels, `c` how fast the rest falls. Three parameters
+pass through any three falling points and leave no residual to judge the fit by; a fixed exponent would not help, since
+published exponents differ several times over and would decide the answer. So a curve needs four budgets. Viering and
+Loog (2023) show how often curves are not of this form: one that rises anywhere is refused, and none is extrapolated
+beyond twice its largest budget.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,6 @@ import pandas as pd
 from scipy.optimize import curve_fit
 
 from peft_study.analysis.accuracy import counterpart, further
-from peft_study.errors import StudyError
 from peft_study.records.read import Runs
 from peft_study.statistics.intervals import resample
 
@@ -53,26 +52,18 @@ class Curve:
 def refusal(sizes: Sequence[float], errors: Sequence[float]) -> str:
     """Why no curve can be fitted to the mean errors at ascending `sizes`; empty where one can."""
     if len(sizes) < FEWEST:
-        budgets = "1 budget" if len(sizes) == 1 else f"{len(sizes)} budgets"
-        return f"{budgets} cannot carry a curve of three parameters; it takes {FEWEST}"
+        return f"a curve of three parameters needs {FEWEST} budgets, not {len(sizes)}"
     rises = [f"{after:,}" for after, step in zip(sizes[1:], np.diff(errors), strict=True) if step >= 0]
     return f"the error does not fall at {' and at '.join(rises)} labels" if rises else ""
 
 
-def fit(sizes: Sequence[float], errors: np.ndarray, spread: np.ndarray | None = None) -> Curve:
+def fit(sizes: np.ndarray, errors: np.ndarray, spread: np.ndarray | None = None) -> Curve:
     """The least-squares curve through `errors` (k,) at ascending `sizes` (k,), weighted by their standard errors.
 
-    Raises `StudyError` where `refusal` has a reason.
+    `refusal` says of measured errors whether they allow a curve; those of a bootstrap draw need not fall.
     """
-    if reason := refusal(sizes, list(errors)):
-        raise StudyError(f"no learning curve: {reason}")
-    return _fit(np.asarray(sizes, dtype=float), errors, spread)
-
-
-def _fit(sizes: np.ndarray, errors: np.ndarray, spread: np.ndarray | None) -> Curve:
-    """`fit` without asking whether the errors fall: those of a bootstrap draw may not."""
     least = float(np.clip(errors.min(), 1e-6, 1))
-    found, _ = curve_fit(
+    parameters, _ = curve_fit(
         lambda share, floor, drop, exponent: floor + drop * share**-exponent,
         sizes / sizes[-1],
         errors,
@@ -81,7 +72,7 @@ def _fit(sizes: np.ndarray, errors: np.ndarray, spread: np.ndarray | None) -> Cu
         bounds=([0, 0, 0.01], [1, 1, STEEPEST]),
         max_nfev=2000,
     )
-    floor, drop, exponent = map(float, found)
+    floor, drop, exponent = map(float, parameters)
     return Curve(floor, drop, exponent, float(sizes[-1]))
 
 
@@ -96,13 +87,13 @@ def curves(runs: Runs, summary: pd.DataFrame, draws: int = DRAWS, seed: int = 0)
     strategies and budgets share the reviews.
     """
     axes = ["strategy", *further(summary)]
-    told = [rows.sort_values("train_size") for _, rows in summary.groupby(axes, sort=False)]
-    reasons = [refusal(list(rows["train_size"]), list(1 - rows["accuracy"])) for rows in told]
+    groups = [rows.sort_values("train_size") for _, rows in summary.groupby(axes, sort=False)]
+    reasons = [refusal(list(rows["train_size"]), list(1 - rows["accuracy"])) for rows in groups]
     drawn = {} if all(reasons) else _drawn_errors(runs, summary, draws, seed)
     return pd.DataFrame(
         [
             rows.iloc[0][axes].to_dict() | {"refusal": reason} | ({} if reason else _row(rows, summary, drawn, runs))
-            for rows, reason in zip(told, reasons, strict=True)
+            for rows, reason in zip(groups, reasons, strict=True)
         ],
         columns=[*axes, "refusal", *(f"{name}{end}" for name in PARTS for end in ("", "_low", "_high")), *MATCH],
     )
@@ -113,9 +104,9 @@ def _drawn_errors(runs: Runs, summary: pd.DataFrame, draws: int, seed: int) -> d
     rng = np.random.default_rng(seed)
     groups = [runs.preds[ids].to_numpy().T for ids in summary["run_ids"]]
     drawn = {}
-    for place, found in zip(summary.index, resample(groups, runs.labels, draws=draws, seed=seed), strict=True):
-        luck = sum(np.sqrt(part.added) * rng.standard_t(part.dof, draws) for part in found.seeds)
-        drawn[place] = 1 - np.clip(found.draws + luck, 0, 1)
+    for place, resampled in zip(summary.index, resample(groups, runs.labels, draws=draws, seed=seed), strict=True):
+        of_seeds = sum(np.sqrt(part.added) * rng.standard_t(part.dof, draws) for part in resampled.seeds)
+        drawn[place] = 1 - np.clip(resampled.draws + of_seeds, 0, 1)
     return drawn
 
 
@@ -124,18 +115,21 @@ def _row(rows: pd.DataFrame, summary: pd.DataFrame, drawn: Mapping[Any, np.ndarr
     sizes, errors = rows["train_size"].to_numpy(float), np.stack([drawn[place] for place in rows.index], axis=1)
     spread = errors.std(axis=0).clip(1e-6)  # no spread would be an infinite weight
     curve = fit(sizes, 1 - rows["accuracy"].to_numpy(), spread)
-    fits = [_fit(sizes, error, spread) for error in errors]
-    told = {"smallest": sizes[0], "furthest": FURTHEST * sizes[-1]}
-    values = {name: (getattr(curve, name), [getattr(one, name) for one in fits]) for name in ("floor", "exponent")}
-    base = _target(rows.iloc[0], summary, runs.study.baseline)
-    if base is not None:
-        told |= {"target": base["train_size"], "accuracy": base["accuracy"]}
-        reached = [one.size(error) for one, error in zip(fits, drawn[base.name], strict=True)]
-        values["size"] = curve.size(1 - base["accuracy"]), reached
-    for name, (value, spreads) in values.items():
-        low, high = np.quantile(spreads, [0.025, 0.975], method="nearest")  # between infinity and a number is none
-        told |= {name: value, f"{name}_low": min(value, low), f"{name}_high": max(value, high)}
-    return told
+    fits = [fit(sizes, error, spread) for error in errors]
+    values = {"smallest": sizes[0], "furthest": FURTHEST * sizes[-1]}
+    estimates = {
+        "floor": (curve.floor, [drawn_curve.floor for drawn_curve in fits]),
+        "exponent": (curve.exponent, [drawn_curve.exponent for drawn_curve in fits]),
+    }
+    target = _target(rows.iloc[0], summary, runs.study.baseline)
+    if target is not None:
+        values |= {"target": target["train_size"], "accuracy": target["accuracy"]}
+        matching = [drawn_curve.size(error) for drawn_curve, error in zip(fits, drawn[target.name], strict=True)]
+        estimates["size"] = curve.size(1 - target["accuracy"]), matching
+    for name, (value, of_draws) in estimates.items():
+        low, high = np.quantile(of_draws, [0.025, 0.975], method="nearest")  # between infinity and a number is none
+        values |= {name: value, f"{name}_low": min(value, low), f"{name}_high": max(value, high)}
+    return values
 
 
 def _target(row: "pd.Series[Any]", summary: pd.DataFrame, baseline: str) -> Any:
@@ -143,5 +137,5 @@ def _target(row: "pd.Series[Any]", summary: pd.DataFrame, baseline: str) -> Any:
     if row["strategy"] == baseline:
         return None
     sizes = sorted(summary["train_size"].unique(), reverse=True)
-    found = (counterpart({**row, "train_size": size}, summary, baseline) for size in sizes)
-    return next((one for one in found if one is not None), None)
+    matches = (counterpart({**row, "train_size": size}, summary, baseline) for size in sizes)
+    return next((match for match in matches if match is not None), None)

@@ -1,7 +1,7 @@
-"""Which learning rate each strategy deserves, from the runs of a sweep; `claims` says it.
+"""The best learning rate of each strategy, from the records of a sweep.
 
 A rate is chosen by the lowest validation loss and never on the test set. A *group* is a strategy with its value on
-every further axis (its rank, ...) at one size: all that a curve over rates holds fixed.
+every further axis (its rank, ...) at one size: all that is fixed along a curve over rates.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peft_study.analysis.accuracy import IDLE, family, further, keys
+from peft_study.analysis.accuracy import counterpart, family, further, keys
 from peft_study.errors import StudyError
 from peft_study.records.read import Runs
 from peft_study.statistics.paired_tests import compare
@@ -23,7 +23,7 @@ CHOSEN = ("inside", "lowest", "highest")  # `settled` of a best rate that was ch
 
 
 def require_sweep(study: Study) -> None:
-    """Raise `StudyError` where the study has but one learning rate for each strategy."""
+    """Raise `StudyError` where the study has only one learning rate for each strategy."""
     if not study.sweeps_rates:
         raise StudyError(
             f"the study {study.name!r} has no axis learning_rate, so there is no rate to choose; "
@@ -35,84 +35,75 @@ def require_sweep(study: Study) -> None:
 def sweep(runs: Runs) -> pd.DataFrame:
     """A row per group and rate, averaged over seeds.
 
-    Columns: those of the group (`strategy`, `train_size`, further axes), `rate` (in force: asked for, or else recorded,
-    or else the strategy's own), `loss` (nats, on validation; not finite where a seed diverged), `validation_accuracy`
+    Columns: those of the group (`strategy`, `train_size`, further axes), `rate` (of the study, or else recorded, or
+    else the strategy's default), `loss` (nats, on validation; not finite where a seed diverged), `validation_accuracy`
     and `accuracy` (shares; the latter on the test set), `run_ids`, `measured` (whether validation is on record) and
-    `chosen` (the group's lowest finite loss; of equal ones the lowest rate).
+    `chosen` (the group's lowest finite loss; of equal losses the lowest rate).
     """
     columns = {"validation.loss": "loss", "validation.accuracy": "validation_accuracy", "test.accuracy": "accuracy"}
-    wanted = ["learning_rate", "training.learning_rate", *columns]
-    numbers = runs.table.reindex(columns=wanted).apply(pd.to_numeric, errors="coerce").rename(columns=columns)
-    own = runs.table["strategy"].map({name: entry.learning_rate for name, entry in STRATEGIES.items()})
-    rate = numbers["learning_rate"].fillna(numbers["training.learning_rate"]).fillna(own)
-    table = keys(runs).drop(columns="learning_rate").assign(rate=rate, **numbers[list(columns.values())])
-    axes = group_axes(table)
-    found = table.assign(run_ids=table.index).groupby([*axes, "rate"], sort=False)
-    plain_mean = dict.fromkeys(columns.values(), lambda values: values.to_numpy().mean())  # pandas' own skips NaN
-    table = found.agg(plain_mean | {"run_ids": list}).reset_index()
+    recorded = ["learning_rate", "training.learning_rate", *columns]
+    numbers = runs.table.reindex(columns=recorded).apply(pd.to_numeric, errors="coerce").rename(columns=columns)
+    default = runs.table["strategy"].map({name: entry.learning_rate for name, entry in STRATEGIES.items()})
+    rate = numbers["learning_rate"].fillna(numbers["training.learning_rate"]).fillna(default)
+    by_run = keys(runs).drop(columns="learning_rate").assign(rate=rate, **numbers[list(columns.values())])
+    axes = group_axes(by_run)
+    mean = dict.fromkeys(columns.values(), lambda values: values.to_numpy().mean())  # pandas' own skips NaN
+    points = by_run.assign(run_ids=by_run.index).groupby([*axes, "rate"], sort=False)
+    table = points.agg(mean | {"run_ids": list}).reset_index()
     measured = table["loss"].notna() | table["validation_accuracy"].notna()
-    finite = table[np.isfinite(table["loss"])].sort_values("rate").groupby(axes, sort=False)["loss"].idxmin()
-    return table.assign(measured=measured, chosen=table.index.isin(finite))
+    lowest = table[np.isfinite(table["loss"])].sort_values("rate").groupby(axes, sort=False)["loss"].idxmin()
+    return table.assign(measured=measured, chosen=table.index.isin(lowest))
 
 
 def group_axes(table: pd.DataFrame) -> list[str]:
-    """The columns that tell the groups of a table apart."""
+    """The columns that distinguish the groups of a table."""
     return ["strategy", "train_size", *further(table)]
 
 
 def best(table: pd.DataFrame) -> pd.DataFrame:
-    """A row per group of `sweep`: its best rate and the neighbours of that in the grid.
+    """A row per group of `sweep`: its best rate and that rate's neighbours in the grid.
 
-    Columns: those of the group, `rate`, `loss`, `accuracy`, `run_ids`, `settled` (where in the grid the best lies:
-    "inside", "lowest", "highest" or "only"; or why there is none: "diverged", "unmeasured"), and `rate_below`,
-    `loss_below`, `accuracy_below`, `rate_above`, ... of the next rates; NaN where there is none.
+    Columns: those of the group, `run_ids`, `rate`, `loss`, `accuracy`, the same of the next lower rate (`rate_below`,
+    ...) and of the next higher (`rate_above`, ...), NaN where there is none, and `settled`: where in the grid the best
+    lies ("inside", "lowest", "highest" or "only"), or why there is none ("diverged", "unmeasured").
     """
-    rows = []
-    for _, group in table.groupby(group_axes(table), sort=False):
-        known = group[group["measured"]].sort_values("rate").reset_index(drop=True)
-        row: dict[str, Any] = group.iloc[0][group_axes(table)].to_dict()
-        place = int(known["chosen"].argmax()) if known["chosen"].any() else len(known)
-        row["run_ids"] = [] if place == len(known) else known["run_ids"][place]
-        for side, step in {"": 0, "_below": -1, "_above": 1}.items():
-            there = bool(row["run_ids"]) and 0 <= place + step < len(known)
-            row |= {
-                name + side: known[name][place + step] if there else np.nan for name in ("rate", "loss", "accuracy")
-            }
-        rows.append(row | {"settled": _settled(row, len(known))})
-    return pd.DataFrame(rows)
+    axes, columns = group_axes(table), ["rate", "loss", "accuracy"]
+    grid = table[table["measured"]].sort_values("rate", kind="stable")
+    points = grid.groupby(axes, sort=False)[columns]
+    neighbours = [points.shift(1).add_suffix("_below"), points.shift(-1).add_suffix("_above")]
+    chosen = pd.concat([grid[[*axes, "run_ids", *columns]], *neighbours], axis=1)[grid["chosen"]]
+    groups = table.groupby(axes, sort=False)["measured"].any().reset_index()
+    rows = groups.merge(chosen, on=axes, how="left")
+    absent, below, above = rows["rate"].isna(), rows["rate_below"].notna(), rows["rate_above"].notna()
+    cases = [absent & rows["measured"], absent, below & above, above, below]
+    settled = np.select(cases, ["diverged", "unmeasured", "inside", "lowest", "highest"], "only")
+    run_ids = [ids if isinstance(ids, list) else [] for ids in rows["run_ids"]]
+    return rows.drop(columns="measured").assign(run_ids=run_ids, settled=settled)
 
 
-def _settled(row: Mapping[str, Any], known: int) -> str:
-    if np.isnan(row["rate"]):
-        return "diverged" if known else "unmeasured"
-    sides = not np.isnan(row["rate_below"]), not np.isnan(row["rate_above"])
-    return {(True, True): "inside", (False, True): "lowest", (True, False): "highest", (False, False): "only"}[sides]
-
-
-def own(found: pd.DataFrame) -> pd.DataFrame:
+def own(best_rates: pd.DataFrame) -> pd.DataFrame:
     """Of the groups of `best`, each strategy's own best at each size, by validation loss; the columns are the same."""
-    ordered = found.sort_values("loss", kind="stable")  # NaN last
-    return found.loc[sorted(ordered.drop_duplicates(["strategy", "train_size"]).index)].reset_index(drop=True)
+    ordered = best_rates.sort_values("loss", kind="stable")  # NaN last
+    first = ordered.drop_duplicates(["strategy", "train_size"]).index
+    return best_rates.loc[sorted(first)].reset_index(drop=True)
 
 
 def span(row: Mapping[Any, Any]) -> tuple[float, float]:
-    """Between which rates the true best lies if losses fall and rise but once: one step of the grid to either side."""
+    """Between which rates the true best lies if losses fall and rise only once: one step of the grid to either side."""
     below, above = row["rate_below"], row["rate_above"]
     return (0.0 if np.isnan(below) else below), (np.inf if np.isnan(above) else above)
 
 
-def ratios(found: pd.DataFrame) -> pd.DataFrame:
+def ratios(best_rates: pd.DataFrame) -> pd.DataFrame:
     """The best rate of each group over that of full fine-tuning with the same settings, both chosen from several.
 
-    Columns: those of the group, `rate`, `full_rate`, `ratio`, and `low` and `high`: where the ratio may lie, since both
+    Columns: those of the group, `rate`, `full_rate`, `ratio`, and `low` and `high`: the bounds of the ratio, since both
     best rates are known to one step of the grid.
     """
+    chosen, axes = best_rates[best_rates["settled"].isin(CHOSEN)], group_axes(best_rates)
     rows: list[dict[Any, Any]] = []
-    chosen, axes = found[found["settled"].isin(CHOSEN)].to_dict("records"), group_axes(found)
-    for row in chosen:
-        alike = [full for full in chosen if full["strategy"] == "full" and _alike(row, full, axes[1:])]
-        if row["strategy"] != "full" and alike:
-            full = min(alike, key=lambda other: other["loss"])
+    for row in chosen[chosen["strategy"] != "full"].to_dict("records"):
+        if (full := counterpart(row, chosen, "full")) is not None:
             (low, high), (full_low, full_high) = span(row), span(full)
             rows.append(
                 {axis: row[axis] for axis in axes}
@@ -122,45 +113,40 @@ def ratios(found: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*axes, "rate", "full_rate", "ratio", "low", "high"])
 
 
-def _alike(row: Mapping[Any, Any], other: Mapping[Any, Any], axes: list[str]) -> bool:
-    """Whether two rows are the same on every axis that both strategies heed."""
-    return all(row[axis] == other[axis] or IDLE in (row[axis], other[axis]) for axis in axes)
-
-
 def differences(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
     """Every strategy against the baseline strategy at the baseline's best rate, on the same test reviews.
 
-    `chosen` is of `own`. A strategy has a row at its own best (`rates` is `OWN`) and one (`SAME`) at the rate of its
-    grid that is nearest to the baseline's best, with the same settings, where that is another run. Further columns:
-    those of the group, `learning_rate` (text), and those of `comparison_tables.against_baseline`; the correction is
-    for all rows. Empty where there is no pair.
+    `table` is of `sweep`, `chosen` of `own`. A strategy has a row at its own best (`rates` is `OWN`) and one (`SAME`)
+    at the rate of its grid that is nearest to the baseline's best, with the same settings, where that is another run.
+    Further columns: those of the group, `learning_rate` (text), and those of `accuracy.against_baseline`; the
+    correction is for all rows. Empty where there is no pair.
     """
-    rows, found = [], []
-    picked = chosen[chosen["rate"].notna()].to_dict("records")
-    for base in (row for row in picked if row["strategy"] == runs.study.baseline):
-        theirs = runs.preds[base["run_ids"]].to_numpy().T
-        for row in picked:
-            if row["strategy"] == base["strategy"] or row["train_size"] != base["train_size"]:
+    rows, comparisons = [], []
+    best_rates = chosen[chosen["rate"].notna()].to_dict("records")
+    for baseline in (row for row in best_rates if row["strategy"] == runs.study.baseline):
+        baseline_preds = runs.preds[baseline["run_ids"]].to_numpy().T
+        for row in best_rates:
+            if row["strategy"] == baseline["strategy"] or row["train_size"] != baseline["train_size"]:
                 continue
-            near = _nearest(table, row, base["rate"])
-            for rates, told in {OWN: row, SAME: near}.items():
-                if rates == OWN or near["run_ids"] != row["run_ids"]:
-                    settings = {axis: told[axis] for axis in group_axes(table)}
-                    rows.append(settings | {"learning_rate": rate_text(told["rate"]), "rates": rates})
-                    found.append(compare(runs.preds[told["run_ids"]].to_numpy().T, theirs, runs.labels))
-    return family(rows, found, runs.study.margin)
+            nearest = _nearest(table, row, baseline["rate"])
+            for rates, point in {OWN: row, SAME: nearest}.items():
+                if rates == OWN or nearest["run_ids"] != row["run_ids"]:
+                    settings = {axis: point[axis] for axis in group_axes(table)}
+                    rows.append(settings | {"learning_rate": rate_text(point["rate"]), "rates": rates})
+                    comparisons.append(compare(runs.preds[point["run_ids"]].to_numpy().T, baseline_preds, runs.labels))
+    return family(rows, comparisons, runs.study.margin)
 
 
 def _nearest(table: pd.DataFrame, row: Mapping[Any, Any], rate: float) -> dict[Any, Any]:
     """The row of the sweep of the same group as `row` whose rate is nearest to `rate`."""
     axes = group_axes(table)
-    same = table[(table[axes] == pd.Series({axis: row[axis] for axis in axes})).all(axis=1)]
-    steps = np.abs(np.log(same["rate"] / rate)).round(6)
-    return same.assign(steps=steps).sort_values(["steps", "loss"], kind="stable").iloc[0].to_dict()
+    group = table[(table[axes] == pd.Series({axis: row[axis] for axis in axes})).all(axis=1)]
+    steps = np.abs(np.log(group["rate"] / rate)).round(6)
+    return group.assign(steps=steps).sort_values(["steps", "loss"], kind="stable").iloc[0].to_dict()
 
 
 def rate_text(rate: float) -> str:
-    """A learning rate as its users write it: 3e-4; a dash where there is none."""
+    """A learning rate as in code: 3e-4; a dash for NaN."""
     if not np.isfinite(rate):
         return UNKNOWN
     digits, power = f"{rate:e}".split("e")

@@ -1,0 +1,109 @@
+"""Learning curves: a known law is recovered, and data that do not allow a curve are refused with the reason."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from made_runs import make_runs
+
+from peft_study.analysis import learning_curves
+from peft_study.analysis.accuracy import summary
+from peft_study.analysis.learning_curves import Curve, fit, refusal
+from peft_study.records.read import Runs
+from peft_study.report import rate_tables
+
+SIZES = [250, 500, 1000, 2000]
+MATRIX = {"strategy": ["full", "lora"], "train_size": SIZES, "seed": [1]}
+LAW = Curve(floor=0.08, drop=0.04, exponent=0.7, unit=2000)
+LATE = Curve(floor=0.08, drop=0.06, exponent=0.7, unit=2000)  # needs 1.8 times the labels of LAW
+SHARES = {f"{name}-n{size:05d}": 1 - law.error(size) for name, law in (("full", LAW), ("lora", LATE)) for size in SIZES}
+
+
+def falling(**content: object) -> Runs:
+    """Runs of 2,000 test reviews whose accuracies follow LAW (full) and LATE (LoRA)."""
+    return make_runs(SHARES, count=2000, **({"matrix": MATRIX} | content))  # type: ignore[arg-type]
+
+
+def fitted(runs: Runs, draws: int = 20) -> pd.DataFrame:
+    return learning_curves.curves(runs, summary(runs), draws=draws)
+
+
+@settings(max_examples=15, deadline=None)
+@given(some.floats(0.01, 0.2), some.floats(0.02, 0.2), some.floats(0.2, 1.5))
+def test_a_law_without_noise_is_recovered(floor: float, drop: float, exponent: float) -> None:
+    law = Curve(floor, drop, exponent, 2000)
+    curve = fit(np.array(SIZES), np.array([law.error(size) for size in SIZES]))
+    at = (250, 700, 2000)
+    assert [curve.error(size) for size in at] == pytest.approx([law.error(size) for size in at], abs=1e-3)
+
+
+@given(some.floats(100, 1e5))
+def test_the_size_that_reaches_an_error_is_where_the_curve_has_it(size: float) -> None:
+    assert LAW.size(LAW.error(size)) == pytest.approx(size, rel=1e-6)
+
+
+def test_an_error_below_the_floor_is_never_reached() -> None:
+    assert LAW.size(0.08) == LAW.size(0.05) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "errors", "reason"),
+    [
+        ([250], [0.2], "a curve of three parameters needs 4 budgets, not 1"),
+        ([250, 500, 1000], [0.3, 0.2, 0.1], "a curve of three parameters needs 4 budgets, not 3"),
+        (SIZES, [0.3, 0.2, 0.25, 0.1], "the error does not fall at 1,000 labels"),
+        (SIZES, [0.3, 0.2, 0.2, 0.2], "the error does not fall at 1,000 and at 2,000 labels"),
+        (SIZES, [0.4, 0.3, 0.2, 0.1], ""),
+    ],
+)
+def test_data_that_do_not_allow_a_curve_have_a_reason(sizes: list[int], errors: list[float], reason: str) -> None:
+    assert refusal(sizes, errors) == reason
+
+
+def test_the_budget_that_matches_the_baseline_has_an_interval_around_it() -> None:
+    table = fitted(falling()).set_index("strategy", drop=False)
+    row = table.loc["lora"]
+    assert row["target"] == 2000 and row["accuracy"] == pytest.approx(0.88)
+    assert row["size"] == pytest.approx(LATE.size(LAW.error(2000)), rel=0.02)
+    assert (table["floor_low"] <= table["floor"]).all() and (table["floor"] <= table["floor_high"]).all()
+    assert row["size_low"] <= row["size"] <= row["size_high"]
+    shown = rate_tables.learning_curves(table)
+    assert "no curve because" not in shown
+    assert shown.loc["Full fine-tuning", "labels to match"] == "–"
+    matched = shown.loc["LoRA (query, value)", "labels to match"]
+    assert re.fullmatch(r"3,[5-7]00 \[[<\d][\d, ]+, [>\d][\d, ]+\]", matched)
+
+
+def test_several_seeds_widen_the_intervals_of_a_curve() -> None:
+    matrix, other = MATRIX | {"seed": [1, 2, 3]}, {2: 0.02, 3: -0.02}
+    spread = {f"{key}-s{seed}": share + gap for key, share in SHARES.items() for seed, gap in other.items()}
+    many = make_runs(SHARES | spread, count=2000, matrix=matrix, name="many")
+    steady = make_runs(SHARES, count=2000, matrix=matrix, name="steady")
+    wide, narrow = (fitted(runs).set_index("strategy").loc["lora"] for runs in (many, steady))
+    assert wide["size"] == pytest.approx(narrow["size"], rel=0.1)
+    assert wide["floor_high"] - wide["floor_low"] >= narrow["floor_high"] - narrow["floor_low"]
+
+
+def test_a_curve_is_not_read_beyond_twice_its_largest_budget() -> None:
+    row = fitted(falling()).set_index("strategy", drop=False).loc["lora"].to_dict()
+    assert rate_tables.matching_budget(row | {"size": 4100.0, "size_high": float("inf")}) == "none up to 4,000"
+    near = row | {"size": 3000.0, "size_low": 200.0, "size_high": float("inf")}
+    assert rate_tables.matching_budget(near) == "3,000 [< 250, > 4,000]"
+
+
+def test_a_refused_curve_is_in_the_table_with_its_reason() -> None:
+    table = fitted(make_runs({"full-n00250": 0.8, "full-n00500": 0.85, "full-n01000": 0.88}, matrix=MATRIX), draws=3)
+    shown = rate_tables.learning_curves(table)
+    assert shown.loc["Full fine-tuning", "no curve because"] == ""
+    assert shown.loc["LoRA (query, value)"].tolist() == [
+        "–", "–", "–", "the error does not fall at 500 and at 1,000 and at 2,000 labels"
+    ]  # fmt: skip
+
+
+def test_without_a_run_of_the_baseline_there_is_a_curve_and_nothing_to_match() -> None:
+    table = fitted(falling(without="full"), draws=3)
+    assert table["target"].isna().all() and (table["refusal"] == "").all()
+    assert rate_tables.learning_curves(table)["labels to match"].tolist() == ["–"]
