@@ -7,6 +7,7 @@ LIB = Path(__file__).resolve().parents[1]
 CHECKOUT = LIB.parent
 ASSETS = LIB / "assets.txt"
 NOTEBOOKS = CHECKOUT / "notebooks"
+CHECKPOINTS = "checkpoints"  # in a run's folder, until its record is written
 
 
 def home() -> Path:

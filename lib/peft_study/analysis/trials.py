@@ -6,7 +6,7 @@ The toy reviews are made here and learned in a few steps, so that a trial takes 
 import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
@@ -15,14 +15,16 @@ import numpy as np
 import pandas as pd
 
 from peft_study.data import reviews as data
+from peft_study.data.datasets import model_folder
+from peft_study.data.tokenization import load_tokenizer, tokenize
 from peft_study.errors import StudyError, message, unknown
 from peft_study.records import write as records
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
 from peft_study.training import model as models
-from peft_study.training import trainer as training
 from peft_study.training.model import ParameterCounts
-from peft_study.training.prediction import log_loss
+from peft_study.training.prediction import log_loss, predict
+from peft_study.training.trainer import fit
 
 TOLERANCE = 1e-5  # between logits that differ by rounding alone
 GENTLE = 1e-2  # the highest rate: those that are best on reviews may overshoot in the first steps on an untrained model
@@ -142,7 +144,15 @@ def every(model: str, strategies: Sequence[str] | None = None) -> Iterator[Attem
 
 def plain_logits(model: str, corpus: data.Corpus) -> np.ndarray:
     """What the pretrained classifier, with its new head and nothing else, says of the training reviews: (n, 2)."""
-    return training.prepare(toy_variant(model), corpus).predict("train").logits
+    _, tokenizer, examples, plain = _prepared(toy_variant(model), corpus)
+    return predict(plain, examples["train"], range(len(examples["train"])), tokenizer.pad_token_id).logits
+
+
+def _prepared(variant: Variant, corpus: data.Corpus) -> tuple[data.Reviews, Any, dict[str, Any], Any]:
+    """The reviews, the tokenizer, the examples and the model of a trial."""
+    reviews, tokenizer = data.load_reviews(variant, corpus), load_tokenizer(variant)
+    model = models.build(model_folder(variant.model), variant, reviews.labels)
+    return reviews, tokenizer, tokenize(reviews, tokenizer, variant), model
 
 
 def attempt(variant: Variant, corpus: data.Corpus, plain: np.ndarray) -> Attempt:
@@ -154,29 +164,31 @@ def attempt(variant: Variant, corpus: data.Corpus, plain: np.ndarray) -> Attempt
 
 def _measure(variant: Variant, corpus: data.Corpus, plain: np.ndarray) -> Measured:
     """Prepare, train, save, load and merge, as a run and its users do."""
-    prepared = training.prepare(variant, corpus)
+    reviews, tokenizer, examples, model = _prepared(variant, corpus)
+    counts = models.count_parameters(model)
 
-    def logits(model: Any = prepared.model) -> np.ndarray:
-        return replace(prepared, model=model.to(prepared.model.device)).predict("train").logits
+    def logits(other: Any) -> np.ndarray:
+        device = next(model.parameters()).device
+        return predict(other.to(device), examples["train"], reviews.train["id"], tokenizer.pad_token_id).logits
 
-    before, labels = logits(), prepared.tables["train"]["label"].to_numpy()
-    first = {name: value.detach().clone() for name, value in prepared.model.named_parameters() if value.requires_grad}
+    before, labels = logits(model), reviews.train["label"].to_numpy()
+    first = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
     with tempfile.TemporaryDirectory() as scratch:
-        figures = training.train(prepared, Path(scratch)).figures
-        after = logits()
-        idle = [name for name, value in prepared.model.named_parameters() if name in first and value.equal(first[name])]
-        size = records.save_model(Path(scratch, "model"), prepared)
-        again = logits(models.load(Path(scratch, "model")))
+        figures = fit(model, tokenizer, examples, variant, Path(scratch)).figures
+        after = logits(model)
+        idle = [name for name, value in model.named_parameters() if name in first and value.equal(first[name])]
+        size = records.save_model(Path(scratch, "model"), model, tokenizer, variant)
+        again = logits(models.load(Path(scratch, "model"), reviews.labels))
     merged, unmerged = None, ""
     if STRATEGIES[variant.strategy].merges:
-        merged, unmerged = _tried(lambda: _apart(logits(models.merged(prepared.model)), after))
+        merged, unmerged = _tried(lambda: _apart(logits(models.merged(model)), after))
     return Measured(
         start=_apart(before, plain),
         losses=(log_loss(before, labels), log_loss(after, labels)),
         reloaded=_apart(again, after),
         merged=merged,
         unmerged=unmerged,
-        parameters=prepared.parameters,
+        parameters=counts,
         model_bytes=size,
         flops=figures["flops_per_step"],
         idle=len(idle),

@@ -70,7 +70,7 @@ def _check_model(variant: Variant, folder: Path) -> None:
     architecture(kind)
     require_possible(variant, kind)
     longest = config["max_position_embeddings"] - (config.get("pad_token_id", 1) + 1 if kind == "roberta" else 0)
-    room = longest - (own := STRATEGIES[variant.strategy].virtual_tokens(variant))
+    room = longest - (own := STRATEGIES[variant.strategy].virtual_tokens(variant.peft))
     if variant.max_length > room:
         taken = f", of which {variant.strategy!r} takes {own}" if own else ""
         raise StudyError(

@@ -21,7 +21,6 @@ from peft_study.study.variant import Variant
 from peft_study.training import model as models
 from peft_study.training import trainer as training
 from peft_study.training.prediction import predict
-from peft_study.training.trainer import Prepared
 
 TOKENS = 1024  # of the part of a batch that is measured on a CPU, where time grows with the reviews in it
 STEPS = 3  # the median leaves out the first, which is slower
@@ -37,7 +36,6 @@ def measure(variant: Variant, config: dict[str, Any]) -> Timing:
         update={
             "batch_size": part,
             "gradient_accumulation": 1,
-            "processes": 1,  # as many share a step in less time, so that this is the most that it takes
             "resume": False,
             "auto_batch": False,
             "max_steps": STEPS,
@@ -53,13 +51,11 @@ def measure(variant: Variant, config: dict[str, Any]) -> Timing:
         tokens = np.random.default_rng(0).integers(5, model.config.vocab_size, (part, variant.max_length))
         examples = [{"input_ids": row.tolist(), "labels": place % 2} for place, row in enumerate(tokens)]
         counts = models.count_parameters(model)
-        tokenizer, parts = SimpleNamespace(pad_token_id=0), {"train": examples}
-        prepared = Prepared(few, None, tokenizer, folder, model, "", counts, {}, parts)  # type: ignore[arg-type]
-        prepared.examples["validation"] = []
+        tokenizer, parts = SimpleNamespace(pad_token_id=0), {"train": examples, "validation": []}
         before, wall, busy = psutil.Process().memory_info().rss, perf_counter(), process_time()
-        figures = training.train(prepared, Path(scratch)).figures
-        predicted = predict(model, examples, range(part), 0, bf16=prepared.bf16)
-        on_cpu = prepared.model.device.type == "cpu"
+        figures = training.fit(model, tokenizer, parts, few, Path(scratch)).figures
+        predicted = predict(model, examples, range(part), 0, bf16=training.uses_bf16(few.precision))
+        on_cpu = next(model.parameters()).device.type == "cpu"
         own = 1.0 if not on_cpu else min(1.0, (process_time() - busy) / (perf_counter() - wall))
         model.save_pretrained(Path(scratch, "saved"))
         saved = _bytes(Path(scratch, "saved"))

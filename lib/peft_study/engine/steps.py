@@ -74,7 +74,7 @@ def train(study: str, run_id: str) -> None:
     if is_foreign(folder):
         raise StudyError(f"another program left the run in {folder}; move that folder away to train the run here")
     output = folder / "train.ipynb"
-    with hold(lock_of(output)) as waited, gpus(variant.processes):
+    with hold(lock_of(output)) as waited, gpus(1):
         if waited and is_done(folder, variant) and code(output) == code(paths.NOTEBOOKS / TRAIN):
             return  # a process that outlived its driver has just finished this very run
         remove_partial(folder)

@@ -18,7 +18,6 @@ from peft_study.plain_yaml import read_yaml
 from peft_study.study.study import Study
 from peft_study.study.variant import Variant
 
-CHECKPOINTS = "checkpoints"  # of a training that can resume, until the record is written
 RECORD = ("params.yaml", "*.npz", "*.json", "*.png", "model", "train.ipynb", "train.partial.ipynb")  # of a run
 TRACES = ("train.ipynb", "train.partial.ipynb", "train.log", ".lock")  # of a training of ours, finished or not
 

@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,69 +19,69 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from peft_study import paths
-from peft_study.data import datasets as assets
+from peft_study.data.datasets import commit_of, model_folder, origin, weights_hash
+from peft_study.data.reviews import Reviews
 from peft_study.errors import writing
 from peft_study.files import remove, replacing, write_json
-from peft_study.records.layout import CHECKPOINTS, write_params
+from peft_study.paths import CHECKPOINTS
+from peft_study.records.layout import write_params
+from peft_study.study.variant import Variant
+from peft_study.training.model import count_parameters
 
 if TYPE_CHECKING:
     from peft_study.training.cost import Inference
     from peft_study.training.prediction import Predictions
-    from peft_study.training.trainer import Prepared, Training
+    from peft_study.training.trainer import Training
 
 PACKAGES = ("torch", "transformers", "peft", "datasets", "accelerate", "evaluate", "numpy", "scikit-learn")
 ARRAYS = ("preds", "labels", "logits", "ids")
 
 
-def write_run(
+def write_record(
     folder: Path,
-    prepared: "Prepared",
+    variant: Variant,
+    reviews: Reviews,
+    model: Any,
+    tokenizer: Any,
     training: "Training",
-    test: "Predictions",
-    ood: "Predictions | None",
-    validation: "Predictions | None",
-    use: "Inference",
+    predictions: Mapping[str, "Predictions"],
+    inference: "Inference",
 ) -> dict[str, Any]:
     """Write the record of a finished run, `metrics.json` last; returns what that file holds.
 
-    `test`, `ood` and `validation` are predictions of the selected checkpoint; None where there are no such reviews.
+    `predictions` are those of the selected checkpoint by part: `test` and, where the run has such reviews,
+    `validation` and `ood`.
     """
-    variant = prepared.variant
     remove(folder / "metrics.json")  # of an earlier run: it says that what lies beside it is whole
     write_params(folder, variant)
     write_json(folder / "log_history.json", training.log)
     write_json(folder / "training_args.json", training.arguments)
     remove(folder / "model")  # of an earlier run with other values, as any predictions that are not written anew
-    for prefix, predictions in {"": test, "ood_": ood, "validation_": validation}.items():
-        _write_predictions(folder / f"{prefix}preds_and_labels.npz", predictions)
-    size = save_model(folder / "model", prepared) if variant.save_model else None
+    for part in ("test", "ood", "validation"):
+        prefix = "" if part == "test" else f"{part}_"
+        _write_predictions(folder / f"{prefix}preds_and_labels.npz", predictions.get(part))
+    size = save_model(folder / "model", model, tokenizer, variant) if variant.save_model else None
+    figures, source = training.figures, model_folder(variant.model)
+    shared = ("seconds", "tokens_per_second", "flops_per_step", "peak_memory_bytes", "peak_memory_of")
     metrics = {
-        "run": {
-            "id": folder.name,
-            "strategy": variant.strategy,
-            "train_size": variant.train_size,
-            "seed": variant.seed,
-        },
-        "data": _data_block(prepared),
-        "parameters": prepared.parameters.as_dict(),
-        "training": training.figures,
+        "run": {"id": folder.name, **{name: getattr(variant, name) for name in ("strategy", "train_size", "seed")}},
+        "data": _data_block(variant, reviews),
+        "parameters": count_parameters(model).as_dict(),
+        "training": figures,
         "evaluation": {
             "validation": _validation(training),
-            "test": test.metrics(),
-            "test_seconds": test.seconds,
-            "ood": ood.metrics() if ood else None,
+            "test": predictions["test"].metrics(),
+            "test_seconds": predictions["test"].seconds,
+            "ood": predictions["ood"].metrics() if "ood" in predictions else None,
         },
         "cost": {
             "model_bytes": size,
-            **{
-                key: training.figures[key]
-                for key in ("seconds", "tokens_per_second", "flops_per_step", "peak_memory_bytes", "peak_memory_of")
-            },
-            **{f"inference_{key}": value for key, value in asdict(use).items()},
+            **{key: figures[key] for key in shared},
+            **{f"inference_{key}": value for key, value in asdict(inference).items()},
         },
         "environment": environment()
-        | {"precision": prepared.precision, "model": prepared.model_hash}
-        | {"model_revision": assets.commit_of(variant.model, prepared.folder)},
+        | {"precision": next((kind for kind in ("bf16", "fp16") if training.arguments[kind]), "fp32")}
+        | {"model": weights_hash(source), "model_revision": commit_of(variant.model, source)},
     }
     write_json(folder / "metrics.json", metrics)
     remove(folder / CHECKPOINTS)
@@ -90,23 +91,23 @@ def write_run(
 def _validation(training: "Training") -> dict[str, float] | None:
     """Loss and accuracy of the selected checkpoint on the validation part; None where there was no evaluation."""
     chosen = training.figures["selected_step"]
-    found = [entry for entry in training.log if "eval_loss" in entry and entry["step"] == chosen]
-    return {"loss": found[-1]["eval_loss"], "accuracy": found[-1]["eval_accuracy"]} if found else None
+    entries = [entry for entry in training.log if "eval_loss" in entry and entry["step"] == chosen]
+    return {"loss": entries[-1]["eval_loss"], "accuracy": entries[-1]["eval_accuracy"]} if entries else None
 
 
-def _data_block(prepared: "Prepared") -> dict[str, Any]:
+def _data_block(variant: Variant, reviews: Reviews) -> dict[str, Any]:
     """Which reviews the run saw, and how many."""
-    corpus = prepared.corpus
+    corpus = reviews.corpus
     return {
-        "dataset": prepared.variant.dataset,
-        "ood_dataset": prepared.variant.ood_dataset,
+        "dataset": variant.dataset,
+        "ood_dataset": variant.ood_dataset,
         "revision": corpus.revision,
         "labels": list(corpus.labels),
         "fingerprint": corpus.fingerprint,
         "unique": corpus.unique,
         "duplicates": corpus.duplicates,
         "held_out": corpus.held_out,
-        **{part: len(table) for part, table in prepared.tables.items()},
+        **{part: len(table) for part, table in reviews.parts.items()},
     }
 
 
@@ -118,7 +119,7 @@ def _write_predictions(file: Path, predictions: "Predictions | None") -> None:
         np.savez_compressed(partial, **{name: getattr(predictions, name) for name in ARRAYS})  # type: ignore[arg-type]
 
 
-def save_model(folder: Path, prepared: "Prepared") -> int:
+def save_model(folder: Path, model: Any, tokenizer: Any, variant: Variant) -> int:
     """Save what the strategy trained (the adapter, or the whole model) as safetensors; returns the weights' bytes."""
     from safetensors import SafetensorError
 
@@ -126,12 +127,11 @@ def save_model(folder: Path, prepared: "Prepared") -> int:
     with writing(folder):
         try:
             remove(partial)
-            if adapter := getattr(prepared.model, "peft_config", {}).get("default"):
-                adapter.base_model_name_or_path, adapter.revision = assets.origin(
-                    prepared.variant.model, prepared.folder
-                )
-            prepared.model.save_pretrained(str(partial))
-            prepared.tokenizer.save_pretrained(str(partial))
+            if adapter := getattr(model, "peft_config", {}).get("default"):
+                base = origin(variant.model, model_folder(variant.model))
+                adapter.base_model_name_or_path, adapter.revision = base
+            model.save_pretrained(str(partial))
+            tokenizer.save_pretrained(str(partial))
             remove(folder)
             partial.replace(folder)
         except SafetensorError as error:  # its way of saying what the file system said

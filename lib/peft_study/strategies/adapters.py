@@ -1,4 +1,4 @@
-"""The ways in which strategies prepare a model: choose among its own parameters, or add an adapter with peft.
+"""The two ways in which a strategy trains an encoder: some of its own parameters, or an adapter that peft adds.
 
 torch, transformers and peft are imported where a model is made, so that reading a study stays instant.
 """
@@ -9,28 +9,26 @@ import copy
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from peft_study.errors import StudyError, unknown
-from peft_study.strategies.encoders import Architecture, architecture, in_blocks, is_part
+from peft_study.strategies.encoders import architecture, in_blocks
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftConfig
-    from transformers import PretrainedConfig, PreTrainedModel, TrainerCallback, TrainingArguments
-
-    from peft_study.study.variant import Variant
+    from transformers import PretrainedConfig, TrainerCallback, TrainingArguments
 
 LORA_FIELDS = {"lora_r": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}  # of a variant -> of peft
-_NO_NEWS = (  # warnings of methods that work as they should
+_EXPECTED = (  # warnings of methods that work as they should
     "`is_gradient_checkpointing` is deprecated",
     "Unsupported layer type .*LayerNorm",
     "Failed to load the CUDA extension",  # BOFT's; it has another way
     "Setting boft_n_butterfly_factor to 1",
     "Sparse invariant checks are implicitly disabled",  # SHiRA's
 )
-_OURS = {  # parameters of peft that a study cannot set there: they follow from the model, or are fields of a variant
+_FIXED = {  # parameters of peft that a study cannot set: they follow from the model, or are fields of a variant
     "task_type",
     "peft_type",
     "auto_mapping",
@@ -45,35 +43,22 @@ UNKNOWN_STEPS = 10**9  # AdaLoRA wants a number before the training is planned; 
 LORA_PLUS_RATIO = 16.0  # of the rate of B to that of A: the paper's recommendation
 
 
-def train_only(wanted: Callable[[str], bool]) -> Callable[[PreTrainedModel, Variant], torch.nn.Module]:
-    """A `prepare` that trains the backbone's parameters whose name is `wanted`, and the head."""
+def last_blocks(count: int) -> Callable[[str, int], bool]:
+    """Whether a parameter belongs to the encoder's last `count` blocks or to what follows them, by its name."""
 
-    def prepare(model: PreTrainedModel, variant: Variant) -> torch.nn.Module:
-        head = architecture(model.config.model_type).head
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad = wanted(name) or is_part(name, head)
-        return model
+    def trains(name: str, blocks: int) -> bool:
+        numbers = "|".join(str(i) for i in range(max(0, blocks - count), blocks))
+        return re.fullmatch(rf".*\.layer\.({numbers})\..*|.*\.pooler\..*", name) is not None
 
-    return prepare
-
-
-def train_last(blocks: int) -> Callable[[PreTrainedModel, Variant], torch.nn.Module]:
-    """A `prepare` that trains the last `blocks` blocks of the encoder, what follows them, and the head."""
-
-    def prepare(model: PreTrainedModel, variant: Variant) -> torch.nn.Module:
-        count = model.config.num_hidden_layers
-        last = rf".*\.layer\.({'|'.join(str(i) for i in range(max(0, count - blocks), count))})\..*|.*\.pooler\..*"
-        return train_only(lambda name: re.fullmatch(last, name) is not None)(model, variant)
-
-    return prepare
+    return trains
 
 
 class Adapter:
-    """A `prepare` that adds one of peft's adapters to the encoder; the head trains in full.
+    """One of peft's adapters; the head trains in full beside it.
 
     `method` is the name of peft's configuration class. `targets` says which modules it adapts: a name that
     `Architecture.linears` knows, `norms`, or nothing for methods that adapt the input. `values` are peft parameters
-    that the strategy sets; a function takes the model's configuration. The variant's `peft` overrides all of them.
+    that the strategy sets; a function takes the encoder's configuration. A study's own `peft` overrides all of them.
     """
 
     def __init__(self, method: str, targets: str = "", **values: Any) -> None:
@@ -85,55 +70,47 @@ class Adapter:
         rank = {"LoraConfig": tuple(LORA_FIELDS), "AdaLoraConfig": ("lora_alpha", "lora_dropout")}  # AdaLoRA: init_r
         return (*rank.get(self.method, ()), *(["target_modules"] if self.targets else []), "peft")
 
-    def __call__(self, model: PreTrainedModel, variant: Variant) -> torch.nn.Module:
-        """The model with the adapter in it. Raises `StudyError` where peft refuses the parameters or the modules."""
-        from peft import get_peft_model
+    def config(
+        self,
+        encoder: PretrainedConfig,
+        target_modules: Sequence[str] | None = None,
+        own: Mapping[str, Any] | None = None,
+        **rank: float,
+    ) -> PeftConfig:
+        """peft's configuration of the adapter on an `encoder` of this configuration.
 
-        config = self.config(model.config, variant)
-        for message in _NO_NEWS:
-            warnings.filterwarnings("ignore", message)
-        try:
-            return get_peft_model(model, config)
-        except (ValueError, AssertionError, TypeError) as error:  # peft found no such module, or cannot adapt it so
-            where = f"target_modules = {variant.target_modules}" if variant.target_modules else _named(variant)
-            raise StudyError(f"{where}: {error}") from error
-
-    def config(self, encoder: PretrainedConfig, variant: Variant) -> PeftConfig:
-        """peft's configuration for a variant on an encoder; a `StudyError` for parameters that it does not take."""
+        `target_modules` replaces the strategy's own modules, `own` are further parameters of peft, `rank` the values of
+        `LORA_FIELDS`. Raises `StudyError` for parameters that peft does not know or refuses.
+        """
         import peft
 
-        kind = getattr(peft, self.method)
+        kind, own = getattr(peft, self.method), own or {}
         family = architecture(encoder.model_type)
-        values = {"task_type": "SEQ_CLS", "modules_to_save": list(family.head)}
-        if self.targets:
-            values["target_modules"] = variant.target_modules or self._targets(family)
-        values |= {LORA_FIELDS[name]: getattr(variant, name) for name in self.reads if name in LORA_FIELDS}
+        values: dict[str, Any] = {"task_type": "SEQ_CLS", "modules_to_save": list(family.head)}
+        if target_modules:
+            values["target_modules"] = list(target_modules)
+        elif self.targets:
+            norms = self.targets == "norms"
+            values["target_modules"] = list(family.norms) if norms else in_blocks(family.linears(self.targets))
+        values |= {LORA_FIELDS[name]: value for name, value in rank.items() if name in self.reads}
         values |= {key: value(encoder) if callable(value) else value for key, value in self.values.items()}
-        ours = _OURS | {LORA_FIELDS[name] for name in self.reads if name in LORA_FIELDS}
-        known = [name for name in inspect.signature(kind).parameters if name not in ours]
-        for name in variant.peft:
-            if name not in known:
-                told = unknown("parameter", name, known)
-                raise StudyError(f"strategy = {variant.strategy!r}, peft: {told} (those of peft's {self.method})")
+        fixed = _FIXED | {LORA_FIELDS[name] for name in self.reads if name in LORA_FIELDS}
+        allowed = [name for name in inspect.signature(kind).parameters if name not in fixed]
+        if strange := [name for name in own if name not in allowed]:
+            raise StudyError(f"peft: {unknown('parameter', strange[0], allowed)} (those of peft's {self.method})")
+        for message in _EXPECTED:
+            warnings.filterwarnings("ignore", message)
         try:
-            return kind(**values | copy.deepcopy(variant.peft))  # peft fills the lists it is given
+            return kind(**values | copy.deepcopy(dict(own)))  # peft fills the lists that it is given
         except (ValueError, TypeError) as error:
-            raise StudyError(f"{_named(variant)}: {error}") from error
+            raise StudyError(f"peft = {own}: {error}") from error
 
-    def virtual_tokens(self, variant: Variant) -> int:
-        """How many of the encoder's positions the adapter takes from the reviews."""
-        count = ({"num_virtual_tokens": 0} | self.values | variant.peft)["num_virtual_tokens"]
+    def virtual_tokens(self, own: Mapping[str, Any]) -> int:
+        """How many of the encoder's positions the adapter takes from the reviews, with the parameters `own` of peft."""
+        count = ({"num_virtual_tokens": 0} | self.values | dict(own))["num_virtual_tokens"]
         if not isinstance(count, int) or count < 0:
-            raise StudyError(f"{_named(variant)}: num_virtual_tokens = {count!r}; it must be a whole number above 0")
+            raise StudyError(f"peft = {own}: num_virtual_tokens = {count!r}; it must be a whole number above 0")
         return count
-
-    def _targets(self, family: Architecture) -> str | list[str]:
-        return list(family.norms) if self.targets == "norms" else in_blocks(family.linears(self.targets))
-
-
-def _named(variant: Variant) -> str:
-    """A variant's strategy and what it sets of it, for an error."""
-    return f"strategy = {variant.strategy!r}" + (f" with peft = {variant.peft}" if variant.peft else "")
 
 
 def feed_forward_out(encoder: PretrainedConfig) -> str:
@@ -160,27 +137,27 @@ PROMPT: Mapping[str, Any] = {  # peft cannot read these sizes from every encoder
 }
 
 
-def lora_plus(model: torch.nn.Module, variant: Variant, arguments: TrainingArguments) -> torch.optim.Optimizer:
-    """AdamW with a higher rate for B than for A [hayou2024]; the variant's rate is that of A."""
+def lora_plus(model: torch.nn.Module, arguments: TrainingArguments) -> torch.optim.Optimizer:
+    """AdamW with a higher rate for B than for A [hayou2024]; the arguments' rate is that of A."""
     import torch
     from peft.optimizers import create_loraplus_optimizer
 
     optimizer: torch.optim.Optimizer = create_loraplus_optimizer(
         model,  # type: ignore[arg-type]
         torch.optim.AdamW,
-        lr=variant.rate,
+        lr=arguments.learning_rate,
         loraplus_lr_ratio=LORA_PLUS_RATIO,
-        loraplus_weight_decay=variant.weight_decay,
+        loraplus_weight_decay=arguments.weight_decay,
         betas=(arguments.adam_beta1, arguments.adam_beta2),
         eps=arguments.adam_epsilon,
     )
     return optimizer
 
 
-def budget_callback(variant: Variant) -> TrainerCallback:
+def budget_callback(parameters: Mapping[str, Any]) -> TrainerCallback:
     """AdaLoRA's schedule [zhang2023]: after a tenth of the steps it prunes, until half of them are left.
 
-    Any of `tinit`, `tfinal` and `deltaT` that the variant's `peft` names is taken instead.
+    Any of `tinit`, `tfinal` and `deltaT` that the study's `parameters` of peft name is taken instead.
     """
     from transformers import TrainerCallback
 
@@ -189,8 +166,8 @@ def budget_callback(variant: Variant) -> TrainerCallback:
 
         def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
             config, steps = model.peft_config["default"], state.max_steps
-            own = {"tinit": steps // 10, "tfinal": steps // 2, "deltaT": max(1, steps // 100)}
-            for name, value in (own | {"total_step": steps} | variant.peft).items():
+            planned = {"tinit": steps // 10, "tfinal": steps // 2, "deltaT": max(1, steps // 100), "total_step": steps}
+            for name, value in (planned | dict(parameters)).items():
                 setattr(config, name, value)
             if config.tinit + config.tfinal >= config.total_step:
                 raise StudyError(

@@ -58,7 +58,7 @@ def architecture(model_type: str) -> Architecture:
     if model_type not in ARCHITECTURES:
         raise StudyError(
             f"model type {model_type!r} is not supported; supported: {', '.join(ARCHITECTURES)}. "
-            "Add an entry to ARCHITECTURES in lib/peft_study/architectures.py"
+            "Add an entry to ARCHITECTURES in lib/peft_study/strategies/encoders.py"
         )
     return ARCHITECTURES[model_type]
 

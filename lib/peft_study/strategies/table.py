@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peft_study.strategies.adapters import (
     LORA_FIELDS,
@@ -17,39 +17,38 @@ from peft_study.strategies.adapters import (
     at_most,
     budget_callback,
     feed_forward_out,
+    last_blocks,
     lora_plus,
-    train_last,
-    train_only,
 )
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
-
-    from peft_study.study.variant import Variant
+    from transformers import TrainerCallback, TrainingArguments
 
 
 @dataclass(frozen=True)
 class Strategy:
     """How one strategy fine-tunes.
 
-    `prepare` takes a pretrained classifier and a variant and returns the model with `requires_grad` set on exactly the
-    parameters to train. `learning_rate` is the peak rate used where the variant names none. `merges` says that the
-    adapter can be folded into the weights, so that inference costs what it costs without. `impossible` maps a model
-    type to why the strategy cannot work on it, and what would. `optimizer` replaces the Trainer's AdamW, `callback`
-    adds to its callbacks. `unsaved` is what a checkpoint leaves out, so that no training can go on from one;
-    empty where that is nothing. `citation` is a key of notebooks/references.bib.
+    It has an `adapter`, or `trains`: whether a parameter of the encoder trains, by its name and the number of the
+    encoder's blocks; the head trains in any case. `learning_rate` is the peak rate used where the variant names none.
+    `merges` says that the adapter can be folded into the weights, so that inference costs what it costs without.
+    `impossible` maps a model type to why the strategy cannot work on it, and what would. `optimizer` replaces the
+    Trainer's AdamW, `callback` (of the study's parameters of peft) adds to its callbacks. `unsaved` is what a
+    checkpoint leaves out, so that no training can go on from one; empty where that is nothing. `citation` is a key of
+    notebooks/references.bib.
     """
 
     label: str
     description: str
     learning_rate: float
-    prepare: Callable[[PreTrainedModel, Variant], torch.nn.Module]
+    adapter: Adapter | None = None
+    trains: Callable[[str, int], bool] | None = None
     citation: str = ""
     merges: bool = False
     impossible: Mapping[str, str] = field(default_factory=dict)
-    optimizer: Callable[[torch.nn.Module, Variant, TrainingArguments], torch.optim.Optimizer] | None = None
-    callback: Callable[[Variant], TrainerCallback] | None = None
+    optimizer: Callable[[torch.nn.Module, TrainingArguments], torch.optim.Optimizer] | None = None
+    callback: Callable[[Mapping[str, Any]], TrainerCallback] | None = None
     unsaved: str = ""
 
     def heeds(self, name: str) -> bool:
@@ -59,11 +58,11 @@ class Strategy:
     @property
     def reads(self) -> tuple[str, ...]:
         """The fields of a variant that this strategy reads and not every one does."""
-        return self.prepare.reads if isinstance(self.prepare, Adapter) else ()
+        return self.adapter.reads if self.adapter else ()
 
-    def virtual_tokens(self, variant: Variant) -> int:
-        """How many of the encoder's positions the strategy takes from the reviews."""
-        return self.prepare.virtual_tokens(variant) if isinstance(self.prepare, Adapter) else 0
+    def virtual_tokens(self, parameters: Mapping[str, Any]) -> int:
+        """How many of the encoder's positions the strategy takes, with these parameters of peft."""
+        return self.adapter.virtual_tokens(parameters) if self.adapter else 0
 
 
 _NO_PREFIX = (
@@ -71,33 +70,33 @@ _NO_PREFIX = (
     "prompt and p-tuning work on it, and prefix on BERT"
 )
 STRATEGIES: dict[str, Strategy] = {
-    "full": Strategy("Full fine-tuning", "every weight trains", 1e-4, train_only(lambda name: True)),
+    "full": Strategy("Full fine-tuning", "every weight trains", 1e-4, trains=lambda name, blocks: True),
     "head": Strategy(
         "Head only",
         "the encoder is frozen; only the classification head trains",
         1.5e-2,
-        train_only(lambda name: False),
+        trains=lambda name, blocks: False,
     ),
     "last2": Strategy(
         "Last two blocks",
         "the last two blocks of the encoder, what follows them, and the head train",
         5e-4,
-        train_last(2),
-        "lee2019",
+        trains=last_blocks(2),
+        citation="lee2019",
     ),
     "bitfit": Strategy(
         "BitFit",
         "only the bias terms and the head train",
         3e-3,
-        train_only(lambda name: name.endswith(".bias")),
-        "benzaken2022",
+        trains=lambda name, blocks: name.endswith(".bias"),
+        citation="benzaken2022",
     ),
     "ln": Strategy(
         "LayerNorm",
         "only the layer normalisations and the head train",
         1e-2,
         Adapter("LNTuningConfig", "norms"),
-        "zhao2024",
+        citation="zhao2024",
         merges=True,
     ),
     "lora": Strategy(
@@ -105,7 +104,7 @@ STRATEGIES: dict[str, Strategy] = {
         "a low-rank update of every query and value projection, and the head, train",
         3e-3,
         Adapter("LoraConfig", "query-value"),
-        "hu2022",
+        citation="hu2022",
         merges=True,
     ),
     "lora-mlp": Strategy(
@@ -113,7 +112,7 @@ STRATEGIES: dict[str, Strategy] = {
         "a low-rank update of both linear layers of every feed-forward part, and the head, train",
         1e-3,
         Adapter("LoraConfig", "feed-forward"),
-        "hu2022",
+        citation="hu2022",
         merges=True,
     ),
     "lora-all": Strategy(
@@ -121,7 +120,7 @@ STRATEGIES: dict[str, Strategy] = {
         "a low-rank update of all six linear layers of every encoder block, and the head, train",
         1e-3,
         Adapter("LoraConfig", "all"),
-        "hu2022",
+        citation="hu2022",
         merges=True,
     ),
     "rslora": Strategy(
@@ -129,7 +128,7 @@ STRATEGIES: dict[str, Strategy] = {
         "LoRA whose update is scaled by α/√r rather than α/r",
         3e-3,
         Adapter("LoraConfig", "query-value", use_rslora=True),
-        "kalajdzievski2023",
+        citation="kalajdzievski2023",
         merges=True,
     ),
     "dora": Strategy(
@@ -137,7 +136,7 @@ STRATEGIES: dict[str, Strategy] = {
         "the direction of every query and value projection is learned with LoRA, its magnitude apart from it",
         5e-3,
         Adapter("LoraConfig", "query-value", use_dora=True),
-        "liu2024dora",
+        citation="liu2024dora",
         merges=True,
     ),
     "pissa": Strategy(
@@ -145,7 +144,7 @@ STRATEGIES: dict[str, Strategy] = {
         "LoRA that starts from the largest singular values of the weight and freezes the rest",
         3e-3,
         Adapter("LoraConfig", "query-value", init_lora_weights="pissa"),
-        "meng2024",
+        citation="meng2024",
         merges=True,
     ),
     "lora-plus": Strategy(
@@ -153,7 +152,7 @@ STRATEGIES: dict[str, Strategy] = {
         "LoRA whose B learns at 16 times the rate of A",
         5e-4,
         Adapter("LoraConfig", "query-value"),
-        "hayou2024",
+        citation="hayou2024",
         merges=True,
         optimizer=lora_plus,
     ),
@@ -162,7 +161,7 @@ STRATEGIES: dict[str, Strategy] = {
         "LoRA as a singular value decomposition, pruned during training from rank 12 to 8 where it matters least",
         4e-2,
         Adapter("AdaLoraConfig", "query-value", init_r=12, target_r=8, total_step=UNKNOWN_STEPS),
-        "zhang2023",
+        citation="zhang2023",
         merges=True,
         callback=budget_callback,
         unsaved="how much each rank matters",
@@ -172,7 +171,7 @@ STRATEGIES: dict[str, Strategy] = {
         "keys, values and the feed-forward part's inner activations are rescaled by learned vectors",
         3e-2,
         Adapter("IA3Config", "ia3", feedforward_modules=feed_forward_out),
-        "liu2022",
+        citation="liu2022",
         merges=True,
     ),
     "vera": Strategy(
@@ -180,7 +179,7 @@ STRATEGIES: dict[str, Strategy] = {
         "LoRA with frozen random matrices shared by all layers; only two scaling vectors per layer train",
         9e-2,
         Adapter("VeraConfig", "query-value"),
-        "kopiczko2024",
+        citation="kopiczko2024",
         merges=True,
     ),
     "loha": Strategy(
@@ -188,7 +187,7 @@ STRATEGIES: dict[str, Strategy] = {
         "the update is the Hadamard product of two low-rank matrices",
         9e-3,
         Adapter("LoHaConfig", "query-value"),
-        "hyeonwoo2022",
+        citation="hyeonwoo2022",
         merges=True,
     ),
     "lokr": Strategy(
@@ -196,7 +195,7 @@ STRATEGIES: dict[str, Strategy] = {
         "the update is a Kronecker product with a low-rank factor",
         3e-2,
         Adapter("LoKrConfig", "query-value"),
-        "yeh2024",
+        citation="yeh2024",
         merges=True,
     ),
     "oft": Strategy(
@@ -204,7 +203,7 @@ STRATEGIES: dict[str, Strategy] = {
         "the weight is rotated by a learned block-diagonal orthogonal matrix",
         3e-3,
         Adapter("OFTConfig", "query-value"),
-        "qiu2023",
+        citation="qiu2023",
         merges=True,
     ),
     "boft": Strategy(
@@ -212,7 +211,7 @@ STRATEGIES: dict[str, Strategy] = {
         "OFT whose rotation is a product of sparse butterfly factors",
         3e-2,
         Adapter("BOFTConfig", "query-value"),
-        "liu2024boft",
+        citation="liu2024boft",
         merges=True,
     ),
     "hra": Strategy(
@@ -220,7 +219,7 @@ STRATEGIES: dict[str, Strategy] = {
         "the weight is multiplied by a chain of learned Householder reflections",
         9e-3,
         Adapter("HRAConfig", "query-value"),
-        "yuan2024",
+        citation="yuan2024",
         merges=True,
     ),
     "fourierft": Strategy(
@@ -228,7 +227,7 @@ STRATEGIES: dict[str, Strategy] = {
         "the update is the inverse Fourier transform of a few learned coefficients",
         9e-2,
         Adapter("FourierFTConfig", "query-value"),
-        "gao2024",
+        citation="gao2024",
         merges=True,
     ),
     "shira": Strategy(
@@ -236,7 +235,7 @@ STRATEGIES: dict[str, Strategy] = {
         "a fixed random choice of the weights of every query and value projection trains",
         3e-3,
         Adapter("ShiraConfig", "query-value", r=at_most(32)),
-        "bhardwaj2024",
+        citation="bhardwaj2024",
         merges=True,
     ),
     "miss": Strategy(
@@ -244,7 +243,7 @@ STRATEGIES: dict[str, Strategy] = {
         "one small matrix is shared by all shards of a weight",
         1e-3,
         Adapter("MissConfig", "query-value", r=at_most(64)),
-        "kang2024",
+        citation="kang2024",
         merges=True,
     ),
     "randlora": Strategy(
@@ -252,7 +251,7 @@ STRATEGIES: dict[str, Strategy] = {
         "a full-rank update: a learned combination of frozen random low-rank matrices",
         1e-3,
         Adapter("RandLoraConfig", "query-value"),
-        "albert2025",
+        citation="albert2025",
         merges=True,
     ),
     "prompt": Strategy(
@@ -260,21 +259,21 @@ STRATEGIES: dict[str, Strategy] = {
         "16 learned vectors stand before the words of every review",
         9e-2,
         Adapter("PromptTuningConfig", **PROMPT),
-        "lester2021",
+        citation="lester2021",
     ),
     "p-tuning": Strategy(
         "P-tuning",
         "16 vectors, made by a small learned network, stand before the words of every review",
         3e-2,
         Adapter("PromptEncoderConfig", **PROMPT, encoder_hidden_size=128),
-        "liu2023",
+        citation="liu2023",
     ),
     "prefix": Strategy(
         "Prefix tuning",
         "16 learned keys and values stand before those of the words in every block's attention",
         9e-2,
         Adapter("PrefixTuningConfig", **PROMPT),
-        "li2021",
+        citation="li2021",
         impossible={"distilbert": _NO_PREFIX.format("DistilBERT")},
     ),
 }

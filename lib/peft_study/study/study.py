@@ -13,16 +13,13 @@ from peft_study import paths
 from peft_study.errors import StudyError, unknown
 from peft_study.plain_yaml import read_yaml
 from peft_study.strategies.table import STRATEGIES
-from peft_study.study.variant import Text, Variant, _shown, describe
+from peft_study.study.variant import Text, Variant, describe, shortened
 
 RUNS = 10_000  # the most that a study may have
 
-
 _NAME = re.compile(r"\w[\w .+-]*")  # of a study: a name that no shell, pattern or page reads as anything else
 
-
 _LONGEST = 200  # characters of a run's name: it is a folder's, and file systems allow 255 bytes
-
 
 _FAULTS = 20  # of a file that its message names
 
@@ -63,7 +60,7 @@ class Study(BaseModel):
             if not values:
                 raise ValueError(f"the axis {axis!r} has no values; give at least one")
             if len({repr(v) for v in values}) < len(values):
-                raise ValueError(f"the axis {axis!r} names a value twice: {_shown(values)}")
+                raise ValueError(f"the axis {axis!r} names a value twice: {shortened(values)}")
         if (count := sum(math.prod(map(len, grid.values())) for grid in value)) > RUNS:
             raise ValueError(f"it has {count:,} runs, at most {RUNS:,} are allowed; leave values out")
         return value

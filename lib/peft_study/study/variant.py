@@ -1,16 +1,16 @@
-"""What a run is (`Variant`) and what a study asks (`Study`): fields, defaults, checks, names.
+"""One run: its fields, their defaults and checks, and its name.
 
-A variant is one row of the experiment; a study is a matrix of them. Both are validated when they are built, so that a
-typo, a wrong type or an impossible value is one readable message before anything starts.
+A variant is validated when it is built, so that a typo, a wrong type or an impossible value is one readable message
+before anything starts.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from peft_study.errors import unknown
+from peft_study.errors import StudyError, unknown
 from peft_study.strategies.table import STRATEGIES
 
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -18,6 +18,8 @@ Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
 
 _SHOWN = 200  # characters of a value that an error shows
+_PLAIN = (str, int, float, bool, list, dict, type(None))  # what papermill can inject
+_CHECKED = "_parameters_are_checked"  # in the namespace of a notebook
 
 
 class Variant(BaseModel):
@@ -53,7 +55,6 @@ class Variant(BaseModel):
     gradient_accumulation: Count = 1
     auto_batch: bool = False
     resume: bool = False
-    processes: Count = 1
     learning_rate: Rate | None = None
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0
@@ -72,7 +73,7 @@ class Variant(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _other_texts_are_of_the_default(cls, values: Any) -> Any:
-        """Texts of another kind than those of the default dataset are of no use to another one."""
+        """No out-of-domain texts for another dataset than the default one, unless they are named."""
         fields = cls.model_fields
         if isinstance(values, dict) and values.get("dataset", fields["dataset"].default) != fields["dataset"].default:
             return {"ood_dataset": None} | values
@@ -93,59 +94,46 @@ class Variant(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _is_read_by_the_strategy(self) -> "Variant":
-        reads = STRATEGIES[self.strategy].reads
+    def _fields_agree(self) -> "Variant":
+        """Refuse values that do not go together."""
+        strategy, epochs = STRATEGIES[self.strategy], type(self).model_fields["epochs"].default
         for name in ("peft", "target_modules"):
-            if getattr(self, name) and name not in reads:
+            if getattr(self, name) and name not in strategy.reads:
                 raise ValueError(
                     f"{name}: the strategy {self.strategy!r} has no adapter that reads it; set it elsewhere"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _best_needs_validation(self) -> "Variant":
         if self.checkpoint == "best" and not (self.validation_fraction and self.evaluations):
             raise ValueError(
                 "checkpoint 'best' is chosen on validation: set validation_fraction and evaluations above "
                 "0, or checkpoint to 'last'"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _can_resume(self) -> "Variant":
-        if self.resume and (unsaved := STRATEGIES[self.strategy].unsaved):
+        if self.resume and strategy.unsaved:
             raise ValueError(
-                f"resume: a checkpoint of the strategy {self.strategy!r} lacks {unsaved}; set resume to false for it"
+                f"resume: a checkpoint of the strategy {self.strategy!r} lacks {strategy.unsaved}; set resume to false "
+                "for it"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _can_be_pruned(self) -> "Variant":
         if self.precision == "fp16" and self.strategy == "adalora":  # it ranks by gradients, of which fp16 drops some
             raise ValueError(
                 "precision = 'fp16' does not work with the strategy 'adalora'; set it to auto, bf16 or fp32"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _can_be_shared_out(self) -> "Variant":
-        if self.processes > 1 and (self.resume or self.auto_batch):
-            raise ValueError(f"processes = {self.processes}: resume and auto_batch work with one process alone")
-        if self.batch_size % self.processes:
-            raise ValueError(
-                f"batch_size = {self.batch_size} cannot be shared out to processes = {self.processes}; take a multiple"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _steps_or_epochs(self) -> "Variant":
-        default = type(self).model_fields["epochs"].default
-        if self.max_steps is not None and self.epochs != default:
+        if self.max_steps is not None and self.epochs != epochs:
             raise ValueError(
                 f"max_steps = {self.max_steps} and epochs = {self.epochs:g} both say how long to train: leave out "
-                f"epochs (at its default, {default:g}) where steps are fixed, or max_steps where epochs are"
+                f"epochs (at its default, {epochs:g}) where steps are fixed, or max_steps where epochs are"
             )
         return self
+
+    @classmethod
+    def from_parameters(cls, namespace: MutableMapping[str, Any], beside: Iterable[str] = ("folder",)) -> "Variant":
+        """The variant that a notebook's parameters describe: call it with `globals()`, right after their cell.
+
+        `beside` names the parameters that are no field of a variant. Raises one `StudyError` that lists every fault.
+        """
+        require_parameters(namespace, *cls.model_fields, *beside)
+        try:
+            return cls(**{name: namespace[name] for name in cls.model_fields if name in namespace})
+        except ValidationError as error:
+            raise StudyError("\n  ".join(["the parameters have faults:", *describe(error, cls)])) from error
 
     @property
     def rate(self) -> float:
@@ -167,6 +155,23 @@ class Variant(BaseModel):
         return "-".join(parts + [name + _slug(getattr(self, name)) for name in extra])
 
 
+def require_parameters(namespace: MutableMapping[str, Any], *names: str) -> None:
+    """Refuse any parameter of the running notebook that is not among `names`: papermill only warns of a misspelt one.
+
+    Call it with `globals()` in the first cell after that of the parameters, when every public value there is is a
+    parameter. Once it has passed, later cells may have defined values of their own: run again, it refuses nothing.
+    Raises a `StudyError` that lists every unknown name, and forgets them, so that the mended cell can run again.
+    """
+    if namespace.setdefault(_CHECKED, False):
+        return
+    public = [name for name, value in namespace.items() if not name.startswith("_") and type(value) in _PLAIN]
+    if strange := [name for name in public if name not in {*names, "In", "Out"}]:
+        for name in strange:
+            del namespace[name]
+        raise StudyError("\n  ".join(unknown("parameter", name, names) for name in strange))
+    namespace[_CHECKED] = True
+
+
 def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Each fault of a pydantic `error` on a line: the field, the value, what is allowed."""
     lines = []
@@ -180,11 +185,11 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
         elif not field:
             lines.append(message)
         else:
-            lines.append(f"{field} = {_shown(fault['input'])}: {message[0].lower()}{message[1:]}")
+            lines.append(f"{field} = {shortened(fault['input'])}: {message[0].lower()}{message[1:]}")
     return lines
 
 
-def _shown(value: Any) -> str:
+def shortened(value: Any) -> str:
     """A value as an error shows it, cut where it is long."""
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,56 +1,57 @@
-"""What goes on beside the steps of a training: time is taken, evaluations and checkpoints fall due, progress told."""
+"""Trainer callbacks: timing, the schedule of evaluations and checkpoints, progress for a log."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
+from peft_study.study.variant import Variant
 from peft_study.training.cost import now, peak_memory
-
-if TYPE_CHECKING:
-    from peft_study.study.variant import Variant
 
 RESUMABLE = 10  # checkpoints of a training that can resume, evenly spread, beside those of its evaluations
 
 
 class Timer(TrainerCallback, ExportableState):  # type: ignore[misc]
-    """Notes how long each optimizer step takes, waiting for the device, which works behind our back.
+    """Takes the seconds of each optimizer step, once the device has finished it.
 
-    A checkpoint holds its notes, so that those of a resumed training are of all its steps, each counted once: what was
-    done after the last checkpoint, and had to be done again, is in none.
+    `steps` are those of every step, `resumed` the steps after which training was resumed, `wall` the seconds of the
+    whole training, `peak` its peak memory. A checkpoint holds them, so that those of a resumed training are of all its
+    steps, each counted once: what was done after the last checkpoint, and had to be done again, is in none.
     """
 
     def __init__(self) -> None:
         self.steps: list[float] = []
-        self.resumed: list[int] = []  # the steps after which the training went on
+        self.resumed: list[int] = []
+        self.wall = 0.0
+        self.peak: dict[str, Any] = {"peak_memory_bytes": 0}
         self._begin = self._start = 0.0
-        self._wall = 0.0  # of the parts before the last resumption
-        self._peak = 0
-
-    @property
-    def wall(self) -> float:
-        """Seconds of the training so far, with all that is not steps."""
-        return self._wall + now() - self._start
-
-    @property
-    def peak(self) -> dict[str, Any]:
-        """The peak memory so far."""
-        found = peak_memory()
-        return found | {"peak_memory_bytes": max(self._peak, found["peak_memory_bytes"])}
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of it."""
-        peak = self.peak["peak_memory_bytes"]
-        return {"steps": self.steps, "resumed": self.resumed, "_wall": self.wall, "_peak": peak}
+        self._stop()
+        return {"steps": self.steps, "resumed": self.resumed, "wall": self.wall, "peak": self.peak}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Take up the notes of the checkpoint, if training goes on from one."""
+        """Take up the measurements of the checkpoint, if training is resumed from one."""
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
         if state.global_step:
             for name, value in state.stateful_callbacks[type(self).__name__].items():
                 setattr(self, name, value)
             if state.global_step < state.max_steps:  # else nothing was left to train
                 self.resumed = [*self.resumed, state.global_step]
         self._start = now()
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        """Measure the whole, before anything else takes time and memory."""
+        self._stop()
+
+    def _stop(self) -> None:
+        """Add what has passed since the last measurement."""
+        self.wall, self._start = self.wall + now() - self._start, now()
+        largest = max(self.peak["peak_memory_bytes"], (peak := peak_memory())["peak_memory_bytes"])
+        self.peak = peak | {"peak_memory_bytes": largest}
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Note when a step begins."""
@@ -67,7 +68,7 @@ class Schedule(TrainerCallback):  # type: ignore[misc]
     The Trainer's own `eval_steps` gives one too few or too many where it does not divide the number of steps.
     """
 
-    def __init__(self, variant: "Variant") -> None:
+    def __init__(self, variant: Variant) -> None:
         self._evaluations = variant.evaluations if variant.validation_fraction else 0
         self._save = variant.checkpoint == "best"
         self._resume = variant.resume

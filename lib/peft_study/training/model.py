@@ -1,27 +1,30 @@
 """From pretrained weights to a model that a strategy has prepared, and what can be done with it once it is trained.
 
-What counts as adapter, backbone and head; the adapter folded into the weights; a saved model loaded again.
+`build` is what notebook 02 does step by step. What counts as adapter, backbone and head; the adapter folded into the
+weights; a saved model loaded again.
 """
 
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from peft_study.data.datasets import model_folder
 from peft_study.data.labels import LABELS
 from peft_study.errors import StudyError
-from peft_study.records.layout import label_names
-from peft_study.strategies.adapters import Adapter
-from peft_study.strategies.encoders import architecture, is_part
+from peft_study.strategies.adapters import LORA_FIELDS
+from peft_study.strategies.encoders import architecture, in_blocks, is_part
 from peft_study.strategies.table import STRATEGIES
-from peft_study.training.speed import read_first_token
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     import torch
+    from peft import PeftConfig
+    from transformers import PretrainedConfig
 
     from peft_study.study.variant import Variant
 
@@ -86,6 +89,101 @@ def attention() -> str:
     return "sdpa" if torch.cuda.is_available() else "eager"
 
 
+def model_options(variant: Variant, labels: Sequence[str], folder: Path | str | None = None) -> dict[str, Any]:
+    """What `from_pretrained` gets besides the folder of the variant's model (or another one, `folder`).
+
+    The configuration has the names of the classes and the variant's dropout. Weights are read from safetensors only,
+    no code of the model's folder is run, and what does not fit is reported, for `require_pretrained`. Raises
+    `StudyError` for a damaged file of weights, and for a strategy that cannot work on such a model.
+    """
+    from safetensors import SafetensorError, safe_open
+    from transformers import AutoConfig
+
+    names = dict(enumerate(labels))
+    numbers = {name: i for i, name in names.items()}
+    safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    path = Path(folder or model_folder(variant.model))
+    config = AutoConfig.from_pretrained(path, num_labels=len(names), id2label=names, label2id=numbers, **safe)
+    family = architecture(config.model_type)
+    require_possible(variant, config.model_type)
+    if variant.dropout is not None:
+        for field in family.dropouts:
+            setattr(config, field, variant.dropout)
+    for file in path.glob("*.safetensors"):
+        try:
+            with safe_open(file, "pt"):  # its header says how long the file is
+                pass
+        except (OSError, SafetensorError) as error:
+            raise StudyError(f"the weights in {path} do not load: {error}") from error
+    return safe | {
+        "config": config,
+        "use_safetensors": True,
+        "dtype": "float32",
+        "attn_implementation": attention(),
+        "output_loading_info": True,
+        "ignore_mismatched_sizes": True,  # of the head; others are refused
+    }
+
+
+def require_pretrained(model: torch.nn.Module, loading: Mapping[str, Any], variant: Variant) -> None:
+    """Refuse a `model` of which more than the head is random, by the report of `from_pretrained`.
+
+    transformers fills what the file of weights lacks with random numbers; only a head, and BERT's pooler where the
+    strategy trains and saves it, may begin so.
+    """
+    family = architecture(model.config.model_type)  # type: ignore[union-attr]
+    mismatched = {key if isinstance(key, str) else key[0] for key in loading["mismatched_keys"]}
+    absent = {name for name in {*loading["missing_keys"], *mismatched} if not is_part(name, family.head)}
+    if others := sorted(name for name in absent if not is_part(name, ["pooler"]) or name in mismatched):
+        raise StudyError(
+            f"the weights of {variant.model!r} are of another model: {len(others)} tensors are absent or of another "
+            f"shape, the first {others[0]}"
+        )
+    if absent and STRATEGIES[variant.strategy].adapter:
+        raise StudyError(
+            f"the weights of {variant.model!r} have no pooler: it would begin as random numbers, and what "
+            f"strategy = {variant.strategy!r} saves would be without it; take full or last2, which train and save it, "
+            "or other weights"
+        )
+
+
+def peft_config(variant: Variant, encoder: PretrainedConfig) -> PeftConfig | None:
+    """peft's configuration of the variant's adapter; None where the strategy trains the encoder's own parameters.
+
+    `encoder` is the model's configuration. Raises `StudyError` for parameters that peft refuses.
+    """
+    if (adapter := STRATEGIES[variant.strategy].adapter) is None:
+        return None
+    rank = {name: getattr(variant, name) for name in LORA_FIELDS}
+    try:
+        return adapter.config(encoder, variant.target_modules, variant.peft, **rank)
+    except StudyError as error:
+        raise StudyError(f"strategy = {variant.strategy!r}, {error}") from error
+
+
+def set_trainable(model: torch.nn.Module, variant: Variant) -> None:
+    """Let the parameters train that the strategy chooses by name, and the head; freeze all others."""
+    config: Any = model.config
+    trains, head = STRATEGIES[variant.strategy].trains, architecture(config.model_type).head
+    for name, parameter in model.named_parameters():
+        chosen = trains is not None and trains(name, config.num_hidden_layers)
+        parameter.requires_grad = chosen or is_part(name, head)
+
+
+def apply_strategy(model: Any, variant: Variant) -> torch.nn.Module:
+    """A plain classifier as the variant's strategy trains it. Raises `StudyError` where peft cannot adapt it so."""
+    from peft import get_peft_model
+
+    if (config := peft_config(variant, model.config)) is None:
+        set_trainable(model, variant)
+        return model
+    try:
+        return get_peft_model(model, config)
+    except Exception as error:  # peft found no such module, or cannot adapt it so: every method says it in its own way
+        fields = f"target_modules = {variant.target_modules}" if variant.target_modules else f"peft = {variant.peft}"
+        raise StudyError(f"strategy = {variant.strategy!r}, {fields}: {error}") from error
+
+
 def check_adapter(path: str, variant: Variant) -> None:
     """Try the parameters and modules that a variant sets for its adapter, on random weights in the shape of `path`'s.
 
@@ -94,66 +192,54 @@ def check_adapter(path: str, variant: Variant) -> None:
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    plain = AutoModelForSequenceClassification.from_config(config)
-    try:
-        STRATEGIES[variant.strategy].prepare(plain, variant)
-    except StudyError:
-        raise
-    except Exception as error:  # values that nobody foresaw lead to whatever they lead to
-        raise StudyError(f"strategy = {variant.strategy!r} with peft = {variant.peft}: {error}") from error
+    apply_strategy(AutoModelForSequenceClassification.from_config(config), variant)
 
 
-def build(path: str, variant: Variant, labels: Sequence[str] = LABELS) -> torch.nn.Module:
-    """The pretrained classifier in the folder `path`, prepared for the variant's strategy.
+def build(folder: Path | str, variant: Variant, labels: Sequence[str] = LABELS) -> torch.nn.Module:
+    """The pretrained classifier in `folder`, prepared for the variant's strategy.
 
-    The seed is set first: the head's and the adapter's initial weights must follow it. Weights are read from
-    safetensors only; no code of the model's folder is run. Raises `StudyError` for weights that cannot be read or that
-    are of another model, and for a strategy that cannot work on such a model.
+    The seed is set first: the head's and the adapter's initial weights must follow it. Raises `StudyError` for weights
+    that cannot be read or that are of another model, and for a strategy that cannot work on such a model.
     """
-    from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
+    from transformers import AutoModelForSequenceClassification, set_seed
+
+    options = model_options(variant, labels, folder)
+    quiet()
+    set_seed(variant.seed)
+    model, loading = AutoModelForSequenceClassification.from_pretrained(folder, **options)
+    require_pretrained(model, loading, variant)
+    return read_first_token(apply_strategy(model, variant))
+
+
+def quiet() -> None:
+    """Let transformers say nothing of a head whose weights are new, as they must be, and draw no bars."""
     from transformers.utils import logging
 
-    names: dict[str, Any] = {
-        "num_labels": len(labels),
-        "id2label": dict(enumerate(labels)),
-        "label2id": {name: i for i, name in enumerate(labels)},
-    }
-    config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False, **names)
-    family = architecture(config.model_type)
-    require_possible(variant, config.model_type)
-    if variant.dropout is not None:
-        for name in family.dropouts:
-            setattr(config, name, variant.dropout)
-
-    logging.set_verbosity_error()  # that the head is new is no news
+    logging.set_verbosity_error()
     logging.disable_progress_bar()
-    set_seed(variant.seed)
-    try:
-        model, loading = AutoModelForSequenceClassification.from_pretrained(
-            path,
-            config=config,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            dtype="float32",
-            attn_implementation=attention(),
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # damaged, or of other shapes
-        raise StudyError(f"the weights in {path} do not load: {str(error).splitlines()[0]}") from error
-    # transformers fills what the file lacks with random numbers; only a head, and BERT's pooler, may begin so
-    absent = sorted(name for name in loading["missing_keys"] if not is_part(name, (*family.head, "pooler")))
-    if absent:
-        raise StudyError(f"the weights in {path} are of another model: {len(absent)} are absent, the first {absent[0]}")
-    prepare = STRATEGIES[variant.strategy].prepare
-    if isinstance(prepare, Adapter) and any(is_part(name, ["pooler"]) for name in loading["missing_keys"]):
-        raise StudyError(
-            f"the weights in {path} have no pooler: it would begin as random numbers, and what "
-            f"strategy = {variant.strategy!r} saves would be without it; take full or last2, which train and save it, "
-            "or other weights"
-        )
-    return read_first_token(prepare(model, variant))
+
+
+def read_first_token(model: torch.nn.Module) -> torch.nn.Module:
+    """Let the last block of `model`'s encoder compute no more than the classifier reads: the first token, [CLS].
+
+    From the output of its attention on, the block goes on with that token alone, and leaves out nine twelfths of its
+    multiplications by weights. What it returns at the other positions means nothing. Weights and logits stay the same.
+    """
+    family, last = architecture(model.config.model_type), model.config.num_hidden_layers - 1  # type: ignore[union-attr]
+    narrowed = re.compile(in_blocks([family.attention[3], family.feed_forward[0]], number=str(last)))
+    for name, module in model.named_modules():
+        if narrowed.fullmatch(name):
+            module.register_forward_pre_hook(_first_token)
+    return model
+
+
+def _first_token(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """Of a layer's input, shape (reviews, tokens, width), the first token.
+
+    It is copied: a frozen layer would multiply a view of another tensor review by review.
+    """
+    states, *others = inputs
+    return states[:, :1].contiguous(), *others
 
 
 def merged(model: torch.nn.Module) -> torch.nn.Module:
@@ -167,18 +253,21 @@ def merged(model: torch.nn.Module) -> torch.nn.Module:
     return read_first_token(plain.merge_and_unload())  # type: ignore[operator]
 
 
-def load(folder: Path) -> torch.nn.Module:
-    """A run's saved model (its `model/`), the adapter on its base model or all weights, with its classes' names."""
+def load(folder: Path, labels: Sequence[str] | None = None) -> torch.nn.Module:
+    """A run's saved model (its `model/`), the adapter on its base model or all weights.
+
+    `labels` are the names of its classes: an adapter's configuration does not hold them.
+    """
     from peft import AutoPeftModelForSequenceClassification
     from transformers import AutoModelForSequenceClassification
 
     adapted = (folder / "adapter_config.json").exists()
     kind = AutoPeftModelForSequenceClassification if adapted else AutoModelForSequenceClassification
-    names = dict(enumerate(label_names(folder.parent)))
+    names = dict(enumerate(labels or ()))
+    classes = {"id2label": names, "label2id": {name: i for i, name in names.items()}} if names else {}
     model: torch.nn.Module = kind.from_pretrained(
         str(folder),
-        id2label=names,
-        label2id={name: i for i, name in names.items()},
+        **classes,
         trust_remote_code=False,
         dtype="float32",  # as it was trained, whatever its base model was published in
         attn_implementation=attention(),

@@ -14,7 +14,6 @@ import numpy as np
 from peft_study.errors import StudyError
 from peft_study.statistics.calibration import confidence, losses
 from peft_study.training.progress import Tell, silent
-from peft_study.training.speed import lean_lora
 
 
 @dataclass(frozen=True)
@@ -101,12 +100,12 @@ def predict(
     logits = np.zeros((len(examples), model.config.num_labels), dtype=np.float32)
     model.eval()
     start = perf_counter()
-    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16), lean_lora(model):
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         tell("Classifying reviews", done := 0, len(order))
         while rows := order[done : done + batch_size]:
             inputs = pad_batch([examples[i]["input_ids"] for i in rows], pad)
-            if (found := attempt(partial(_logits, model, inputs, device))) is not None:
-                logits[rows] = found
+            if (computed := attempt(partial(_logits, model, inputs, device))) is not None:
+                logits[rows] = computed
                 tell("Classifying reviews", done := done + len(rows), len(order))
             elif len(rows) > 1:
                 batch_size = len(rows) // 2

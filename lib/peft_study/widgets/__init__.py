@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from peft_study.records.read import Runs
     from peft_study.study.variant import Variant
     from peft_study.training.prediction import Predictions
-    from peft_study.training.trainer import Prepared
 
 
 def live() -> bool:
@@ -59,7 +58,7 @@ def browse_reviews(corpus: "Corpus", variant: "Variant") -> None:
         reviews.browser(corpus, variant).show()
 
 
-def try_review(prepared: "Prepared") -> None:
+def try_review(prepared: Any) -> None:
     """02: classify a text of one's own, with the model just trained or that of a finished run, and see why."""
     if live():
         from peft_study.widgets import predictions
@@ -67,7 +66,7 @@ def try_review(prepared: "Prepared") -> None:
         predictions.trial(prepared).show()
 
 
-def browse_mistakes(prepared: "Prepared", test: "Predictions") -> None:
+def browse_mistakes(prepared: Any, test: "Predictions") -> None:
     """02: the reviews that the model got wrong, the most confident first, and the words that misled it."""
     if live():
         from peft_study.widgets import predictions

@@ -14,12 +14,12 @@ from peft_study.report import run_claims
 from peft_study.study.variant import Variant
 from peft_study.training.attribution import Attribution, explain
 from peft_study.training.prediction import Predictions
-from peft_study.training.trainer import Prepared
 from peft_study.widgets import markup, reviews
 from peft_study.widgets.panel import Panel, dropdown, place, search, yes_or_no
 
 THIS = "this run, just trained"
 EXAMPLE = "I expected very little, and for an hour that is what I got. Then it turns into something quite wonderful."
+Prepared = Any  # until the reviews and the model come apart
 Explain = Callable[[str], Attribution]
 
 
@@ -108,5 +108,8 @@ def _of_run(folder: Path, made: float) -> Explain:
     from peft_study.training.model import load
 
     variant = Variant(**(recorded_params(folder) or {}))
-    model, tokenizer = load(folder / "model"), AutoTokenizer.from_pretrained(folder / "model", local_files_only=True)
+    model, tokenizer = (
+        load(folder / "model", label_names(folder)),
+        AutoTokenizer.from_pretrained(folder / "model", local_files_only=True),
+    )
     return lambda text: explain(model, tokenizer, text, variant.max_length, variant.truncation)
