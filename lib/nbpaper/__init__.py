@@ -3,24 +3,24 @@
 Two nbconvert exporters do the work, `paper-html` and `paper-pdf`, which JupyterLab's menu calls `paper_html` and
 `paper_pdf`. Both read the notebook in the same steps:
 
-    front matter, options, tags     preprocessor.py, frontmatter.py, cells.py
+    front matter, options, tags     paper.py, frontmatter.py, cells.py
     cells and outputs -> pieces     compose.py, outputs.py, tables.py
     pieces -> one document          pandoc.py with assets/*.lua (numbering, cross-references, citations)
     document -> HTML or PDF         exporters.py with target_html.py or target_typst.py
 
 What an author writes, in cells that JupyterLab shows as well as it can:
 
-    a raw cell with YAML      title, subtitle, authors, date, abstract, keywords, bibliography, csl, lang
-    #| label: fig-x, tbl-x    numbers the cell's figure or table; also fig-cap, fig-alt, fig-span: full, echo, output,
-                              include, optional (cells.py); computed ones are those of display(figure,
-                              metadata={"caption": …, "alt": …})
+    a raw cell with YAML      title, subtitle, authors, date, abstract, bibliography, lang
+    #| label: fig-x, tbl-x    numbers the cell's figure or table; also fig-cap, fig-alt, fig-span: full (or tbl-…),
+                              output, optional (cells.py); a caption and a text for screen readers that code computed
+                              are those of display(figure, metadata={"caption": …, "alt": …})
     #| label: abstract        takes the cell's Markdown for the front matter; also title, subtitle, date
     $$ … $$ {#eq-x}           numbers an equation; ## Heading {#sec-x} names a section
     @fig-x, @eq-x, [@key]     refer to a figure, a table, an equation or a section, and cite from the bibliography
     text[^a] and [^a]: …      a footnote
     > [!NOTE]                 a callout, as on GitHub: NOTE, TIP, IMPORTANT, WARNING or CAUTION, then lines with `>`
     ## Heading {.appendix}    starts the appendix; its headings are lettered A, B, …
-    tags                      remove-cell, html-only, pdf-only, hide-input, parameters
+    tags                      remove-cell, parameters
 
 Everything comes from pip wheels (pandoc and Typst included). Nothing here touches the network.
 The exporters are imported on first use, so that a notebook which only wants the figure style pays for nothing else.
@@ -35,26 +35,13 @@ from nbpaper.style import COLUMN, FULL, use_paper_style
 
 if TYPE_CHECKING:
     from nbpaper.exporters import PaperHTMLExporter, PaperPDFExporter
-    from nbpaper.preprocessor import PaperPreprocessor
 
-__all__ = [
-    "COLUMN",
-    "FULL",
-    "PaperError",
-    "PaperHTMLExporter",
-    "PaperPDFExporter",
-    "PaperPreprocessor",
-    "use_paper_style",
-]
+__all__ = ["COLUMN", "FULL", "PaperError", "PaperHTMLExporter", "PaperPDFExporter", "use_paper_style"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("PaperHTMLExporter", "PaperPDFExporter"):
-        from nbpaper import exporters
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from nbpaper import exporters
 
-        return getattr(exporters, name)
-    if name == "PaperPreprocessor":
-        from nbpaper.preprocessor import PaperPreprocessor
-
-        return PaperPreprocessor
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(exporters, name)

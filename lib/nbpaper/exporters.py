@@ -12,36 +12,36 @@ from typing import Any
 
 from nbconvert.exporters.exporter import Exporter
 from nbformat import NotebookNode
-from traitlets import Bool, Enum, Unicode, default
+from traitlets import Bool, Unicode, default
 
 from nbpaper.compose import compose
 from nbpaper.glyphs import unprintable
 from nbpaper.images import place_images
 from nbpaper.pandoc import ASSETS, convert
-from nbpaper.preprocessor import Paper, PaperPreprocessor
+from nbpaper.paper import Paper, read_paper
 from nbpaper.target_html import HtmlTarget, data_uri
 from nbpaper.target_typst import TypstTarget, typst_string
 from nbpaper.typeset import font_folders, typeset, write_project
 
 
 class PaperExporter(Exporter):
-    """What both exporters share: the notebook is read by `PaperPreprocessor`, then written for one target."""
+    """What both exporters share: the notebook is read as a `Paper`, which `write` makes a file of."""
 
-    target = ""
-
-    def _init_preprocessors(self) -> None:
-        super()._init_preprocessors()
-        self.register_preprocessor(PaperPreprocessor(parent=self, target=self.target), enabled=True)
+    resource_path = Unicode(
+        "", help="Folder of the bibliography and images; the notebook's own folder is tried next."
+    ).tag(config=True)
 
     def from_notebook_node(
         self, nb: NotebookNode, resources: dict[str, Any] | None = None, **kwargs: Any
     ) -> tuple[Any, dict[str, Any]]:
         """The finished paper, and the resources with its file extension."""
         nb, resources = super().from_notebook_node(nb, resources, **kwargs)
-        return self.write(resources.pop("paper")), resources
+        named = [self.resource_path] if self.resource_path else []
+        folders = [*named, resources.get("metadata", {}).get("path") or "."]
+        return self.write(read_paper(nb, [Path(folder).resolve() for folder in folders])), resources
 
     def write(self, paper: Paper) -> Any:
-        """The finished file, from the paper that the preprocessor read."""
+        """The finished file."""
         raise NotImplementedError
 
 
@@ -50,7 +50,6 @@ class PaperHTMLExporter(PaperExporter):
 
     export_from_notebook = "Paper (HTML)"
     output_mimetype = "text/html"
-    target = "html"
     show_code = Bool(True, help="Keep the code, folded.").tag(config=True)
 
     @default("file_extension")
@@ -60,7 +59,7 @@ class PaperHTMLExporter(PaperExporter):
     def write(self, paper: Paper) -> str:
         """The page as HTML."""
         pieces = compose(paper.cells, HtmlTarget(shows_code=self.show_code), self.log)
-        page = convert(paper, pieces, "html", self.log, {"script-hash": script_hash()})
+        page = convert(paper, pieces, "html", self.log, f"--variable=script-hash:{_script_hash()}")
         return place_images(page, paper, data_uri)
 
 
@@ -69,9 +68,6 @@ class PaperPDFExporter(PaperExporter):
 
     export_from_notebook = "Paper (PDF)"
     output_mimetype = "application/pdf"
-    target = "typst"
-    columns = Enum((1, 2), 2, help="Columns of text.").tag(config=True)
-    paper_size = Enum(("a4", "us-letter"), "a4", help="Paper size.").tag(config=True)
     system_fonts = Bool(
         False, help="Also use the fonts of this machine, for scripts that the bundled ones lack (CJK, emoji)."
     ).tag(config=True)
@@ -94,21 +90,14 @@ class PaperPDFExporter(PaperExporter):
                 "fonts of this machine",
                 " ".join(missing),
             )
-        files = dict(target.files)
-        files["main.typ"] = f"{self._settings(paper, missing)}\n{document}".encode()
+        names = "".join(f"{typst_string(author)}, " for author in paper.front.authors)
+        shown = "".join(f"{typst_string(char)}: {typst_string(name)}, " for char, name in missing.items())
+        settings = f"#let settings = (author-names: ({names}), named-characters: ({shown or ':'}))"
+        target.files["main.typ"] = f"{settings}\n{document}".encode()
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(self.keep_typst or scratch)
-            write_project(folder, files)
+            write_project(folder, target.files)
             return typeset(folder, _timestamp(paper), self.system_fonts, self.log)
-
-    def _settings(self, paper: Paper, missing: dict[str, str]) -> str:
-        names = "".join(f"{typst_string(author['name'])}, " for author in paper.front.authors)
-        keywords = "".join(f"{typst_string(word)}, " for word in paper.front.keywords)
-        shown = "".join(f"{typst_string(char)}: {typst_string(name)}, " for char, name in missing.items())
-        return (
-            f"#let settings = (columns: {self.columns}, paper-size: {typst_string(self.paper_size)}, "
-            f"author-names: ({names}), keyword-names: ({keywords}), named-characters: ({shown or ':'}))"
-        )
 
 
 class _CommandLine(PaperExporter):
@@ -127,7 +116,7 @@ class PaperPDFCommand(_CommandLine, PaperPDFExporter):
     """What `jupyter nbconvert --to paper-pdf` runs."""
 
 
-def script_hash() -> str:
+def _script_hash() -> str:
     """The hash by which the page's Content-Security-Policy knows its one script."""
     script = (ASSETS / "page.js").read_text("utf-8").rstrip("\n")
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"

@@ -21,6 +21,7 @@ OWN_ATTRIBUTES = {"id", "class", "version", "width", "height", "style", "role", 
 MATPLOTLIB_STYLE = re.compile(r"\s*\*\{stroke-linejoin: round; stroke-linecap: butt\}\s*")
 INTERNAL_URL = re.compile(r"url\(\s*#([^)]+?)\s*\)")
 EMBEDDED = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*")
+LENGTH = re.compile(r"([\d.]+)(pt|in|cm|mm|px|)")
 PIXELS = {"pt": 96 / 72, "in": 96.0, "cm": 96 / 2.54, "mm": 96 / 25.4, "px": 1.0, "": 1.0}
 
 ZOOM = 1.6
@@ -49,33 +50,19 @@ def inline_svg(data: bytes, alt: str, prefix: str) -> str | None:
         return None
     if not all(MATPLOTLIB_STYLE.fullmatch(style) for style in styles):
         return None
-    _present(root, data, alt, joined=bool(styles))
+    _present(root, alt, joined=bool(styles))
     root.tail = None
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
 
 
-def svg_pixels(data: bytes) -> tuple[int, int] | None:
-    """The size to show an SVG at, in pixels, if it says how large it is."""
-    opening = re.search(rb"<svg\b[^>]*>", data)
-    if not opening:
-        return None
-    sides = []
-    for name in (rb"width", rb"height"):
-        found = re.search(rb"\s" + name + rb'\s*=\s*["\']([\d.]+)(pt|in|cm|mm|px|)["\']', opening.group())
-        if not found:
-            return None
-        sides.append(round(float(found.group(1)) * PIXELS[found.group(2).decode()] * ZOOM))
-    return sides[0], sides[1]
-
-
-def _present(root: ElementTree.Element, data: bytes, alt: str, joined: bool) -> None:
+def _present(root: ElementTree.Element, alt: str, joined: bool) -> None:
+    sizes = [LENGTH.fullmatch(root.get(side, "")) for side in ("width", "height")]
     for name in OWN_ATTRIBUTES & set(root.attrib):
         del root.attrib[name]
-    pixels = svg_pixels(data)
     root.set("class", "drawing")
-    if pixels:
-        root.set("width", str(pixels[0]))
-        root.set("height", str(pixels[1]))
+    for side, size in zip(("width", "height"), sizes, strict=True):
+        if size:
+            root.set(side, str(round(float(size[1]) * PIXELS[size[2]] * ZOOM)))
     if joined:  # what matplotlib's style sheet says of all lines
         root.set("style", "stroke-linejoin:round;stroke-linecap:butt")
     if alt:

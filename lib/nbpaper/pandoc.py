@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
-from functools import cache
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from nbpaper.compose import Piece
 from nbpaper.errors import PaperError
-from nbpaper.frontmatter import FrontMatter
-from nbpaper.preprocessor import Paper
+from nbpaper.paper import Paper
 
 ASSETS = Path(__file__).parent / "assets"
 PROBLEM = "nbpaper problem: "
@@ -28,30 +27,16 @@ WRITER = {
 }
 
 
-@cache
-def pandoc_executable() -> str:
-    """The pandoc that ships inside the pypandoc-binary wheel."""
-    import pypandoc
+def convert(paper: Paper, pieces: list[Piece], target: str, log: logging.Logger, *options: str) -> str:
+    """The whole document in the language of the target (`html` or `typst`); `options` are pandoc's."""
+    import pypandoc  # its wheel brings pandoc
 
-    return str(pypandoc.get_pandoc_path())
-
-
-def find_file(name: str, folders: list[Path], what: str) -> Path:
-    """The first of the folders that has the file; absolute names stand for themselves."""
-    for folder in folders:
-        path = folder / name
-        if path.is_file():
-            return path
-    raise PaperError(f"{what} {name!r} not found in {', '.join(str(folder) for folder in folders)}")
-
-
-def convert(
-    paper: Paper, pieces: list[Piece], target: str, log: logging.Logger, variables: dict[str, str] | None = None
-) -> str:
-    """The whole document in the language of the target (`html` or `typst`)."""
-    job = {"target": target, "meta": _meta(paper), "pieces": [piece.as_dict() for piece in pieces]}
-    extra = [f"--variable={name}:{value}" for name, value in (variables or {}).items()]
-    command = [pandoc_executable(), "--from", str(ASSETS / "reader.lua"), "--wrap=none", *WRITER[target], *extra]
+    meta = asdict(paper.front)
+    if paper.front.bibliography:
+        meta["bibliography"] = str(paper.file(paper.front.bibliography, "bibliography"))
+    job: dict[str, Any] = {"target": target, "meta": meta, "pieces": [asdict(piece) for piece in pieces]}
+    reader = ["--from", str(ASSETS / "reader.lua"), "--wrap=none"]
+    command = [pypandoc.get_pandoc_path(), *reader, *WRITER[target], *options]
     done = subprocess.run(command, input=json.dumps(job).encode(), capture_output=True, check=False)
     messages = done.stderr.decode(errors="replace").splitlines()
     problems = [line.removeprefix(PROBLEM) for line in messages if line.startswith(PROBLEM)]
@@ -63,21 +48,3 @@ def convert(
         if line.startswith("[WARNING]"):
             log.warning("pandoc: %s", line.removeprefix("[WARNING] "))
     return done.stdout.decode()
-
-
-def _meta(paper: Paper) -> dict[str, Any]:
-    front: FrontMatter = paper.front
-    meta: dict[str, Any] = {
-        "title": front.title,
-        "subtitle": front.subtitle,
-        "abstract": front.abstract,
-        "authors": front.authors,
-        "keywords": front.keywords,
-        "date": front.date,
-        "lang": front.lang,
-    }
-    if front.bibliography:
-        meta["bibliography"] = str(find_file(front.bibliography, paper.folders, "bibliography"))
-    if front.csl:
-        meta["csl"] = str(find_file(front.csl, paper.folders, "citation style"))
-    return meta

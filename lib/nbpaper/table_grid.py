@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 
@@ -15,52 +14,32 @@ class Cell:
     colspan: int = 1
     rowspan: int = 1
     header: bool = False
-    bold: bool = False
-    italic: bool = False
-    color: str = ""
-    background: str = ""
 
 
 Row = list[Cell]
 
 
 def place(rows: list[Row]) -> list[Row]:
-    """Give every cell its column, stepping over cells that reach down from rows above."""
-    placed: list[Row] = []
-    reach: dict[int, int] = {}  # column -> rows it is still taken, this one included
-    for index, row in enumerate(rows):
-        column, cells = 0, []
-        taken = {key: left for key, left in reach.items() if left > 0}
-        for cell in row:
-            while taken.get(column):
-                column += 1
-            rowspan = min(cell.rowspan, len(rows) - index)
-            colspan = next((k for k in range(1, cell.colspan) if taken.get(column + k)), cell.colspan)
-            cells.append(replace(cell, column=column, rowspan=rowspan, colspan=colspan))
-            taken.update(dict.fromkeys(range(column, column + colspan), rowspan))
-            column += colspan
-        placed.append(cells)
-        reach = {key: left - 1 for key, left in taken.items()}
-    return placed
-
-
-def _covered(rows: list[Row]) -> Iterator[set[int]]:
-    """For each row, the columns that its own cells and those above it cover."""
-    reach: dict[int, int] = {}
+    """Give every cell its column, stepping over cells that reach down from rows above; empty cells fill the rest."""
+    placed: list[tuple[Row, dict[int, int]]] = []
+    taken: dict[int, int] = {}  # column -> rows that it is taken for, this one included
     for row in rows:
-        reach = {column: left - 1 for column, left in reach.items() if left > 1}
+        column, cells = 0, []
+        taken = {key: left - 1 for key, left in taken.items() if left > 1}
         for cell in row:
-            reach.update(dict.fromkeys(range(cell.column, cell.column + cell.colspan), cell.rowspan))
-        yield set(reach)
+            while column in taken:
+                column += 1
+            colspan = next((k for k in range(1, cell.colspan) if column + k in taken), cell.colspan)
+            cells.append(replace(cell, column=column, colspan=colspan))
+            taken |= dict.fromkeys(range(column, column + colspan), cell.rowspan)
+            column += colspan
+        placed.append((cells, taken))
+    columns = max((column + 1 for _, covered in placed for column in covered), default=0)
+    return [_filled(cells, set(range(columns)) - set(covered)) for cells, covered in placed]
 
 
-def fill_gaps(rows: list[Row], columns: int) -> list[Row]:
-    """Add an empty cell wherever a row leaves a column uncovered."""
-    filled = []
-    for row, covered in zip(rows, _covered(rows), strict=True):
-        gaps = [Cell(column=column) for column in range(columns) if column not in covered]
-        filled.append(sorted([*row, *gaps], key=lambda cell: cell.column))
-    return filled
+def _filled(cells: Row, gaps: set[int]) -> Row:
+    return sorted([*cells, *(Cell(column=column) for column in gaps)], key=lambda cell: cell.column)
 
 
 def merge_index_names(head: list[Row]) -> list[Row]:

@@ -1,6 +1,6 @@
-"""Reads the HTML tables that pandas and its Styler write into a plain structure both targets can typeset.
+"""Reads the HTML tables that pandas writes into a plain structure that both targets can typeset.
 
-Only text and a few styles survive (bold, italic, colours), so nothing in a cell can act as markup.
+Only text survives, so that nothing in a cell can act as markup.
 """
 
 from __future__ import annotations
@@ -11,18 +11,15 @@ from dataclasses import dataclass, replace
 from html import unescape
 from typing import TYPE_CHECKING
 
-from nbpaper.table_grid import Cell, Row, fill_gaps, merge_index_names, place
+from nbpaper.table_grid import Cell, Row, merge_index_names, place
 
 if TYPE_CHECKING:
-    from bs4 import BeautifulSoup, Tag
+    from bs4 import Tag
 
 NUMERIC = re.compile(
     r"[+\-−]?[\d.,]*\d[\d.,]*(e[+\-]?\d+)?\s?(%|\s*±.*|\s*[\[(].*[\])])?|NaN|nan|[–—-]?", re.IGNORECASE
 )
-COLOUR = re.compile(
-    r"#[0-9a-f]{3}|#[0-9a-f]{6}|(black|gray|silver|white|navy|blue|aqua|teal|red|yellow|green|lime|orange)"
-)
-PANDAS_SIZE = re.compile(r"\d+ rows × \d+ columns")
+PANDAS_SIZE = re.compile(r"(\d+ rows × \d+ columns)?")
 FORMATTING = {"a", "b", "br", "code", "em", "i", "p", "small", "span", "strong", "sub", "sup", "u"}
 LONG = 40
 """Tables with more rows than this may run over several columns and pages."""
@@ -32,8 +29,6 @@ SHORT_HEADING = 9
 
 MAX_SPAN = 1000  # what browsers allow
 
-Style = dict[str, str]
-
 
 @dataclass(frozen=True)
 class Table:
@@ -42,13 +37,6 @@ class Table:
     head: list[Row]
     body: list[Row]
     alignments: list[str]
-    caption: str = ""
-    note: str = ""
-
-    @property
-    def columns(self) -> int:
-        """How many columns the grid has."""
-        return len(self.alignments)
 
     @property
     def is_long(self) -> bool:
@@ -62,21 +50,20 @@ class Table:
 
     def column_widths(self) -> list[int]:
         """The longest line of each column in characters; spanning cells do not count."""
-        return _widths(self.head + self.body, self.columns)
+        return _widths(self.head + self.body, len(self.alignments))
 
     def with_narrow_head(self, limit: int) -> Table:
         """The table with headings broken into lines where it is wider than `limit` characters for their sake."""
-        if sum(self.column_widths()) + 2 * self.columns <= limit:
+        if sum(self.column_widths()) + 2 * len(self.alignments) <= limit:
             return self
-        widths = [max(width, SHORT_HEADING) for width in _widths(self.body, self.columns)]
+        widths = [max(width, SHORT_HEADING) for width in _widths(self.body, len(self.alignments))]
         return replace(self, head=[[_broken(cell, widths) for cell in row] for row in self.head])
 
 
 def _widths(rows: list[Row], columns: int) -> list[int]:
     widths = [1] * columns
     for cell in (cell for row in rows for cell in row if cell.colspan == 1):
-        longest = max((len(line) for line in cell.text.split("\n")), default=0)
-        widths[cell.column] = max(widths[cell.column], longest)
+        widths[cell.column] = max(widths[cell.column], *(len(line) for line in cell.text.split("\n")))
     return widths
 
 
@@ -94,63 +81,32 @@ def parse_table(html: str) -> Table | None:
     if "<table" not in html.lower():
         return None
     soup = BeautifulSoup(html, "html.parser")
-    rules = _style_rules(soup)
-    for element in soup.find_all(["style", "script"]):
-        if element.find_parent("table") is None:  # inside a cell it is text that nobody escaped
-            element.decompose()
     tables = soup.find_all("table")
     if len(tables) != 1:
         return None
-    table = tables[0].extract()
-    rest = soup.get_text(" ", strip=True)
-    if rest and not PANDAS_SIZE.fullmatch(rest):
+    rows = tables[0].extract().find_all("tr")
+    if not PANDAS_SIZE.fullmatch(soup.get_text(" ", strip=True)):  # the text of style sheets does not count
         return None
-    return _build(table, rules, note=rest)
+    head_rows = _rows([row for row in rows if row.find_parent("thead")])
+    placed = place(head_rows + _rows([row for row in rows if not row.find_parent("thead")]))
+    head, body = merge_index_names(placed[: len(head_rows)]), placed[len(head_rows) :]
+    columns = max((cell.column + cell.colspan for row in placed for cell in row), default=0)
+    return Table(head, body, _alignments(body, columns)) if columns else None
 
 
-def _build(table: Tag, rules: dict[str, Style], note: str) -> Table | None:
-    caption = table.caption.extract().get_text(" ", strip=True) if table.caption else ""
-    head_rows = table.thead.find_all("tr") if table.thead else []
-    body_rows = [row for row in table.find_all("tr") if row not in head_rows]
-    head = place([[_cell(cell, rules) for cell in row.find_all(["th", "td"])] for row in head_rows])
-    body = place([[_cell(cell, rules) for cell in row.find_all(["th", "td"])] for row in body_rows])
-    columns = max((cell.column + cell.colspan for row in head + body for cell in row), default=0)
-    if columns == 0:
-        return None
-    head, body = fill_gaps(merge_index_names(head), columns), fill_gaps(body, columns)
-    return Table(head, body, _alignments(body, columns), caption, note)
+def _rows(elements: list[Tag]) -> list[Row]:
+    return [
+        [_cell(cell, rows_left=len(elements) - index) for cell in row.find_all(["th", "td"])]
+        for index, row in enumerate(elements)
+    ]
 
 
-def _style_rules(soup: BeautifulSoup) -> dict[str, Style]:
-    """The `#id { property: value }` rules that a Styler writes."""
-    rules: dict[str, Style] = {}
-    for element in soup.find_all("style"):
-        for selectors, body in re.findall(r"([^{}]+)\{([^{}]*)\}", element.get_text()):
-            for selector in selectors.split(","):
-                rules.setdefault(selector.strip(), {}).update(_declarations(body))
-    return rules
-
-
-def _declarations(css: str) -> Style:
-    pairs = (declaration.partition(":") for declaration in css.split(";"))
-    return {key.strip().lower(): value.strip().lower() for key, _, value in pairs if value.strip()}
-
-
-def _cell(element: Tag, rules: dict[str, Style]) -> Cell:
-    style = rules.get(f"#{element.get('id', '')}", {}) | _declarations(str(element.get("style", "")))
+def _cell(element: Tag, rows_left: int) -> Cell:
     text = _text(element)
     if NUMERIC.fullmatch(text):
         text = re.sub(r"^-(?=[\d.])", "−", text)  # a minus sign as wide as a plus
-    return Cell(
-        text=text,
-        colspan=_span(element, "colspan"),
-        rowspan=_span(element, "rowspan"),
-        header=element.name == "th",
-        bold=style.get("font-weight", "") in ("bold", "bolder", "600", "700"),
-        italic=style.get("font-style", "") == "italic",
-        color=_colour(style.get("color", "")),
-        background=_colour(style.get("background-color", "") or style.get("background", "")),
-    )
+    rowspan = min(_span(element, "rowspan"), rows_left)
+    return Cell(text, colspan=_span(element, "colspan"), rowspan=rowspan, header=element.name == "th")
 
 
 def _text(element: Tag) -> str:
@@ -168,17 +124,9 @@ def _span(element: Tag, name: str) -> int:
     return min(max(int(value), 1), MAX_SPAN) if value.isdecimal() else 1
 
 
-def _colour(value: str) -> str:
-    return value if COLOUR.fullmatch(value) else ""
-
-
 def _alignments(body: list[Row], columns: int) -> list[str]:
     """Numbers to the right, words to the left."""
     texts: list[list[str]] = [[] for _ in range(columns)]
     for cell in (cell for row in body for cell in row if cell.colspan == 1):
         texts[cell.column].append(cell.text)
-    return ["right" if any(column) and all(map(_numeric_line, column)) else "left" for column in texts]
-
-
-def _numeric_line(text: str) -> bool:
-    return NUMERIC.fullmatch(text) is not None
+    return ["right" if any(column) and all(map(NUMERIC.fullmatch, column)) else "left" for column in texts]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 from html import escape
-from typing import Any
 
-from nbpaper.inline_svg import inline_svg, svg_pixels
+from nbpaper.inline_svg import inline_svg
 from nbpaper.table_grid import Cell
 from nbpaper.tables import Table
 
@@ -28,41 +26,39 @@ SAFE_ATTRIBUTES = ["title", "lang", "dir", "style", "open", "colspan", "rowspan"
 
 
 class HtmlTarget:
-    """See `outputs.Target`."""
+    """Writes what outputs hold as HTML: every method returns text in the language of its target."""
 
     name = "html"
-    raw_format = "html"
-    image_types: tuple[str, ...] = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")
+    image_types = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")
 
     def __init__(self, shows_code: bool = True) -> None:
         self.shows_code = shows_code
         self._drawings = 0
 
-    def image(self, data: bytes, mime: str, alt: str, size: Mapping[str, Any]) -> str:
-        is_svg = mime == "image/svg+xml"
-        if is_svg:
+    def image(self, data: bytes, mime: str, alt: str) -> str:
+        """A picture."""
+        if mime == "image/svg+xml":
             self._drawings += 1
             drawing = inline_svg(data, alt, prefix=f"drawing-{self._drawings}-")
             if drawing:
                 return drawing
-        pixels = svg_pixels(data) if is_svg else _given_pixels(size)
-        dimensions = f' width="{pixels[0]}" height="{pixels[1]}"' if pixels else ""
-        return f'<img src="{data_uri(data, mime)}" alt="{escape(alt)}"{dimensions}>'
+        return f'<img src="{data_uri(data, mime)}" alt="{escape(alt)}">'
 
     def table(self, table: Table) -> str:
-        caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
+        """A table with rules and spans."""
         head = "".join(_row(row, table, "col") for row in table.head)
         body = "".join(_row(row, table, "row", table.starts_group(i)) for i, row in enumerate(table.body))
-        note = f'<p class="table-note">{escape(table.note)}</p>' if table.note else ""
         return (
-            f'<div class="table-scroll" role="group" aria-label="Table" tabindex="0"><table>{caption}'
-            f"<thead>{head}</thead><tbody>{body}</tbody></table></div>{note}"
+            '<div class="table-scroll" role="group" aria-label="Table" tabindex="0"><table>'
+            f"<thead>{head}</thead><tbody>{body}</tbody></table></div>"
         )
 
     def text(self, text: str) -> str:
+        """Plain text as it is, long text folded or shortened."""
         return _folded("result", "Result", text)
 
     def stream(self, name: str, text: str, asked: bool) -> str:
+        """What a cell printed to the stream `name`; empty where the target leaves it out."""
         if not text.strip():
             return ""
         if name == "stderr":
@@ -70,14 +66,17 @@ class HtmlTarget:
         return _folded("stream", "Output", text)
 
     def error(self, name: str, message: str, traceback: list[str]) -> str:
+        """That a cell failed, and why."""
         title = f'<p class="error-title">This cell failed: {escape(_plain(f"{name}: {message}"))}</p>'
         return f'<div class="error">{title}{_details("traceback", "Traceback", chr(10).join(traceback))}</div>'
 
     def fragment(self, html: str) -> str:
-        clean = sanitised(html)
+        """HTML that is not a table, made harmless; empty where the target cannot show it."""
+        clean = sanitised(html) if html else ""
         return f'<div class="fragment">{clean}</div>' if clean.strip() else ""
 
     def gap(self) -> str:
+        """A line that stands for an output which the target cannot show."""
         return '<p class="gap">An output stands here that needs scripts or the network, and cannot be shown.</p>'
 
 
@@ -131,20 +130,7 @@ def _cell(cell: Cell, table: Table, scope: str) -> str:
     if cell.rowspan > 1:
         attributes += f' rowspan="{cell.rowspan}"'
     name = "th" if header else "td"
-    return f"<{name}{attributes}{_style(cell)}>{escape(cell.text).replace(chr(10), '<br>')}</{name}>"
-
-
-def _style(cell: Cell) -> str:
-    """The Styler's emphasis. A cell with a background keeps dark text in dark mode too."""
-    color = cell.color or ("#111" if cell.background else "")
-    rules = [
-        "font-weight:700" if cell.bold else "",
-        "font-style:italic" if cell.italic else "",
-        f"color:{color}" if color else "",
-        f"background:{cell.background}" if cell.background else "",
-    ]
-    text = ";".join(rule for rule in rules if rule)
-    return f' style="{text}"' if text else ""
+    return f"<{name}{attributes}>{escape(cell.text).replace(chr(10), '<br>')}</{name}>"
 
 
 def _folded(kind: str, title: str, text: str) -> str:
@@ -177,8 +163,3 @@ def _plain(text: str) -> str:
     from nbconvert.filters import strip_ansi
 
     return str(strip_ansi(text))
-
-
-def _given_pixels(size: Mapping[str, Any]) -> tuple[int, int] | None:
-    width, height = size.get("width"), size.get("height")
-    return (int(width), int(height)) if isinstance(width, int | float) and isinstance(height, int | float) else None

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from nbpaper.table_grid import Cell
 from nbpaper.tables import Table
 
@@ -28,30 +25,22 @@ SUFFIXES = {
 
 
 class TypstTarget:
-    """See `outputs.Target`. `files` collects the images that the document refers to, by name."""
+    """What `HtmlTarget` does, for Typst. `files` collects the images that the document refers to, by name."""
 
     name = "PDF"
-    raw_format = "typst"
     shows_code = False
-    image_types: tuple[str, ...] = (
-        "image/svg+xml",
-        "application/pdf",
-        "image/png",
-        "image/jpeg",
-        "image/gif",
-        "image/webp",
-    )
+    image_types = tuple(SUFFIXES)
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
 
     def add_file(self, data: bytes, mime: str) -> str:
         """Keep an image for the compiler and return the name it can be found under."""
-        name = f"image-{len(self.files) + 1:03}.{SUFFIXES.get(mime, 'png')}"
+        name = f"image-{len(self.files) + 1:03}.{SUFFIXES[mime]}"
         self.files[name] = data
         return name
 
-    def image(self, data: bytes, mime: str, alt: str, size: Mapping[str, Any]) -> str:
+    def image(self, data: bytes, mime: str, alt: str) -> str:
         return f"#paper-image({typst_string(self.add_file(data, mime))}, alt: {typst_string(alt)})"
 
     def table(self, table: Table) -> str:
@@ -61,7 +50,7 @@ class TypstTarget:
         wraps = any(width > WRAP_ABOVE for width in widths)
         arguments = [f"columns: ({columns},)", f"align: ({', '.join(table.alignments)},)"]
         rows = [_header(table), *(_body_row(table, index) for index in range(len(table.body)))]
-        options = f"wraps: {_flag(wraps)}, long: {_flag(table.is_long)}, note: {typst_string(table.note)}"
+        options = f"wraps: {_flag(wraps)}, long: {_flag(table.is_long)}"
         return f"#paper-table({options}, table({', '.join(arguments)},\n{''.join(rows)}))"
 
     def text(self, text: str) -> str:
@@ -106,23 +95,12 @@ def _body_row(table: Table, index: int) -> str:
 def _cell(cell: Cell, side: str = "") -> str:
     """A cell; a heading names the `side` it is aligned to, and stands at the foot of its row."""
     text = typst_string(cell.text)
-    if cell.color:
-        text = f"text(fill: {_paint(cell.color)}, {text})"
-    if cell.italic:
-        text = f"emph({text})"
-    if cell.bold:
-        text = f"strong({text})"
     options = [
         f"colspan: {cell.colspan}, align: center" if cell.colspan > 1 else f"align: {side} + bottom" if side else "",
         f"rowspan: {cell.rowspan}" if cell.rowspan > 1 else "",
-        f"fill: {_paint(cell.background)}" if cell.background else "",
     ]
-    given = ", ".join(option for option in options if option)
-    return f"table.cell({given}, {text})" if given else text
-
-
-def _paint(color: str) -> str:
-    return f'rgb("{color}")' if color.startswith("#") else color
+    arguments = ", ".join(option for option in options if option)
+    return f"table.cell({arguments}, {text})" if arguments else text
 
 
 def _flag(value: bool) -> str:

@@ -85,13 +85,8 @@ local function metadata(job, parts)
   meta.subtitle = given.subtitle ~= '' and inlines(given.subtitle) or nil
   meta.date = given.date ~= '' and pandoc.Inlines(given.date) or nil
   meta.lang = given.lang
-  meta.author = pandoc.List(given.authors):map(function(author)
-    local entry = {}
-    for key, value in pairs(author) do entry[key] = pandoc.Inlines(value) end
-    return entry
-  end)
-  meta.keywords = pandoc.List(given.keywords):map(function(word) return pandoc.Inlines(word) end)
-  meta.bibliography, meta.csl = given.bibliography, given.csl
+  meta.author = pandoc.List(given.authors):map(function(name) return pandoc.Inlines(name) end)
+  meta.bibliography = given.bibliography ~= '' and given.bibliography or nil
   meta['link-citations'] = true
   return meta
 end

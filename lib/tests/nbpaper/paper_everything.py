@@ -17,10 +17,9 @@ FRONT = """---
 title: Every *feature* of a paper
 subtitle: And every one that goes wrong
 authors:
-- {name: Ada Lovelace, affiliation: Analytical Engines, email: ada@example.org}
+- Ada Lovelace
 - Grace Hopper
 date: 2026-11-12
-keywords: [papers, notebooks]
 abstract: We show $x^2$ and more, as @hu2022 does.
 bibliography: refs.bib
 ---"""
@@ -57,12 +56,6 @@ def grouped() -> str:
     return str(pd.DataFrame(rows, columns=columns).set_index(columns[:2]).to_html())
 
 
-def styled() -> str:
-    frame = pd.DataFrame({"run": ["a", "b"], "score": [0.91, 0.9], "remark": ["short", "a long remark, " * 6]})
-    shown = frame.style.hide(axis="index").map(lambda value: "font-weight: bold" if value == 0.91 else "")
-    return str(shown.format({"score": "{:.2f}"}).to_html())
-
-
 def wide() -> str:
     return str(pd.DataFrame({f"a heading {i}": [i + 0.25] for i in range(14)}).to_html())
 
@@ -82,7 +75,6 @@ def everything(folder: Path) -> list[Any]:
         md("> [!NOTE]\n> A remark with a [link](https://example.org).\n\n> [!WARNING]\n> Take *care*."),
         md("$$ h = W x + \\frac{\\alpha}{r} B A x $$ {#eq-update}\n\n> A quotation.\n\n- one\n- two\n\n1. first"),
         table("tbl-grouped", grouped(), "Rows in groups."),
-        table("tbl-styled", styled(), "Rows with style."),
         table("tbl-wide", wide(), "Fourteen columns."),
         md("| a | b |\n|---|--:|\n| x | 1 |\n\n```python\ndef f(x):\n    return x  # a comment\n```"),
         code("total = " + " + ".join(f"value_{i}" for i in range(60))),

@@ -39,7 +39,7 @@ def test_nbconvert_runs_both_exporters_by_name(tmp_path: Path) -> None:
     nbformat.write(new_notebook(cells=[md("# T\n\nSee @fig-a."), figure("fig-a")]), tmp_path / "paper.ipynb")
     for exporter, start in (("PaperHTMLExporter", b"<!DOCTYPE html>"), ("PaperPDFExporter", b"%PDF")):
         command = [sys.executable, "-m", "nbconvert", "--to", f"nbpaper.{exporter}", str(tmp_path / "paper.ipynb")]
-        option = f"--PaperPreprocessor.resource_path={tmp_path}"
+        option = f"--PaperExporter.resource_path={tmp_path}"
         done = subprocess.run([*command, option], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         suffix = ".html" if exporter == "PaperHTMLExporter" else ".pdf"

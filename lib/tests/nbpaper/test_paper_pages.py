@@ -17,8 +17,8 @@ from nbpaper.typeset import Box, boxes, font_folders, overprinting
 
 typst = pytest.importorskip("typst")
 
-MARGINS = {2: (18, 20, 18, 22), 1: (34, 20, 34, 22)}
-"""Left, top, right and bottom margin in millimetres, by the number of columns."""
+MARGINS = (18, 20, 18, 22)
+"""Left, top, right and bottom margin in millimetres."""
 
 DESCENDERS = 4
 """Points that letters like g and a rule under a table may reach beyond the text block."""
@@ -35,23 +35,22 @@ def _as_list(pages: Any) -> list[bytes]:
     return pages if isinstance(pages, list) else [pages]
 
 
-def outside(page: Any, columns: int) -> int:
+def outside(page: Any) -> int:
     """How many points of ink lie outside the text block and the page number."""
     height, width = page.shape
-    left, top, right, bottom = (round(side * 72 / 25.4) for side in MARGINS[columns])
+    left, top, right, bottom = (round(side * 72 / 25.4) for side in MARGINS)
     rest = page.copy()
     rest[top - DESCENDERS : height - bottom + DESCENDERS, left - 2 : width - right + 2] = False
     rest[height - bottom + DESCENDERS :, width // 2 - 12 : width // 2 + 12] = False
     return int(rest.sum())
 
 
-@pytest.mark.parametrize(("columns", "paper_size"), [(2, "a4"), (1, "us-letter")])
-def test_nothing_leaves_the_text_block(columns: int, paper_size: str, tmp_path: Path) -> None:
+def test_nothing_leaves_the_text_block(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
-    pdf(*everything(tmp_path), folder=tmp_path, columns=columns, paper_size=paper_size, keep_typst=str(kept))
+    pdf(*everything(tmp_path), folder=tmp_path, keep_typst=str(kept))
     pages = ink(kept)
     assert all(page.any() for page in pages)
-    assert [outside(page, columns) for page in pages] == [0] * len(pages)
+    assert [outside(page) for page in pages] == [0] * len(pages)
 
 
 def crowded() -> list[Any]:
@@ -63,16 +62,16 @@ def crowded() -> list[Any]:
 def test_floats_never_run_over_the_foot_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pdf(*crowded(), keep_typst=str(tmp_path))
     assert json.loads((tmp_path / "placements.json").read_text()) == {"fig-tall": "page"}
-    assert not any(outside(page, 2) for page in ink(tmp_path))
+    assert not any(outside(page) for page in ink(tmp_path))
     with monkeypatch.context() as patch:
         patch.setattr("nbpaper.typeset.overprinting", lambda found: None)
         pdf(*crowded(), keep_typst=str(tmp_path))
-    assert any(outside(page, 2) for page in ink(tmp_path))  # else Typst has learnt it, and typeset.py can be shorter
+    assert any(outside(page) for page in ink(tmp_path))  # else Typst has learnt it, and typeset.py can be shorter
 
 
 def test_a_figure_taller_than_the_page_is_made_to_fit(tmp_path: Path) -> None:
     pdf(chart("fig-tower", height=14), chart("fig-hall", full=True, height=12), keep_typst=str(tmp_path))
-    assert not any(outside(page, 2) for page in ink(tmp_path))
+    assert not any(outside(page) for page in ink(tmp_path))
 
 
 def test_a_table_taller_than_the_page_breaks_and_loses_nothing(tmp_path: Path) -> None:
@@ -82,7 +81,7 @@ def test_a_table_taller_than_the_page_breaks_and_loses_nothing(tmp_path: Path) -
     pypdf = pytest.importorskip("pypdf")
     shown = " ".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(data)).pages)
     assert all(f"row {i}" in shown for i in range(30))
-    assert not any(outside(page, 2) for page in ink(tmp_path))
+    assert not any(outside(page) for page in ink(tmp_path))
 
 
 def box(label: str, top: float, bottom: float, *, page: int = 1, left: float = 50, full: bool = False) -> Box:

@@ -13,7 +13,7 @@ from paper_notebooks import PIXEL, SVG, code, fails, figure, html, md, pdf, prin
 
 pypdf = pytest.importorskip("pypdf")
 
-FRONT = raw("---\ntitle: A paper\nauthors: [Ada, Bo]\ndate: 2026-11-12\nabstract: We ask.\nkeywords: [k]\n---")
+FRONT = raw("---\ntitle: A paper\nauthors: [Ada, Bo]\ndate: 2026-11-12\nabstract: We ask.\n---")
 WIDE = "<table><thead><tr>{}</tr></thead><tbody><tr>{}</tr></tbody></table>".format(
     "".join(f"<th>column {i}</th>" for i in range(14)), "".join(f"<td>{i}.25</td>" for i in range(14))
 )
@@ -59,8 +59,7 @@ def test_code_streams_widgets_and_parameters_stay_out() -> None:
             code("secret_code()", prints("secret stream")),
             code("w", shows(widget="{}", plain="secret widget")),
             code("secret_parameter = 1", tags=("parameters",)),
-            md("secret html", "html-only"),
-            md("visible", "pdf-only"),
+            md("visible"),
             code("#| output: true\nx", prints("asked for")),
         )
     )
@@ -125,11 +124,6 @@ def test_callouts_and_an_appendix_look_like_it() -> None:
     text = text_of(pdf(*cells)).replace("\N{NO-BREAK SPACE}", " ")
     assert "Tip" in text and "[!TIP]" not in text
     assert "1 One" in text and "A Details" in text and "A.1 Inner" in text and "Appendix A" in text
-
-
-def test_columns_and_paper_size_are_options() -> None:
-    page = pypdf.PdfReader(io.BytesIO(pdf(md("text"), columns=1, paper_size="us-letter"))).pages[0]
-    assert float(page.mediabox.width) == 612
 
 
 @pytest.mark.parametrize(

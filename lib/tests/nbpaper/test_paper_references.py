@@ -118,7 +118,7 @@ def test_the_bibliography_is_found_through_the_resource_path(
     from traitlets.config import Config
 
     elsewhere = tmp_path_factory.mktemp("runs")
-    config = Config({"PaperPreprocessor": {"resource_path": str(folder)}})
+    config = Config({"PaperExporter": {"resource_path": str(folder)}})
     page = html(raw("---\nbibliography: refs.bib\n---"), md("[@hu2022]"), folder=elsewhere, config=config)
     assert "Hu et al. 2022" in text_of(page)
 
