@@ -19,9 +19,8 @@ from peft_study.analysis import accuracy as comparison_tables
 from peft_study.engine import steps as batch
 from peft_study.engine.status import status
 from peft_study.errors import StudyError
-from peft_study.records.gaps import FIELDS
 from peft_study.records.layout import is_done, is_foreign
-from peft_study.records.read import Runs, load_runs, require_runs
+from peft_study.records.read import FIELDS, Runs, load_runs, require_runs
 from peft_study.report import cost_claims as ledger_claims
 from peft_study.report import method as comparison_method
 from peft_study.report import provenance as comparison_provenance
@@ -117,10 +116,16 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "corrupt parameters": (lambda folder: (folder / "params.yaml").write_bytes(b"\xff"), "params.yaml is corrupt"),
     "the other predictions": (
         lambda folder: arrays(folder, logits=np.tile([0.0, 1.0], (400, 1))),
-        r"its preds are not the larger logit of \d+ of 400 reviews",
+        r"its preds are not the largest logit of \d+ of 400 reviews",
     ),
-    "other reviews": (lambda folder: arrays(folder, ids=np.arange(400) + 1), f"its ids differ from those of {FULL};"),
-    "other labels": (lambda folder: arrays(folder, labels=np.zeros(400)), f"its labels differ from those of {FULL};"),
+    "other reviews": (
+        lambda folder: arrays(folder, ids=np.arange(400) + 1),
+        f"its ids in preds_and_labels.npz differ from those of {FULL};",
+    ),
+    "other labels": (
+        lambda folder: arrays(folder, labels=np.zeros(400)),
+        f"its labels in preds_and_labels.npz differ from those of {FULL};",
+    ),
     "a value that contradicts": (lambda folder: (folder / "params.yaml").write_text("epochs: 7.0"), "values .*epochs"),
     "no metrics": (lambda folder: (folder / "metrics.json").unlink(), "not finished"),
     "a training of ours that goes on": (lambda folder: (folder / "train.log").touch(), "not finished"),
@@ -141,7 +146,8 @@ def test_of_two_runs_with_different_reviews_neither_is_said_to_be_of_the_few() -
     bare_runs(matrix={"strategy": ["full", "lora"], "train_size": [250]}, defaults={"seed": 1})
     arrays(paths.run_folder("made", LORA), ids=np.arange(400) + 1)
     assert load_runs("made").missing == {
-        LORA: f"it was tested on other reviews: its ids differ from those of {FULL}; write them anew"
+        LORA: f"it was tested on other reviews: its ids in preds_and_labels.npz differ from those of {FULL}; "
+        "write them anew"
     }
 
 
@@ -164,11 +170,14 @@ def test_runs_of_this_program_and_of_another_are_compared_together() -> None:
 
 
 def test_complete_records_leave_nothing_open() -> None:
-    runs = make_runs()
+    runs, texts = make_runs(), ("date", "precision", "system", "model")
     for run_id in runs.table.index:
         folder = paths.run_folder("made", run_id)
         edit(folder / "metrics.json", lambda blocks: blocks["training"].update(epochs=1.0))
-        edit(folder / "metrics.json", lambda blocks: blocks["environment"].update(precision="", system="", model=""))
+
+        edit(folder / "metrics.json", lambda blocks: blocks["environment"].update(dict.fromkeys(texts, "")))
+        edit(folder / "metrics.json", lambda blocks: blocks["parameters"].update(backbone=1, head=1))
+        edit(folder / "metrics.json", lambda blocks: blocks["data"].update(unique=1))
     again = load_runs("made")
     assert again.unrecorded == {} and ledger_claims.gaps(again) == "The records of all compared runs are complete."
 
@@ -182,7 +191,7 @@ def test_what_another_program_left_out_is_named_once_for_the_runs_that_lack_it()
     told = ledger_claims.gaps(runs)
     assert told.startswith("**Not on record**") and told.count("`log_history.json`") == 1
     assert re.search(r"- all runs: .*`params.yaml`.*of `metrics.json`: `data`, .*`environment`", told)
-    assert f"- `{LORA}`: of `metrics.json`: `training.steps`, " in told
+    assert f"- `{LORA}`: of `metrics.json`: `training.tokens_per_second`, " in told
     assert told.endswith("What `params.yaml` leaves out is taken as `study.yaml` states it.")
 
 

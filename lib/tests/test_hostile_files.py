@@ -18,7 +18,7 @@ from peft_study import paths
 from peft_study.__main__ import main
 from peft_study.errors import StudyError
 from peft_study.records import layout as folders
-from peft_study.records.reading import read_arrays
+from peft_study.records.read import read_arrays
 from peft_study.study.study import read_study
 
 GOOD = {

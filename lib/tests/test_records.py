@@ -159,7 +159,7 @@ def test_a_pickle_among_the_predictions_is_never_loaded(tmp_path: Path) -> None:
     mark.unlink()
     _arrays(records.paths.run_folder("made", LORA), preds=bomb)
     told = load_runs("made").missing[LORA]
-    assert "preds_and_labels.npz is corrupt (it holds Python objects, which are never loaded" in told
+    assert "preds_and_labels.npz is corrupt (Object arrays cannot be loaded" in told
     assert not mark.exists()
 
 

@@ -13,8 +13,8 @@ import yaml
 
 from peft_study.data.datasets import is_on_hub
 from peft_study.files import replacing
-from peft_study.records.layout import label_names, recorded_params
-from peft_study.records.reading import read_arrays, read_json
+from peft_study.records.layout import label_names, read_metrics, recorded_params
+from peft_study.records.read import read_arrays
 from peft_study.statistics.calibration import expected_error, losses, overconfidence
 from peft_study.statistics.intervals import accuracy, interval, macro_f1
 from peft_study.strategies.table import STRATEGIES
@@ -53,7 +53,7 @@ def write_card(folder: Path) -> None:
 
 def card(folder: Path) -> str:
     """The text of the card of the run whose record, and model, is in `folder`."""
-    variant, metrics = Variant(**(recorded_params(folder) or {})), read_json(folder / "metrics.json")
+    variant, metrics = Variant(**(recorded_params(folder) or {})), read_metrics(folder)
     files = {"test": folder / "preds_and_labels.npz", "other kind": folder / "ood_preds_and_labels.npz"}
     parts = {name: read_arrays(file) for name, file in files.items() if file.exists()}
     labels = label_names(folder)

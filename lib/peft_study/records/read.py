@@ -1,10 +1,15 @@
-"""All runs of a study as one table: what they left behind, and why some cannot be compared.
+"""All records of a study as one table, and why the other runs cannot be compared.
 
-Nothing but the layout that README documents is read, so that another program may have written it.
+Nothing but the layout that README documents is read, so that another program may have written it. A field that is
+absent is unknown and named in `Runs.unrecorded`; a null states that there is nothing of the kind; a damaged file
+excludes its run, with the reason.
 """
 
+import json
+import zipfile
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,32 +17,218 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, create_model, field_validator
 
 from peft_study import paths
 from peft_study.data.labels import unnamed
-from peft_study.errors import StudyError
+from peft_study.errors import StudyError, one_line
 from peft_study.files import replacing
-from peft_study.records.layout import is_foreign, misnamed_folders
-from peft_study.records.reading import read_arrays, read_log, read_run
+from peft_study.records import layout
 from peft_study.study.study import Study, read_study
+from peft_study.study.variant import Variant
 
+IDENTITY = ("strategy", "train_size", "seed")
+COSTS = ("seconds", "tokens_per_second", "flops_per_step", "peak_memory_bytes")  # of a training, stated in `cost` too
 REASONS = 5  # of runs that cannot be compared, that an error lists
 
+Arrays = dict[str, np.ndarray]
+Number = int | float
+FIELDS: dict[str, Any] = {  # of metrics.json, that the comparison expects; those of `evaluation` by its parts
+    "data.fingerprint": str,
+    "data.held_out": bool,
+    **{f"data.{key}": Number for key in ("unique", "duplicates")},
+    **{f"parameters.{key}": Number for key in ("total", "trainable", "backbone", "head")},
+    **{f"parameters.trainable_{key}": Number for key in ("backbone", "adapter", "head")},
+    **{f"training.{key}": Number for key in (*COSTS, "steps", "epochs", "trainer_flops")},
+    **{f"validation.{key}": Number for key in ("loss", "accuracy")},
+    **{f"cost.{key}": Number for key in ("model_bytes", "inference_seconds", "inference_merged_seconds")},
+    **{f"environment.{key}": str for key in ("date", "device", "precision", "system", "python", "commit", "model")},
+    "environment.packages": dict[str, Any],
+}
+_KINDS = {"string_type": "text", "bool_type": "true or false", "dict_type": "a mapping"}
 
-@dataclass(frozen=True)
+
+class _Fields(BaseModel):
+    """Optional fields. A value of another kind is dropped, and named in the list that is the validation context."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _drop_another_kind(cls, value: Any, validate: Callable[[Any], Any], info: ValidationInfo) -> Any:
+        try:
+            return validate(value)
+        except ValidationError as error:
+            kind = _KINDS.get(error.errors()[0]["type"], "a number")
+            info.context.append(f"metrics.json: {info.field_name} (is not {kind})")  # type: ignore[union-attr]
+            return None
+
+
+_OPTIONAL: dict[str, Any] = {name: (kind | None, None) for name, kind in FIELDS.items()}
+Record = create_model("Record", __base__=_Fields, **_OPTIONAL)
+"""The content of `metrics.json` by dotted names; a field that is not of `FIELDS` is kept as it is."""
+
+
+def _flat(blocks: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of `metrics.json` by dotted names; of a block that is null, all fields are None."""
+    parts = {name: blocks[name] for name in ("data", "parameters", "training", "cost", "environment") if name in blocks}
+    evaluation = blocks.get("evaluation") or {}
+    parts |= {part: evaluation[part] for part in ("validation", "test", "ood") if part in evaluation}
+    flat: dict[str, Any] = {}
+    for block, fields in parts.items():
+        if not isinstance(fields, dict | None):
+            raise ValueError(f"its block {block!r} is {type(fields).__name__}, and must be a mapping")
+        none = {name: None for name in FIELDS if name.startswith(f"{block}.")}
+        flat |= none if fields is None else {f"{block}.{key}": value for key, value in fields.items()}
+    costs = {f"training.{key}": flat[f"cost.{key}"] for key in COSTS if f"cost.{key}" in flat}
+    return costs | flat | {"test.seconds": evaluation.get("test_seconds")}
+
+
+def _unrecorded(stated: Iterable[str]) -> list[str]:
+    """The fields of `FIELDS` that are not stated; where none of a block is, the block."""
+    blocks = {name.partition(".")[0] for name in FIELDS if name in stated}
+    absent = (
+        name if name.partition(".")[0] in blocks else name.partition(".")[0] for name in FIELDS if name not in stated
+    )
+    return [f"metrics.json: {name}" for name in dict.fromkeys(absent)]
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Turn whatever a missing or damaged `file` leads to into one `StudyError` that names it."""
+    again = "write it anew" if layout.is_foreign(file.parent) else "delete the run's folder and run the study again"
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StudyError(f"{file.name} is missing; {again}") from error
+    except OSError as error:
+        raise StudyError(f"{file.name} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # damaged bytes raise whatever they lead to
+        raise StudyError(f"{file.name} is corrupt ({one_line(error) or type(error).__name__}); {again}") from error
+
+
+def read_log(folder: Path) -> pd.DataFrame:
+    """A run's `log_history.json`: a row per entry, always with `step` and `epoch`; no row without the file."""
+    file = folder / "log_history.json"
+    with _reading(file):
+        entries = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+        log = pd.DataFrame(list(map(dict, entries)))
+        return log.reindex(columns=list(dict.fromkeys(["step", "epoch", *log.columns])))
+
+
+def read_arrays(file: Path) -> Arrays:
+    """`preds`, `labels` and `ids` (n,) and `logits` (n, classes) of a predictions file, in the order of the ids.
+
+    The logits are NaN where the file has none; the classes are then those of the labels, two at least. The arrays are
+    read-only. Pickle is never loaded.
+    """
+    required = ("preds", "labels", "ids")
+    with _reading(file):
+        file.stat()  # where it is missing, that is what is wrong with it
+        if not zipfile.is_zipfile(file):
+            raise ValueError("it is no NumPy archive (.npz), or one that was cut off")
+        with np.load(file, allow_pickle=False) as archive:
+            if absent := [name for name in required if name not in archive.files]:
+                raise ValueError(f"it lacks {', '.join(absent)}; {', '.join(required)} are needed")
+            arrays = {name: archive[name] for name in (*required, "logits") if name in archive.files}
+        preds, labels, ids = arrays["preds"], arrays["labels"], arrays["ids"]
+        logits = arrays.setdefault("logits", np.full((ids.size, max(2, len(np.unique(labels)))), np.nan))
+        count, classes = ids.size, logits.shape[-1]
+        shapes = {name: array.shape for name, array in arrays.items()}
+        fit = {"preds": (count,), "labels": (count,), "logits": (count, classes), "ids": (count,)}
+        if shapes != fit or not count or classes < 2:
+            raise ValueError(f"the shapes of its arrays do not fit: {shapes}")
+        if not np.isin([preds, labels], range(classes)).all():
+            raise ValueError(f"its classes are not all {'0 or 1' if classes == 2 else f'from 0 to {classes - 1}'}")
+        if len(np.unique(ids)) < count:
+            raise ValueError("it names a review twice")
+        predicted = logits[np.arange(count), preds.astype(int)]
+        if contrary := (predicted < logits.max(axis=1)).sum():  # never where a logit is NaN
+            raise ValueError(f"its preds are not the largest logit of {contrary:,} of {count:,} reviews")
+        order = np.argsort(ids)
+        for name, array in arrays.items():
+            arrays[name] = array[order] if name == "logits" else array[order].astype(int)
+            arrays[name].flags.writeable = False
+        return arrays
+
+
+def _read_run(folder: Path, variant: Variant) -> tuple[dict[str, Any], dict[str, Arrays], list[str]]:
+    """A run's row of `Runs.table`, its predictions by `part` ("" and, where there are any, "ood_"), what is unrecorded.
+
+    Raises `StudyError` with the reason where it cannot be compared. All that the comparison reads of the folder is read
+    here once, so that damage is known beforehand.
+    """
+    if layout.is_interrupted(folder):
+        raise StudyError("its training was interrupted; run the study again")
+    if not (folder / "train.ipynb").exists() and not layout.is_foreign(folder):
+        failed = (folder / "train.partial.ipynb").exists()
+        raise StudyError("failed or was stopped: see train.log" if failed else "not finished")
+    params: dict[str, Any] = {}
+    if (file := folder / "params.yaml").exists():
+        with _reading(file):
+            params = layout.read_params(folder)
+    if fields := ", ".join(layout.contradicted(params, variant)):
+        mend = "correct the one or the other" if layout.is_foreign(folder) else "run the study again"
+        raise StudyError(f"made with other values than study.yaml now asks for (params.yaml: {fields}); {mend}")
+
+    other_kinds: list[str] = []
+    with _reading(folder / "metrics.json"):
+        blocks = layout.read_metrics(folder)
+        record = Record.model_validate(_flat(blocks), context=other_kinds)
+        run = dict(blocks.get("run") or {})
+    if unstated := ", ".join(name for name in IDENTITY if name not in run and name not in params):
+        raise StudyError(f"nothing says its {unstated}; write that into `run` in metrics.json or into params.yaml")
+    if fields := ", ".join(f"{name}: {run[name]}" for name in layout.contradicted(run, variant) if name in IDENTITY):
+        raise StudyError(f"metrics.json is of another run ({fields}); put it into the folder of that run")
+
+    read_log(folder)
+    predictions = {"": read_arrays(folder / "preds_and_labels.npz")}
+    if variant.ood_dataset is not None and (file := folder / "ood_preds_and_labels.npz").exists():
+        predictions["ood_"] = read_arrays(file)
+    row = variant.model_dump() | record.model_dump() | {"ood.accuracy": None}
+    for part, arrays in predictions.items():
+        row["ood.accuracy" if part else "test.accuracy"] = (arrays["preds"] == arrays["labels"]).mean()
+
+    unrecorded = [f"params.yaml: {name}" for name in variant.model_dump() if name not in {**params, **run}]
+    unrecorded = [*(unrecorded if params else ["params.yaml"]), *_unrecorded(record.model_fields_set), *other_kinds]
+    if not (folder / "log_history.json").exists():
+        unrecorded.append("log_history.json")
+    tested_elsewhere = (blocks.get("evaluation") or {}).get("ood", ...) is not None  # null: on no other reviews
+    if variant.ood_dataset is not None and tested_elsewhere and "ood_" not in predictions:
+        unrecorded.append("ood_preds_and_labels.npz")
+    for part, arrays in predictions.items():
+        if count := int((~np.isfinite(arrays["logits"]).all(axis=1)).sum()):
+            some = f" ({count:,} of {len(arrays['ids']):,} are not numbers)" if count < len(arrays["ids"]) else ""
+            unrecorded.append(f"{part}preds_and_labels.npz: logits{some}")
+    return row, predictions, unrecorded
+
+
+@dataclass(frozen=True, eq=False)
 class Runs:
     """All runs of a study that can be compared, and why the others cannot.
 
-    `table` has a row per finished run, indexed by `run_id`: the variant's fields, then the blocks of `metrics.json`
-    with dotted names (`test.accuracy`, `training.seconds`, `parameters.trainable`, ...), None or NaN where a record
-    does not say. `missing` maps the other run ids to the reason. All runs of `table` were tested on the same reviews.
-    `unrecorded` maps the run ids of `table` whose records are incomplete to what they leave out, see `reading.RunRead`.
+    `table` has a row per finished run, indexed by `run_id`: the variant's fields (what `params.yaml` leaves out as the
+    study states it), then the blocks of `metrics.json` with dotted names (`test.accuracy`, `training.seconds`,
+    `parameters.trainable`, ...), None or NaN where a record does not say. `missing` maps the other run ids to the
+    reason. All runs of `table` were tested on the same reviews. `unrecorded` maps the run ids of `table` whose records
+    are incomplete to what they leave out: a file, or `params.yaml: dropout`, `metrics.json: training.seconds`.
     """
 
     study: Study
     table: pd.DataFrame
     missing: dict[str, str]
     unrecorded: dict[str, list[str]] = field(default_factory=dict)
+    _predictions: dict[tuple[str, str], Arrays] = field(default_factory=dict, repr=False)
+
+    def arrays(self, run_id: str, part: str = "") -> Arrays:
+        """`preds`, `labels`, `logits` (NaN where not on record) and `ids` of a run on the test set, read once.
+
+        With `part="ood_"` they are those on the other test set, with `part="validation_"` those on its validation set.
+        """
+        if (run_id, part) not in self._predictions:
+            file = paths.run_folder(self.study.name, run_id) / f"{part}preds_and_labels.npz"
+            self._predictions[run_id, part] = read_arrays(file)
+        return self._predictions[run_id, part]
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -48,21 +239,9 @@ class Runs:
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes 0, 1, ...: those on record, else those that the study gives, else any."""
         count = self.arrays(self.table.index[0])["logits"].shape[1]
-        known = [self.table[name] for name in ("data.labels", "label_names") if name in self.table]
-        stated = [tuple(map(str, names)) for column in known for names in column if isinstance(names, list)]
+        columns = [self.table[name] for name in ("data.labels", "label_names") if name in self.table]
+        stated = [tuple(map(str, names)) for column in columns for names in column if isinstance(names, list)]
         return next((names for names in stated if len(names) == count), unnamed(count))
-
-    def arrays(self, run_id: str, part: str = "") -> dict[str, np.ndarray]:
-        """`preds`, `labels`, `logits` (NaN where not on record) and `ids` of a run on the test set.
-
-        With `part="ood_"` they are those on the other test set.
-        """
-        return read_arrays(paths.run_folder(self.study.name, run_id) / f"{part}preds_and_labels.npz")
-
-    def stated(self, *fields: str) -> pd.DataFrame:
-        """The rows of `table` whose records state all these fields of the variant; elsewhere `study.yaml` does."""
-        unsaid = {"params.yaml", *(f"params.yaml: {name}" for name in fields)}
-        return self.table[[unsaid.isdisjoint(self.unrecorded.get(run_id, ())) for run_id in self.table.index]]
 
     @cached_property
     def preds(self) -> pd.DataFrame:
@@ -70,31 +249,48 @@ class Runs:
         columns = {run_id: self.arrays(run_id) for run_id in self.table.index}
         return pd.DataFrame({run_id: pd.Series(arrays["preds"], arrays["ids"]) for run_id, arrays in columns.items()})
 
+    def stated(self, *fields: str) -> pd.DataFrame:
+        """The rows of `table` whose records state all these fields of the variant; elsewhere `study.yaml` does."""
+        names = {"params.yaml", *(f"params.yaml: {name}" for name in fields)}
+        return self.table[[names.isdisjoint(self.unrecorded.get(run_id, ())) for run_id in self.table.index]]
+
     def log(self, run_id: str) -> pd.DataFrame:
         """The Trainer's log of a run: a row per entry, with `step`, `epoch`, `loss`, `eval_loss`, `eval_accuracy`."""
         return read_log(paths.run_folder(self.study.name, run_id))
 
 
 def load_runs(study_name: str) -> Runs:
-    """Every run of a study. What is missing, broken or made with other values is named, and the rest is compared."""
+    """Every run of a study. One that is missing, damaged or has other values is named, and the others are compared."""
     study = read_study(study_name)
     rows: dict[str, dict[str, Any]] = {}
-    tested: dict[Hashable, dict[str, Hashable]] = {}
+    predictions: dict[tuple[str, str], Arrays] = {}
+    unrecorded: dict[str, list[str]] = {}
     missing: dict[str, str] = {}
-    gaps: dict[str, list[str]] = {}
+    tests: dict[Any, dict[str, Any]] = {}  # what the runs tested on the same reviews share
     for run_id, variant in study.variants.items():
         try:
-            rows[run_id], sets, gaps[run_id] = read_run(paths.run_folder(study_name, run_id), variant)
-            for test_set, reviews in sets.items():
-                tested.setdefault(test_set, {})[run_id] = reviews
+            rows[run_id], parts, unrecorded[run_id] = _read_run(paths.run_folder(study_name, run_id), variant)
         except StudyError as error:
             missing[run_id] = str(error)
-    for test_set, of_runs in tested.items():
-        for run_id, other in _odd_ones_out(of_runs).items():
-            rows.pop(run_id, None)
-            reason = _other_reviews(paths.run_folder(study_name, run_id), test_set, of_runs, other)
-            missing.setdefault(run_id, reason)
-    for name, run_id in misnamed_folders(study).items():
+            continue
+        for part, arrays in parts.items():
+            predictions[run_id, part] = arrays
+            ood_set = variant.ood_dataset, variant.ood_size, variant.data_seed
+            for name in ("ids", "labels"):
+                key = f"{name} in {part}preds_and_labels.npz", ood_set if part else "test"
+                tests.setdefault(key, {})[run_id] = arrays[name].tobytes()
+        if (fingerprint := rows[run_id]["data.fingerprint"]) is not None:
+            tests.setdefault(("data.fingerprint in metrics.json", "test"), {})[run_id] = fingerprint
+    for (what, _), values in tests.items():
+        values = {run_id: value for run_id, value in values.items() if run_id in rows}
+        for common, _ in Counter(values.values()).most_common(1):  # of equally many, the first
+            typical = next(run_id for run_id in values if values[run_id] == common)
+            for run_id in [run_id for run_id in values if values[run_id] != common]:
+                foreign = layout.is_foreign(paths.run_folder(study_name, run_id))
+                mend = "write them anew" if foreign else "delete its folder and run the study again"
+                missing[run_id] = f"it was tested on other reviews: its {what} differ from those of {typical}; {mend}"
+                del rows[run_id]
+    for name, run_id in layout.misnamed_folders(study).items():
         if run_id in missing:
             missing[run_id] += f"; {name} is no run of this study; did you mean {run_id}?"
     table = pd.DataFrame.from_dict(rows, orient="index")
@@ -103,42 +299,23 @@ def load_runs(study_name: str) -> Runs:
         study,
         table,
         {run_id: missing[run_id] for run_id in study.variants if run_id in missing},
-        {run_id: gaps[run_id] for run_id in rows if gaps[run_id]},
+        {run_id: unrecorded[run_id] for run_id in rows if unrecorded[run_id]},
+        {key: arrays for key, arrays in predictions.items() if key[0] in rows},
     )
-
-
-def _odd_ones_out(tested: Mapping[str, Hashable]) -> dict[str, str]:
-    """The runs that were not tested on the reviews of most (of equally many: the first), and the first that was."""
-    common = Counter(tested.values()).most_common(1)[0][0]
-    typical = next(run_id for run_id, reviews in tested.items() if reviews == common)
-    return {run_id: typical for run_id, reviews in tested.items() if reviews != common}
-
-
-def _other_reviews(folder: Path, test_set: Hashable, tested: Mapping[str, Any], other: str) -> str:
-    """Why the run in `folder` cannot be compared with the run `other`, whose reviews of a test set are not its own."""
-    if test_set == "fingerprint":
-        differs, mend = f"its data.fingerprint in metrics.json differs from that of {other}", "correct it"
-    else:
-        mine, its = tested[folder.name], tested[other]
-        file = "" if test_set == "test" else " in ood_preds_and_labels.npz"
-        differs = f"its {'ids' if mine[0] != its[0] else 'labels'}{file} differ from those of {other}"
-        mend = "write them anew"
-    mend = mend if is_foreign(folder) else "delete its folder and run the study again"
-    return f"it was tested on other reviews: {differs}; {mend}"
 
 
 def require_runs(runs: Runs) -> None:
     """Raise `StudyError` with the reasons, at most `REASONS` of them, where no run at all can be compared."""
     if runs.table.empty:
-        told = [f"{run_id}: {reason}" for run_id, reason in runs.missing.items()]
-        told.sort(key=lambda line: line.endswith(": not finished"))  # what can be mended first
-        unknown = [name for name, run_id in misnamed_folders(runs.study).items() if not run_id]
-        told = [*(f"{name} is no run of this study" for name in unknown[:1]), *told]
-        more = [f"and {len(told) - REASONS} more"] if len(told) > REASONS else []
-        reasons = "".join(f"\n  {line}" for line in [*told[:REASONS], *more])
+        reasons = [f"{run_id}: {reason}" for run_id, reason in runs.missing.items()]
+        reasons.sort(key=lambda line: line.endswith(": not finished"))  # what can be mended first
+        strangers = [name for name, run_id in layout.misnamed_folders(runs.study).items() if not run_id]
+        reasons = [*(f"{name} is no run of this study" for name in strangers[:1]), *reasons]
+        more = [f"and {len(reasons) - REASONS} more"] if len(reasons) > REASONS else []
+        lines = "".join(f"\n  {line}" for line in [*reasons[:REASONS], *more])
         raise StudyError(
             f"no run of the study {runs.study.name!r} can be compared yet; ./run_all.sh {runs.study.name} makes "
-            f"them{reasons}"
+            f"them{lines}"
         )
 
 
