@@ -60,6 +60,10 @@ class Strategy:
         """The fields of a variant that this strategy reads and not every one does."""
         return self.adapter.reads if self.adapter else ()
 
+    def callbacks(self, parameters: Mapping[str, Any]) -> list[TrainerCallback]:
+        """What the strategy adds to the Trainer's callbacks, with these parameters of peft."""
+        return [self.callback(parameters)] if self.callback else []
+
     def virtual_tokens(self, parameters: Mapping[str, Any]) -> int:
         """How many of the encoder's positions the strategy takes, with these parameters of peft."""
         return self.adapter.virtual_tokens(parameters) if self.adapter else 0

@@ -36,6 +36,7 @@ class Timer(TrainerCallback, ExportableState):  # type: ignore[misc]
         """Take up the measurements of the checkpoint, if training is resumed from one."""
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
+        self.wall, self.peak = 0.0, {"peak_memory_bytes": 0}
         if state.global_step:
             for name, value in state.stateful_callbacks[type(self).__name__].items():
                 setattr(self, name, value)

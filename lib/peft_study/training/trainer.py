@@ -145,7 +145,7 @@ def total_steps(variant: Variant, examples: int) -> int:
 
 
 def run_options(variant: Variant, steps: int) -> dict[str, Any]:
-    """The `TrainingArguments` that change nothing of what is learnt: evaluation, checkpoints, logging, the device.
+    """The `TrainingArguments` around the optimization: evaluation, the checkpoint that is kept, logging, the device.
 
     `steps` is the number of optimizer steps. Evaluations and checkpoints that fall due before the last step are
     those of `Schedule`.
@@ -158,6 +158,8 @@ def run_options(variant: Variant, steps: int) -> dict[str, Any]:
         ),
         "eval_strategy": "steps" if variant.evaluations and variant.validation_fraction else "no",
         "eval_steps": steps,
+        "load_best_model_at_end": best,
+        "metric_for_best_model": "eval_loss" if best else None,
         "save_strategy": "steps" if best else "no",
         "save_steps": steps,
         "save_total_limit": 2 if variant.resume else 1,  # the best and the last; with 1 the last would go at the end
@@ -174,7 +176,6 @@ def run_options(variant: Variant, steps: int) -> dict[str, Any]:
 
 def training_arguments(variant: Variant, examples: int, folder: Path) -> TrainingArguments:
     """The Trainer's settings for a variant that trains on `examples` reviews; `folder` takes its checkpoints."""
-    best = variant.checkpoint == "best"
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=variant.epochs,
@@ -188,8 +189,6 @@ def training_arguments(variant: Variant, examples: int, folder: Path) -> Trainin
         fp16=variant.precision == "fp16",
         seed=variant.seed,
         train_sampling_strategy="group_by_length",
-        load_best_model_at_end=best,
-        metric_for_best_model="eval_loss" if best else None,
         **run_options(variant, total_steps(variant, examples)),
     )
 
@@ -267,7 +266,6 @@ def fit(
         size, accumulation = largest_batch(model, examples["train"], variant, tokenizer.pad_token_id)
         variant = variant.model_copy(update={"batch_size": size, "gradient_accumulation": accumulation})
     checkpoints, timer = folder / CHECKPOINTS, Timer()
-    own = [strategy.callback(variant.peft)] if strategy.callback else []
     arguments = training_arguments(variant, len(examples["train"]), checkpoints)
     trainer = ClassifierTrainer(
         model,
@@ -276,7 +274,7 @@ def fit(
         eval_dataset=examples["validation"] or None,
         data_collator=Collator(tokenizer.pad_token_id),
         compute_metrics=validation_metrics,
-        callbacks=[timer, Schedule(variant), *own, *callbacks],
+        callbacks=[timer, Schedule(variant), *strategy.callbacks(variant.peft), *callbacks],
         optimizers=(strategy.optimizer(model, arguments) if strategy.optimizer else None, None),
     )
     try:

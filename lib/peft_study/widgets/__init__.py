@@ -58,20 +58,20 @@ def browse_reviews(corpus: "Corpus", variant: "Variant") -> None:
         reviews.browser(corpus, variant).show()
 
 
-def try_review(prepared: Any) -> None:
+def try_review(model: Any, tokenizer: Any, variant: "Variant", labels: Any) -> None:
     """02: classify a text of one's own, with the model just trained or that of a finished run, and see why."""
     if live():
         from peft_study.widgets import predictions
 
-        predictions.trial(prepared).show()
+        predictions.trial(model, tokenizer, variant, labels).show()
 
 
-def browse_mistakes(prepared: Any, test: "Predictions") -> None:
+def browse_mistakes(model: Any, tokenizer: Any, variant: "Variant", reviews: Any, test: "Predictions") -> None:
     """02: the reviews that the model got wrong, the most confident first, and the words that misled it."""
     if live():
         from peft_study.widgets import predictions
 
-        predictions.mistakes(prepared, test).show()
+        predictions.mistakes(model, tokenizer, variant, reviews, test).show()
 
 
 def browse_runs(study: str) -> None:
