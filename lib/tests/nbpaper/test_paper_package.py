@@ -1,4 +1,4 @@
-"""Importing nbpaper, its figure style, and its use through nbconvert's command."""
+"""Importing nbpaper, and its use through nbconvert's command."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import sys
 from pathlib import Path
 
 import nbformat
-import pytest
 from nbformat.v4 import new_notebook
 from paper_notebooks import figure, md
-
-import nbpaper
 
 
 def test_importing_the_package_is_light() -> None:
@@ -19,20 +16,6 @@ def test_importing_the_package_is_light() -> None:
     check = f"import sys, nbpaper; print([name for name in {heavy} if name in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
-
-
-def test_every_public_name_exists() -> None:
-    assert all(hasattr(nbpaper, name) for name in nbpaper.__all__)
-    with pytest.raises(AttributeError):
-        nbpaper.missing  # noqa: B018
-
-
-def test_the_paper_style_keeps_text_as_text_and_names_stable() -> None:
-    matplotlib = pytest.importorskip("matplotlib")
-    with matplotlib.rc_context():
-        nbpaper.use_paper_style()
-        assert matplotlib.rcParams["svg.fonttype"] == "none"
-        assert matplotlib.rcParams["svg.hashsalt"] == "nbpaper"
 
 
 def test_nbconvert_runs_both_exporters_by_name(tmp_path: Path) -> None:

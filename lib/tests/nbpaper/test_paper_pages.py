@@ -13,7 +13,7 @@ from paper_everything import PROSE, chart, everything
 from paper_notebooks import md, pdf, table
 from PIL import Image
 
-from nbpaper.typeset import Box, boxes, font_folders, overprinting
+from nbpaper.typeset import font_folders
 
 typst = pytest.importorskip("typst")
 
@@ -82,19 +82,3 @@ def test_a_table_taller_than_the_page_breaks_and_loses_nothing(tmp_path: Path) -
     shown = " ".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(data)).pages)
     assert all(f"row {i}" in shown for i in range(30))
     assert not any(outside(page) for page in ink(tmp_path))
-
-
-def box(label: str, top: float, bottom: float, *, page: int = 1, left: float = 50, full: bool = False) -> Box:
-    return Box(label, page, left, top, bottom, foot=780, full=full)
-
-
-def test_the_float_that_gives_way_is_a_narrow_and_a_late_one() -> None:
-    assert overprinting([box("a", 60, 200), box("b", 200, 300), box("c", 60, 300, left=306)]) is None
-    assert overprinting([box("a", 60, 200), box("b", 190, 300)]) == "b"
-    assert overprinting([box("a", 60, 200), box("wide", 190, 300, full=True)]) == "a"
-    assert overprinting([box("a", 60, 200), box("b", 600, 800, page=2), box("c", 700, 800)]) == "c"
-
-
-def test_a_box_spans_all_marks_of_its_float() -> None:
-    marks = [{"label": "a", "full": False, "page": 2, "x": 50 + y, "y": y, "foot": 780} for y in (9, 60, 30)]
-    assert boxes(marks) == [Box("a", 2, 59, 9, 60, 780, False)]

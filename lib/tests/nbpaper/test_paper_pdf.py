@@ -27,12 +27,21 @@ def test_the_text_figures_and_tables_of_the_notebook_are_in_the_pdf() -> None:
     data = pdf(
         FRONT,
         md("## Results\n\nSee @tbl-a and @fig-a."),
-        figure("fig-a", "What the figure shows."),
-        table("tbl-a", "<table><tr><th>row</th><td>0.91</td></tr></table>", "What the table says."),
+        chart("fig-a"),
+        table("tbl-a", f"<table>{''.join(f'<tr><td>row {i}</td></tr>' for i in range(300))}</table>", "A long table."),
     )
     text = text_of(data)
-    for expected in ("A paper", "Ada", "Abstract. We ask.", "1 Results", "Figure 1.", "What the table says.", "0.91"):
+    for expected in (
+        "A paper",
+        "Ada",
+        "Abstract. We ask.",
+        "1 Results",
+        "Figure 1.",
+        "labelled reviews",
+        "A long table.",
+    ):
         assert expected in text
+    assert all(f"row {i}" in text for i in range(300))
 
 
 def test_the_pdf_is_tagged_and_carries_its_metadata() -> None:
@@ -42,15 +51,11 @@ def test_the_pdf_is_tagged_and_carries_its_metadata() -> None:
     assert reader.trailer["/Root"]["/MarkInfo"]["/Marked"]
 
 
-def test_the_same_notebook_gives_the_same_bytes() -> None:
+def test_the_same_notebook_gives_the_same_bytes_in_both_formats(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = [FRONT, figure("fig-a"), md("See @fig-a and $x^2$.")]
-    assert pdf(*cells) == pdf(*cells)
-
-
-def test_source_date_epoch_sets_the_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pdf(*cells) == pdf(*cells) and html(*cells) == html(*cells)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
-    reader = pypdf.PdfReader(io.BytesIO(pdf(md("text"))))
-    assert str(reader.metadata.creation_date).startswith("1970-01-02")
+    assert str(pypdf.PdfReader(io.BytesIO(pdf(*cells))).metadata.creation_date).startswith("1970-01-02")
 
 
 def test_code_streams_widgets_and_parameters_stay_out() -> None:
@@ -99,12 +104,6 @@ def test_a_wide_table_spans_the_page_and_a_narrow_one_does_not(tmp_path: Path) -
     assert 'number: "1", full: true' in source and 'number: "2", full: false' in source
 
 
-def test_a_long_table_runs_over_several_pages_and_loses_no_row() -> None:
-    rows = "".join(f"<tr><td>row {i}</td><td>{i}</td></tr>" for i in range(300))
-    text = text_of(pdf(md("text"), table("tbl-long", f"<table>{rows}</table>")))
-    assert all(f"row {i}" in text for i in range(300))
-
-
 def test_characters_without_a_glyph_are_shown_by_name_and_reported(caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("nbpaper-test")
     assert "‹" not in text_of(pdf(md("plain, naïve, Σ ≤ —, $\\mathbb{E}$, שלום, مرحبا, ☂"), log=logger))
@@ -112,11 +111,6 @@ def test_characters_without_a_glyph_are_shown_by_name_and_reported(caplog: pytes
     data = pdf(md("## Rain 雨 {#雨}"), code("x", shows(html="<table><tr><td>🌧</td></tr></table>")), log=logger)
     assert "‹U+96E8›" in text_of(data) and "‹cloud with rain›" in text_of(data)
     assert "system_fonts" in caplog.text and "雨 🌧" in caplog.text
-
-
-def test_text_in_figures_is_text() -> None:
-    text = text_of(pdf(chart("fig-a")))
-    assert "labelled reviews" in text and "accuracy (%)" in text
 
 
 def test_callouts_and_an_appendix_look_like_it() -> None:
@@ -131,13 +125,9 @@ def test_callouts_and_an_appendix_look_like_it() -> None:
     [
         [],
         [md("")],
-        [md("no title at all")],
         [code("1/0", fails())],
         [code("x", shows(plain="\n".join(map(str, range(2000)))))],
-        [
-            md("naïve 雨が降った 🌧️ مرحبا שלום \u202e x"),
-            code("x", shows(html="<table><tr><td>🌧️ 雨 مرحبا</td></tr></table>")),
-        ],
+        [md("naïve 雨が降った 🌧️ مرحبا שלום \u202e x")],
         [md("Broken $\\frac{a$ and $$\\undefined{x$$ and \\begin{nothing}x\\end{nothing}")],
         [md("[x]() [y](#nowhere) <b>raw <i>html</b> @ alone, a@b.c, 5 $ and 6 $")],
         [code("#| label: fig-p\nplot()", shows(png=PIXEL)), code("plot()", shows(svg=SVG))],
