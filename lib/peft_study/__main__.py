@@ -6,70 +6,67 @@ import traceback
 
 from peft_study.errors import StudyError, message, one_line
 
-_STEPS = ("explore", "train", "compare", "report", "pages")
+STEPS = {
+    "explore": "execute notebook 01",
+    "train": "execute notebook 02 for one run",
+    "compare": "execute notebook 03, or 04 for a study that sweeps learning rates",
+    "report": "render the executed comparison as HTML and PDF",
+    "pages": "render the executed notebooks 01 and 02 as the pages that the report links to",
+}
+COMMANDS = {
+    "check": "refuse a study that cannot be run",
+    "run": "run the whole study with Snakemake; further options go to it",
+    "status": "list what is done, what failed and where to look",
+} | STEPS
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns 0, 1 for a failure, 2 for what is refused before anything starts, 130 for Ctrl-C."""
     options = _parser().parse_args(arguments)
-    options.study = options.study.removeprefix("runs/").rstrip("/")  # a shell completes it to a path
+    study = options.study.removeprefix("runs/").rstrip("/")  # a shell completes it to a path
     try:
-        if options.command in _STEPS:
-            _step(options)
+        if options.command in STEPS:
+            return _step(options.command, study, *([options.run] if options.command == "train" else []))
+        from peft_study.engine import driver, status
+
+        if options.command == "check":
+            driver.check(study, options.dry_run)
+        elif options.command == "run":
+            driver.run(study, options.options)
         else:
-            _before_and_after(options)
+            print(status.status(study))
     except StudyError as error:
-        told = one_line(error) if options.command in _STEPS else error  # the last line of a step's log
-        print(f"error: {told}", file=sys.stderr)
-        return 1 if options.command in _STEPS else 2
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
     return 0
 
 
-def _before_and_after(options: argparse.Namespace) -> None:
-    """The commands that must answer at once: they import neither torch nor papermill."""
-    from peft_study.engine import driver, status
+def _step(command: str, *arguments: str) -> int:
+    """Run a step of a study; one that fails prints one last line for the closing list, after a fault's traceback."""
+    from peft_study.engine import steps
 
-    if options.command == "check":
-        driver.check(options.study, options.dry_run)
-    elif options.command == "run":
-        driver.run(options.study, options.options)
-    else:
-        print(status.status(options.study))
-
-
-def _step(options: argparse.Namespace) -> None:
-    """The steps of a study. A fault of ours shows its traceback, and one last line for the closing list."""
-    from peft_study.engine import steps as batch
-
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # both streams go to one log
     try:
-        if options.command == "train":
-            batch.train(options.study, options.run)
-        else:
-            getattr(batch, options.command)(options.study)
-    except StudyError:
-        raise
-    except Exception as error:
+        getattr(steps, command)(*arguments)
+    except StudyError as error:
+        fault = one_line(error)
+    except Exception as error:  # a fault of ours
         traceback.print_exc()
-        raise StudyError(message(type(error).__name__, str(error))) from error
+        fault = message(type(error).__name__, str(error))
+    else:
+        return 0
+    print(f"{steps.FAILURE}{fault}", file=sys.stderr)
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m peft_study", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, help_ in {
-        "check": "refuse a study that cannot be run",
-        "run": "run the whole study with Snakemake; further options go to it",
-        "status": "list what is done, what failed and where to look",
-        "explore": "execute notebook 01",
-        "train": "execute notebook 02 for one run",
-        "compare": "execute notebook 03, or 04 for a study that sweeps learning rates",
-        "report": "render the executed comparison as HTML and PDF",
-        "pages": "render the executed notebooks 01 and 02 as the pages that the report links to",
-    }.items():
-        command = commands.add_parser(name, help=help_, description=help_, allow_abbrev=False)
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         command.add_argument("study", metavar="STUDY", help="a folder of runs/ with a study.yaml")
         if name == "train":
             command.add_argument("run", metavar="RUN", help="the name of a run, such as lora-n01000-s42")

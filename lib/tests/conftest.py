@@ -8,6 +8,7 @@ import gc
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from peft_study.study.variant import Variant
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads slow tiny models down, on a busy machine a hundredfold
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, as the libraries are imported
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it, with all that it starts
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")

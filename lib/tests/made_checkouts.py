@@ -16,7 +16,7 @@ import psutil
 import yaml
 
 from peft_study import paths
-from peft_study.engine import steps as batch
+from peft_study.engine import steps
 from peft_study.study.variant import Variant
 
 TINY = {"title": "Tiny", "question": "Does it run?", "matrix": {"strategy": ["full", "lora"], "seed": [1]}}
@@ -71,18 +71,23 @@ class Checkout:
         ignored = shutil.ignore_patterns("tests", "__pycache__", "*.egg-info", ".*_cache")
         shutil.copytree(paths.LIB, self.folder / "lib", ignore=ignored)
         shutil.copy2(paths.CHECKOUT / "run_all.sh", self.folder)
-        (self.folder / "lib" / "peft_study" / "data.py").write_text("def check(variants):\n    list(variants)\n")
+        self.write_check("list(variants)")
         notebooks = self.folder / "notebooks"
         notebooks.mkdir()
-        save(notebooks / batch.EXPLORE, cell("study: str = ''", "parameters"), cell("print(study)"))
+        save(notebooks / steps.EXPLORE, cell("study: str = ''", "parameters"), cell("print(study)"))
         self.write_training(TRAINING)
-        save(notebooks / batch.COMPARE, cell("study: str = ''", "parameters"), cell(COMPARING))
+        save(notebooks / steps.COMPARE, cell("study: str = ''", "parameters"), cell(COMPARING))
         self.write_study(TINY)
 
     def write_training(self, code: str) -> None:
         """A notebook 02 of this code."""
         parameters = "\n".join(f"{name}: object = None" for name in [*Variant.model_fields, "folder"])
-        save(self.folder / "notebooks" / batch.TRAIN, cell(parameters, "parameters"), cell(code))
+        save(self.folder / "notebooks" / steps.TRAIN, cell(parameters, "parameters"), cell(code))
+
+    def write_check(self, code: str) -> None:
+        """A check of models and data that needs neither."""
+        file = self.folder / "lib" / "peft_study" / "engine" / "check.py"
+        file.write_text(f"from peft_study.errors import StudyError\ndef check(variants):\n    {code}\n")
 
     def write_study(self, content: Mapping[str, object]) -> None:
         self.study.mkdir(parents=True, exist_ok=True)

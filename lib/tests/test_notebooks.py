@@ -259,7 +259,7 @@ def test_a_run_is_made_with_the_values_that_were_injected(finished: Path) -> Non
     ],
 )
 def test_mistaken_parameters_stop_02_before_anything_is_loaded(
-    tmp_path: Path, values: dict[str, str], errors: list[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], values: dict[str, str], errors: list[str]
 ) -> None:
     with pytest.raises(StudyError) as caught:
         batch.execute(
@@ -270,7 +270,7 @@ def test_mistaken_parameters_stop_02_before_anything_is_loaded(
     failed = [cell for cell in code(partial) if any(output.output_type == "error" for output in cell.outputs)]
     assert len(failed) == 1 and "parameters.variant(" in failed[0].source
     assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
-    log = (tmp_path / "train.log").read_text()
+    log = capfd.readouterr().out
     assert all(error in log for error in errors) and "Traceback" not in log
 
 

@@ -1,1 +1,1 @@
-"""The batch: checks, the driver of Snakemake, the steps that it runs, locks, status, forecast."""
+"""What runs a study: check, driver (of Snakemake), steps (that it runs), locks, status, forecast."""

@@ -1,11 +1,9 @@
-"""What only the models and the data can tell of a study: refused before anything trains."""
+"""What only the models and the data reveal about a study, refused before anything trains."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
-
-import pandas as pd
+from typing import Any
 
 from peft_study.data import datasets
 from peft_study.data.reviews import Corpus, budget, load_corpus
@@ -15,48 +13,42 @@ from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
 from peft_study.training.model import check_adapter, require_possible
 
-_OF_THE_CORPUS = {"dataset", "ood_dataset", "text_column", "label_column", "label_names"}
+_CORPUS = {"dataset", "ood_dataset", "text_column", "label_column", "label_names", "test_size", "ood_size", "data_seed"}
 
 
 def check(variants: Iterable[Variant]) -> None:
-    """Refuse, before anything trains, what only the models and the data can tell. Every fault in one error."""
-    variants, faults = list(variants), dict[str, None]()
-    models: dict[str, Path | None] = {}
-    corpora: dict[str, Corpus | None] = {}
+    """Load the models and the data of `variants`; raises one `StudyError` with every fault, each named once."""
+    faults: dict[str, None] = {}
+    loaded: dict[str, Any] = {}  # what could not be loaded is None, and not asked for again
+
+    def attempt(check: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return check(*arguments)
+        except StudyError as error:
+            faults[str(error)] = None
+
     for variant in variants:
-        with _noting(faults):
-            if variant.model not in models:
-                models[variant.model] = None  # where it cannot be had, that is said once
-                models[variant.model] = datasets.model_folder(variant.model)
-            if folder := models[variant.model]:
-                _check_model(variant, folder)
-        shared = variant.model_dump_json(include={*_OF_THE_CORPUS, "test_size", "ood_size", "data_seed"})
-        with _noting(faults):
-            if shared not in corpora:
-                corpora[shared] = None
-                corpora[shared] = load_corpus(variant)
-            if corpus := corpora[shared]:
-                _has_every_class(budget(corpus, variant)[0], corpus.labels, variant)
+        corpus = variant.model_dump_json(include=_CORPUS)
+        if variant.model not in loaded:
+            loaded[variant.model] = attempt(datasets.model_folder, variant.model)
+        if corpus not in loaded:
+            loaded[corpus] = attempt(load_corpus, variant)
+        if folder := loaded[variant.model]:
+            attempt(_check_model, variant, folder)
+        if loaded[corpus]:
+            attempt(_check_classes, variant, loaded[corpus])
     if faults:
         raise StudyError("\n  ".join(faults if len(faults) == 1 else [f"there are {len(faults)} faults:", *faults]))
 
 
-def _has_every_class(train: pd.DataFrame, labels: Sequence[str], variant: Variant) -> None:
+def _check_classes(variant: Variant, corpus: Corpus) -> None:
     """Refuse a budget that leaves no review of some class to train on."""
-    if unseen := [name for i, name in enumerate(labels) if not (train["label"] == i).any()]:
+    present = set(budget(corpus, variant)[0]["label"])
+    if absent := [repr(name) for label, name in enumerate(corpus.labels) if label not in present]:
         raise StudyError(
-            f"train_size = {variant.train_size} leaves no review of {', '.join(map(repr, unseen))} to train on; raise "
-            "it, or lower validation_fraction"
+            f"train_size = {variant.train_size} leaves no review of {', '.join(absent)} to train on; raise it, or "
+            "lower validation_fraction"
         )
-
-
-@contextmanager
-def _noting(faults: dict[str, None]) -> Iterator[None]:
-    """Add what is refused in this block to `faults`, instead of raising it."""
-    try:
-        yield
-    except StudyError as error:
-        faults[str(error)] = None
 
 
 def _check_model(variant: Variant, folder: Path) -> None:
@@ -70,12 +62,12 @@ def _check_model(variant: Variant, folder: Path) -> None:
     architecture(kind)
     require_possible(variant, kind)
     longest = config["max_position_embeddings"] - (config.get("pad_token_id", 1) + 1 if kind == "roberta" else 0)
-    room = longest - (own := STRATEGIES[variant.strategy].virtual_tokens(variant.peft))
+    room = longest - (virtual := STRATEGIES[variant.strategy].virtual_tokens(variant.peft))
     if variant.max_length > room:
-        taken = f", of which {variant.strategy!r} takes {own}" if own else ""
+        taken = f", of which {variant.strategy!r} takes {virtual}" if virtual else ""
         raise StudyError(
             f"max_length = {variant.max_length}: {variant.model!r} reads at most {longest} tokens{taken}; ask for at "
             f"most {room}"
         )
     if variant.peft or variant.target_modules:
-        check_adapter(str(file.parent), variant)
+        check_adapter(str(folder), variant)

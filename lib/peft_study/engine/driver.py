@@ -1,38 +1,45 @@
 """From the name of a study to Snakemake at work: `check` refuses what cannot work, `run` hands over to Snakemake.
 
-Which values a run was made with stands in its `params.yaml`, so that a finished run counts as finished wherever its
+Which values a run was trained with stands in its `params.yaml`, so that a finished run counts as finished wherever its
 folder is copied to. Snakemake's own notes, in `runs/<study>/.snakemake`, add whether the code of its notebook changed,
 or the texts, where they are a file or a folder.
 """
 
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import redirect_stderr, redirect_stdout
+from typing import NoReturn
 
 from peft_study import paths
-from peft_study.engine.locks import lock
-from peft_study.engine.options import Options, read
-from peft_study.engine.orphans import wait_for_orphans
-from peft_study.engine.status import left, status
+from peft_study.engine.forecast import forecast
+from peft_study.engine.locks import holder, lock, lock_of
+from peft_study.engine.status import status, unfinished
 from peft_study.errors import StudyError, writing
 from peft_study.records.layout import outdated
 from peft_study.study.study import Study, read_study
 
 _SPACE = 500 * 2**20  # bytes: what the runs and the report of a small study take
+_HELD = "{} at work: {}; wait until that has ended, or end it, then run the same command again"
 
 
 def check(name: str, dry_run: bool = False, compare_only: bool = False) -> Study:
     """The study `name` if it can be run: its file, a place to write, then (where runs are left) its model and data."""
     study = read_study(name)
-    folder = paths.study_folder(name)
-    for place in (folder, paths.report_folder(name)):
-        _be_writable(place)
-    if dry_run or not left(study):
+    for folder in (paths.report_folder(name), paths.study_folder(name)):
+        try:
+            with writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise StudyError(f"{folder} cannot be written: {error}") from error
+    if dry_run or not (runs := unfinished(study)):
         return study
     if (free := shutil.disk_usage(folder).free) < _SPACE:
         raise StudyError(
@@ -42,101 +49,144 @@ def check(name: str, dry_run: bool = False, compare_only: bool = False) -> Study
     if not compare_only:
         from peft_study.engine.check import check as check_data
 
-        check_data([study.variants[run] for run in left(study)])
+        check_data([study.variants[run] for run in runs])
     return study
 
 
-def _be_writable(folder: Path) -> None:
-    """Make `folder` if need be, and try to write in it."""
-    try:
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise StudyError(f"{folder} cannot be written: {error}") from error
-
-
-def run(name: str, given: Sequence[str]) -> None:
-    """Become Snakemake at work on the study `name`, with the options `given` added; only a short dry run returns."""
-    options = read(given)
-    study = check(name, options.dry_run, options.compare_only)
-    if not options.elsewhere and not options.compare_only:
-        _foretell(study, options)
-    if options.dry_run and not options.talkative:
-        print(steps_left(study, options))
-        return
-    if not options.dry_run:
-        held = lock(paths.study_folder(name) / ".lock")
-        if held is None:
-            raise StudyError(f"another ./run_all.sh is at work on the study {name!r}; wait for it, or stop it first")
-        os.set_inheritable(held, True)  # ours until Snakemake ends, however it ends
-        wait_for_orphans(study)
-        if not left(study):
+def run(name: str, words: Sequence[str]) -> None:
+    """Have Snakemake, with the options `words`, do what is left of the study `name`; ends the process, or returns."""
+    options = parse(words)
+    study = check(name, options.dryrun, options.compare_only)
+    elsewhere = options.compare_only or options.profile or options.executor
+    if not elsewhere and (line := forecast(study, unfinished(study), options.cores or options.jobs, gpus())):
+        print(line, file=sys.stderr, flush=True)
+    if not options.dryrun:
+        _begin_alone(study)
+        if not unfinished(study):
             print(status(name), file=sys.stderr)  # Snakemake says no more than that nothing is to be done
-    sys.stdout.flush()
-    os.environ["PEFT_STUDY_NAME"] = name
-    os.execv(sys.executable, [sys.executable, "-m", "snakemake", *arguments(study, options)])
-
-
-def steps_left(study: Study, options: Options) -> str:
-    """What Snakemake would do, a step on a line. Raises `StudyError` with what it says where it refuses."""
-    command = [sys.executable, "-m", "snakemake", *arguments(study, options)]
-    environment = os.environ | {"PEFT_STUDY_NAME": study.name}
-    said = subprocess.run(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    if said.returncode:
-        raise StudyError(f"Snakemake refuses: {said.stdout.strip()}")
-    reasons = dict(re.findall(r"^Job \d+: (.+)\nReason: (.+)$", said.stdout, re.MULTILINE))
-    if not reasons:
-        missing, total = len(left(study)), len(study.variants)
-        rest = f"{missing} of the {total} runs of study {study.name} are not done" if missing else ""
-        return f"Nothing to be done: {rest or f'study {study.name} is complete'}."
-    order = ["explore the reviews", *(f"train {run}" for run in study.variants)]  # then comparing and reporting
-    steps = sorted(reasons, key=lambda step: order.index(step) if step in order else len(order))
-    redone = [step for step, reason in reasons.items() if "Params have changed" in reason and step.startswith("train ")]
-    again = dict.fromkeys(redone, "its texts or the code of its notebook")
-    for run in left(study):
-        if (folder := paths.run_folder(study.name, run)).joinpath("params.yaml").exists():
-            again[f"train {run}"] = ", ".join(outdated(folder, study.variants[run]))
-    steps = [f"{step} again: {again[step]} changed" if again.get(step) else step for step in steps]
-    count = "1 step is" if len(steps) == 1 else f"{len(steps)} steps are"
-    return "\n  ".join([f"Study {study.name}: {count} left (-n -p shows all of each).", *steps])
-
-
-def _foretell(study: Study, options: Options) -> None:
-    """Say what a long study will take here, before it starts, and refuse what the disk has no room for."""
-    if not (runs := left(study)):
+    elif not (options.printshellcmds or options.quiet or options.verbose):
+        print(steps_left(study, arguments(study, words, options)))
         return
-    from peft_study.engine.forecast import forecast, machine, require_space, told
-
-    if expected := forecast(study, runs, machine(options.cores, _gpus(), len(runs))):
-        print(told(expected), end="\n\n", file=sys.stderr, flush=True)
-        if not options.dry_run:
-            require_space(expected)
+    sys.exit(snakemake(study, arguments(study, words, options)))
 
 
-def arguments(study: Study, options: Options) -> list[str]:
+def parse(words: Sequence[str]) -> Namespace:
+    """The options of Snakemake in `words`, read by its own parser, and whether runs are only compared (`compare_only`).
+
+    Raises `StudyError` for what that parser refuses, and for what Snakemake would accept and nothing would heed.
+    """
+    from snakemake.cli import get_argument_parser
+    from snakemake.exceptions import CliException
+
+    def refuse(fault: str) -> NoReturn:
+        raise StudyError(f"options {' '.join(words)!r}: {fault.rstrip('.')}; ./run_all.sh --help lists the usual ones")
+
+    parser = get_argument_parser()
+    parser.error = refuse
+    try:
+        options = parser.parse_args(list(words))
+    except CliException as error:
+        refuse(str(error))
+    if unknown := set(options.config or ()) - {"allow_missing=0", "allow_missing=1"}:
+        refuse(f"--config {unknown.pop()} has no meaning here; allowed: allow_missing=1")
+    if any(count is not None and count < 1 for count in (options.cores, options.jobs)):  # Snakemake would wait for ever
+        refuse("a run needs one core")
+    options.compare_only = "allow_missing=1" in (options.config or ())
+    return options
+
+
+def snakemake(study: Study, arguments: list[str]) -> int:
+    """Run Snakemake in this process; its exit code."""
+    from snakemake.cli import main
+
+    os.environ["PEFT_STUDY_NAME"] = study.name
+    try:
+        main(arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def arguments(study: Study, words: Sequence[str], options: Namespace) -> list[str]:
     """Snakemake's arguments: ours first, so that those of the user win.
 
-    Runs that have to be made anew come last, beside those that the user names: Snakemake reads that option only once.
+    Runs with other values than the study's come last, beside those that the user forces: Snakemake reads that option
+    only once.
     """
-    arguments = ["--snakefile", str(paths.LIB / "Snakefile"), "--directory", str(paths.study_folder(study.name))]
+    folder = paths.study_folder(study.name)
+    arguments = ["--snakefile", str(paths.LIB / "Snakefile"), "--directory", str(folder)]
     if not options.profile:
         arguments += ["--profile", str(paths.LIB / "profiles" / "default")]
-        if not options.elsewhere and (gpus := _gpus()):
-            os.environ["PEFT_STUDY_GPUS"] = ",".join(gpus)
-            arguments += ["--resources", f"gpu={len(gpus)}"]
-    if sys.stderr.isatty() and not options.logger and not options.dry_run:
+        if not options.executor and (names := gpus()):
+            os.environ["PEFT_STUDY_GPUS"] = ",".join(names)
+            arguments += ["--resources", f"gpu={len(names)}"]
+    if sys.stderr.isatty() and not options.logger and not options.dryrun:
         arguments += ["--logger", "rich"]
     # One profile, not two that are merged. And no lock of Snakemake's: ours ends with the process, that one does not.
-    arguments += ["--workflow-profile", "none", "--nolock", *options.given]
-    made = [f"{run}/train.ipynb" for run in left(study) if (paths.run_folder(study.name, run) / "train.ipynb").exists()]
-    remade = [file for file in made if file in (options.targets or made)]  # what is forced is a target, too
-    if remade and not options.compare_only:
-        arguments += ["--forcerun", *options.forced, *remade]
+    arguments += ["--workflow-profile", "none", "--nolock", *words]
+    outputs = [f"{run}/train.ipynb" for run in unfinished(study) if (folder / run / "train.ipynb").exists()]
+    outputs = [file for file in outputs if file in (options.targets or outputs)]  # what is forced is a target, too
+    if outputs and not options.compare_only:
+        arguments += ["--forcerun", *sorted(options.forcerun), *outputs]
     return arguments
 
 
-def _gpus() -> list[str]:
+def steps_left(study: Study, arguments: list[str]) -> str:
+    """What Snakemake would do, a step on a line. Raises `StudyError` with what it says where it refuses."""
+    output = io.StringIO()
+    with redirect_stdout(output), redirect_stderr(output):
+        code = snakemake(study, arguments)
+    if code:
+        raise StudyError(f"Snakemake refuses: {output.getvalue().strip()}")
+    reasons = dict(re.findall(r"^Job \d+: (.+)\nReason: (.+)$", output.getvalue(), re.MULTILINE))
+    if not reasons:
+        total = len(study.variants)
+        return f"Nothing to be done: {total - len(unfinished(study))} of {total} runs of study {study.name} are done."
+    training = {f"train {run}": run for run in study.variants}
+    order = ["explore the reviews", *training]  # then comparing and reporting
+    lines = [f"Study {study.name}: {len(reasons)} step(s) left (-n -p prints all of each)."]
+    for step in sorted(reasons, key=lambda step: order.index(step) if step in order else len(order)):
+        again = "texts or code of the notebook" if "Params have changed" in reasons[step] and step in training else ""
+        if (
+            step in training
+            and (folder := paths.run_folder(study.name, training[step])).joinpath("params.yaml").exists()
+        ):
+            again = ", ".join(outdated(folder, study.variants[training[step]])) or again
+        lines.append(f"  {step} again: {again} changed" if again else f"  {step}")
+    return "\n".join(lines)
+
+
+def _begin_alone(study: Study) -> None:
+    """Lock the study until this process ends. Raises `StudyError` where another process is at work on it or its runs.
+
+    What outlives a killed driver goes on, and its work counts: Snakemake would delete what it is about to finish.
+    """
+    folder = paths.study_folder(study.name)
+    if lock(file := folder / ".lock") is None:
+        raise StudyError(_HELD.format(f"another ./run_all.sh on the study {study.name!r} is", file.read_text()))
+    outputs = {name: folder / f"{name}.ipynb" for name in ("explore", "compare")}
+    outputs |= {run: folder / run / "train.ipynb" for run in study.variants}
+    left = [f"{name} by {process}" for name, output in outputs.items() if (process := holder(lock_of(output)))]
+    left += [f"Slurm job {job} (scancel {job} ends it)" for job in _slurm_jobs(study.name)]
+    if left:
+        raise StudyError(_HELD.format("an earlier ./run_all.sh was killed and left", ", ".join(left)))
+
+
+def _slurm_jobs(study: str) -> list[str]:
+    """The jobs of a study that wait or run on a Slurm cluster; none where there is no Slurm."""
+    folder = paths.study_folder(study)
+    if not (folder / ".snakemake" / "slurm_logs").exists():
+        return []
+    try:
+        query = ["squeue", "--me", "--noheader", "--format=%i|%Z"]
+        output = subprocess.run(query, capture_output=True, text=True, check=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    jobs = (line.split("|", 1) for line in output.splitlines())
+    return [job for job, place in jobs if os.path.realpath(place) == os.path.realpath(folder)]
+
+
+def gpus() -> list[str]:
     """The GPUs of this machine that may be used."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [gpu for gpu in visible.split(",") if gpu and gpu != "-1"]

@@ -1,17 +1,20 @@
-"""Who is at work where: locks of the system, which end with their process, however it ends.
+"""Locks of the operating system, which end with their process, however it ends.
 
 A driver holds its study, a step what it writes, a training also its GPU. A step's kernel holds the locks of the step
-with it: one that outlives a killed step for a moment still keeps others from the folder that it writes to.
+with it: a kernel that outlives a killed step for a moment still keeps others from the folder that it writes to.
 """
 
 import errno
 import fcntl
 import os
+import shlex
+import socket
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,95 +25,78 @@ NO_KERNEL = (
     "the Jupyter kernel python3 does not start ({}); run the same command again and, if that does not help, install "
     "ipykernel in this environment again"
 )
-_held: set[int] = set()  # the descriptors of the locks that this process holds, for its kernels
+_held: set[int] = set()  # descriptors of the locks that this process holds, for its kernels
 
 
 def lock(path: Path) -> int | None:
-    """Lock a file, made if need be, and give its descriptor; None if another process holds it.
+    """Lock a file, created if need be, and return its descriptor; None if another process holds it.
 
-    Raises `StudyError` where the file cannot be made, or lies on a file system without locks.
+    The file then names this process, for `holder`. Raises `StudyError` where it cannot be written, or lies on a file
+    system without locks.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    except OSError as error:
-        os.close(descriptor)
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP):
-            raise
-        raise StudyError(
-            f"{path} cannot be locked ({error.strerror}), so two runs could write into one folder; have its file "
-            "system mounted with locks (Lustre: -o flock), or set PEFT_STUDY_HOME to a folder on another one"
-        ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.truncate(descriptor, 0)
+            command = shlex.join(["python", "-m", "peft_study", *sys.argv[1:]])
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} ({command})".encode(), 0)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            raise StudyError(
+                f"{path} cannot be locked ({error.strerror}), so two runs could write into one folder; have its file "
+                "system mounted with locks (Lustre: -o flock), or set PEFT_STUDY_HOME to a folder on another one"
+            ) from error
     return descriptor
 
 
-def is_held(path: Path) -> bool:
-    """Whether a process holds the lock of this file; a file that is not there is not made."""
-    if not path.exists():
-        return False
-    if (descriptor := lock(path)) is None:
-        return True
-    os.close(descriptor)
-    return False
+def holder(path: Path) -> str | None:
+    """Who holds the lock of this file: process, host and command; None where nobody does."""
+    if path.exists():
+        if (descriptor := lock(path)) is None:
+            return path.read_text(encoding="utf-8", errors="replace") or "another process"
+        os.close(descriptor)
+    return None
+
+
+def lock_of(output: Path) -> Path:
+    """The file whose lock a step holds while it writes the notebook `output`."""
+    return output.with_name(".lock" if output.name == "train.ipynb" else f".{output.stem}.lock")
 
 
 @contextmanager
-def hold(path: Path) -> Iterator[bool]:
-    """Hold the lock of a file, once it is free; yields whether it had to be waited for."""
-    waited = False
-    while (descriptor := lock(path)) is None:
-        waited = True
-        time.sleep(0.5)
-    with _for_kernels([descriptor]):
-        yield waited
-
-
-@contextmanager
-def _for_kernels(descriptors: Collection[int]) -> Iterator[None]:
-    """Let the kernels of this process hold these locks as well; release them at the end."""
-    _held.update(descriptors)
-    try:
-        yield
-    finally:
-        _held.difference_update(descriptors)
-        for descriptor in descriptors:
+def hold(*paths: Path) -> Iterator[Path]:
+    """Hold the lock of one of these files, the first that is free; yields which one."""
+    for path in cycle(paths):
+        if (descriptor := lock(path)) is None:
+            time.sleep(0.5 / len(paths))
+            continue
+        _held.add(descriptor)
+        try:
+            yield path
+        finally:
+            _held.discard(descriptor)
             os.close(descriptor)
+        return
 
 
 @contextmanager
-def gpus(count: int = 1) -> Iterator[None]:
-    """Where PEFT_STUDY_GPUS=0,1,... names this machine's GPUs, hold `count` that are free, and show no others."""
-    names = [gpu for gpu in os.environ.get("PEFT_STUDY_GPUS", "").split(",") if gpu]
+def gpu() -> Iterator[None]:
+    """Where PEFT_STUDY_GPUS=0,1,... names this machine's GPUs, hold one that is free, and show no other."""
+    names = [name for name in os.environ.get("PEFT_STUDY_GPUS", "").split(",") if name]
     if not names:
         yield
         return
-    if count > len(names):
-        raise StudyError(f"processes = {count}, and this machine has {len(names)} GPU(s) to give; lower it")
-    folder = Path(tempfile.gettempdir())
-    while not (held := _all_or_none(folder, names, count)):
-        time.sleep(0.5)
-    with _for_kernels(held):
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(held.values())
+    files = {Path(tempfile.gettempdir(), f"peft-study-{os.getuid()}-gpu-{name}.lock"): name for name in names}
+    with hold(*files) as file:
+        os.environ["CUDA_VISIBLE_DEVICES"] = files[file]
         yield
-
-
-def _all_or_none(folder: Path, names: list[str], count: int) -> dict[int, str]:
-    """Lock `count` GPUs, or none: two runs that each wait for the other's would wait for ever. Descriptor -> GPU."""
-    held: dict[int, str] = {}
-    for gpu in names:
-        descriptor = lock(folder / f"peft-study-{os.getuid()}-gpu-{gpu}.lock")
-        if descriptor is not None:
-            held[descriptor] = gpu
-        if len(held) == count:
-            return held
-    for descriptor in held:
-        os.close(descriptor)
-    return {}
 
 
 def kernels() -> Any:

@@ -7,16 +7,13 @@ failed says so in the last line of its log; what was stopped or killed has a log
 from pathlib import Path
 
 from peft_study import paths
-from peft_study.engine import steps as batch
+from peft_study.engine.steps import FAILURE
 from peft_study.records.layout import is_done, is_foreign, is_interrupted, misnamed_folders, outdated, recorded_params
 from peft_study.study.study import Study, read_study
 from peft_study.study.variant import Variant
 
-NOT_STARTED, STOPPED, FAILED, OUTDATED, DONE = "not started", "stopped", "failed", "outdated", "done"
-_THEIRS = "another program left it: correct its params.yaml, or move its folder away"
 
-
-def left(study: Study) -> list[str]:
+def unfinished(study: Study) -> list[str]:
     """The runs that are not done, or not with the values that the study asks for now."""
     folder = paths.study_folder(study.name)
     return [run for run, variant in study.variants.items() if not is_done(folder / run, variant)]
@@ -25,104 +22,67 @@ def left(study: Study) -> list[str]:
 def status(name: str) -> str:
     """The closing list of a study, for the terminal."""
     study = read_study(name)
-    folder, total = paths.study_folder(name), len(study.variants)
-    count = total - len(left(study))
-    spelt = {run: name for name, run in misnamed_folders(study).items()}
-    lines = []
-    for run, variant in study.variants.items():
-        lines += _lines(
-            run,
-            folder / run / "train",
-            *_of_run(folder / run, variant, "" if (folder / run).exists() else spelt.get(run, "")),
-        )
+    folder, total, left = paths.study_folder(name), len(study.variants), unfinished(study)
+    misnamed = {run: stray for stray, run in misnamed_folders(study).items()}
+    lines = [f"Study {name}: {total - len(left)} of {total} runs are done."]
+    for run in left:
+        state = _state(folder / run, study.variants[run])
+        if run in misnamed and not (folder / run).exists():
+            state += f": {misnamed[run]} is no run of this study; did you mean {run}?"
+        lines += [f"  {run}: {state}", *_where(folder / run / "train")]
     for step in ("explore", "compare", "report", "pages"):
-        if (outcome := _of_step(folder / step, _is_made(study, step)))[0] == FAILED:
-            lines += _lines(step, folder / step, *outcome)
-    advice = _advice(name, count, total) if lines else []
-    return "\n".join(
-        [f"Study {name}: {count} of {total} runs are done.", *lines, *_reports(study, count == total), *advice]
-    )
+        if (fault := _last_line(folder / step)).startswith(FAILURE):
+            lines += [f"  {step}: failed: {fault.removeprefix(FAILURE)}", *_where(folder / step)]
+    faults = len(lines) > 1
+    metrics = [file for run in study.variants if (file := folder / run / "metrics.json").exists()]
+    newest = max((file.stat().st_mtime for file in metrics), default=0)
+    for report in sorted(paths.report_folder(name).glob("report.*")):
+        note = " (older than some runs)" if report.stat().st_mtime < newest else " (without what is not done)"
+        lines.append(f"  {_relative(report)}{note if left or report.stat().st_mtime < newest else ''}")
+    if faults:
+        lines.append(f"./run_all.sh {name} does what is left and keeps what is done.")
+    if faults and 0 < len(left) < total:
+        lines.append(f"./run_all.sh {name} --config allow_missing=1 reports on the runs that are done.")
+    return "\n".join(lines)
 
 
-def _of_run(folder: Path, variant: Variant, misnamed: str = "") -> tuple[str, str]:
-    """What became of a run, and why; `misnamed` is a folder that may hold it under another name."""
-    done = is_done(folder, variant)
-    if misnamed:
-        return NOT_STARTED, f"{misnamed} is no run of this study; did you mean {folder.name}?"
+def _state(folder: Path, variant: Variant) -> str:
+    """Why the run in `folder` does not count as done."""
+    fields = ", ".join(outdated(folder, variant))
     if is_interrupted(folder):
-        return STOPPED, "its training was interrupted"
-    if not done and is_foreign(folder):
-        fields = ", ".join(outdated(folder, variant))
-        return OUTDATED, f"{fields} differ from those of the study; {_THEIRS}" if fields else "metrics.json is damaged"
-    if done or not (folder / "train.ipynb").exists():
-        return _of_step(folder / "train", done)
-    if recorded_params(folder) is None:
-        return OUTDATED, "params.yaml is missing or damaged"
-    other = outdated(folder, variant)
-    return OUTDATED, f"{', '.join(other)} changed since" if other else "metrics.json is missing or damaged"
+        return "stopped: its training was interrupted"
+    if is_foreign(folder):
+        cause = f"{fields} differ from those of the study" if fields else "metrics.json is damaged"
+        return f"outdated: {cause}; another program left it: correct its params.yaml, or move its folder away"
+    if (folder / "train.ipynb").exists():
+        if recorded_params(folder) is None:
+            return "outdated: params.yaml is missing or damaged"
+        return f"outdated: {fields} changed since" if fields else "outdated: metrics.json is missing or damaged"
+    last = _last_line(folder / "train")
+    if last.startswith(FAILURE):
+        return f"failed: {last.removeprefix(FAILURE)}"
+    return "stopped" if (folder / "train.log").exists() else "not started"
 
 
-def _of_step(step: Path, done: bool) -> tuple[str, str]:
-    """What became of a step (the path of its notebook without the suffix), and why."""
-    if done:
-        return DONE, ""
+def _last_line(step: Path) -> str:
+    """The last line of the log of a step (the path of its notebook without the suffix); empty where there is none."""
     try:
-        ends = _log(step).read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-1:]
+        text = step.with_name(f"{step.name}.log").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return NOT_STARTED, ""
-    if ends and ends[0].startswith(batch.FAILURE):
-        return FAILED, ends[0].removeprefix(batch.FAILURE)
-    return STOPPED, ""
+        return ""
+    return text.rstrip().rpartition("\n")[2]
 
 
-def _is_made(study: Study, step: str) -> bool:
-    """Whether the notebook or the report of a step is there."""
-    if step == "pages":
-        return False  # those that are made say nothing of the others, its log does
-    made = _made_reports(study) if step == "report" else [paths.study_folder(study.name) / f"{step}.ipynb"]
-    return bool(made) and all(path.exists() for path in made)
-
-
-def _lines(what: str, step: Path, state: str, why: str) -> list[str]:
-    """What became of a step, and for a failed one where to look."""
-    if state == DONE:
+def _where(step: Path) -> list[str]:
+    """Where to look for the cause of a failure of `step`."""
+    if not _last_line(step).startswith(FAILURE):
         return []
-    lines = [f"  {what}: {state}" + (f": {why}" if why else "")]
-    if state == FAILED:
-        partial, log = step.with_name(f"{step.name}.partial.ipynb"), _log(step)
-        where = f"open {_shown(partial)}; {log.name} is beside it" if partial.exists() else f"read {_shown(log)}"
-        lines.append(f"    {where}")
-    return lines
-
-
-def _log(step: Path) -> Path:
-    return step.with_name(f"{step.name}.log")
-
-
-def _made_reports(study: Study) -> list[Path]:
-    folder = paths.report_folder(study.name)
-    return [folder / name for name in ("report.html", "report.pdf") if (folder / name).exists()]
-
-
-def _reports(study: Study, complete: bool) -> list[str]:
-    """Where the reports are, and whether they are older than a run, or of a study that is not `complete`."""
-    metrics = [path for run in study.variants if (path := paths.run_folder(study.name, run) / "metrics.json").exists()]
-    newest = max((path.stat().st_mtime for path in metrics), default=0)
-    lacking = "" if complete else " (without what is not done)"
+    partial, log = step.with_name(f"{step.name}.partial.ipynb"), step.with_name(f"{step.name}.log")
     return [
-        f"  {_shown(path)}" + (" (older than some runs)" if path.stat().st_mtime < newest else lacking)
-        for path in _made_reports(study)
+        f"    open {_relative(partial)}; {log.name} is beside it" if partial.exists() else f"    read {_relative(log)}"
     ]
 
 
-def _advice(name: str, count: int, total: int) -> list[str]:
-    """What to do when not all is done."""
-    advice = [f"./run_all.sh {name} does what is left and keeps what is done."]
-    if 0 < count < total:
-        advice.append(f"./run_all.sh {name} --config allow_missing=1 reports on the runs that are done.")
-    return advice
-
-
-def _shown(path: Path) -> str:
+def _relative(path: Path) -> str:
     """A path as the reader of the terminal would type it."""
-    return str(path.relative_to(paths.CHECKOUT)) if path.is_relative_to(paths.CHECKOUT) else str(path)
+    return str(path.relative_to(paths.CHECKOUT) if path.is_relative_to(paths.CHECKOUT) else path)

@@ -9,16 +9,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from peft_study import paths
-from peft_study.data import datasets as assets
-from peft_study.engine.locks import NO_KERNEL, gpus, hold, kernels
+from peft_study.data import datasets
+from peft_study.engine.locks import NO_KERNEL, gpu, hold, kernels, lock_of
 from peft_study.errors import StudyError, message, one_line, unknown, writing
 from peft_study.files import fingerprint, remove_partial, replacing
 from peft_study.records.layout import is_done, is_foreign, remove_record, write_params
@@ -28,12 +26,13 @@ from peft_study.study.variant import Variant
 EXPLORE, TRAIN = "01_explore_data.ipynb", "02_train_variant.ipynb"
 COMPARE, RATES = "03_compare_variants.ipynb", "04_learning_rates.ipynb"
 FAILURE = "error: "  # opens the last line of the log of a step that failed
-_PAGE_OF_A_FAULT = """<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><title>No page</title></head>
-<body><p>{} cannot be shown:</p><pre>{}</pre></body>
-</html>
-"""
+# Set before a kernel starts, where the user has not: what glibc's malloc frees stays with the kernel, up to a gigabyte,
+# for the next step, which allocates the same large tensors again; the kernel of this environment, not one of ~/.local.
+_OF_KERNELS = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "JUPYTER_PREFER_ENV_PATH": "1",
+}
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -49,19 +48,14 @@ def compare(study: str) -> None:
     _execute_alone(notebook, paths.study_folder(study) / "compare.ipynb", {"study": study})
 
 
-def lock_of(output: Path) -> Path:
-    """The file whose lock a step holds while it makes the notebook `output`."""
-    return output.with_name(".lock" if output.name == "train.ipynb" else f".{output.stem}.lock")
-
-
 def _execute_alone(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
-    """`execute`, once no other process makes the same `output`."""
+    """`execute`, once no other process writes the same `output`."""
     with hold(lock_of(output)):
         execute(notebook, output, parameters)
 
 
 def comparison_notebook(study: Study) -> Path:
-    """The notebook that makes the argument of a study from its runs."""
+    """The notebook that compares the runs of a study."""
     return paths.NOTEBOOKS / (RATES if study.sweeps_rates else COMPARE)
 
 
@@ -74,11 +68,11 @@ def train(study: str, run_id: str) -> None:
     if is_foreign(folder):
         raise StudyError(f"another program left the run in {folder}; move that folder away to train the run here")
     output = folder / "train.ipynb"
-    with hold(lock_of(output)) as waited, gpus(1):
-        if waited and is_done(folder, variant) and code(output) == code(paths.NOTEBOOKS / TRAIN):
-            return  # a process that outlived its driver has just finished this very run
+    with hold(lock_of(output)), gpu():
+        if is_done(folder, variant) and code(output) == code(paths.NOTEBOOKS / TRAIN):
+            return  # a step that outlived its driver has just finished it: Snakemake removes what is to be redone
         remove_partial(folder)
-        remove_record(folder)  # that of other values would else lie beside what is made now
+        remove_record(folder)  # of other values
         write_params(folder, variant)
         execute(paths.NOTEBOOKS / TRAIN, output, {**variant.model_dump(), "folder": str(folder)})
 
@@ -88,8 +82,6 @@ def report(study: str) -> None:
     from nbpaper import PaperHTMLExporter, PaperPDFExporter
 
     source, folder = paths.study_folder(study) / "compare.ipynb", paths.report_folder(study)
-    if not source.exists():
-        raise StudyError(f"{source} is missing; ./run_all.sh {study} makes it")
     _render(source, folder / "report.html", PaperHTMLExporter)
     _render(source, folder / "report.pdf", PaperPDFExporter)
 
@@ -104,86 +96,74 @@ def pages(study: str) -> None:
 
     from nbpaper import PaperError, PaperHTMLExporter
 
-    folder, made = paths.study_folder(study), paths.report_folder(study)
-    sources = {made / "explore.html": folder / "explore.ipynb"}
-    sources |= {made / "runs" / f"{run}.html": folder / run / "train.ipynb" for run in read_study(study).variants}
+    folder, target = paths.study_folder(study), paths.report_folder(study)
+    sources = {target / "explore.html": folder / "explore.ipynb"}
+    sources |= {target / "runs" / f"{run}.html": folder / run / "train.ipynb" for run in read_study(study).variants}
     for page, source in sources.items():
-        if not source.exists():
-            page.unlink(missing_ok=True)  # of a notebook that was there
-            continue
+        page.unlink(missing_ok=True)
         try:
-            _render(source, page, PaperHTMLExporter)
+            if source.exists():
+                _render(source, page, PaperHTMLExporter)
         except (PaperError, ValueError, nbformat.ValidationError) as error:
-            print(f"{FAILURE}{source} cannot be shown: {one_line(error)}", file=sys.stderr)
-            with replacing(page) as partial:
-                partial.write_text(_PAGE_OF_A_FAULT.format(*map(escape, (str(source), str(error)))), encoding="utf-8")
+            fault = f"{source} cannot be shown: {one_line(error)}"
+            print(f"{FAILURE}{fault}", file=sys.stderr)
+            page.write_text(f"<!DOCTYPE html><title>No page</title><pre>{escape(fault)}</pre>", encoding="utf-8")
 
 
 def _render(notebook: Path, page: Path, exporter: Any) -> None:
     """Write an executed notebook as a paper."""
     from traitlets.config import Config
 
-    config = Config(PaperExporter={"resource_path": str(paths.NOTEBOOKS)})  # where the bibliography is
+    config = Config(PaperPreprocessor={"resource_path": str(paths.NOTEBOOKS)})  # where the bibliography is
     body, _ = exporter(config=config).from_filename(str(notebook))
     with replacing(page) as partial:
         partial.write_bytes(body.encode() if isinstance(body, str) else body)
 
 
 def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
-    """Execute `notebook` with `parameters` in its own folder, into `output`; what it prints goes to `output`'s `.log`.
+    """Execute `notebook` with `parameters` in its own folder, into `output`. What it prints is printed.
 
     Raises `StudyError` with one line that says what went wrong; the partial notebook shows where.
     """
-    partial, log = output.with_suffix(".partial.ipynb"), output.with_suffix(".log")
-    if not notebook.exists():
-        raise StudyError(f"the notebook {notebook} is missing; restore it from git")
-    with writing(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with _output_to(log) as printed:
-            error = _papermill(notebook, partial, parameters, printed)
-        if error is None:
-            os.replace(partial, output)
-            return
-    raise StudyError(error)
-
-
-def _papermill(notebook: Path, output: Path, parameters: dict[str, Any], printed: TextIO) -> str | None:
-    """Execute a notebook, its streams to `printed`; one line that says what went wrong, or None."""
     import papermill
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import DeadKernelError
 
+    if not notebook.exists():
+        raise StudyError(f"the notebook {notebook} is missing; restore it from git")
+    partial = output.with_suffix(".partial.ipynb")
     os.environ.pop("JPY_SESSION_NAME", None)  # set in a terminal of JupyterLab; the notebook would think itself live
-    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this environment, not one of ~/.local
+    for name, value in _OF_KERNELS.items():
+        os.environ.setdefault(name, value)
     try:
-        papermill.execute_notebook(
-            _unformatted(notebook),
-            _unformatted(output),
-            parameters,
-            kernel_name="python3",
-            language="python",
-            cwd=str(notebook.parent),
-            start_timeout=300,
-            progress_bar=False,
-            stdout_file=printed,
-            stderr_file=printed,
-            # a notebook of long training: one output per stream rather than thousands, and no dead widgets
-            coalesce_streams=True,
-            store_widget_state=False,
-            kernel_manager_class=kernels(),
-        )
+        with writing(output):
+            output.parent.mkdir(parents=True, exist_ok=True)
+            papermill.execute_notebook(
+                _unformatted(notebook),
+                _unformatted(partial),
+                parameters,
+                kernel_name="python3",
+                language="python",
+                cwd=str(notebook.parent),
+                start_timeout=300,
+                progress_bar=False,
+                stdout_file=sys.stdout,
+                stderr_file=sys.stdout,
+                # a notebook of long training: one output per stream rather than thousands, and no dead widgets
+                coalesce_streams=True,
+                store_widget_state=False,
+                kernel_manager_class=kernels(),
+            )
+            os.replace(partial, output)
     except papermill.PapermillExecutionError as error:
-        printed.write("\n".join(_ANSI.sub("", line) for line in error.traceback) + "\n")
-        return message(error.ename, error.evalue)
+        print(_ANSI.sub("", "\n".join(error.traceback)))
+        raise StudyError(message(error.ename, error.evalue)) from error
     except DeadKernelError as error:
-        return f"{error}; often the memory was not enough: try ./run_all.sh with --cores 1"
-    except NoSuchKernel as error:
-        return NO_KERNEL.format(error)
-    except RuntimeError as error:
-        if not str(error).startswith(("Kernel died before", "Kernel didn't respond")):  # others are faults of ours
-            raise
-        return NO_KERNEL.format(error)
-    return None
+        raise StudyError(f"{error}; often the memory was not enough: try ./run_all.sh with --cores 1") from error
+    except (NoSuchKernel, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not str(error).startswith(("Kernel died before", "Kernel didn't")):
+            raise  # a fault of ours
+        raise StudyError(NO_KERNEL.format(error)) from error
 
 
 def _unformatted(path: Path) -> str:
@@ -214,26 +194,7 @@ def _contents(dataset: str | None) -> str:
     if dataset is None or dataset.startswith("bundled:"):
         return ""
     try:
-        place = assets.local(dataset)
+        place = datasets.local(dataset)
     except StudyError:  # it is gone; what is not done is refused before anything starts
         return ""
     return "" if place is None else fingerprint(*(place.rglob("*") if place.is_dir() else [place]))
-
-
-@contextmanager
-def _output_to(log: Path) -> Iterator[TextIO]:
-    """Send all that this process and its kernel print, to whichever stream, to the file `log`; yields that file."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    saved = os.dup(1), os.dup(2)
-    with open(log, "w", encoding="utf-8") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-        try:
-            yield file
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            for descriptor, copy in enumerate(saved, start=1):
-                os.dup2(copy, descriptor)
-                os.close(copy)

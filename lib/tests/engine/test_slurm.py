@@ -1,7 +1,6 @@
 """The same command on a cluster: a real Slurm of two nodes on this machine, one job per run, lost jobs made again."""
 
 import json
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -91,19 +90,18 @@ def test_a_cancelled_job_and_a_lost_node_cost_nothing_but_their_time(on_slurm: C
     slurm.tell("slurmd", "-N", "node2")
 
 
-def test_jobs_that_outlive_a_killed_driver_are_waited_for(on_slurm: Checkout, slurm: Cluster) -> None:
+def test_jobs_that_outlive_a_killed_driver_are_named_and_their_work_counts(on_slurm: Checkout, slurm: Cluster) -> None:
     wait_for(lambda: "down" not in slurm.tell("sinfo", "--noheader", "--Node", "--format=%T"))
     on_slurm.write_study({**STUDY, "matrix": {"strategy": ["full", "lora"], "seed": [1]}})
     driver = on_slurm.start(*PROFILE)
     wait_for(lambda: len(started(on_slurm)) == 2, 120)
     driver.kill()
     driver.wait()
-    again = on_slurm.start(*PROFILE)
-    time.sleep(3)
-    assert again.poll() is None and len(slurm.jobs()) == 2
+    said = on_slurm.run(*PROFILE)
+    assert said.returncode == 2 and "was killed and left at work: " in said.stdout
+    assert all(f"Slurm job {job} (scancel {job} ends it)" in said.stdout for job in slurm.jobs())
     (on_slurm.study / "go").touch()
-    said, _ = again.communicate(timeout=120)
-    assert again.returncode == 0, said
-    assert said.count("waiting for what an earlier ./run_all.sh left at work") >= 1 and "scancel" in said
-    assert "2 of 2 runs are done" in said
-    assert sorted(run["run"] for run in started(on_slurm)) == sorted(on_slurm.made()), "none was made twice"
+    wait_for(lambda: not slurm.jobs(), 120)
+    said = on_slurm.run(*PROFILE)
+    assert said.returncode == 0 and "2 of 2 runs are done" in said.stdout, said.stdout
+    assert sorted(run["run"] for run in started(on_slurm)) == sorted(on_slurm.made()), "none was trained twice"

@@ -14,11 +14,12 @@ import pytest
 from made_checkouts import FULL, LORA, Checkout, Said
 from made_runs import make_runs
 
+from peft_study import paths
 from peft_study.records.read import load_runs
 
 LARGE = """\
 from pathlib import Path
-from peft_study.folders import replacing
+from peft_study.files import replacing
 with replacing(Path(folder, "weights")) as partial:
     partial.write_bytes(bytes(2**20))
 Path(folder, "metrics.json").write_text("{}")
@@ -95,7 +96,7 @@ def test_a_machine_without_a_network_trains_on_what_it_has(checkout: Checkout) -
 
 @own_network
 def test_a_model_of_the_hub_without_a_network_is_one_line_for_the_whole_study(checkout: Checkout) -> None:
-    shutil.copy2(Path(__file__).parents[1] / "peft_study" / "data.py", checkout.folder / "lib" / "peft_study")
+    shutil.copy2(paths.LIB / "peft_study" / "engine" / "check.py", checkout.folder / "lib" / "peft_study" / "engine")
     folder = str(checkout.folder / "no reviews")
     checkout.write_study(
         {

@@ -16,7 +16,7 @@ import pytest
 from made_checkouts import TINY, Checkout, wait_for
 
 from peft_study import paths
-from peft_study.engine import steps as batch
+from peft_study.engine import steps
 
 SEED, POINTS = int(os.environ.get("KILLS_SEED", "1")), int(os.environ.get("KILLS_POINTS", "20"))
 REAL_POINTS, REAL_SEEDS = int(os.environ.get("KILLS_REAL_POINTS", "3")), int(os.environ.get("KILLS_REAL_SEEDS", "1"))
@@ -26,8 +26,7 @@ TRAINING = """\
 import time
 import numpy as np
 from pathlib import Path
-from peft_study.folders import replacing
-from peft_study.records import write_json
+from peft_study.files import replacing, write_json
 
 pause = 0 if (Path(folder).parent / "fast").exists() else 0.05
 rng = np.random.default_rng(seed + 10 * (strategy == "lora"))
@@ -104,7 +103,8 @@ def kill_and_go_on(
         time.sleep(rng.uniform(0, longest))
         runs = victims(checkout)
         if driver.poll() is not None:
-            assert driver.returncode == 0 or hurt, driver.stdout and driver.stdout.read()
+            text, _ = driver.communicate()
+            assert driver.returncode == 0 or hurt or "was killed and left at work" in text, text
             driver, hurt = started(checkout), False
         else:
             hurt = True
@@ -121,6 +121,7 @@ def kill_and_go_on(
     (checkout.study / "fast").touch()
     driver.kill()
     driver.wait()
+    wait_for(lambda: not victims(checkout))
     last = started(checkout)
     said, _ = last.communicate(timeout=300)
     assert last.returncode == 0, said
@@ -135,8 +136,8 @@ def kill_and_go_on(
 
 def really_train(checkout: Checkout, tmp_path: Path, defaults: dict[str, Any], matrix: dict[str, Any]) -> None:
     """Put the real 02 in the place of its stand-in, with a study of these values."""
-    shutil.copy2(paths.NOTEBOOKS / batch.TRAIN, checkout.folder / "notebooks")
-    shutil.copy2(paths.LIB / "peft_study" / "data.py", checkout.folder / "lib" / "peft_study")
+    shutil.copy2(paths.NOTEBOOKS / steps.TRAIN, checkout.folder / "notebooks")
+    shutil.copy2(paths.LIB / "peft_study" / "engine" / "check.py", checkout.folder / "lib" / "peft_study" / "engine")
     checkout.environment["PEFT_STUDY_CACHE"] = str(tmp_path / "cache")
     checkout.write_study({**TINY, "matrix": matrix, "defaults": defaults})
 

@@ -1,0 +1,31 @@
+"""What the tests of the engine share: a home with one study of two runs, and notebooks of a line or two."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from made_studies import STUDY
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home whose study `tiny` has two runs, and nothing else."""
+    monkeypatch.setenv("PEFT_STUDY_HOME", str(tmp_path))
+    (tmp_path / "runs" / "tiny").mkdir(parents=True)
+    (tmp_path / "runs" / "tiny" / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    return tmp_path
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a notebook whose first code cell declares the parameters: `notebook("seed: int = 1", "print(seed)")`."""
+
+    def write(*sources: str, prose: str = "Prose.", name: str = "source") -> Path:
+        cells = [nbformat.v4.new_markdown_cell(prose), *map(nbformat.v4.new_code_cell, sources)]
+        cells[1].metadata["tags"] = ["parameters"]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / f"{name}.ipynb")
+        return tmp_path / f"{name}.ipynb"
+
+    return write

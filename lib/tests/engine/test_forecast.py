@@ -1,0 +1,114 @@
+"""What a long study will take, said in a line before it starts: from real steps on random weights."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peft_study import paths
+from peft_study.engine import forecast
+from peft_study.study.study import Study, read_study
+from peft_study.study.variant import Variant
+from peft_study.text import duration
+
+COST = {"training": 1 / 32, "prediction": 0.01, "memory": 2e9, "trained": 1e6, "weights": 3e6}
+
+
+@pytest.fixture
+def imdb(monkeypatch: pytest.MonkeyPatch) -> Study:
+    """The shipped study of the hub, whose model is not fetched, where every step of 32 reviews takes a second."""
+    monkeypatch.delenv("PEFT_STUDY_HOME")
+    monkeypatch.setattr(forecast, "measure", lambda variant: COST)
+    return read_study("imdb")
+
+
+def test_a_few_real_steps_are_measured_and_the_rest_follows(
+    make_study: Callable[..., Path], settings: dict[str, Any]
+) -> None:
+    make_study(defaults=settings | {"epochs": 4000, "max_length": 48})
+    study = read_study("tiny")
+    line = forecast.forecast(study, list(study.variants), None, [])
+    assert line is not None and line.startswith("Study tiny, ") and "\n" not in line
+    assert " hours, " in line or " minutes, " in line
+    assert " of memory and 30" in line and " MB of disk, as a few measured steps suggest." in line
+
+
+def test_the_time_follows_from_the_steps_and_the_reviews(imdb: Study) -> None:
+    runs = ["full-n25000-s42"]
+    variant = imdb.variants[runs[0]]
+    trained = 25_000 * 0.9 * 3 / 32
+    predicted = (variant.ood_size or forecast.WHOLE) + 25_000 + 3 * 2_500
+    time = trained + 0.01 * predicted
+    assert f"takes about {duration(time)}, 2 GB of memory" in forecast.describe(imdb, runs, 1)
+    assert f"takes about {duration(time)}, 4 GB of memory" in forecast.describe(imdb, runs * 2, 2)
+    assert f"takes about {duration(2 * time)}, 2 GB of memory" in forecast.describe(imdb, runs * 2, 1)
+
+
+def test_each_kind_of_step_is_measured_once(imdb: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+
+    def measure(variant: Variant) -> dict[str, float]:
+        measured.append(variant.strategy)
+        return COST
+
+    monkeypatch.setattr(forecast, "measure", measure)
+    forecast.describe(imdb, list(imdb.variants), 1)
+    assert sorted(measured) == sorted({variant.strategy for variant in imdb.variants.values()})
+
+
+def test_fixed_steps_take_as_long_as_they_are_many(variant: Callable[..., Variant]) -> None:
+    fixed = variant(max_steps=50, epochs=1.0, batch_size=4, gradient_accumulation=2)
+    assert forecast.reviews(fixed) == 400
+    assert forecast.reviews(variant(epochs=2.0, validation_fraction=0.1)) == pytest.approx(180)
+
+
+def test_a_short_study_is_not_kept_waiting(make_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    make_study()
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("measured"))
+    study = read_study("tiny")
+    assert forecast.forecast(study, list(study.variants), None, []) is None
+
+
+def test_a_study_whose_steps_cannot_be_measured_is_not_refused(
+    make_study: Callable[..., Path], settings: dict[str, Any]
+) -> None:
+    make_study(defaults=settings | {"model": "owner/unknown", "epochs": 10_000})
+    study = read_study("tiny")
+    line = forecast.forecast(study, list(study.variants), None, [])
+    assert line is not None and line.startswith("What study tiny takes could not be measured: ")
+
+
+@pytest.mark.parametrize(
+    ("cores", "gpus", "together"), [(None, [], 4), (1, [], 1), (2, [], 2), (9, [], 6), (None, ["3", "5"], 2)]
+)
+def test_as_many_runs_go_side_by_side_as_snakemake_would_start_and_each_has_one_gpu(
+    imdb: Study, monkeypatch: pytest.MonkeyPatch, cores: int | None, gpus: list[str], together: int
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    calls: list[tuple[list[str], str]] = []
+
+    def run(command: list[str], env: dict[str, str], **_: object) -> Any:
+        calls.append((command, env["CUDA_VISIBLE_DEVICES"]))
+        return subprocess.CompletedProcess(command, 0, "the line\n", "")
+
+    monkeypatch.setattr(forecast.subprocess, "run", run)
+    runs = list(imdb.variants)[:6]
+    assert len(runs) == 6 and forecast.forecast(imdb, runs, cores, gpus) == "the line"
+    assert calls == [([sys.executable, "-m", forecast.__name__, "imdb", str(together), *runs], "".join(gpus[:1]))]
+
+
+def test_over_a_day_on_a_cpu_suggests_the_quick_study_or_a_gpu(imdb: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = list(imdb.variants)
+    assert "over a day" not in forecast.describe(imdb, runs, 1)
+    monkeypatch.setattr(forecast, "measure", lambda variant: COST | {"training": 2})
+    assert "over a day on a CPU: take a machine with a GPU, or ./run_all.sh quick" in forecast.describe(imdb, runs, 1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert "over a day" not in forecast.describe(imdb, runs, 1)
+
+
+def test_the_forecast_is_no_reason_to_load_torch() -> None:
+    code = "import sys; from peft_study.engine import driver; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=paths.LIB).returncode == 0

@@ -1,0 +1,101 @@
+"""Who is at work where: no two processes in one folder or on one GPU, whatever was killed before."""
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from made_checkouts import wait_for
+from made_studies import RUN, make_done
+
+from peft_study import paths
+from peft_study.engine import locks, steps
+from peft_study.errors import StudyError
+
+
+def test_a_lock_names_the_process_that_holds_it(tmp_path: Path) -> None:
+    assert locks.holder(tmp_path / "lock") is None and not (tmp_path / "lock").exists()
+    held = locks.lock(tmp_path / "lock")
+    assert held is not None and locks.lock(tmp_path / "lock") is None
+    assert (locks.holder(tmp_path / "lock") or "").startswith(f"process {os.getpid()} on ")
+    os.close(held)
+    assert locks.holder(tmp_path / "lock") is None
+
+
+def test_one_run_is_never_trained_by_two_processes_at_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "execute", lambda *_: pytest.fail("a finished run is trained again"))
+    monkeypatch.setattr(steps, "code", lambda notebook: "the same")
+    folder = paths.run_folder("tiny", RUN)
+    program = f"""
+import time
+from pathlib import Path
+from peft_study.engine import locks
+assert locks.lock(Path({str(folder / ".lock")!r})) is not None
+print("held", flush=True)
+time.sleep(60)
+"""
+    other = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert other.stdout is not None and other.stdout.readline() == b"held\n"
+    folder.rename(folder.with_name("moved"))
+    make_done(folder)
+    (folder / ".lock").hardlink_to(folder.with_name("moved") / ".lock")
+
+    def release(_: float) -> None:
+        other.kill()
+        other.wait()
+
+    monkeypatch.setattr(time, "sleep", release)  # the wait for the lock: meanwhile the other process ends
+    steps.train("tiny", RUN)
+
+
+def test_a_kernel_that_outlives_its_killed_step_keeps_the_step_locked(
+    home: Path, notebook: Callable[..., Path]
+) -> None:
+    sleep = f"import os, time; open({str(home / 'kernel')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    notebook("study: str = ''", sleep)
+    program = f"""
+from pathlib import Path
+from peft_study import paths
+from peft_study.engine import steps
+paths.NOTEBOOKS, steps.EXPLORE = Path({str(home)!r}), "source.ipynb"
+steps.explore("tiny")
+"""
+    step = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL)
+    wait_for(lambda: (home / "kernel").exists() and bool((home / "kernel").read_text()))
+    kernel = psutil.Process(int((home / "kernel").read_text()))
+    kernel.suspend()  # no sooner does it notice that its parent is gone than it ends
+    step.kill()
+    step.wait()
+    lock = locks.lock_of(paths.study_folder("tiny") / "explore.ipynb")
+    assert f"process {step.pid} on" in (locks.holder(lock) or "")
+    kernel.kill()
+    psutil.wait_procs([kernel], timeout=10)
+    assert locks.holder(lock) is None
+
+
+def test_a_file_system_without_locks_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    with pytest.raises(StudyError, match=r"cannot be locked \(No locks available\).*PEFT_STUDY_HOME"):
+        locks.lock(tmp_path / "lock")
+
+
+def test_each_run_sees_one_gpu_of_those_that_are_free(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr("tempfile.tempdir", str(home))
+    monkeypatch.setenv("PEFT_STUDY_GPUS", "0,3")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
+    monkeypatch.setattr(steps, "execute", lambda *_: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]))
+    steps.train("tiny", RUN)
+    held = locks.lock(home / f"peft-study-{os.getuid()}-gpu-0.lock")
+    assert held is not None
+    steps.train("tiny", RUN)
+    os.close(held)
+    assert seen == ["0", "3"]
