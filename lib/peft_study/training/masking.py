@@ -1,0 +1,99 @@
+"""Which words of a review move a model's verdict, and how far: one word is masked at a time.
+
+The effect of a word is the log-odds of a class less those without the word, whose pieces the tokenizer's mask token
+replaces (occlusion: Zeiler and Fergus 2014, https://arxiv.org/abs/1311.2901; leave-one-out on words: Li et al. 2016,
+https://arxiv.org/abs/1612.08220). The class is the second of two (positive), of more the predicted one.
+
+An effect is exact for this word in this text, and for nothing else: effects do not add up to the log-odds. Of two words
+that say the same, either can be masked at no loss, and a *not* and the word it negates share one effect.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import logsumexp, softmax
+
+from peft_study.data.tokenization import Window, window
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerFast
+
+TOKENS_AT_ONCE = 8192  # 64 copies of a text of 128 tokens
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A model's verdict on one text, and which words move it.
+
+    `logits`: (classes,). `words`: start, end and effect (in nats of the `log_odds`) of each word that the model reads,
+    in order.
+    """
+
+    window: Window
+    logits: np.ndarray
+    words: list[tuple[int, int, float]]
+
+    @property
+    def label(self) -> int:
+        """The predicted class."""
+        return int(self.logits.argmax())
+
+    @property
+    def target(self) -> int:
+        """The class whose log-odds are explained."""
+        return 1 if len(self.logits) == 2 else self.label
+
+    @property
+    def log_odds(self) -> float:
+        """The log-odds of the target against all other classes together, in nats."""
+        return float(log_odds(self.logits, self.target))
+
+    @property
+    def confidence(self) -> float:
+        """The probability of the predicted class."""
+        return float(softmax(self.logits).max())
+
+
+def explain(
+    model: "torch.nn.Module", tokenizer: "PreTrainedTokenizerFast", text: str, max_length: int, truncation: str
+) -> Explanation:
+    """The verdict of `model` on `text`, cut to its window, and the effect of every word in it.
+
+    One pass for the text and one for each of its words, in batches. A tokenizer without a mask token lends its unknown
+    token, or the one that pads.
+    """
+    read = window(text, tokenizer, max_length, truncation)
+    pieces: dict[int, list[int]] = {}  # the places of each word in the window
+    for place, word in enumerate(read.words):
+        if word is not None:
+            pieces.setdefault(word, []).append(place)
+    mask_ids = (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id)
+    copies = np.tile(read.input_ids, (1 + len(pieces), 1))
+    for row, places in enumerate(pieces.values(), start=1):
+        copies[row, places] = next(token for token in mask_ids if token is not None)
+    logits = classify(model, copies)
+    whole = Explanation(read, logits[0], [])
+    effects = whole.log_odds - log_odds(logits[1:], whole.target)
+    spans = [[span for place in places if (span := read.spans[place])] for places in pieces.values()]
+    words = [(word[0][0], word[-1][1], float(effect)) for word, effect in zip(spans, effects, strict=True)]
+    return Explanation(read, logits[0], words)
+
+
+def log_odds(logits: np.ndarray, target: int) -> np.ndarray:
+    """The log-odds of a class against all others together; `logits` (..., classes), the result (...)."""
+    return np.asarray(logits[..., target] - logsumexp(np.delete(logits, target, axis=-1), axis=-1))
+
+
+def classify(model: "torch.nn.Module", texts: np.ndarray) -> np.ndarray:
+    """The logits, (texts, classes), of token ids, (texts, tokens): in float32 and evaluation mode, no gradients."""
+    import torch
+
+    device = next(model.parameters()).device
+    ids = torch.as_tensor(texts, device=device)
+    model.eval()
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+        batches = ids.split(max(1, TOKENS_AT_ONCE // ids.shape[1]))
+        logits = [model(input_ids=batch, attention_mask=torch.ones_like(batch)).logits for batch in batches]
+    return torch.cat(logits).float().cpu().numpy()
