@@ -1,108 +1,117 @@
 """A browser of reviews: find some, read one, and see what a window of the model keeps of it."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from collections import Counter
+from collections.abc import Collection, Sequence
 from html import escape
 from typing import Any, get_args
 
 import ipywidgets
+import numpy as np
 import pandas as pd
 
-from peft_study.data import browsing, tokenization
 from peft_study.data.reviews import Corpus
+from peft_study.data.slices import explicit_rating
+from peft_study.data.tokenization import Window, load_tokenizer, tokenize_texts, window
 from peft_study.study.variant import Variant
-from peft_study.widgets import markup
-from peft_study.widgets.panel import ANY, Panel, dropdown, place, search, yes_or_no
+from peft_study.widgets import controls, markup
 
-_VIEWS = ("text", "word pieces")
+PARTS = {"pool": "pool", "test": "test set", "ood": "other test set"}
+PIECE = 'style="display:inline-block;border:1px solid #8888;border-radius:3px;padding:0 .3em;margin:1px"'
 
 
-def browser(corpus: Corpus, variant: Variant) -> Panel:
-    """The browser of all reviews of a corpus; its window starts as the variant's."""
-    tokenizer = tokenization.load_tokenizer(variant)
+@controls.where_live
+def browse_reviews(corpus: Corpus, variant: Variant) -> None:
+    """01: find reviews by class, length, stated rating, copies and words, and see what a window keeps of one.
 
-    @cache
-    def reviews() -> pd.DataFrame:
-        return browsing.all_reviews(corpus, variant)
+    The window starts as the variant's.
+    """
+    tokenizer = load_tokenizer(variant)
+    table = all_reviews(corpus, tokenizer, variant.max_length)
 
-    def render(part: str, place: int, window: int, cut: str, view: str, **asked: Any) -> Iterator[str]:
-        yield markup.line("Looking through the reviews …")
-        table = reviews()
-        found = browsing.search(table[table["part"] == part], **asked)
-        if found.empty:
-            yield markup.line("No review fits all of this: loosen a condition.")
-            return
-        row = found.iloc[min(place, len(found)) - 1]
-        read = tokenization.window(row["text"], tokenizer, window, cut)
-        heading = [f"review {min(place, len(found)):,} of {len(found):,}", *facts(row)]
-        body = markup.windowed(row["text"], read) if view == "text" else _pieces(row["text"], read, tokenizer)
-        yield markup.review(
-            [corpus.labels[row["label"]], *heading], row["label"], body or "<i>(empty)</i>"
-        ) + markup.line(_kept(read))
+    def render(length: int, truncation: str, view: str, place: int, tokens: tuple[int, int], **accepted: Any) -> None:
+        matches = matching(table[table["tokens"].between(*tokens)], **accepted)
+        if matches.empty:
+            return controls.replace(markup.line("No review fits all of this: loosen a condition."))
+        row, count = controls.at_place(matches, place)
+        read = window(row["text"], tokenizer, length, truncation)
+        heading = [corpus.labels[row["label"]], f"review {count}", *facts(row)]
+        body = markup.windowed(row["text"], read) if view == "text" else word_pieces(row["text"], read, tokenizer)
+        kept = f"The window keeps {len(read.input_ids):,} of {read.total:,} tokens, special tokens included."
+        return controls.replace(markup.review(heading, row["label"], body or "<i>(empty)</i>"), markup.line(kept))
 
-    longest = 2 ** (max(variant.max_length, 512) - 1).bit_length()
-    parts = [(name, part) for part, name in browsing.PARTS.items() if getattr(corpus, part) is not None]
-    count = max(len(getattr(corpus, part)) for _, part in parts)
-    return Panel(
+    longest = int(table["tokens"].max())
+    widest = 2 ** (max(variant.max_length, 512) - 1).bit_length()
+    truncations = get_args(Variant.model_fields["truncation"].annotation)
+    slider = {"continuous_update": False}
+    controls.panel(
         render,
-        part=dropdown("from", parts),
-        label=classes("class", corpus.labels),
-        tokens=lengths(max(tokenization.tokenize_texts(texts, tokenizer).lengths.max() for texts in _texts(corpus))),
-        rated=yes_or_no("states a rating"),
-        copied=yes_or_no("occurs more than once"),
-        words=search(),
-        place=place("review", count),
-        window=ipywidgets.IntSlider(
-            description="window", min=8, max=longest, value=variant.max_length, continuous_update=False
-        ),
-        cut=dropdown("keeps", get_args(Variant.model_fields["truncation"].annotation), variant.truncation),
-        view=dropdown("shown as", _VIEWS),
+        part=controls.choice("from", [(PARTS[part], (part,)) for part in table["part"].unique()]),
+        label=controls.classes("class", corpus.labels),
+        tokens=ipywidgets.IntRangeSlider(description="tokens", max=longest, value=(0, longest), **slider),
+        rated=controls.yes_or_no("states a rating"),
+        repeated=controls.yes_or_no("occurs more than once"),
+        words=controls.search(),
+        place=controls.place("review", len(table)),
+        length=ipywidgets.IntSlider(description="window", min=8, max=widest, value=variant.max_length, **slider),
+        truncation=controls.choice("keeps", truncations, variant.truncation),
+        view=controls.choice("shown as", ["text", "word pieces"]),
     )
+
+
+def all_reviews(corpus: Corpus, tokenizer: Any, max_length: int) -> pd.DataFrame:
+    """Every review of a corpus, the pool first, with the columns of `described` and its `part`, a key of `PARTS`.
+
+    `copies` counts how often the text occurs in all splits of the dataset, `repeated` says that it does more than once.
+    """
+    tables = {part: table for part in PARTS if (table := getattr(corpus, part)) is not None}
+    occurrences = Counter(text for texts in corpus.splits.values() for text in texts)
+    described_parts = [
+        described(reviews, corpus.splits[corpus.split_of(part)], tokenizer, max_length).assign(part=part)
+        for part, reviews in tables.items()
+    ]
+    table = pd.concat(described_parts, ignore_index=True)
+    copies = table["text"].map(occurrences)
+    return table.assign(copies=copies, repeated=copies > 1)
+
+
+def described(reviews: pd.DataFrame, split: Sequence[str], tokenizer: Any, max_length: int) -> pd.DataFrame:
+    """`reviews`, which are rows of the texts `split`, with what they can be searched by.
+
+    `tokens` (special tokens included), `cut` (whether a window of `max_length` leaves some of them out), `rating` (the
+    one that the text states, NaN if none) and `rated`.
+    """
+    tokens = tokenize_texts(split, tokenizer).lengths[reviews["id"]]
+    rating = np.array([explicit_rating(text) for text in reviews["text"]], dtype=float)
+    return reviews.assign(tokens=tokens, cut=tokens > max_length, rating=rating, rated=~np.isnan(rating))
+
+
+def matching(table: pd.DataFrame, words: str = "", **accepted: Collection[Any]) -> pd.DataFrame:
+    """The rows that have an accepted value in every column named, and all `words` in their text.
+
+    The words may stand in any order, in upper or lower case, and be parts of other words.
+    """
+    fits = np.ones(len(table), dtype=bool)
+    for column, values in accepted.items():
+        fits &= table[column].isin(values)
+    for word in words.lower().split():
+        fits &= table["text"].str.lower().str.contains(word, regex=False)
+    return table[fits]
 
 
 def facts(row: Any) -> list[str]:
     """What is known of a review besides its class."""
-    told = [f"{row['tokens']:,} tokens"]
-    if pd.notna(row["rating"]):
-        told.append(f"states {row['rating']:g}/10")
-    if row.get("copies", 1) > 1:
-        told.append(f"occurs {row['copies']} times in the dataset")
-    return told
+    rating = [f"states {row['rating']:g}/10"] if row["rated"] else []
+    copies = [f"occurs {row['copies']} times in the dataset"] if row.get("copies", 1) > 1 else []
+    return [f"{row['tokens']:,} tokens", *rating, *copies]
 
 
-def classes(description: str, names: Sequence[str]) -> ipywidgets.Dropdown:
-    """A choice of a class, or either (any of more than two)."""
-    every = "either" if len(names) == 2 else "any"
-    return dropdown(description, [(every, ANY), *((name, i) for i, name in enumerate(names))])
-
-
-def lengths(longest: int) -> ipywidgets.IntRangeSlider:
-    """A choice of lengths in tokens, up to the longest."""
-    return ipywidgets.IntRangeSlider(
-        description="tokens", min=0, max=int(longest), value=(0, int(longest)), continuous_update=False
-    )
-
-
-def _texts(corpus: Corpus) -> Iterable[list[str]]:
-    return [texts for texts in corpus.splits.values() if texts]
-
-
-def _kept(read: tokenization.Window) -> str:
-    """How much of a review the window keeps."""
-    if not read.is_cut:
-        return f"The window holds the whole review: {read.total:,} tokens, the special ones included."
-    kept = len(read.input_ids)
-    return f"The window keeps {kept:,} of {read.total:,} tokens ({kept / read.total:.0%})."
-
-
-def _pieces(text: str, read: tokenization.Window, tokenizer: Any) -> str:
+def word_pieces(text: str, read: Window, tokenizer: Any) -> str:
     """The tokens of a window as the model gets them, with "…" where text between two of them is left out."""
-    style = "display:inline-block;border:1px solid #8888;border-radius:3px;padding:0 .3em;margin:1px"
-    cells: list[str] = []
+    pieces: list[str] = []
     reached = 0
     for token, span in zip(tokenizer.convert_ids_to_tokens(read.input_ids), read.spans, strict=True):
-        start = span[0] if span else reached if not cells else len(text)  # a special token is before or after all
-        cells.append("…" if text[reached:start].strip() else "")
-        cells.append(f'<span style="{style}">{escape(token)}</span>')
-        reached = span[1] if span else start
-    return " ".join(cells)
+        start, end = span or ((len(text),) * 2 if pieces else (0, 0))  # special tokens are before or after all
+        pieces.append("…" if text[reached:start].strip() else "")
+        pieces.append(f"<span {PIECE}>{escape(token)}</span>")
+        reached = end
+    return " ".join(pieces)
