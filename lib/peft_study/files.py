@@ -1,8 +1,9 @@
-"""Files in one step: written under a temporary name and moved; removed, hashed, read as YAML."""
+"""Files: written under a temporary name and moved; removed, hashed; YAML that anybody may have written, read safely."""
 
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import yaml
 
-from peft_study.errors import writing
+from peft_study.errors import one_line, writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+BYTES, VALUES = 2**20, 100_000  # of a YAML file: its largest size, and the most values with aliases written out
 
 
 @contextmanager
@@ -46,8 +50,11 @@ def remove(path: Path) -> None:
 
 def fingerprint(*files: Path) -> str:
     """A fingerprint of the contents of `files`, those that exist, in any order."""
-    sums = sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file())
-    return hashlib.sha256("".join(sums).encode()).hexdigest()
+    sums = []
+    for file in filter(Path.is_file, files):
+        with open(file, "rb") as stream:
+            sums.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return hashlib.sha256("".join(sorted(sums)).encode()).hexdigest()
 
 
 def write_json(file: Path, content: Any) -> None:
@@ -65,3 +72,54 @@ def write_figure(file: Path, figure: "Figure") -> None:
     """Save a figure under its name, in one step."""
     with replacing(file) as partial:
         figure.savefig(partial, dpi=150, bbox_inches="tight")
+
+
+def read_yaml(file: Path) -> Any:
+    """What a YAML file holds: dicts, lists, texts, numbers, booleans, dates and None; no tag makes a Python object.
+
+    Raises `OSError`, or `ValueError` that says in a line where the file is no such YAML: `1e-3` is a number as in YAML
+    1.2; a key that is given twice, or is no text, is refused; so are aliases that contain themselves or blow up.
+    """
+    if (size := file.stat().st_size) > BYTES:
+        raise ValueError(f"it has {size:,} bytes, at most {BYTES:,} are read")
+    try:
+        return yaml.load(file.read_text(encoding="utf-8"), _Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(one_line(error)) from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as its readers expect it: see `read_yaml`."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._values, self._inside = 0, dict[int, int]()  # so far, and within each node that is complete
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        is_alias, before = self.check_event(yaml.AliasEvent), self._values
+        node = super().compose_node(parent, index)
+        if is_alias and id(node) not in self._inside:
+            raise ValueError("it contains itself by an alias")
+        self._values += self._inside[id(node)] if is_alias else 1
+        if self._values > VALUES:
+            raise ValueError(f"it holds more than {VALUES:,} values, with its aliases written out")
+        self._inside.setdefault(id(node), self._values - before)
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        seen = set[Any]()
+        for key in keys:
+            name = self.construct_object(key, deep=True)  # type: ignore[no-untyped-call]
+            fault = "is no text; put it in quotes" if not isinstance(name, str) else "is given twice" * (name in seen)
+            if fault:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} {fault}", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)

@@ -14,7 +14,6 @@ from peft_study.analysis import accuracy as tables
 from peft_study.analysis import costs as ledger_tables
 from peft_study.analysis import expectations
 from peft_study.analysis import learning_curves as curves_tables
-from peft_study.data import exploration as explore
 from peft_study.data.tfidf import Baseline
 from peft_study.records.read import Runs, load_runs
 from peft_study.report import cost_claims as ledger_claims
@@ -579,11 +578,3 @@ def test_every_strategy_is_introduced_with_its_rate(name: str) -> None:
     assert own.endswith(f"learning rate is {STRATEGIES[name].learning_rate:g}, the strategy's own.")
     assert given.endswith("learning rate is 3e-05.")
     assert run_claims.subtitle(Variant(strategy=name, seed=7)).endswith("1,000 labelled reviews, seed 7")
-
-
-def test_stated_ratings_are_told_or_that_there_are_none() -> None:
-    pool = pd.DataFrame({"text": list("abcd"), "label": [1, 0, 1, 0]})
-    stated = pool.head(3).assign(rating=[9.0, 2.0, 3.0])
-    assert explore.stated_ratings(stated, pool).startswith("75.0% of the pool state a rating")
-    assert "classifies 66.7% of these correctly" in explore.stated_ratings(stated, pool)
-    assert explore.stated_ratings(stated.head(0), pool) == "No review of the pool states a rating out of ten."

@@ -18,16 +18,12 @@ from sklearn.metrics import accuracy_score, brier_score_loss, confusion_matrix, 
 from peft_study import paths
 from peft_study.analysis import accuracy as comparison_tables
 from peft_study.analysis import calibration as calibration_tables
-from peft_study.data.labels import LABELS
 from peft_study.records.read import Runs, load_runs
 from peft_study.report import class_figures as class_plots
 from peft_study.report import display as show
 from peft_study.report import figures as plots
 from peft_study.report import sentences as comparison_claims
-from peft_study.study.study import read_study
 from peft_study.training import model as models
-from peft_study.training import trainer as training
-from peft_study.widgets import markup, predictions, reviews
 
 NAMES = ("$5 *deals*", "<b>crafts</b> & arts", "sport", "world_news")
 SPEAKS = (("cheap", "sale"), ("clay", "loom"), ("goal", "match"), ("treaty", "envoy"))
@@ -197,40 +193,6 @@ def test_a_merged_adapter_keeps_the_names_of_its_classes(runs: Runs, tmp_path: P
 
 
 # --- What is shown ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def prepared(runs: Runs) -> training.Prepared:
-    """A model of four classes, not trained."""
-    return training.prepare(read_study("topics").variants[FULL])
-
-
-def test_the_panels_of_02_name_the_classes(prepared: training.Prepared) -> None:
-    trial = predictions.trial(prepared)
-    for model in trial.controls["model"].options:
-        trial.controls["model"].value = model
-        trial.update()
-        shown = trial.output.value
-        assert 'role="alert"' not in shown and "towards any other class" in shown
-        assert not re.search("positive|negative|<b>crafts", shown)
-    test = prepared.predict("test")
-    mistakes = predictions.mistakes(prepared, test)
-    mistakes.update()
-    assert re.search("predicted (" + "|".join(map(re.escape, map(escape, NAMES))) + ")", mistakes.output.value)
-    assert [name for name, _ in mistakes.controls["label"].options] == ["any", *NAMES]
-    assert mistakes.controls["sure"].min == 25, "of four classes the likeliest may have just over a quarter"
-
-
-def test_the_browser_of_01_finds_the_texts_of_a_class(prepared: training.Prepared) -> None:
-    browser = reviews.browser(prepared.corpus, prepared.variant)
-    browser.controls["label"].value = 3
-    assert f"<b>{NAMES[3]} · review 1 of 40" in browser.output.value
-
-
-def test_what_speaks_for_a_class_of_many_has_its_colour_and_what_speaks_against_it_is_grey() -> None:
-    below, above = markup.sides(NAMES, 2)
-    assert below == ("any other class", plots.GREY) and above == (NAMES[2], class_plots.colour(2))
-    assert [name for name, _ in markup.sides(LABELS, 1)] == list(LABELS)
 
 
 SOME: dict[str, Callable[[Any, list[str]], Any]] = {

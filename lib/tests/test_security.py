@@ -1,6 +1,6 @@
 """What no input may lead to: code that runs, a shell that reads a study's values, a server that others reach.
 
-Proven elsewhere: reviews are escaped wherever they are shown (test_show, test_interactive, test_report and the tests
+Proven elsewhere: reviews are escaped wherever they are shown (test_show, widgets/test_pieces, test_report and the tests
 in a browser plant markup in them); pages make no request and run no script but their own (nbpaper/test_paper_html);
 weights in a pickle, packed assets of another hash and damaged ones are refused (test_assets, test_strategies); so are
 study files, names and other programs' records that mean harm (test_hostile_files).

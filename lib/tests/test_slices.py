@@ -1,90 +1,25 @@
-"""Slices: their rules, their file, and what is said of accuracies and differences on them."""
+"""Slices of the test reviews: accuracies and differences on them, and what is said of them."""
 
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from made_folders import reviews, save_reviews
 from made_runs import make_runs
-from made_runs import make_study as make_made_study
 
-from peft_study import paths
 from peft_study.analysis import accuracy as comparison_tables
 from peft_study.analysis import slices as slices_tables
 from peft_study.analysis.selection import few
-from peft_study.data import reviews as data
 from peft_study.data import slices as slices_rules
-from peft_study.data import tokenization
 from peft_study.records.read import Runs
 from peft_study.report import slice_claims as slices_claims
 from peft_study.report import slice_figures as slices_plots
 from peft_study.strategies.table import STRATEGIES
-from peft_study.study.variant import Variant
 
 pytestmark = pytest.mark.usefixtures("cheap_garbage")
 MATRIX = {"strategy": ["full", "lora"], "train_size": [250, 1000], "seed": [1]}
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("This is not good.", True),
-        ("I didn't like it. Good, though.", True),
-        ("I didn’t like it", True),
-        ("NEVER again!", True),
-        ("No. Yes.", True),
-        ("Fine film. Not bad.", False),
-        ("Fine film\nnot bad", False),
-        ("\n\n  Nothing happens", True),
-        ("A notable knot of nobodies", False),
-        ("We cannot say", True),
-        ("It cost 3.5 and is not bad", True),
-        ("", False),
-    ],
-)
-def test_a_negation_counts_in_the_first_sentence(text: str, expected: bool) -> None:
-    assert slices_rules.negated(text) is expected
-
-
-@pytest.mark.parametrize("held_out", [False, True])
-def test_a_review_is_clean_where_no_other_row_of_the_training_split_has_its_words(
-    tmp_path: Path, variant: Callable[..., Variant], held_out: bool
-) -> None:
-    train = reviews(100)
-    texts = train["text"].tolist()
-    copies = pd.DataFrame({"text": [texts[0].upper() + " !", texts[1].replace(" ", "\n")], "label": train["label"][:2]})
-    if held_out:
-        folder = save_reviews(tmp_path / "one", train=pd.concat([train, copies]))
-        own = variant(dataset=str(folder), test_size=100, ood_dataset=None)
-        expected = {0, 1, 100, 101}
-    else:
-        folder = save_reviews(tmp_path / "two", train=train, test=pd.concat([copies, reviews(20, seed=1)]))
-        own = variant(dataset=str(folder), ood_dataset=None)
-        expected = {0, 1}
-    table = slices_rules.find(data.load_corpus(own), own)
-    assert set(table.loc[~table["clean"], "id"]) == expected & set(table["id"])
-
-
-def test_every_review_of_both_parts_is_sorted_by_its_length_and_text(variant: Callable[..., Variant]) -> None:
-    own = variant(max_length=20)
-    corpus = data.load_corpus(own)
-    table = slices_rules.find(corpus, own)
-    assert table["part"].value_counts().to_dict() == {"test": 60, "ood": 40}
-    test = table[table["part"] == "test"]
-    assert test["id"].tolist() == corpus.test["id"].tolist() and test["label"].tolist() == corpus.test["label"].tolist()
-    tokenizer = tokenization.load_tokenizer(own)
-    tokens = np.array([len(tokenizer(text)["input_ids"]) for text in corpus.test["text"]])
-    assert (test["cut"].to_numpy() == (tokens > 20)).all() and (test["whole"] == ~test["cut"]).all()
-    assert tokens[test["short"]].max() <= tokens[~test["short"]].min() and tokens[test["long"]].min() > np.median(
-        tokens
-    )
-    assert (test["rating"] == ~test["no_rating"]).all() and (test["negation"] == ~test["no_negation"]).all()
-    shown = slices_rules.counts(table)
-    assert shown.loc["all"].tolist() == [60, 40] and shown.loc["cut to the window"].iloc[0] == (tokens > 20).sum()
 
 
 def made(count: int = 400, other: int = 100, seed: int = 0) -> pd.DataFrame:
@@ -94,34 +29,6 @@ def made(count: int = 400, other: int = 100, seed: int = 0) -> pd.DataFrame:
     table = pd.DataFrame({"part": ["test"] * count + ["ood"] * other, "id": ids, "label": ids % 2})
     columns = {name: rng.random(len(ids)) < 0.5 for name in slices_rules.SLICES}
     return table.assign(**columns | {"rating": ids < 10, "clean": True})
-
-
-def test_the_slices_survive_their_file() -> None:
-    make_made_study()
-    table = made()[["part", "id", "label", *slices_rules.SLICES]]
-    slices_rules.write_slices("made", table)
-    again = slices_rules.load_slices("made")
-    assert again is not None
-    pd.testing.assert_frame_equal(again, table, check_dtype=False)
-
-
-def test_a_missing_or_damaged_file_is_no_slices() -> None:
-    make_made_study()
-    assert slices_rules.load_slices("made") is None
-    slices_rules.write_slices("made", made()[["part", "id", "label", *slices_rules.SLICES]])
-    file = paths.study_folder("made") / "slices.csv"
-    whole = file.read_bytes()
-    twice = whole + whole.splitlines(keepends=True)[1]
-    for content in (
-        b"",
-        b"\xff\xfe\x00",
-        whole[:-10],
-        whole.replace(b"clean", b"dirty"),
-        whole.replace(b"True", b"7"),
-        twice,
-    ):
-        file.write_bytes(content)
-        assert slices_rules.load_slices("made") is None, content[:40]
 
 
 EDGES: dict[str, Callable[[], Runs]] = {

@@ -111,11 +111,11 @@ def _reason(error: Exception, repository: str, revision: str | None, kind: str) 
 
 def _status(error: BaseException) -> int | None:
     """The status of HTTP that led to `error`, if one did."""
-    responses = (getattr(cause, "response", None) for cause in _causes(error))
+    responses = (getattr(cause, "response", None) for cause in causes(error))
     return next((int(response.status_code) for response in responses if response is not None), None)
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
     """An error and those that it was raised from."""
     while error is not None:
         yield error

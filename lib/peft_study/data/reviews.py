@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from peft_study.data import datasets as assets
-from peft_study.data import labels as labelled
-from peft_study.data.labels import LABELS, Classes
+from peft_study.data.datasets import load_dataset, revision
+from peft_study.data.labels import LABELS, Classes, classes, read_labels, rows
 from peft_study.errors import StudyError
 from peft_study.study.variant import Variant
 
@@ -86,72 +85,59 @@ def load_corpus(variant: Variant) -> Corpus:
     official test split holds too. That split itself is left as it is, to stay comparable; without one, `test_size`
     reviews are held out of the training split.
     """
-    splits = assets.load_dataset(variant.dataset)
+    splits = load_dataset(variant.dataset)
     if "train" not in splits:
         raise StudyError(f"dataset = {variant.dataset!r} has no split 'train'; it has {', '.join(splits)}")
-    named = f"the training split of {variant.dataset!r}"
-    raw, found = _table(splits["train"], named, variant)
+    raw, named = _table(splits["train"], f"the training split of {variant.dataset!r}", variant)
     table = raw.drop_duplicates("text")
-    texts = {"train": raw["text"].tolist()}
+    texts: dict[str, list[str]] = {"train": raw["text"].tolist()}
     if held_out := "test" not in splits:
         table, test = _hold_out(table, variant)
     else:
-        test, _ = _table(splits["test"], f"the test split of {variant.dataset!r}", variant, found)
+        test, _ = _table(splits["test"], f"the test split of {variant.dataset!r}", variant, named)
         texts["test"] = test["text"].tolist()
         table = table[~table["text"].isin(texts["test"])]
         test = _sample(test, variant.test_size, "test_size", variant.data_seed)
-    ood, texts["ood"] = _out_of_distribution(variant, found)
+    ood = None
+    if variant.ood_dataset is not None:
+        splits = load_dataset(variant.ood_dataset)
+        split = splits["test" if "test" in splits else next(iter(splits))]
+        ood, _ = _table(split, f"ood_dataset = {variant.ood_dataset!r}", variant, named)
+        texts["ood"] = ood["text"].tolist()
+        ood = _sample(ood, variant.ood_size, "ood_size", variant.data_seed)
     return Corpus(
-        _in_order(table, variant.data_seed),
-        test,
-        ood,
-        texts,
-        held_out,
-        raw["text"].nunique(),
-        len(raw) - len(table) - held_out * len(test),
-        _fingerprint(raw, test),
-        found.names,
-        assets.revision(variant.dataset),
+        pool=_in_order(table, variant.data_seed),
+        test=test,
+        ood=ood,
+        splits=texts,
+        held_out=held_out,
+        unique=raw["text"].nunique(),
+        duplicates=len(raw) - len(table) - held_out * len(test),
+        fingerprint=_fingerprint(raw, test),
+        labels=named.names,
+        revision=revision(variant.dataset),
     )
 
 
-def _table(split: "Dataset", name: str, variant: Variant, known: Classes | None = None) -> tuple[pd.DataFrame, Classes]:
-    """A split, which messages call `name`, as a table, and its classes: the `known` ones, or those that it has.
+def _table(split: "Dataset", name: str, variant: Variant, named: Classes | None = None) -> tuple[pd.DataFrame, Classes]:
+    """A split, which messages call `name`, as a table, and its classes: those `named` before, or those that it has.
 
     Raises `StudyError` for a missing column, for rows without a text or a label, and for labels that are no classes.
     """
     for field in ("text_column", "label_column"):
         if (column := getattr(variant, field)) not in split.column_names:
             raise StudyError(f"{field} = {column!r}: {name} has no such column; it has {', '.join(split.column_names)}")
-    column = labelled.read(split, variant.label_column, name)
-    found = known or labelled.classes(column, variant.label_names)
-    texts = split[variant.text_column][:]
-    _be_text(texts, f"text_column = {variant.text_column!r}: {name}")
-    table = pd.DataFrame({"id": np.arange(len(texts)), "text": list(map(clean, texts))})
-    return table.assign(label=np.array(found.encode(column), dtype="int64")), found
-
-
-def _be_text(texts: list[object], where: str) -> None:
-    """Refuse values that are no text, and missing ones; an empty text is one."""
-    absent = [row for row, text in enumerate(texts) if text is None]
-    if absent:
-        count = "1 row" if len(absent) == 1 else f"{len(absent):,} rows"
+    labels = read_labels(split, variant.label_column, name)
+    named = named or classes(labels, variant.label_names)
+    texts, where = split[variant.text_column][:], f"text_column = {variant.text_column!r}: {name}"
+    if missing := [row for row, text in enumerate(texts) if text is None]:
         raise StudyError(
-            f"{where} has {count} without a text, the first being row {absent[0]} (counted from 0); remove them, or "
-            "make them empty texts"
+            f"{where} has {rows(missing, 'without a text')} (counted from 0); remove them, or make them empty texts"
         )
     if not all(isinstance(text, str) for text in texts):
         raise StudyError(f"{where} has values there that are no text")
-
-
-def _out_of_distribution(variant: Variant, known: Classes) -> tuple[pd.DataFrame | None, list[str]]:
-    """The test set of another kind of reviews, where the variant names one: its test split, or all that it has."""
-    if variant.ood_dataset is None:
-        return None, []
-    splits = assets.load_dataset(variant.ood_dataset)
-    split = splits["test" if "test" in splits else next(iter(splits))]
-    table, _ = _table(split, f"ood_dataset = {variant.ood_dataset!r}", variant, known)
-    return _sample(table, variant.ood_size, "ood_size", variant.data_seed), table["text"].tolist()
+    table = pd.DataFrame({"id": np.arange(len(texts)), "text": list(map(clean, texts))})
+    return table.assign(label=np.array(named.encode(labels), dtype="int64")), named
 
 
 def _hold_out(table: pd.DataFrame, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame]:

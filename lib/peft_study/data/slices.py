@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 
 from peft_study import paths
-from peft_study.data import reviews as data
-from peft_study.data import tokenization
-from peft_study.data.exploration import explicit_rating
+from peft_study.data.reviews import Corpus
+from peft_study.data.tokenization import load_tokenizer, tokenize_texts
 from peft_study.files import replacing
 from peft_study.study.variant import Variant
 
@@ -29,10 +28,17 @@ SLICES = {
     "no_negation": "no negation there",
 }
 OTHER = "another kind of reviews"
-_KINDS = {"part": str, "id": np.int64, "label": np.int64} | dict.fromkeys(SLICES, bool)
+_TYPES: dict[str, Any] = {"part": str, "id": np.int64, "label": np.int64} | dict.fromkeys(SLICES, bool)
 _WORD = re.compile(r"\w+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s|\n")
 _NEGATION = re.compile(r"\b(?:not|no|never|nor|neither|none|nobody|nothing|nowhere|cannot)\b|n['’]t\b", re.IGNORECASE)
+_RATING = re.compile(r"(?<![\d/.])(\d{1,2}(?:\.\d+)?)\s*(?:/|out of)\s*(?:10|ten\b)(?![\d/.]?\d)", re.IGNORECASE)
+
+
+def explicit_rating(text: str) -> float | None:
+    """The first rating out of ten that a review states ("8/10", "3 out of 10"), if it states one."""
+    ratings = map(float, _RATING.findall(text))
+    return next((rating for rating in ratings if rating <= 10), None)
 
 
 def negated(text: str) -> bool:
@@ -49,24 +55,24 @@ def words(text: str) -> str:
     return " ".join(_WORD.findall(text.lower()))
 
 
-def find(corpus: data.Corpus, variant: Variant) -> pd.DataFrame:
-    """The slices of a corpus: a row per test review, then per out-of-distribution review.
+def slice_reviews(corpus: Corpus, variant: Variant) -> pd.DataFrame:
+    """The slices of a corpus: a row per test review, then per out-of-domain review.
 
     Columns: `part` ("test" or "ood"), `id`, `label`, and a column of truth values for each of `SLICES`. "In the
     training split" means among its rows as they came, repeated ones included, though our runs never train on a text
     that is also tested. Thirds are of the part's lengths in tokens of the model; the window is the variant's.
     """
-    tokenizer = tokenization.load_tokenizer(variant)
-    seen = Counter(map(words, corpus.splits["train"]))
-    parts = {"test": (corpus.test, "train" if corpus.held_out else "test"), "ood": (corpus.ood, "ood")}
+    tokenizer = load_tokenizer(variant)
+    copies = Counter(map(words, corpus.splits["train"]))
     tables = []
-    for part, (reviews, split) in parts.items():
+    for part, reviews in (("test", corpus.test), ("ood", corpus.ood)):
         if reviews is not None:
+            split = corpus.split_of(part)
             own = int(split == "train")  # a review held out of the training split is a row of it itself
-            clean = [seen[words(text)] <= own for text in reviews["text"]]
-            tokens = tokenization.tokenize_texts(corpus.splits[split], tokenizer).lengths[reviews["id"]]
+            clean = [copies[words(text)] <= own for text in reviews["text"]]
+            tokens = tokenize_texts(corpus.splits[split], tokenizer).lengths[reviews["id"]]
             tables.append(_columns(reviews, tokens, variant.max_length).assign(part=part, clean=clean))
-    return pd.concat(tables, ignore_index=True)[list(_KINDS)]
+    return pd.concat(tables, ignore_index=True)[list(_TYPES)]
 
 
 def _columns(reviews: pd.DataFrame, tokens: np.ndarray, window: int) -> pd.DataFrame:
@@ -74,23 +80,16 @@ def _columns(reviews: pd.DataFrame, tokens: np.ndarray, window: int) -> pd.DataF
     low, high = np.quantile(tokens, [1 / 3, 2 / 3])
     rating = np.array([explicit_rating(text) is not None for text in reviews["text"]])
     negation = np.array([negated(text) for text in reviews["text"]])
-    return pd.DataFrame(
-        {
-            **{"id": reviews["id"].to_numpy(), "label": reviews["label"].to_numpy()},
-            **{"rating": rating, "no_rating": ~rating, "negation": negation, "no_negation": ~negation},
-            **{"short": tokens <= low, "long": tokens > high, "whole": tokens <= window, "cut": tokens > window},
-        }
+    return reviews[["id", "label"]].assign(
+        rating=rating,
+        no_rating=~rating,
+        negation=negation,
+        no_negation=~negation,
+        short=tokens <= low,
+        long=tokens > high,
+        whole=tokens <= window,
+        cut=tokens > window,
     )
-
-
-def counts(table: pd.DataFrame) -> pd.DataFrame:
-    """How many reviews are in each slice: a column per part, in words."""
-    parts = {"test": "test reviews", "ood": OTHER}
-    found = {
-        parts[str(part)]: pd.concat([pd.Series({"all": len(rows)}), rows[list(SLICES)].sum()])
-        for part, rows in table.groupby("part", sort=False)
-    }
-    return pd.DataFrame(found).rename(index=SLICES).rename_axis("slice")
 
 
 def write_slices(study: str, table: pd.DataFrame) -> None:
@@ -101,10 +100,9 @@ def write_slices(study: str, table: pd.DataFrame) -> None:
 
 def load_slices(study: str) -> pd.DataFrame | None:
     """The slices of a study, or None where 01 has not kept any, or the file is damaged."""
-    kinds: Any = _KINDS
     try:
-        table = pd.read_csv(paths.study_folder(study) / "slices.csv", dtype=kinds)
+        table = pd.read_csv(paths.study_folder(study) / "slices.csv", dtype=_TYPES)
     except (OSError, ValueError):  # no file; not UTF-8, no table, or other values
         return None
-    sound = list(table) == list(_KINDS) and not table.duplicated(["part", "id"]).any()
-    return table if sound else None
+    intact = list(table) == list(_TYPES) and not table.duplicated(["part", "id"]).any()
+    return table if intact else None

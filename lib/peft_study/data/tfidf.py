@@ -1,8 +1,4 @@
-"""The baseline that any fine-tuned encoder must beat: a linear model of word counts.
-
-TF-IDF of words and word pairs and logistic regression, fitted on the whole labelled budget (it selects no checkpoint,
-so it needs no validation part) and tested on the same reviews as every run.
-"""
+"""The baseline that a fine-tuned encoder should exceed: TF-IDF and logistic regression. 01 fits it, 03 reads it."""
 
 import zlib
 from dataclasses import dataclass
@@ -12,15 +8,13 @@ import numpy as np
 import pandas as pd
 
 from peft_study import paths
-from peft_study.data import reviews as data
 from peft_study.files import replacing
 from peft_study.statistics.intervals import interval
-from peft_study.study.variant import Variant
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """The baseline's predictions: `preds` maps a size to the classes (n,) of the test reviews `ids` (n,)."""
+    """The baseline's predictions: `preds` maps training-set sizes to classes (n,) of the test reviews `ids` (n,)."""
 
     ids: np.ndarray
     labels: np.ndarray
@@ -34,26 +28,6 @@ class Baseline:
         )
 
 
-def fit(texts: "pd.Series[str]", labels: "pd.Series[int]") -> object:
-    """The fitted pipeline; `pipeline[:-1]` makes features, `pipeline[-1].coef_` weighs them."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    return make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2), LogisticRegression(C=10)
-    ).fit(texts, labels)
-
-
-def bag_of_words(corpus: data.Corpus, variant: Variant, sizes: list[int]) -> Baseline:
-    """Fit the baseline at every size on the reviews that a run of that size pays for."""
-    preds = {}
-    for size in sizes:
-        taken = pd.concat(data.budget(corpus, variant.model_copy(update={"train_size": size})))
-        preds[size] = fit(taken["text"], taken["label"]).predict(corpus.test["text"])  # type: ignore[attr-defined]
-    return Baseline(corpus.test["id"].to_numpy(), corpus.test["label"].to_numpy(), preds)
-
-
 def write_baseline(study: str, baseline: Baseline) -> None:
     """Keep the baseline's predictions for the comparison: `bag_of_words.npz` in the study's folder."""
     sizes = {str(size): preds for size, preds in baseline.preds.items()}
@@ -62,11 +36,12 @@ def write_baseline(study: str, baseline: Baseline) -> None:
 
 
 def load_baseline(study: str) -> Baseline | None:
-    """The baseline's predictions, or None where 01 has not kept any."""
+    """The baseline's predictions, or None where 01 has not kept any, or the file is damaged."""
     try:
         with np.load(paths.study_folder(study) / "bag_of_words.npz", allow_pickle=False) as arrays:
-            sizes = {int(name): arrays[name] for name in arrays.files if name.isdigit()}
-            found = Baseline(arrays["ids"], arrays["labels"], sizes)
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error):  # no file, or a damaged one
+            preds = {int(name): arrays[name] for name in arrays.files if name.isdigit()}
+            baseline = Baseline(arrays["ids"], arrays["labels"], preds)
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error):
         return None
-    return found if all(len(preds) == len(found.ids) for preds in [found.labels, *sizes.values()]) else None
+    lengths = {len(values) for values in (baseline.ids, baseline.labels, *preds.values())}
+    return baseline if len(lengths) == 1 else None

@@ -17,6 +17,7 @@ from peft_study import paths
 from peft_study.data.datasets import model_folder
 from peft_study.data.reviews import Reviews
 from peft_study.errors import writing
+from peft_study.files import replacing
 from peft_study.study.variant import Variant
 
 if TYPE_CHECKING:
@@ -82,18 +83,15 @@ def tokenize_texts(texts: Sequence[str], tokenizer: "PreTrainedTokenizerFast") -
 
     Length and truncation are applied later, by slicing, so that every variant shares the one result.
     """
-    backend = tokenizer.backend_tokenizer
-    backend.no_truncation()
-    backend.no_padding()
-    prefix, suffix = _specials(tokenizer)
+    backend, prefix, suffix = _whole(tokenizer)
     digest = blake2b(backend.to_str().encode(), digest_size=12)
     digest.update(json.dumps(list(texts)).encode())
     file = paths.cache() / "tokens" / f"{digest.hexdigest()}.npz"
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):
-            flat, bounds = _read_tokens(file) or _write_tokens(texts, backend, file)
-    return Tokens(flat, bounds, prefix, suffix)
+            arrays = _read_tokens(file) or _write_tokens(texts, backend, file)
+    return Tokens(*arrays, prefix, suffix)
 
 
 def window(text: str, tokenizer: "PreTrainedTokenizerFast", max_length: int, truncation: str) -> Window:
@@ -101,22 +99,17 @@ def window(text: str, tokenizer: "PreTrainedTokenizerFast", max_length: int, tru
 
     What counts as a word is the tokenizer's matter: BERT parts words at spaces and punctuation.
     """
-    backend = tokenizer.backend_tokenizer
-    backend.no_truncation()
-    backend.no_padding()
+    backend, prefix, suffix = _whole(tokenizer)
     encoding = backend.encode(text, add_special_tokens=False)
-    prefix, suffix = _specials(tokenizer)
     length = len(encoding.ids)
     head, tail = kept(length, max_length - len(prefix) - len(suffix), truncation)
     chosen = [*range(head), *range(length - tail, length)]
-    before: list[None] = [None] * len(prefix)
-    after: list[None] = [None] * len(suffix)
-    return Window(
-        [*prefix, *(encoding.ids[i] for i in chosen), *suffix],
-        [*before, *(encoding.offsets[i] for i in chosen), *after],
-        [*before, *(encoding.word_ids[i] for i in chosen), *after],
-        length + len(prefix) + len(suffix),
-    )
+
+    def padded(values: list[Any]) -> list[Any]:
+        return [*[None] * len(prefix), *(values[i] for i in chosen), *[None] * len(suffix)]
+
+    ids = [*prefix, *(encoding.ids[i] for i in chosen), *suffix]
+    return Window(ids, padded(encoding.offsets), padded(encoding.word_ids), length + len(prefix) + len(suffix))
 
 
 def _read_tokens(file: Path) -> tuple[np.ndarray, np.ndarray] | None:
@@ -133,18 +126,20 @@ def _write_tokens(texts: Sequence[str], backend: Any, file: Path) -> tuple[np.nd
     rows = [encoding.ids for encoding in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
     bounds = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)])
     flat = np.fromiter((token for row in rows for token in row), dtype=np.int32, count=int(bounds[-1]))
-    partial = file.with_suffix(".partial.npz")
-    np.savez(partial, flat=flat, bounds=bounds)
-    partial.rename(file)
+    with replacing(file) as partial:
+        np.savez(partial, flat=flat, bounds=bounds)
     return flat, bounds
 
 
-def _specials(tokenizer: "PreTrainedTokenizerFast") -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The special tokens that the model expects before and after a text."""
+def _whole(tokenizer: "PreTrainedTokenizerFast") -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
+    """What tokenises whole texts; the special tokens that the model expects before and after a text."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     full = tokenizer("a")["input_ids"]
     start = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
-    return tuple(full[:start]), tuple(full[start + len(bare) :])
+    return backend, tuple(full[:start]), tuple(full[start + len(bare) :])
 
 
 def tokenize(

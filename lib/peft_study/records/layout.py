@@ -13,8 +13,7 @@ import yaml
 
 from peft_study import paths
 from peft_study.data.labels import LABELS
-from peft_study.files import remove, replacing
-from peft_study.plain_yaml import read_yaml
+from peft_study.files import read_yaml, remove, replacing
 from peft_study.study.study import Study
 from peft_study.study.variant import Variant
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from peft_study import paths
 from peft_study.errors import StudyError, unknown
-from peft_study.plain_yaml import read_yaml
+from peft_study.files import read_yaml
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Text, Variant, describe, shortened
 

@@ -42,17 +42,17 @@ Reviews.
 
 LOAD = """
 import sys
-from peft_study import assets
+from peft_study.data import datasets
 from peft_study.errors import StudyError
 for name in sys.argv[1:]:
     kind, _, name = name.partition("=")
     try:
         if kind == "model":
-            print(folder := assets.model_folder(name))
-            print(assets.commit_of(name, folder))
+            print(folder := datasets.model_folder(name))
+            print(datasets.commit_of(name, folder))
         else:
-            print({split: table.num_rows for split, table in assets.load_dataset(name).items()})
-            print(assets.revision(name))
+            print({split: table.num_rows for split, table in datasets.load_dataset(name).items()})
+            print(datasets.revision(name))
     except StudyError as error:
         print(f"{type(error).__name__}: {error}")
 """

@@ -156,15 +156,6 @@ def test_a_file_that_is_not_there_is_not_looked_for_on_the_hub(load: Any) -> Non
         load("data/gone.csv")
 
 
-def test_a_budget_that_leaves_out_a_class_is_refused_before_anything_trains(variant: Make, tmp_path: Path) -> None:
-    rare = ["a", "b"] * 98 + ["c"] * 4
-    folder = save_reviews(tmp_path / "rare", train=reviews(200).assign(label=rare))
-    fields: dict[str, Any] = {"dataset": str(folder), "test_size": 20, "ood_dataset": None}
-    data.check([variant(train_size=100, **fields)])
-    with pytest.raises(StudyError, match="train_size = 20 leaves no review of 'c' to train on; raise it"):
-        data.check([variant(train_size=20, **fields)])
-
-
 @pytest.mark.parametrize("names", [["one"], ["a", "a"], ["a", ""], "ab"])
 def test_names_that_are_none_are_refused(names: Any) -> None:
     with pytest.raises(ValueError, match="label_names"):

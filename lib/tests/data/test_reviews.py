@@ -11,12 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from made_folders import reviews, save_model, save_reviews
+from made_folders import reviews, save_reviews
 
-from peft_study import paths
 from peft_study.data import reviews as data
 from peft_study.data import tokenization
-from peft_study.engine import check
 from peft_study.errors import StudyError
 from peft_study.study.variant import Variant
 
@@ -245,20 +243,6 @@ def test_a_table_of_another_kind_is_refused(
         data.load_corpus(variant(dataset=str(folder), test_size=10, **changes))
 
 
-@pytest.mark.parametrize("held_out", [True, False])
-def test_a_run_has_its_tables_and_their_examples(variant: Make, tmp_path: Path, held_out: bool) -> None:
-    splits = {"train": reviews(200)} | ({} if held_out else {"test": reviews(60, seed=1)})
-    asked = variant(dataset=str(save_reviews(tmp_path / "own", **splits)), test_size=40, truncation="head")
-    run, tokenizer = data.load_reviews(asked), tokenization.load_tokenizer(asked)
-    assert list(run.parts) == ["train", "validation", "test", "ood"]
-    assert all(list(table) == ["id", "text", "label"] for table in run.parts.values())
-    assert len(run.train) + len(run.validation) == asked.train_size
-    for part, examples in tokenization.tokenize(run, tokenizer, asked).items():
-        rows = tokenizer(run.parts[part]["text"].tolist(), truncation=True, max_length=asked.max_length)["input_ids"]
-        assert [row["input_ids"].tolist() for row in examples] == rows
-        assert [row["labels"] for row in examples] == run.parts[part]["label"].tolist()
-
-
 def test_columns_of_other_names_work(variant: Make, tmp_path: Path) -> None:
     table = reviews(200).rename(columns={"text": "review", "label": "positive"})
     table["positive"] = reviews(200)["label"] == 1
@@ -297,151 +281,6 @@ def test_the_fingerprint_follows_every_text_and_label() -> None:
     other_label.loc[3, "label"] = 0
     assert len({data._fingerprint(t) for t in (table, other_text, other_label)}) == 3
     assert data._fingerprint(table) == data._fingerprint(reviews(20))
-
-
-# --- tokens
-
-
-@SHARED
-@given(length=st.integers(0, 60), max_length=st.integers(8, 64), mode=st.sampled_from(["head", "tail", "head+tail"]))
-def test_truncation_keeps_the_head_the_tail_or_both(length: int, max_length: int, mode: str) -> None:
-    tokens = tokenization.Tokens(np.arange(10, 10 + length), np.array([0, length]), (1,), (2,))
-    ids, text, room = tokens.encode(0, max_length, mode).tolist(), list(range(10, 10 + length)), max_length - 2
-    assert (ids[0], ids[-1]) == (1, 2)
-    assert len(ids) == min(length, room) + 2
-    if length <= room:
-        assert ids[1:-1] == text
-    else:
-        head = {"head": room, "tail": 0, "head+tail": round(room / 4)}[mode]
-        assert ids[1:-1] == text[:head] + text[length - (room - head) :]
-
-
-@SHARED
-@given(texts=st.lists(st.text(max_size=60), min_size=1, max_size=5))
-def test_tokens_are_those_of_the_tokenizer_itself(variant: Make, texts: list[str]) -> None:
-    tokenizer = tokenization.load_tokenizer(variant())
-    tokens = tokenization.tokenize_texts(texts, tokenizer)
-    for row, text in enumerate(texts):
-        expected = tokenizer(text)["input_ids"]
-        assert tokens.lengths[row] == len(expected)
-        assert tokens.encode(row, 1000, "head").tolist() == expected
-        assert tokens.encode(row, 16, "head").tolist() == tokenizer(text, truncation=True, max_length=16)["input_ids"]
-
-
-@pytest.fixture
-def tokenizer(variant: Make) -> Any:
-    return tokenization.load_tokenizer(variant())
-
-
-def cached() -> list[Path]:
-    return sorted((paths.cache() / "tokens").glob("*.npz"))
-
-
-def test_texts_are_tokenised_once(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = tokenization.tokenize_texts(["good film"], tokenizer)
-    monkeypatch.setattr(tokenization, "_write_tokens", lambda *_: pytest.fail("tokenised again"))
-    assert (
-        tokenization.tokenize_texts(["good film"], tokenizer).encode(0, 64, "head").tolist()
-        == first.encode(0, 64, "head").tolist()
-    )
-    with pytest.raises(pytest.fail.Exception):
-        tokenization.tokenize_texts(["bad film"], tokenizer)
-
-
-def test_the_cache_tells_tokenizers_apart(tokenizer: Any, variant: Make, tmp_path: Path) -> None:
-    other = save_model(tmp_path / "goad", "bert")
-    vocabulary = (other / "tokenizer.json").read_text()
-    (other / "tokenizer.json").write_text(vocabulary.replace('"good"', '"goad"'))
-    goad = tokenization.load_tokenizer(variant(model=str(other)))
-    assert len(tokenization.tokenize_texts(["good"], tokenizer).flat) < len(
-        tokenization.tokenize_texts(["good"], goad).flat
-    )
-    assert len(cached()) == 2
-
-
-def test_a_half_written_file_of_tokens_is_not_read(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(file: Path, **_: Any) -> None:
-        Path(file).write_bytes(b"PK half")
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(np, "savez", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            tokenization.tokenize_texts(["good film"], tokenizer)
-    assert tokenization.tokenize_texts(["good film"], tokenizer).lengths.tolist() == [4]
-
-
-@pytest.mark.parametrize("keep", [0, 50, 0.5])
-def test_a_truncated_file_of_tokens_is_made_anew(tokenizer: Any, keep: float) -> None:
-    whole = tokenization.tokenize_texts(["good film", "bad film"], tokenizer)
-    (file,) = cached()
-    content = file.read_bytes()
-    file.write_bytes(content[: int(keep if keep != 0.5 else len(content) / 2)])
-    assert tokenization.tokenize_texts(["good film", "bad film"], tokenizer).flat.tolist() == whole.flat.tolist()
-    assert file.read_bytes() == content
-
-
-# --- refused before anything trains
-
-
-def test_every_fault_of_models_and_data_is_named_in_one_error(variant: Make, tmp_path: Path) -> None:
-    absent, other = str(tmp_path / "no model"), str(tmp_path / "no reviews")
-    asked = [variant(model=absent, seed=seed) for seed in (1, 2)]
-    asked += [variant(dataset=other), variant(train_size=5000), variant(max_length=4096), variant()]
-    with pytest.raises(StudyError) as error:
-        check.check(asked)
-    head, *faults = str(error.value).splitlines()
-    assert head == "there are 4 faults:" and len(faults) == 4
-    for part, fault in zip((absent, other, "5000", "max_length = 4096"), faults, strict=True):
-        assert part in fault
-
-
-def test_sound_variants_pass_the_check(variant: Make) -> None:
-    check.check([variant(seed=seed, train_size=size) for seed in (1, 2) for size in (60, 200)])
-
-
-@pytest.mark.parametrize(
-    ("fields", "said"),
-    [
-        ({"max_length": 65}, "max_length = 65: .* reads at most 64 tokens"),
-        ({"train_size": 201}, "train_size = 201: the pool has 200 labelled reviews"),
-        ({"test_size": 61}, "test_size = 61: there are only 60 reviews"),
-        ({"ood_size": 41}, "ood_size = 41: there are only 40 reviews"),
-        ({"train_size": 4}, "leaves no review for validation"),
-        ({"text_column": "txt"}, "text_column = 'txt'"),
-        ({"model": "./nowhere"}, "there is no folder .*nowhere"),
-        ({"dataset": "/nowhere/at/all"}, "there is no folder /nowhere/at/all"),
-        ({"ood_dataset": "bundled:imbd"}, "unknown bundled asset 'imbd'; did you mean 'imdb'"),
-    ],
-)
-def test_the_check_refuses_what_only_model_and_data_can_tell(variant: Make, fields: dict[str, Any], said: str) -> None:
-    with pytest.raises(StudyError, match=said):
-        check.check([variant(), variant(**fields)])
-
-
-@pytest.mark.parametrize(
-    ("config", "said"),
-    [
-        ('{"model_type": "t5"}', "model type 't5' is not supported; supported: distilbert, bert, roberta"),
-        ("{}", "model type '' is not supported"),
-        ('{"model_type": "bert"', r"config\.json is not readable as JSON"),
-    ],
-)
-def test_the_check_refuses_a_model_of_another_kind(variant: Make, tmp_path: Path, config: str, said: str) -> None:
-    folder = save_model(tmp_path / "model", "bert")
-    (folder / "config.json").write_text(config)
-    with pytest.raises(StudyError, match=said):
-        check.check([variant(model=str(folder))])
-
-
-def test_roberta_counts_its_positions_from_behind_the_padding(variant: Make, tmp_path: Path) -> None:
-    folder = save_model(tmp_path / "model", "bert")
-    (folder / "config.json").write_text(
-        '{"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1, "vocab_size": 9}'
-    )
-    check.check([variant(model=str(folder), max_length=512)])
-    with pytest.raises(StudyError, match="reads at most 512 tokens"):
-        check.check([variant(model=str(folder), max_length=513)])
 
 
 def test_the_texts_of_the_test_set_are_found_by_id(variant: Make) -> None:

@@ -1,0 +1,50 @@
+"""The predictions of the TF-IDF baseline survive their file, and a damaged file is none."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_runs import make_study
+from sklearn.metrics import accuracy_score
+
+from peft_study import paths
+from peft_study.data.tfidf import Baseline, load_baseline, write_baseline
+
+
+def keep() -> tuple[Baseline, Path]:
+    make_study()
+    ids = np.arange(5) * 7
+    baseline = Baseline(ids, ids % 2, {1000: ids % 2, 250: 1 - ids % 2})
+    write_baseline("made", baseline)
+    return baseline, paths.study_folder("made") / "bag_of_words.npz"
+
+
+def test_the_baseline_survives_its_file() -> None:
+    baseline, file = keep()
+    again = load_baseline("made")
+    assert again is not None and again.preds.keys() == baseline.preds.keys()
+    np.testing.assert_equal(vars(again), vars(baseline))
+    assert [path.name for path in file.parent.iterdir() if path.name != "study.yaml"] == ["bag_of_words.npz"]
+
+
+def test_scores_have_a_row_per_size_with_an_interval_around_the_accuracy() -> None:
+    rng = np.random.default_rng(0)
+    labels, preds = rng.integers(0, 2, (2, 200))
+    table = Baseline(np.arange(200), labels, {1000: labels, 250: preds}).scores()
+    assert table["train_size"].tolist() == [250, 1000]
+    assert table["accuracy"].tolist() == pytest.approx([accuracy_score(labels, preds), 1])
+    assert table["low"].iloc[0] < table["accuracy"].iloc[0] < table["high"].iloc[0]
+
+
+def test_a_missing_or_damaged_baseline_is_no_baseline() -> None:
+    _, file = keep()
+    whole = file.read_bytes()
+    for content in (b"", b"PK\x03\x04", whole[: len(whole) // 2], whole[:-10], b"\x93NUMPY"):
+        file.write_bytes(content)
+        assert load_baseline("made") is None, content[:10]
+    np.savez(file, ids=np.arange(5), labels=np.arange(5) % 2, **{"250": np.zeros(4, dtype=int)})  # type: ignore[arg-type]
+    assert load_baseline("made") is None
+    np.savez(file, ids=np.array([object()]), labels=np.zeros(1))
+    assert load_baseline("made") is None
+    file.unlink()
+    assert load_baseline("made") is None

@@ -1,0 +1,112 @@
+"""Which tokens a model is given: cut by slicing, kept in the cache, the same as the tokenizer's own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from made_folders import reviews, save_model, save_reviews
+
+from peft_study import paths
+from peft_study.data import tokenization
+from peft_study.data.reviews import load_reviews
+from peft_study.study.variant import Variant
+
+Make = Callable[..., Variant]
+SHARED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+
+
+@SHARED
+@given(length=st.integers(0, 60), max_length=st.integers(8, 64), mode=st.sampled_from(["head", "tail", "head+tail"]))
+def test_truncation_keeps_the_head_the_tail_or_both(length: int, max_length: int, mode: str) -> None:
+    tokens = tokenization.Tokens(np.arange(10, 10 + length), np.array([0, length]), (1,), (2,))
+    ids, text, room = tokens.encode(0, max_length, mode).tolist(), list(range(10, 10 + length)), max_length - 2
+    assert (ids[0], ids[-1]) == (1, 2)
+    assert len(ids) == min(length, room) + 2
+    if length <= room:
+        assert ids[1:-1] == text
+    else:
+        head = {"head": room, "tail": 0, "head+tail": round(room / 4)}[mode]
+        assert ids[1:-1] == text[:head] + text[length - (room - head) :]
+
+
+@SHARED
+@given(texts=st.lists(st.text(max_size=60), min_size=1, max_size=5))
+def test_tokens_are_those_of_the_tokenizer_itself(variant: Make, texts: list[str]) -> None:
+    tokenizer = tokenization.load_tokenizer(variant())
+    tokens = tokenization.tokenize_texts(texts, tokenizer)
+    for row, text in enumerate(texts):
+        expected = tokenizer(text)["input_ids"]
+        assert tokens.lengths[row] == len(expected)
+        assert tokens.encode(row, 1000, "head").tolist() == expected
+        assert tokens.encode(row, 16, "head").tolist() == tokenizer(text, truncation=True, max_length=16)["input_ids"]
+
+
+@pytest.fixture
+def tokenizer(variant: Make) -> Any:
+    return tokenization.load_tokenizer(variant())
+
+
+def cached() -> list[Path]:
+    return sorted((paths.cache() / "tokens").glob("*.npz"))
+
+
+def test_texts_are_tokenised_once(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = tokenization.tokenize_texts(["good film"], tokenizer)
+    monkeypatch.setattr(tokenization, "_write_tokens", lambda *_: pytest.fail("tokenised again"))
+    assert (
+        tokenization.tokenize_texts(["good film"], tokenizer).encode(0, 64, "head").tolist()
+        == first.encode(0, 64, "head").tolist()
+    )
+    with pytest.raises(pytest.fail.Exception):
+        tokenization.tokenize_texts(["bad film"], tokenizer)
+
+
+def test_the_cache_tells_tokenizers_apart(tokenizer: Any, variant: Make, tmp_path: Path) -> None:
+    other = save_model(tmp_path / "goad", "bert")
+    vocabulary = (other / "tokenizer.json").read_text()
+    (other / "tokenizer.json").write_text(vocabulary.replace('"good"', '"goad"'))
+    goad = tokenization.load_tokenizer(variant(model=str(other)))
+    assert len(tokenization.tokenize_texts(["good"], tokenizer).flat) < len(
+        tokenization.tokenize_texts(["good"], goad).flat
+    )
+    assert len(cached()) == 2
+
+
+def test_a_half_written_file_of_tokens_is_not_read(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(file: Path, **_: Any) -> None:
+        Path(file).write_bytes(b"PK half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            tokenization.tokenize_texts(["good film"], tokenizer)
+    assert tokenization.tokenize_texts(["good film"], tokenizer).lengths.tolist() == [4]
+
+
+@pytest.mark.parametrize("keep", [0, 50, 0.5])
+def test_a_truncated_file_of_tokens_is_made_anew(tokenizer: Any, keep: float) -> None:
+    whole = tokenization.tokenize_texts(["good film", "bad film"], tokenizer)
+    (file,) = cached()
+    content = file.read_bytes()
+    file.write_bytes(content[: int(keep if keep != 0.5 else len(content) / 2)])
+    assert tokenization.tokenize_texts(["good film", "bad film"], tokenizer).flat.tolist() == whole.flat.tolist()
+    assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_a_run_has_its_tables_and_their_examples(variant: Make, tmp_path: Path, held_out: bool) -> None:
+    splits = {"train": reviews(200)} | ({} if held_out else {"test": reviews(60, seed=1)})
+    asked = variant(dataset=str(save_reviews(tmp_path / "own", **splits)), test_size=40, truncation="head")
+    run, tokenizer = load_reviews(asked), tokenization.load_tokenizer(asked)
+    assert list(run.parts) == ["train", "validation", "test", "ood"]
+    assert all(list(table) == ["id", "text", "label"] for table in run.parts.values())
+    assert len(run.train) + len(run.validation) == asked.train_size
+    for part, examples in tokenization.tokenize(run, tokenizer, asked).items():
+        rows = tokenizer(run.parts[part]["text"].tolist(), truncation=True, max_length=asked.max_length)["input_ids"]
+        assert [row["input_ids"].tolist() for row in examples] == rows
+        assert [row["labels"] for row in examples] == run.parts[part]["label"].tolist()

@@ -1,0 +1,188 @@
+"""Study files and names that mean harm, or that a cat wrote: refused in one message, at a bounded cost, never run."""
+
+import copy
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from peft_study import paths
+from peft_study.__main__ import main
+from peft_study.errors import StudyError
+from peft_study.study.study import read_study
+
+GOOD = {
+    "title": "Tiny",
+    "question": "Does it run?",
+    "baseline": "full",
+    "margin": 1.0,
+    "defaults": {"epochs": 2, "train_size": 100, "max_length": 32, "validation_fraction": 0.1},
+    "strategies": {"full": {"learning_rate": 1e-4}, "lora": {"lora_r": 8}},
+    "matrix": {"strategy": ["full", "lora"], "train_size": [60, 100], "seed": [1, 2]},
+}
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+def write(text: str | bytes, name: str = "study") -> Path:
+    """`runs/<name>/study.yaml` with this content; returns the file."""
+    file = paths.study_folder(name) / "study.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    return file
+
+
+def refusal(capsys: pytest.CaptureFixture[str], name: str = "study") -> str:
+    """What the check of a study says that it refuses."""
+    assert main(["check", name, "--dry-run"]) == 2
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.startswith("error: ") and "Traceback" not in output.err
+    return output.err
+
+
+# ---- study files
+
+
+@st.composite
+def bad_texts(draw: st.DrawFn) -> bytes:
+    """A good study's file with a few faults: keys gone, renamed or doubled, values of any kind, text cut or spoilt."""
+    content: dict[str, Any] = copy.deepcopy(GOOD)
+    rng = random.Random(draw(st.integers(0, 2**32)))
+    junk = st.recursive(
+        st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats() | st.text(max_size=20),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+        max_leaves=5,
+    )
+    for _ in range(draw(st.integers(1, 3))):
+        inside = rng.choice([content, *(value for value in content.values() if isinstance(value, dict))])
+        if not inside:
+            continue
+        key = rng.choice(list(inside))
+        match draw(st.sampled_from(["drop", "rename", "replace", "replace"])):
+            case "drop":
+                del inside[key]
+            case "rename":
+                inside[key[:-1]] = inside.pop(key)
+            case _:
+                inside[key] = draw(junk)
+    text = yaml.safe_dump(content, allow_unicode=True).encode("utf-8", "surrogatepass")
+    match draw(st.sampled_from(["whole", "whole", "cut", "spoilt"])):
+        case "cut":
+            return text[: rng.randrange(len(text))]
+        case "spoilt":
+            place = rng.randrange(len(text))
+            return text[:place] + draw(st.binary(min_size=1, max_size=4)) + text[place:]
+    return text
+
+
+def test_at_least_forty_bad_study_files_are_each_refused_in_one_message(capsys: pytest.CaptureFixture[str]) -> None:
+    refused = set()
+
+    @settings(max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(bad_texts())
+    def each_is_good_or_refused(text: bytes) -> None:
+        write(text)
+        code = main(["check", "study", "--dry-run"])
+        output = capsys.readouterr().err
+        assert code in (0, 2) and "Traceback" not in output
+        assert (code == 2) == output.startswith("error: ")
+        assert len(output) < 10_000, "a message is there to be read"
+        if code == 2:
+            refused.add(text)
+
+    each_is_good_or_refused()
+    assert len(refused) >= 40
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "!!python/object/apply:os.system ['touch owned']",
+        "!!python/object/new:subprocess.Popen [['touch', 'owned']]",
+        "!!python/name:os.system ''",
+        "!!python/module:os ''",
+        "!anything {x: 1}",
+    ],
+)
+def test_a_tag_that_asks_for_a_python_object_is_refused(
+    tag: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(f"title: {tag}\nquestion: q\nmatrix: {{}}\n")
+    assert "could not determine a constructor for the tag" in refusal(capsys)
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, "aliases written out"),
+        (f"{BOMB}title: t\nquestion: q\ndefaults: {{peft: *i}}\nmatrix: {{}}\n", "aliases written out"),
+        ("title: t\nquestion: q\nmatrix: {}\ndefaults: &a {peft: *a}\n", "contains itself by an alias"),
+        ("title: " + "[" * 20_000, "nested too deeply"),
+        ("title: " + "x" * 2_000_000, "it has 2,000,007 bytes, at most 1,048,576 are read"),
+        (f"title: t\nquestion: q\nmatrix: {{{', '.join(f'a{n}: [1, 2]' for n in range(41))}}}",
+         "it has 2,199,023,255,552 runs, at most 10,000 are allowed"),
+        ("matrix: {" + ", ".join(f"a{n}: 1" for n in range(45_000)) + "}", "has 45,002 faults:"),
+        ("title: t\nquestion: q\nmatrix: {seed: [" + "9" * 5000 + "]}", "not readable as YAML"),
+    ],
+    ids=["bomb", "bomb as a value", "contains itself", "deep", "large", "matrix", "many keys", "number"],
+)  # fmt: skip
+def test_a_file_that_would_take_all_memory_or_time_is_refused(
+    text: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(text)
+    output = refusal(capsys)
+    assert message in output and len(output) < 2000
+
+
+def test_aliases_that_only_save_typing_are_read() -> None:
+    write(
+        "title: t\nquestion: q\ndefaults: &d {epochs: 2}\nstrategies:\n  full: {<<: *d, learning_rate: 1e-4}\n"
+        "matrix: {strategy: [full]}\n"
+    )
+    (variant,) = read_study("study").variants.values()
+    assert variant.epochs == 2 and variant.learning_rate == 1e-4
+
+
+# ---- names
+
+
+@pytest.mark.parametrize(
+    "name", ["x; rm -rf ~", "$(touch owned)", "a'b", 'a"b', "a{b}", "-n", "a|b", "..", "a\nb", "a*"]
+)
+def test_a_study_whose_name_a_shell_could_read_otherwise_is_refused(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if name != "..":
+        write(yaml.safe_dump(GOOD), name)
+    with pytest.raises(StudyError, match=r"cannot have that name|unknown study"):
+        read_study(name)
+
+
+@pytest.mark.parametrize("name", ["n" * 60, "my study", "größer_als-1.5+x"])
+def test_long_names_spaces_and_letters_of_any_language_are_ordinary(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(yaml.safe_dump(GOOD), name)
+    assert main(["check", name, "--dry-run"]) == 0
+    assert len(read_study(name).variants) == 8
+
+
+def test_a_run_is_named_by_letters_digits_and_a_few_signs_whatever_its_values(make_study: Callable[..., Path]) -> None:
+    values = ["; touch owned", "$(touch owned)", "../../x", "<b>"]
+    make_study(matrix={"strategy": ["full"], "text_column": values})
+    runs = read_study("tiny").variants
+    assert len(runs) == len(values)
+    assert all(set(run) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_.+") for run in runs)
+
+
+def test_a_name_too_long_for_a_folder_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    write(yaml.safe_dump({**GOOD, "matrix": {"strategy": ["full", "lora"], "text_column": ["c" * 300]}}))
+    assert "names of more than 200 characters" in refusal(capsys)
