@@ -30,7 +30,9 @@ def listed(items: Iterable[str], last: str = "and") -> str:
 
 
 def points(value: float) -> str:
-    """A signed number of accuracy points; what rounds to nothing has no sign."""
+    """A signed number of accuracy points; what rounds to nothing has no sign, and NaN is a dash."""
+    if value != value:
+        return UNKNOWN
     text = f"{value:+.1f}".replace("-", "−")
     return "0.0" if text[1:] == "0.0" else text
 

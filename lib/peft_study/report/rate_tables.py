@@ -10,7 +10,7 @@ from peft_study.analysis.accuracy import title
 from peft_study.analysis.learning_rates import CHOSEN, group_axes, rate_text, span
 from peft_study.report.tables import named
 from peft_study.strategies.table import STRATEGIES
-from peft_study.text import UNKNOWN, points
+from peft_study.text import UNKNOWN
 
 SETTLED = {
     "inside": "",
@@ -20,13 +20,12 @@ SETTLED = {
     "diverged": "no rate: the loss is not finite at any",
     "unmeasured": "no rate: no validation on record",
 }
-BESIDE = {"a step lower": "_below", "a step higher": "_above"}
 
 
 def best_rates(best: pd.DataFrame) -> pd.DataFrame:
     """The best rate of every group, its validation loss and those a step of the grid lower and higher, and a remark."""
     shown = {"best rate": best["rate"].map(rate_text)}
-    for name, side in {"loss": "", **BESIDE}.items():
+    for name, side in {"loss": "", "a step lower": "_below", "a step higher": "_above"}.items():
         shown[name] = [
             UNKNOWN if np.isnan(rate) else f"{loss:.3f}" if np.isfinite(loss) else "diverged"
             for rate, loss in zip(best[f"rate{side}"], best[f"loss{side}"], strict=True)
@@ -39,7 +38,7 @@ def ratios(table: pd.DataFrame) -> pd.DataFrame:
     shown = {
         "best rate": table["rate"].map(rate_text),
         "full fine-tuning's": table["full_rate"].map(rate_text),
-        "ratio": [f"{ratio:.3g}" for ratio in table["ratio"]],
+        "ratio": table["ratio"].map("{:.3g}".format),
         "range": [_range(low, high) for low, high in zip(table["low"], table["high"], strict=True)],
     }
     return named(table[group_axes(table)].assign(**shown))
@@ -50,16 +49,6 @@ def _range(low: float, high: float) -> str:
     if not low:
         return f"at most {high:.3g}" if np.isfinite(high) else "unbounded"
     return f"{low:.3g} to {high:.3g}" if np.isfinite(high) else f"at least {low:.3g}"
-
-
-def price(own: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracy at the best rate, and its change, in points, a step of the grid lower and higher."""
-    accuracy = [UNKNOWN if np.isnan(share) else f"{100 * share:.1f}" for share in own["accuracy"]]
-    shown = {"best rate": own["rate"].map(rate_text), "accuracy (%)": accuracy}
-    for name, side in BESIDE.items():
-        changes = 100 * (own[f"accuracy{side}"] - own["accuracy"])
-        shown[name] = [UNKNOWN if np.isnan(change) else points(change) for change in changes]
-    return named(own[group_axes(own)].assign(**shown))
 
 
 def defaults(own: pd.DataFrame) -> pd.DataFrame:

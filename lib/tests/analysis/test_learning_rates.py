@@ -55,7 +55,6 @@ def everything(runs: Runs) -> SimpleNamespace:
         "best": rate_tables.best_rates(best),
         "ratios": rate_tables.ratios(ratios),
         "differences": tables.differences(differences),
-        "price": rate_tables.price(own),
         "defaults": rate_tables.defaults(own),
     }
     return SimpleNamespace(**locals())
@@ -195,7 +194,6 @@ def test_one_rate_is_no_choice() -> None:
     edge = made("one rate")
     assert edge.ratios.empty and set(edge.best["settled"]) == {"only"}
     assert set(edge.printed["defaults"]["the default is"]) == {"–"}
-    assert (edge.printed["price"][["a step lower", "a step higher"]] == "–").all(axis=None)
 
 
 def test_without_validation_or_where_every_rate_diverged_none_is_chosen_and_the_table_says_why() -> None:

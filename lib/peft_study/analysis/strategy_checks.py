@@ -1,0 +1,155 @@
+"""Does a strategy work on an encoder? Each is trained on toy reviews, saved, loaded and merged, as a run is.
+
+The toy reviews are generated here and learned in a few steps, so that a check takes seconds and needs no dataset.
+"""
+
+import itertools
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from peft_study.data.datasets import model_folder
+from peft_study.data.tokenization import load_tokenizer
+from peft_study.errors import StudyError, message, unknown
+from peft_study.records.write import save_model
+from peft_study.strategies.table import STRATEGIES
+from peft_study.study.variant import Variant
+from peft_study.training.model import build, count_parameters, load, merged
+from peft_study.training.prediction import log_loss, predict
+from peft_study.training.trainer import fit
+
+TOLERANCE = 1e-5  # between logits that differ by rounding alone
+HIGHEST_RATE = 1e-2  # rates that are best on reviews may overshoot in the first steps on an untrained model
+SUBJECTS = ("the film", "the plot", "the scene", "the end")
+OPINIONS = (("dull", "bad", "awful", "boring"), ("good", "fine", "superb", "moving"))  # negative, positive
+
+
+def toy_reviews() -> pd.DataFrame:
+    """Thirty-two short reviews (`text`, `label`), half of each class, whose class shows in two of their words."""
+    rows = [
+        (f"{subject} was {words[i]} and {words[i - 1]}", label)
+        for subject, i in itertools.product(SUBJECTS, range(4))
+        for label, words in enumerate(OPINIONS)
+    ]
+    return pd.DataFrame(rows, columns=["text", "label"])
+
+
+def toy_variant(model: str, strategy: str = "full") -> Variant:
+    """A variant that trains `model` on the toy reviews for twelve steps, at the strategy's rate or `HIGHEST_RATE`."""
+    return Variant(
+        model=model,
+        dataset="toy",
+        strategy=strategy,
+        validation_fraction=0.0,
+        checkpoint="last",
+        batch_size=len(toy_reviews()),  # each step sees both classes evenly, so that the loss must fall
+        epochs=12.0,
+        precision="fp32",
+        learning_rate=min(STRATEGIES[strategy].learning_rate, HIGHEST_RATE),
+    )
+
+
+def toy_examples(tokenizer: Any) -> list[dict[str, Any]]:
+    """The toy reviews as the Trainer takes them: `input_ids` and `labels` of each."""
+    reviews = toy_reviews()
+    tokens = tokenizer(reviews["text"].tolist())["input_ids"]
+    return [{"input_ids": ids, "labels": label} for ids, label in zip(tokens, reviews["label"], strict=True)]
+
+
+def check_all(model: str, strategies: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Check full fine-tuning, with which the others are compared, then each of `strategies` (None: all) on `model`.
+
+    A row per strategy: `strategy`, `seconds`, `fault` (why it does not work; empty where it does) and, unless
+    an error stopped it, the measurements of `check`. Raises `StudyError` for an unknown strategy, and for a model that
+    cannot be loaded or is of no known family.
+    """
+    names = list(dict.fromkeys(["full", *(STRATEGIES if strategies is None else strategies)]))
+    if strange := [name for name in names if name not in STRATEGIES]:
+        raise StudyError(f"strategies: {unknown('strategy', strange[0], STRATEGIES)}")
+    pretrained = _logits(build(model_folder(model), toy_variant(model)), load_tokenizer(toy_variant(model)))
+    for name in names:
+        variant, start = toy_variant(model, name), perf_counter()
+        row, error = _attempt(lambda variant=variant: check(variant, pretrained))  # type: ignore[misc]
+        fault = error or "; ".join(faults(row))
+        yield (row or {"strategy": name}) | {"fault": fault, "seconds": perf_counter() - start}
+
+
+def check(variant: Variant, pretrained: np.ndarray) -> dict[str, Any]:
+    """Prepare, train, save, load and merge a variant of toy reviews, and measure.
+
+    `pretrained` (n, 2) are the logits of the plain classifier with the same head. The largest differences between two
+    models' logits: `start`, of the prepared model from `pretrained`; `reloaded`, of the model loaded again from the
+    trained one; `merged`, of the merged one from it, None where it does not merge, and `unmerged` says why if it
+    should. `loss_before` and `loss_after` are cross-entropies on the toy reviews (nats), `flops` those of a step,
+    `model_bytes` the size of the saved weights; `unchanged` counts the tensors that should train and did not change.
+    The parameters are counted as in `metrics.json`.
+    """
+    model: Any = build(model_folder(variant.model), variant)
+    tokenizer, labels = load_tokenizer(variant), toy_reviews()["label"].to_numpy()
+    before = _logits(model, tokenizer)
+    initial = {name: tensor.detach().clone() for name, tensor in model.named_parameters() if tensor.requires_grad}
+    with tempfile.TemporaryDirectory() as scratch:
+        examples = {"train": toy_examples(tokenizer), "validation": []}
+        training = fit(model, tokenizer, examples, variant, Path(scratch))
+        after = _logits(model, tokenizer)
+        size = save_model(Path(scratch, "model"), model, tokenizer, variant)
+        reloaded = _logits(load(Path(scratch, "model")).to(model.device), tokenizer)
+    trained = {name: tensor for name, tensor in model.named_parameters() if name in initial}
+    difference, unmerged = None, ""
+    if STRATEGIES[variant.strategy].merges:
+        difference, unmerged = _attempt(lambda: _largest(_logits(merged(model), tokenizer) - after))
+    return {
+        "start": _largest(before - pretrained),
+        "loss_before": log_loss(before, labels),
+        "loss_after": log_loss(after, labels),
+        "reloaded": _largest(reloaded - after),
+        "merged": difference,
+        "unmerged": unmerged,
+        "model_bytes": size,
+        "flops": training.figures["flops_per_step"],
+        "unchanged": sum(tensor.equal(initial[name]) for name, tensor in trained.items()),
+        "strategy": variant.strategy,
+        **count_parameters(model).as_dict(),
+    }
+
+
+def faults(row: Mapping[str, Any]) -> list[str]:
+    """What the measurements of `check` show to be wrong with a strategy; nothing where it works."""
+    before, after, difference = row["loss_before"], row["loss_after"], row["merged"] or 0
+    conditions = {
+        f"the loss does not fall: {before:.4f} before training, {after:.4f} after": not after < before,
+        f"{row['unchanged']} of the tensors that should train did not change": row["unchanged"] > 0,
+        "the head does not train": row["trainable_head"] < row["head"],
+        "only the head trains": row["strategy"] != "head" and row["trainable"] == row["trainable_head"],
+        f"loaded again, its logits differ by {row['reloaded']:.0e}": row["reloaded"] != 0,
+        f"merged, its logits differ by {difference:.0e}": not difference <= TOLERANCE,
+        f"it should merge, but {row['unmerged']}": bool(row["unmerged"]),
+    }
+    return [fault for fault, holds in conditions.items() if holds]
+
+
+def _logits(model: Any, tokenizer: Any) -> np.ndarray:
+    """The logits of the toy reviews, (n, 2)."""
+    examples = toy_examples(tokenizer)
+    return predict(model, examples, range(len(examples)), tokenizer.pad_token_id).logits
+
+
+def _largest(differences: np.ndarray) -> float:
+    """The largest difference between two models' logits."""
+    return float(np.abs(differences).max())
+
+
+def _attempt(work: Callable[[], Any]) -> tuple[Any, str]:
+    """What `work` returns, or the line that says why it cannot.
+
+    A strategy may be anybody's code, and may raise anything: one that is broken must not hide how the others fare.
+    """
+    try:
+        return work(), ""
+    except Exception as error:
+        return None, message(type(error).__name__, str(error))
