@@ -104,7 +104,8 @@ activate() {
 
 run_tests() {
   ruff check --config lib/pyproject.toml lib notebooks
-  mypy --config-file lib/pyproject.toml lib/peft_study lib/nbpaper lib/benchmarks
+  mypy --config-file lib/pyproject.toml lib/peft_study lib/nbpaper lib/benchmark.py
+  (cd lib && lint-imports --no-cache pyproject.toml)
   nbstripout --verify --keep-id --extra-keys "metadata.language_info metadata.papermill cell.metadata.papermill cell.metadata.execution" \
     notebooks/*.ipynb
   # In several processes; a whole file of tests goes to one, since what its tests share is made once.

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-import yaml
-
 from peft_study import paths
 from peft_study.data import datasets, hub
+from peft_study.files import read_yaml
 from peft_study.study.study import Study, read_study
 from peft_study.study.variant import Variant
 from peft_study.text import duration, size
@@ -33,8 +32,7 @@ def forecast(study: Study, runs: Sequence[str], cores: int | None, gpus: Sequenc
     variants = (study.variants[run] for run in runs)
     if sum(reviews(variant) * variant.max_length for variant in variants) < LONG:
         return None
-    profile = yaml.safe_load((paths.LIB / "profiles" / "default" / "config.yaml").read_text(encoding="utf-8"))
-    threads = int(profile["set-threads"]["train"])
+    threads = int(read_yaml(paths.LIB / "profiles" / "default" / "config.yaml")["set-threads"]["train"])
     together = max(1, min(len(runs), (cores or os.cpu_count() or 1) // threads, len(gpus) or len(runs)))
     print("measuring a few training steps on this machine ...", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "peft_study.engine.forecast", study.name, str(together), *runs]
