@@ -1,10 +1,21 @@
-"""Helpers of the study: what two notebooks need, or a test should touch.
+"""A study of parameter-efficient fine-tuning for text classification: the library that the notebooks call.
 
-A run is made by the modules at this level; imports point one way, lowest first: errors, paths; strategies; config;
-folders, assets; data, tokenization; evaluation, training; records. What is told of finished runs starts at `results`
-and has a package for each part of the report: comparison, curves, ledger, calibration, slices, rates, and trials for
-the appendix. In each, `tables` computes, `claims` says it in sentences and `plots` draws. `statistics` serves all. The
-engine (batch, driver, status) stands beside them. What reading a study needs imports nothing heavy, so it is instant.
+To read it, follow this order. Every package imports only from those above it; its own docstring says where to begin.
+
+    errors, paths, text, files   one error class; where things are; numbers as text; whole or no files
+    statistics                   intervals, paired tests, calibration: arrays in, numbers out
+    strategies                   what trains, or which adapter is added: `table.STRATEGIES` is the list
+    study                        what is asked: a variant (one run) and the matrix of runs in study.yaml
+    data                         texts and labels: datasets, budgets and held-out parts, tokens, the TF-IDF baseline
+    training                     the model, the Trainer, predictions, and what they cost
+    records                      what a run leaves in its folder: layout, writing, reading
+    analysis                     tables from records: accuracy and verdicts, costs, calibration, slices, rates, curves
+    report                       figures, printed tables and sentences of the report, and its numbers
+    widgets                      the interactive pieces of the notebooks in JupyterLab
+    engine                       the command line, Snakemake, locks, status, forecast; it does not import the widgets
+
+From study.yaml to a number: study.study, data.reviews, strategies.table, training.model, training.trainer,
+records.write, records.read, analysis.accuracy.
 """
 
 import os
