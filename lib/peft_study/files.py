@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import yaml
 
 from peft_study.errors import one_line, writing
@@ -65,7 +64,7 @@ def write_json(file: Path, content: Any) -> None:
 
 def _plain(value: Any) -> Any:
     """What JSON cannot hold, as what it can: NumPy's numbers as Python's."""
-    return value.item() if isinstance(value, np.generic) else str(value)
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def write_figure(file: Path, figure: "Figure") -> None:

@@ -1,0 +1,222 @@
+"""Records of another program: how little they must hold, what is then unrecorded, and that 03 stands all the same."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from made_foreign import FULL, LORA, bare_runs, edit, replace_arrays, write_bare
+from made_runs import make_preds, make_runs
+
+from peft_study import paths
+from peft_study.analysis.accuracy import against_baseline
+from peft_study.engine.steps import compare
+from peft_study.records.read import FIELDS, load_runs
+
+# --- The least that a record must hold --------------------------------------------------------------------------------
+
+
+def test_predictions_and_the_name_of_the_run_are_enough_to_be_compared() -> None:
+    runs = bare_runs({"lora": 0.8})
+    assert list(runs.table.index) == list(runs.study.variants) and not runs.missing
+    assert runs.table.loc[LORA, "test.accuracy"] == pytest.approx(0.8)
+    assert runs.table[list(FIELDS)].isna().all(axis=None)
+    assert against_baseline(runs)["difference"].tolist() == pytest.approx([-10, -10])
+    assert runs.log(LORA).empty and np.isnan(runs.arrays(LORA)["logits"]).all()
+
+
+def test_params_may_say_which_run_it_is_instead_of_the_metrics() -> None:
+    bare_runs()
+    folder = paths.run_folder("made", LORA)
+    (folder / "metrics.json").write_text('{"accuracy": 0.9, "f1": 0.9}')
+    assert "nothing says its strategy, train_size, seed; write" in load_runs("made").missing[LORA]
+    (folder / "params.yaml").write_text("strategy: lora\ntrain_size: 250\nseed: 1\n")
+    assert LORA in load_runs("made").table.index
+
+
+@pytest.mark.parametrize("field", ["strategy", "train_size", "seed"])
+def test_a_record_of_another_run_is_refused(field: str) -> None:
+    bare_runs()
+    edit(LORA, lambda blocks: blocks["run"].update({field: 7}))
+    assert load_runs("made").missing == {
+        LORA: f"metrics.json is of another run ({field}: 7); put it into the folder of that run"
+    }
+
+
+def test_a_value_that_contradicts_the_study_is_refused_and_one_that_is_left_out_is_not() -> None:
+    bare_runs(defaults={"dropout": 0.2})
+    file = paths.run_folder("made", LORA) / "params.yaml"
+    file.write_text(yaml.safe_dump({"dropout": 0.2, "lora_r": 8}))
+    assert LORA in load_runs("made").table.index
+    file.write_text(yaml.safe_dump({"dropout": 0.3}))
+    assert re.search(r"other values .*\(params.yaml: dropout\)", load_runs("made").missing[LORA])
+
+
+def _write(name: str, content: bytes) -> Callable[[Path], Any]:
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "no ids": (lambda _: replace_arrays(LORA, ids=None), "it lacks ids; preds, labels, ids are needed"),
+    "no predictions": (lambda _: replace_arrays(LORA, preds=None), "it lacks preds"),
+    "metrics cut short": (_write("metrics.json", b'{"run": '), "metrics.json is corrupt"),
+    "a block of text": (lambda _: edit(LORA, lambda b: b.update(cost="much")), "block 'cost' is str, and must be a"),
+    "a corrupt log": (_write("log_history.json", b"[1]"), "log_history.json is corrupt"),
+    "corrupt other predictions": (_write("ood_preds_and_labels.npz", b"PK"), "ood_preds_and_labels.npz is corrupt"),
+    "corrupt parameters": (_write("params.yaml", b"\xff"), "params.yaml is corrupt"),
+    "the other predictions": (
+        lambda _: replace_arrays(LORA, logits=np.tile([0.0, 1.0], (400, 1))),
+        r"its preds are not the largest logit of \d+ of 400 reviews",
+    ),
+    "other reviews": (
+        lambda _: replace_arrays(LORA, ids=np.arange(400) + 1),
+        f"other reviews: its ids in preds_and_labels.npz differ from those of {FULL}; write them anew",
+    ),
+    "a value that contradicts": (_write("params.yaml", b"epochs: 7.0"), "values .*epochs"),
+    "no metrics": (lambda folder: (folder / "metrics.json").unlink(), "not finished"),
+    "a training of ours that goes on": (_write("train.log", b""), "not finished"),
+}
+
+
+@pytest.mark.parametrize("damage", REFUSED)
+def test_what_is_there_and_damaged_is_refused_with_the_reason(damage: str) -> None:
+    bare_runs()
+    harm, reason = REFUSED[damage]
+    harm(paths.run_folder("made", LORA))
+    runs = load_runs("made")
+    assert list(runs.missing) == [LORA] and re.search(reason, runs.missing[LORA]), runs.missing
+    assert not re.search("delete|run the study", runs.missing[LORA]), "what we did not write, we cannot write again"
+
+
+def test_of_two_runs_with_different_reviews_neither_is_said_to_be_of_the_few() -> None:
+    bare_runs(matrix={"strategy": ["full", "lora"], "train_size": [250]}, defaults={"seed": 1})
+    replace_arrays(LORA, ids=np.arange(400) + 1)
+    assert list(load_runs("made").missing) == [LORA]
+
+
+def test_logits_that_tie_agree_with_either_class() -> None:
+    bare_runs()
+    replace_arrays(LORA, logits=np.ones((400, 2)))
+    assert LORA in load_runs("made").table.index
+
+
+def test_runs_of_this_program_and_of_another_are_compared_together() -> None:
+    make_runs()
+    shutil.rmtree(paths.run_folder("made", LORA))
+    write_bare(LORA)
+    runs = load_runs("made")
+    assert not runs.missing and runs.table["training.seconds"].notna().sum() == 3
+    assert len(against_baseline(runs)) == 2
+
+
+# --- What is unrecorded is named --------------------------------------------------------------------------------------
+
+
+def test_a_complete_record_leaves_nothing_unrecorded() -> None:
+    for run_id in make_runs().table.index:
+        texts = dict.fromkeys(("date", "precision", "system", "model"), "")
+        further = {"training": {"epochs": 1.0}, "parameters": {"backbone": 1, "head": 1}, "data": {"unique": 1}}
+        for block, fields in (further | {"environment": texts}).items():
+            edit(str(run_id), lambda blocks, block=block, fields=fields: blocks[block].update(fields))  # type: ignore[misc]
+    assert load_runs("made").unrecorded == {}
+
+
+def test_what_another_program_left_out_is_named_by_file_and_field_or_block() -> None:
+    bare_runs()
+    edit(LORA, lambda blocks: blocks.update(training={"seconds": 3.0, "steps": 9}))
+    (paths.run_folder("made", LORA) / "params.yaml").write_text("dropout: 0.0\n")
+    runs = load_runs("made")
+    assert runs.table.loc[LORA, "training.seconds"] == 3.0
+    blocks = [f"metrics.json: {name}" for name in ("data", "parameters", "training", "validation", "cost")]
+    files = ["log_history.json", "ood_preds_and_labels.npz", "preds_and_labels.npz: logits"]
+    assert runs.unrecorded[FULL] == ["params.yaml", *blocks, "metrics.json: environment", *files]
+    missing = {"params.yaml: lora_r", "metrics.json: training.epochs", "log_history.json"}
+    recorded = {"params.yaml: dropout", "params.yaml: seed", "metrics.json: training", "metrics.json: training.steps"}
+    assert missing <= set(runs.unrecorded[LORA]) and not recorded & set(runs.unrecorded[LORA])
+    assert list(runs.stated("dropout").index) == [LORA] and runs.stated("dropout", "lora_r").empty
+
+
+def test_a_null_says_that_there_is_none_and_is_not_unrecorded() -> None:
+    bare_runs()
+    null = {"evaluation": {"validation": None, "ood": None}, "cost": {"model_bytes": None}, "environment": None}
+    edit(LORA, lambda blocks: blocks.update(null))
+    unrecorded = {run_id: set(names) for run_id, names in load_runs("made").unrecorded.items()}
+    evaluation = {"metrics.json: validation", "ood_preds_and_labels.npz", "metrics.json: environment"}
+    assert evaluation | {"metrics.json: cost"} <= unrecorded[FULL]
+    assert not (evaluation | {"metrics.json: cost.model_bytes"}) & unrecorded[LORA]
+
+
+def test_a_cost_may_stand_in_either_block() -> None:
+    bare_runs()
+    edit(LORA, lambda blocks: blocks.update(cost={"seconds": 3.0}))
+    assert load_runs("made").table.loc[LORA, "training.seconds"] == 3.0
+
+
+WRONG = {
+    "seconds": ({"training": {"seconds": "12 s"}}, "training.seconds (is not a number)"),
+    "a truth for a number": ({"training": {"steps": True}}, "training.steps (is not a number)"),
+    "not a number": ({"cost": {"model_bytes": float("nan")}}, "cost.model_bytes (is not a number)"),
+    "no end": ({"cost": {"seconds": float("inf")}}, "training.seconds (is not a number)"),
+    "a list": ({"data": {"fingerprint": ["same"]}}, "data.fingerprint (is not text)"),
+    "a number for a truth": ({"data": {"held_out": 1}}, "data.held_out (is not true or false)"),
+    "a number for text": ({"environment": {"device": 7}}, "environment.device (is not text)"),
+    "packages": ({"environment": {"packages": "torch"}}, "environment.packages (is not a mapping)"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_value_of_a_wrong_kind_is_dropped_and_named(kind: str) -> None:
+    bare_runs()
+    blocks, name = WRONG[kind]
+    edit(LORA, lambda content: content.update(blocks))
+    runs = load_runs("made")
+    assert f"metrics.json: {name}" in runs.unrecorded[LORA]
+    assert pd.isna(runs.table.loc[LORA, name.partition(" ")[0]])
+
+
+def test_a_number_keeps_its_kind_and_an_unknown_field_its_value() -> None:
+    bare_runs()
+    edit(LORA, lambda blocks: blocks.update(training={"steps": 10**30, "seconds": 3, "watts": "12 W"}))
+    row = load_runs("made").table.loc[LORA]
+    assert row["training.steps"] == 10**30 and isinstance(row["training.steps"], int)
+    assert row["training.watts"] == "12 W"
+
+
+def test_logits_that_are_not_numbers_are_counted_among_the_unrecorded() -> None:
+    bare_runs()
+    logits = np.stack([-make_preds(LORA, 0.9, 400), make_preds(LORA, 0.9, 400)], axis=1).astype(float)
+    logits[:5, 0] = np.nan
+    replace_arrays(LORA, logits=logits)
+    some, every = "preds_and_labels.npz: logits (5 of 400 are not numbers)", "preds_and_labels.npz: logits"
+    names = load_runs("made").unrecorded[LORA]
+    assert some in names and every not in names
+    replace_arrays(LORA, logits=np.full((400, 2), np.nan))
+    assert every in load_runs("made").unrecorded[LORA]
+
+
+# --- The notebook -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("records", ["bare", "a single strategy", "some costs"])
+def test_03_stands_on_what_another_program_left(records: str) -> None:
+    matrix = {"strategy": ["full"] if records == "a single strategy" else ["full", "lora"], "train_size": [250, 1000]}
+    bare_runs({"lora": 0.8}, count=120, matrix=matrix | {"seed": [1]})
+    if records == "some costs":
+        edit(LORA, lambda blocks: blocks.update(training={"seconds": 3.0}, parameters={"trainable": 10}))
+    compare("made")
+    notebook = nbformat.read(paths.study_folder("made") / "compare.ipynb", as_version=4)
+    outputs = [(cell, out) for cell in notebook.cells if cell.cell_type == "code" for out in cell.outputs]
+    text = "\n".join(
+        str(out.get("data", {}).get(kind, "")) for _, out in outputs for kind in ("text/markdown", "text/html")
+    )
+    assert not re.search(r"\b(nan|NaN|NaT|<NA>|None|inf)\b|nan%", re.sub(r"<style.*?</style>", "", text, flags=re.S))
+    drawn = {cell.source.split("\n")[0].removeprefix("#| label: ") for cell, out in outputs if "image/svg" in str(out)}
+    assert "fig-size" in drawn and "fig-curves" not in drawn
+    assert ("fig-tradeoff" in drawn) == (records == "some costs")
