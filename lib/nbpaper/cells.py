@@ -62,8 +62,8 @@ def read_yaml(text: str, number: int, what: str) -> dict[str, Any]:
 
 def _options(values: dict[str, Any], number: int) -> CellOptions:
     label = str(values.get("label", ""))
-    kind = label[:3]
-    if kind in ("fig", "tbl") and label[3:4] == "-" and not FLOAT_LABEL.fullmatch(label):
+    kind = "tbl" if label.startswith("tbl-") else "fig"  # a figure may have an alt text without a label
+    if label.startswith(("fig-", "tbl-")) and not FLOAT_LABEL.fullmatch(label):
         raise PaperError.in_cell(number, f"label {label!r} may hold only letters, digits, '-' and '_'")
     span = values.get(f"{kind}-span")
     return CellOptions(

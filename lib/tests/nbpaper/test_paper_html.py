@@ -47,6 +47,7 @@ def test_figures_prefer_vectors_and_carry_their_alt_text() -> None:
     drawing = re.search(r'<svg[^>]*role="img"[^>]*>', html(cell))
     assert drawing and 'aria-label="A &lt;falling&gt; line"' in drawing.group()
     assert 'width="192" height="96"' in drawing.group()
+    assert 'aria-label="Alone"' in html(code("#| fig-alt: Alone\nplot()", shows(svg=SVG)))
 
 
 def test_the_names_inside_two_figures_never_meet() -> None:
