@@ -27,7 +27,7 @@ SLICES = {
     "negation": "negation at the start",
     "no_negation": "no negation there",
 }
-OTHER = "another kind of reviews"
+OTHER = "out-of-domain reviews"
 _TYPES: dict[str, Any] = {"part": str, "id": np.int64, "label": np.int64} | dict.fromkeys(SLICES, bool)
 _WORD = re.compile(r"\w+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s|\n")
