@@ -8,7 +8,7 @@ excludes its run, with the reason.
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, create_model, field_validator
+from pydantic import ConfigDict, ValidationError, create_model
 
 from peft_study import paths
 from peft_study.data.labels import unnamed
@@ -45,28 +45,10 @@ FIELDS: dict[str, Any] = {  # of metrics.json, that the comparison expects; thos
     **{f"environment.{key}": str for key in ("date", "device", "precision", "system", "python", "commit", "model")},
     "environment.packages": dict[str, Any],
 }
-_KINDS = {"string_type": "text", "bool_type": "true or false", "dict_type": "a mapping"}
-
-
-class _Fields(BaseModel):
-    """Optional fields. A value of another kind is dropped, and named in the list that is the validation context."""
-
-    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="wrap")
-    @classmethod
-    def _drop_another_kind(cls, value: Any, validate: Callable[[Any], Any], info: ValidationInfo) -> Any:
-        try:
-            return validate(value)
-        except ValidationError as error:
-            kind = _KINDS.get(error.errors()[0]["type"], "a number")
-            info.context.append(f"metrics.json: {info.field_name} (is not {kind})")  # type: ignore[union-attr]
-            return None
-
-
+_KINDS = {"string_type": "text", "bool_type": "true or false", "dict_type": "a mapping"}  # anything else: a number
 _OPTIONAL: dict[str, Any] = {name: (kind | None, None) for name, kind in FIELDS.items()}
-Record = create_model("Record", __base__=_Fields, **_OPTIONAL)
-"""The content of `metrics.json` by dotted names; a field that is not of `FIELDS` is kept as it is."""
+Record = create_model("Record", __config__=ConfigDict(extra="allow", strict=True, allow_inf_nan=False), **_OPTIONAL)
+"""The content of `metrics.json` by dotted names, all optional; a field that is not of `FIELDS` may hold anything."""
 
 
 def _flat(blocks: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,6 +64,15 @@ def _flat(blocks: Mapping[str, Any]) -> dict[str, Any]:
         flat |= none if fields is None else {f"{block}.{key}": value for key, value in fields.items()}
     costs = {f"training.{key}": flat[f"cost.{key}"] for key in COSTS if f"cost.{key}" in flat}
     return costs | flat | {"test.seconds": evaluation.get("test_seconds")}
+
+
+def _of_another_kind(flat: Mapping[str, Any]) -> dict[str, str]:
+    """The fields whose value is of another kind than `Record` asks, and that kind."""
+    try:
+        Record.model_validate(flat)
+    except ValidationError as error:
+        return {str(fault["loc"][0]): _KINDS.get(fault["type"], "a number") for fault in error.errors()}
+    return {}
 
 
 def _unrecorded(stated: Iterable[str]) -> list[str]:
@@ -167,30 +158,31 @@ def _read_run(folder: Path, variant: Variant) -> tuple[dict[str, Any], dict[str,
     if (file := folder / "params.yaml").exists():
         with _reading(file):
             params = layout.read_params(folder)
-    if fields := ", ".join(layout.contradicted(params, variant)):
+    if other := ", ".join(layout.contradicted(params, variant)):
         mend = "correct the one or the other" if layout.is_foreign(folder) else "run the study again"
-        raise StudyError(f"made with other values than study.yaml now asks for (params.yaml: {fields}); {mend}")
+        raise StudyError(f"made with other values than study.yaml now asks for (params.yaml: {other}); {mend}")
 
-    other_kinds: list[str] = []
     with _reading(folder / "metrics.json"):
         blocks = layout.read_metrics(folder)
-        record = Record.model_validate(_flat(blocks), context=other_kinds)
+        fields = _flat(blocks)
         run = dict(blocks.get("run") or {})
     if unstated := ", ".join(name for name in IDENTITY if name not in run and name not in params):
         raise StudyError(f"nothing says its {unstated}; write that into `run` in metrics.json or into params.yaml")
-    if fields := ", ".join(f"{name}: {run[name]}" for name in layout.contradicted(run, variant) if name in IDENTITY):
-        raise StudyError(f"metrics.json is of another run ({fields}); put it into the folder of that run")
+    if other := ", ".join(f"{name}: {run[name]}" for name in layout.contradicted(run, variant) if name in IDENTITY):
+        raise StudyError(f"metrics.json is of another run ({other}); put it into the folder of that run")
 
     read_log(folder)
     predictions = {"": read_arrays(folder / "preds_and_labels.npz")}
     if variant.ood_dataset is not None and (file := folder / "ood_preds_and_labels.npz").exists():
         predictions["ood_"] = read_arrays(file)
-    row = variant.model_dump() | record.model_dump() | {"ood.accuracy": None}
+    kinds = _of_another_kind(fields)
+    row = variant.model_dump() | dict.fromkeys(FIELDS) | fields | dict.fromkeys([*kinds, "ood.accuracy"])
     for part, arrays in predictions.items():
         row["ood.accuracy" if part else "test.accuracy"] = (arrays["preds"] == arrays["labels"]).mean()
 
     unrecorded = [f"params.yaml: {name}" for name in variant.model_dump() if name not in {**params, **run}]
-    unrecorded = [*(unrecorded if params else ["params.yaml"]), *_unrecorded(record.model_fields_set), *other_kinds]
+    unrecorded = [*(unrecorded if params else ["params.yaml"]), *_unrecorded(fields)]
+    unrecorded += [f"metrics.json: {name} (is not {kind})" for name, kind in kinds.items()]
     if not (folder / "log_history.json").exists():
         unrecorded.append("log_history.json")
     tested_elsewhere = (blocks.get("evaluation") or {}).get("ood", ...) is not None  # null: on no other reviews
