@@ -37,7 +37,7 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StudyError(f"no space left to write {path}; free some and run the same command again") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR):
             raise StudyError(
                 f"{path} cannot be written ({error.strerror}); make it writable, or set PEFT_STUDY_HOME "
                 "(runs and reports), PEFT_STUDY_CACHE (assets) or HF_HOME (what the hub sends) to a folder that is"

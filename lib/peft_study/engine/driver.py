@@ -33,19 +33,14 @@ def check(name: str, dry_run: bool = False, compare_only: bool = False) -> Study
     """The study `name` if it can be run: its file, a place to write, then (where runs are left) its model and data."""
     study = read_study(name)
     for folder in (paths.report_folder(name), paths.study_folder(name)):
-        try:
-            with writing(folder):
-                folder.mkdir(parents=True, exist_ok=True)
-                tempfile.TemporaryFile(dir=folder).close()
-        except OSError as error:
-            raise StudyError(f"{folder} cannot be written: {error}") from error
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
     if dry_run or not (runs := unfinished(study)):
         return study
     if (free := shutil.disk_usage(folder).free) < _SPACE:
-        raise StudyError(
-            f"no space left in {folder}: {free >> 20} MiB free, {_SPACE >> 20} needed; free some, or set "
-            "PEFT_STUDY_HOME to a folder on a larger disk with this study's runs/"
-        )
+        fault = f"no space left in {folder}: {free >> 20} MiB free, {_SPACE >> 20} needed"
+        raise StudyError(f"{fault}; free some, or move runs/ to a larger disk and set PEFT_STUDY_HOME to its folder")
     if not compare_only:
         from peft_study.engine.check import check as check_data
 
@@ -89,8 +84,6 @@ def parse(words: Sequence[str]) -> Namespace:
         refuse(str(error))
     if unknown := set(options.config or ()) - {"allow_missing=0", "allow_missing=1"}:
         refuse(f"--config {unknown.pop()} has no meaning here; allowed: allow_missing=1")
-    if any(count is not None and count < 1 for count in (options.cores, options.jobs)):  # Snakemake would wait for ever
-        refuse("a run needs one core")
     options.compare_only = "allow_missing=1" in (options.config or ())
     return options
 
@@ -142,17 +135,14 @@ def steps_left(study: Study, arguments: list[str]) -> str:
     if not reasons:
         total = len(study.variants)
         return f"Nothing to be done: {total - len(unfinished(study))} of {total} runs of study {study.name} are done."
-    training = {f"train {run}": run for run in study.variants}
-    order = ["explore the reviews", *training]  # then comparing and reporting
+    order = ["explore the reviews", *(f"train {run}" for run in study.variants)]  # then comparing and reporting
     lines = [f"Study {study.name}: {len(reasons)} step(s) left (-n -p prints all of each)."]
     for step in sorted(reasons, key=lambda step: order.index(step) if step in order else len(order)):
-        again = "texts or code of the notebook" if "Params have changed" in reasons[step] and step in training else ""
-        if (
-            step in training
-            and (folder := paths.run_folder(study.name, training[step])).joinpath("params.yaml").exists()
-        ):
-            again = ", ".join(outdated(folder, study.variants[training[step]])) or again
-        lines.append(f"  {step} again: {again} changed" if again else f"  {step}")
+        folder = paths.run_folder(study.name, run := step.removeprefix("train "))
+        changed = outdated(folder, study.variants[run]) if (folder / "params.yaml").exists() else []
+        if "Params have changed" in reasons[step]:
+            changed = changed or ["its texts or code"]
+        lines.append(f"  {step} again: {', '.join(changed)} changed" if changed else f"  {step}")
     return "\n".join(lines)
 
 
@@ -177,12 +167,7 @@ def _slurm_jobs(study: str) -> list[str]:
     folder = paths.study_folder(study)
     if not (folder / ".snakemake" / "slurm_logs").exists():
         return []
-    try:
-        query = ["squeue", "--me", "--noheader", "--format=%i|%Z"]
-        output = subprocess.run(query, capture_output=True, text=True, check=True, timeout=60).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    jobs = (line.split("|", 1) for line in output.splitlines())
+    jobs = (line.split("|", 1) for line in _output("squeue", "--me", "--noheader", "--format=%i|%Z"))
     return [job for job, place in jobs if os.path.realpath(place) == os.path.realpath(folder)]
 
 
@@ -190,8 +175,12 @@ def gpus() -> list[str]:
     """The GPUs of this machine that may be used."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [gpu for gpu in visible.split(",") if gpu and gpu != "-1"]
+    return _output("nvidia-smi", "--query-gpu=index", "--format=csv,noheader")
+
+
+def _output(*command: str) -> list[str]:
+    """The lines that a command prints; none where it is absent or fails."""
     try:
-        query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()
-    except (OSError, subprocess.CalledProcessError):
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
         return []

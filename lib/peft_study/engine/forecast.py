@@ -39,8 +39,8 @@ def forecast(study: Study, runs: Sequence[str], cores: int | None, gpus: Sequenc
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": "".join(gpus[:1])}
     measured = subprocess.run(command, env=environment, capture_output=True, text=True)
     if measured.returncode:
-        last = (measured.stderr.strip().splitlines() or ["no message"])[-1]
-        return f"What study {study.name} takes could not be measured: {last}"
+        fault = measured.stderr.strip().rpartition("\n")[2]
+        return f"What study {study.name} takes could not be measured: {fault}"
     return measured.stdout.splitlines()[-1]
 
 

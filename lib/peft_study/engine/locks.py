@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,6 @@ from uuid import uuid4
 
 from peft_study.errors import StudyError, writing
 
-NO_KERNEL = (
-    "the Jupyter kernel python3 does not start ({}); run the same command again and, if that does not help, install "
-    "ipykernel in this environment again"
-)
 _held: set[int] = set()  # descriptors of the locks that this process holds, for its kernels
 
 
@@ -89,13 +85,11 @@ def hold(*paths: Path) -> Iterator[Path]:
 @contextmanager
 def gpu() -> Iterator[None]:
     """Where PEFT_STUDY_GPUS=0,1,... names this machine's GPUs, hold one that is free, and show no other."""
-    names = [name for name in os.environ.get("PEFT_STUDY_GPUS", "").split(",") if name]
-    if not names:
-        yield
-        return
+    names = filter(None, os.environ.get("PEFT_STUDY_GPUS", "").split(","))
     files = {Path(tempfile.gettempdir(), f"peft-study-{os.getuid()}-gpu-{name}.lock"): name for name in names}
-    with hold(*files) as file:
-        os.environ["CUDA_VISIBLE_DEVICES"] = files[file]
+    with hold(*files) if files else nullcontext() as file:
+        if file:
+            os.environ["CUDA_VISIBLE_DEVICES"] = files[file]
         yield
 
 
@@ -117,6 +111,6 @@ def kernels() -> Any:
             try:
                 await super()._async_launch_kernel(kernel_cmd, pass_fds=tuple(_held), **options)
             except OSError as error:
-                raise StudyError(NO_KERNEL.format(error)) from error
+                raise RuntimeError(f"Kernel didn't start: {error}") from error  # as its other failures to start are
 
     return Holding

@@ -29,58 +29,41 @@ def status(name: str) -> str:
         state = _state(folder / run, study.variants[run])
         if run in misnamed and not (folder / run).exists():
             state += f": {misnamed[run]} is no run of this study; did you mean {run}?"
-        lines += [f"  {run}: {state}", *_where(folder / run / "train")]
-    for step in ("explore", "compare", "report", "pages"):
-        if (fault := _last_line(folder / step)).startswith(FAILURE):
-            lines += [f"  {step}: failed: {fault.removeprefix(FAILURE)}", *_where(folder / step)]
-    faults = len(lines) > 1
+        lines.append(f"  {run}: {state}")
+    faults = {step: fault for step in ("explore", "compare", "report", "pages") if (fault := _failure(folder / step))}
+    lines += [f"  {step}: {fault}" for step, fault in faults.items()]
     metrics = [file for run in study.variants if (file := folder / run / "metrics.json").exists()]
     newest = max((file.stat().st_mtime for file in metrics), default=0)
     for report in sorted(paths.report_folder(name).glob("report.*")):
-        note = " (older than some runs)" if report.stat().st_mtime < newest else " (without what is not done)"
-        lines.append(f"  {_relative(report)}{note if left or report.stat().st_mtime < newest else ''}")
-    if faults:
+        older = " (older than some runs)" if report.stat().st_mtime < newest else ""
+        lines.append(f"  {_relative(report)}{older or (' (without what is not done)' if left else '')}")
+    if left or faults:
         lines.append(f"./run_all.sh {name} does what is left and keeps what is done.")
-    if faults and 0 < len(left) < total:
+    if 0 < len(left) < total:
         lines.append(f"./run_all.sh {name} --config allow_missing=1 reports on the runs that are done.")
     return "\n".join(lines)
 
 
 def _state(folder: Path, variant: Variant) -> str:
     """Why the run in `folder` does not count as done."""
-    fields = ", ".join(outdated(folder, variant))
     if is_interrupted(folder):
         return "stopped: its training was interrupted"
-    if is_foreign(folder):
-        cause = f"{fields} differ from those of the study" if fields else "metrics.json is damaged"
-        return f"outdated: {cause}; another program left it: correct its params.yaml, or move its folder away"
-    if (folder / "train.ipynb").exists():
-        if recorded_params(folder) is None:
-            return "outdated: params.yaml is missing or damaged"
-        return f"outdated: {fields} changed since" if fields else "outdated: metrics.json is missing or damaged"
-    last = _last_line(folder / "train")
-    if last.startswith(FAILURE):
-        return f"failed: {last.removeprefix(FAILURE)}"
-    return "stopped" if (folder / "train.log").exists() else "not started"
+    if (folder / "train.ipynb").exists() or is_foreign(folder):
+        fields = ", ".join(outdated(folder, variant)) if recorded_params(folder) else ""
+        cause = f"{fields} changed since" if fields else "params.yaml or metrics.json is missing or damaged"
+        mend = "; another program left it: correct its params.yaml, or move its folder away" * is_foreign(folder)
+        return f"outdated: {cause}{mend}"
+    return _failure(folder / "train") or ("stopped" if (folder / "train.log").exists() else "not started")
 
 
-def _last_line(step: Path) -> str:
-    """The last line of the log of a step (the path of its notebook without the suffix); empty where there is none."""
-    try:
-        text = step.with_name(f"{step.name}.log").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+def _failure(step: Path) -> str:
+    """Why a step (its notebook's path without the suffix) failed, and where to look; empty where it did not."""
+    log, partial = step.with_name(f"{step.name}.log"), step.with_name(f"{step.name}.partial.ipynb")
+    last = log.read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2] if log.exists() else ""
+    if not last.startswith(FAILURE):
         return ""
-    return text.rstrip().rpartition("\n")[2]
-
-
-def _where(step: Path) -> list[str]:
-    """Where to look for the cause of a failure of `step`."""
-    if not _last_line(step).startswith(FAILURE):
-        return []
-    partial, log = step.with_name(f"{step.name}.partial.ipynb"), step.with_name(f"{step.name}.log")
-    return [
-        f"    open {_relative(partial)}; {log.name} is beside it" if partial.exists() else f"    read {_relative(log)}"
-    ]
+    where = f"open {_relative(partial)}; {log.name} is beside it" if partial.exists() else f"read {_relative(log)}"
+    return f"failed: {last.removeprefix(FAILURE)}\n    {where}"
 
 
 def _relative(path: Path) -> str:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+from contextlib import suppress
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -16,42 +17,36 @@ from typing import Any
 
 from peft_study import paths
 from peft_study.data import datasets
-from peft_study.engine.locks import NO_KERNEL, gpu, hold, kernels, lock_of
+from peft_study.engine.locks import gpu, hold, kernels, lock_of
 from peft_study.errors import StudyError, message, one_line, unknown, writing
 from peft_study.files import fingerprint, remove_partial, replacing
 from peft_study.records.layout import is_done, is_foreign, remove_record, write_params
 from peft_study.study.study import Study, read_study
-from peft_study.study.variant import Variant
 
 EXPLORE, TRAIN = "01_explore_data.ipynb", "02_train_variant.ipynb"
 COMPARE, RATES = "03_compare_variants.ipynb", "04_learning_rates.ipynb"
 FAILURE = "error: "  # opens the last line of the log of a step that failed
 # Set before a kernel starts, where the user has not: what glibc's malloc frees stays with the kernel, up to a gigabyte,
 # for the next step, which allocates the same large tensors again; the kernel of this environment, not one of ~/.local.
-_OF_KERNELS = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(2**30),
-    "JUPYTER_PREFER_ENV_PATH": "1",
-}
+_OF_KERNELS = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**30), "JUPYTER_PREFER_ENV_PATH": "1"}
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def explore(study: str) -> None:
     """Execute 01 on the reviews of `study`."""
     read_study(study)
-    _execute_alone(paths.NOTEBOOKS / EXPLORE, paths.study_folder(study) / "explore.ipynb", {"study": study})
+    _execute_alone(paths.NOTEBOOKS / EXPLORE, study, "explore.ipynb")
 
 
 def compare(study: str) -> None:
     """Execute 03, or 04 where the study sweeps learning rates, on the runs of `study` that are there."""
-    notebook = comparison_notebook(read_study(study))
-    _execute_alone(notebook, paths.study_folder(study) / "compare.ipynb", {"study": study})
+    _execute_alone(comparison_notebook(read_study(study)), study, "compare.ipynb")
 
 
-def _execute_alone(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
-    """`execute`, once no other process writes the same `output`."""
-    with hold(lock_of(output)):
-        execute(notebook, output, parameters)
+def _execute_alone(notebook: Path, study: str, name: str) -> None:
+    """Execute a notebook on a study, once no other process writes the same output."""
+    with hold(lock_of(output := paths.study_folder(study) / name)):
+        execute(notebook, output, {"study": study})
 
 
 def comparison_notebook(study: Study) -> Path:
@@ -163,7 +158,10 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
     except (NoSuchKernel, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not str(error).startswith(("Kernel died before", "Kernel didn't")):
             raise  # a fault of ours
-        raise StudyError(NO_KERNEL.format(error)) from error
+        fault = f"the Jupyter kernel python3 does not start ({error})"
+        raise StudyError(
+            f"{fault}; run the same command again; if that does not help, install ipykernel again"
+        ) from error
 
 
 def _unformatted(path: Path) -> str:
@@ -174,27 +172,17 @@ def _unformatted(path: Path) -> str:
 def code(notebook: Path) -> str:
     """A fingerprint of a notebook's code cells: neither prose nor outputs count, nor parameters, which are injected."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    sources = [
-        "".join(cell["source"])
-        for cell in cells
-        if cell["cell_type"] == "code"
-        and not {"parameters", "injected-parameters"} & set(cell.get("metadata", {}).get("tags", []))
-    ]
+    cells = [cell for cell in cells if cell["cell_type"] == "code" and "parameters" not in str(cell["metadata"])]
+    sources = ["".join(cell["source"]) for cell in cells]
     return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
 
 
-def texts(variant: Variant) -> str:
-    """A fingerprint of a variant's own texts: files that may change under their name; empty where there are none."""
-    return "".join(map(_contents, (variant.dataset, variant.ood_dataset)))
-
-
 @cache
-def _contents(dataset: str | None) -> str:
-    """A fingerprint of a dataset that is a file or a folder; empty of any other."""
-    if dataset is None or dataset.startswith("bundled:"):
-        return ""
-    try:
-        place = datasets.local(dataset)
-    except StudyError:  # it is gone; what is not done is refused before anything starts
-        return ""
-    return "" if place is None else fingerprint(*(place.rglob("*") if place.is_dir() else [place]))
+def texts(*names: str | None) -> str:
+    """A fingerprint of those datasets that are files or folders, which may change under their name."""
+    files: list[Path] = []
+    for name in filter(None, names):
+        with suppress(StudyError):  # it is gone; what is not done is refused before anything starts
+            if place := datasets.local(name):
+                files += place.rglob("*") if place.is_dir() else [place]
+    return fingerprint(*files)

@@ -37,8 +37,6 @@ def test_a_dry_run_is_one_however_it_is_written(word: str) -> None:
         (["--config", "allow_missing=yes"], "allowed: allow_missing=1"),
         (["--cores"], "argument --cores/-c: expected one argument"),
         (["--cores", "two"], "must be integer or 'all'"),
-        (["--cores", "0"], "a run needs one core"),
-        (["-j", "-2"], "a run needs one core"),
     ],
 )
 def test_what_snakemake_refuses_or_would_ignore_is_refused_in_one_line(words: list[str], fault: str) -> None:

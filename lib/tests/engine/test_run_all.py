@@ -151,7 +151,7 @@ def test_editing_code_retrains_every_run(finished: Checkout) -> None:
     notebook.cells[2].source += "\nprint('more')"
     nbformat.write(notebook, path)
     said = finished.run("tiny", "-n").stdout
-    changed = "texts or code of the notebook changed"
+    changed = "its texts or code changed"
     assert f"train {FULL} again: {changed}" in said and f"train {LORA} again: {changed}" in said
     said = finished.run("tiny", "-n", "--config", "allow_missing=1").stdout
     assert "Nothing to be done" in said, "what is only compared is never trained"
@@ -173,7 +173,7 @@ def test_texts_that_changed_in_their_file_retrain_the_runs_and_explore_them_agai
     assert "Nothing to be done" in finished.run("tiny", "-n").stdout
     texts.write_text("text,label\na,1\n")
     said = finished.run("tiny", "-n").stdout
-    assert "explore the reviews" in said and f"train {FULL} again: texts or" in said and f"train {LORA}" in said
+    assert "explore the reviews" in said and f"train {FULL} again: its texts or" in said and f"train {LORA}" in said
 
 
 def test_a_deleted_report_and_a_renamed_study_are_made_whole_again(finished: Checkout) -> None:

@@ -54,7 +54,7 @@ def test_what_another_program_left_with_other_values_is_not_promised_to_be_redon
     (paths.run_folder("tiny", RUN) / "train.ipynb").unlink()
     assert "1 of 2 runs are done" in status("tiny")
     change_epochs(home)
-    assert f"{RUN}: outdated: epochs differ from those of the study; another program left it" in status("tiny")
+    assert f"{RUN}: outdated: epochs changed since; another program left it" in status("tiny")
 
 
 def test_a_report_that_is_older_than_a_run_says_so(home: Path) -> None:

@@ -15,7 +15,6 @@ from peft_study import paths
 from peft_study.engine import steps
 from peft_study.errors import StudyError
 from peft_study.study.study import read_study
-from peft_study.study.variant import Variant
 
 Write = Callable[..., Path]
 
@@ -121,15 +120,15 @@ def test_a_run_gets_every_value_of_its_variant_and_its_folder(home: Path, monkey
     assert yaml.safe_load((folder / "params.yaml").read_text()) == variant.model_dump()
 
 
-def test_texts_of_ones_own_have_a_fingerprint_and_those_of_others_none(home: Path) -> None:
-    def texts(**fields: str) -> str:
-        steps._contents.cache_clear()
-        return steps.texts(Variant(ood_dataset=None, **fields))  # type: ignore[arg-type]
+def test_the_fingerprint_of_texts_of_ones_own_follows_their_content(home: Path) -> None:
+    def texts(*names: str | None) -> str:
+        steps.texts.cache_clear()
+        return steps.texts(*names)
 
-    assert texts() == texts(dataset="stanfordnlp/imdb") == texts(dataset="./nowhere.csv")
+    assert texts() == texts("stanfordnlp/imdb", None) == texts("bundled:imdb") == texts("./nowhere.csv")
     (home / "own").mkdir()
     (home / "own" / "train.csv").write_text("text,label\na,0\n")
-    before = texts(dataset="own"), texts(dataset="own/train.csv")
+    before = texts("own"), texts("own/train.csv", None)
     (home / "own" / "train.csv").write_text("text,label\na,1\n")
-    after = texts(dataset="own"), texts(dataset="own/train.csv")
+    after = texts("own"), texts("own/train.csv", None)
     assert len({texts(), before[0], after[0]}) == len({texts(), before[1], after[1]}) == 3
