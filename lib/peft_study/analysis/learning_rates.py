@@ -134,7 +134,8 @@ def differences(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.Dat
                     settings = {axis: point[axis] for axis in group_axes(table)}
                     rows.append(settings | {"learning_rate": rate_text(point["rate"]), "rates": rates})
                     comparisons.append(compare(runs.preds[point["run_ids"]].to_numpy().T, baseline_preds, runs.labels))
-    return family(rows, comparisons, runs.study.margin)
+    compared = family(rows, comparisons, runs.study.margin)
+    return compared if rows else compared.assign(learning_rate=[], rates=[])
 
 
 def _nearest(table: pd.DataFrame, row: Mapping[Any, Any], rate: float) -> dict[Any, Any]:
