@@ -19,11 +19,11 @@ from peft_study import paths
 from peft_study.analysis import accuracy as comparison_tables
 from peft_study.analysis import calibration as calibration_tables
 from peft_study.records.read import Runs, load_runs
+from peft_study.records.write import save_merged
 from peft_study.report import class_figures as class_plots
 from peft_study.report import display as show
 from peft_study.report import figures as plots
 from peft_study.report import sentences as comparison_claims
-from peft_study.training import model as models
 
 NAMES = ("$5 *deals*", "<b>crafts</b> & arts", "sport", "world_news")
 SPEAKS = (("cheap", "sale"), ("clay", "loom"), ("goal", "match"), ("treaty", "envoy"))
@@ -187,7 +187,7 @@ def test_the_header_of_a_model_card_is_what_the_hub_reads(runs: Runs) -> None:
 def test_a_merged_adapter_keeps_the_names_of_its_classes(runs: Runs, tmp_path: Path) -> None:
     from transformers import pipeline
 
-    models.save_merged(paths.run_folder("topics", LORA) / "model", tmp_path / "merged")
+    save_merged(paths.run_folder("topics", LORA) / "model", tmp_path / "merged")
     said = pipeline("text-classification", model=str(tmp_path / "merged"))(texts(72, seed=1)["article"].tolist())
     assert [one["label"] for one in said] == [NAMES[i] for i in runs.preds[LORA]]
 

@@ -21,12 +21,12 @@ import numpy as np
 from peft_study import paths
 from peft_study.data.datasets import commit_of, model_folder, origin, weights_hash
 from peft_study.data.reviews import Reviews
-from peft_study.errors import writing
+from peft_study.errors import StudyError, writing
 from peft_study.files import remove, replacing, write_json
 from peft_study.paths import CHECKPOINTS
-from peft_study.records.layout import write_params
+from peft_study.records.layout import label_names, write_params
 from peft_study.study.variant import Variant
-from peft_study.training.model import count_parameters
+from peft_study.training.model import count_parameters, load, merged
 
 if TYPE_CHECKING:
     from peft_study.training.cost import Inference
@@ -140,6 +140,20 @@ def save_model(folder: Path, model: Any, tokenizer: Any, variant: Variant) -> in
         finally:
             remove(partial)
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+def save_merged(folder: Path, output: Path) -> None:
+    """Fold the adapter in `folder` (a run's `model/`) into its base model and save it as a plain transformers model.
+
+    `output` then loads with `transformers.pipeline("text-classification", ...)`, without peft, and names its classes as
+    the run's record does. Raises `StudyError` where there is no adapter.
+    """
+    if not (folder / "adapter_config.json").exists():
+        raise StudyError(f"{folder} has no adapter to be merged: it is a plain transformers model, and loads as it is")
+    from transformers import AutoTokenizer
+
+    merged(load(folder, label_names(folder.parent))).save_pretrained(str(output))  # type: ignore[operator]
+    AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False).save_pretrained(str(output))
 
 
 def environment() -> dict[str, Any]:

@@ -273,17 +273,3 @@ def load(folder: Path, labels: Sequence[str] | None = None) -> torch.nn.Module:
         attn_implementation=attention(),
     )
     return read_first_token(model).eval()
-
-
-def save_merged(folder: Path, output: Path) -> None:
-    """Fold the adapter in `folder` (a run's `model/`) into its base model and save it as a plain transformers model.
-
-    `output` then loads with `transformers.pipeline("text-classification", ...)`, without peft. Raises `StudyError`
-    where there is no adapter.
-    """
-    if not (folder / "adapter_config.json").exists():
-        raise StudyError(f"{folder} has no adapter to be merged: it is a plain transformers model, and loads as it is")
-    from transformers import AutoTokenizer
-
-    merged(load(folder)).save_pretrained(str(output))  # type: ignore[operator]
-    AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False).save_pretrained(str(output))

@@ -14,7 +14,7 @@ from peft_study.data.datasets import model_folder, origin
 from peft_study.data.tokenization import load_tokenizer, tokenize
 from peft_study.errors import StudyError
 from peft_study.records.read import load_runs
-from peft_study.records.write import PACKAGES, save_model, write_record
+from peft_study.records.write import PACKAGES, save_merged, save_model, write_record
 from peft_study.study.study import read_study
 from peft_study.study.variant import Variant
 from peft_study.training import model as models
@@ -89,7 +89,7 @@ def test_an_adapter_is_merged_into_a_model_that_a_pipeline_loads_with_the_names_
     from transformers import pipeline
 
     run = "lora-n00060-s1"
-    models.save_merged(finished / run / "model", tmp_path / "merged")
+    save_merged(finished / run / "model", tmp_path / "merged")
     assert not (tmp_path / "merged" / "adapter_config.json").exists()
     classify = pipeline("text-classification", model=str(tmp_path / "merged"))
     test = data.load_corpus(read_study("tiny").variants[run]).test
@@ -113,6 +113,20 @@ def test_a_saved_adapter_names_its_base_model_by_folder_or_by_hub_name_and_commi
     snapshot.parent.mkdir()
     snapshot.symlink_to(tiny["distilbert"])
     assert origin("owner/name@main", snapshot) == ("owner/name", "0123abc")
+
+
+def test_a_merged_adapter_has_the_classes_on_record(tmp_path: Path, variant: Callable[..., Variant]) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    lora, names = variant(strategy="lora"), ["no", "perhaps", "yes"]
+    model = models.build(model_folder(lora.model), lora, names)
+    save_model(tmp_path / "model", model, load_tokenizer(lora), lora)
+    (tmp_path / "metrics.json").write_text(json.dumps({"data": {"labels": names}}))
+    save_merged(tmp_path / "model", tmp_path / "merged")
+    merged = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged")
+    assert merged.config.id2label == dict(enumerate(names)) and merged.config.label2id["yes"] == 2
+    with pytest.raises(StudyError, match="has no adapter to be merged"):
+        save_merged(tmp_path / "merged", tmp_path / "again")
 
 
 def test_a_disk_that_the_weights_fill_is_one_clear_error(tmp_path: Path, variant: Callable[..., Variant]) -> None:
