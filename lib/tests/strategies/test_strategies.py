@@ -1,40 +1,45 @@
-"""What each strategy trains, counted, and that building repeats itself."""
+"""What each strategy trains, counted, on every family; and what it adds to the training."""
 
 import copy
-import json
 import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from made_folders import save_model
-from made_pairs import FAMILIES, pairs
-from safetensors.torch import load_file, save_file
-from transformers import TrainerCallback
+from made_pairs import pairs
+from made_trainings import make_run, validation_losses
+from peft.tuners.tuners_utils import BaseTunerLayer
+from transformers import AutoModelForSequenceClassification, BertConfig, DistilBertConfig, TrainerCallback
 
 from peft_study import paths
-from peft_study.data.labels import LABELS
+from peft_study.engine.check import check
 from peft_study.errors import StudyError
 from peft_study.strategies import adapters
-from peft_study.strategies import table as strategies
-from peft_study.strategies.adapters import Adapter
 from peft_study.strategies.encoders import ARCHITECTURES
 from peft_study.strategies.table import STRATEGIES, Strategy
 from peft_study.study.variant import Variant
-from peft_study.training import trainer as training
-from peft_study.training.model import build, count_parameters
-from peft_study.training.prediction import log_loss
+from peft_study.training import model as models
+from peft_study.training import trainer
+from peft_study.training.model import apply_strategy, count_parameters
+from peft_study.training.prediction import log_loss, pad_batch
 
 Make = Callable[..., Variant]
 
 
-def make(variant: Variant) -> torch.nn.Module:
+def make(variant: Variant) -> Any:
     """The model of a variant of a folder."""
-    return build(variant.model, variant, LABELS)
+    return models.build(variant.model, variant)
+
+
+@cache
+def shared(variant: str) -> Any:
+    """The same, built once for the tests that only look at it; a variant is given as JSON."""
+    return make(Variant.model_validate_json(variant))
 
 
 def trained(model: torch.nn.Module) -> set[str]:
@@ -102,14 +107,66 @@ def encoder(model: torch.nn.Module) -> Encoder:
 
 
 @pytest.mark.parametrize(("strategy", "family"), pairs())
-def test_the_trainable_parameters_are_those_of_the_formula(
+def test_the_trainable_parameters_are_those_of_the_formula_and_sit_where_the_strategy_says(
     variant: Make, families: dict[str, str], strategy: str, family: str
 ) -> None:
-    plain = encoder(make(variant(model=families[family], strategy="full")))
-    counts = count_parameters(make(variant(model=families[family], strategy=strategy)))
-    assert (counts.trainable_backbone, counts.trainable_adapter) == FORMULAS[strategy](plain)
-    assert counts.trainable_head == counts.head > 0
-    assert counts.backbone == plain.all
+    plain = shared(variant(model=families[family], strategy="full").model_dump_json())
+    model = shared(variant(model=families[family], strategy=strategy).model_dump_json())
+    counts, sizes = count_parameters(model), encoder(plain)
+    assert (counts.trainable_backbone, counts.trainable_adapter) == FORMULAS[strategy](sizes)
+    assert counts.trainable_head == counts.head > 0 and counts.backbone == sizes.all
+    names, everything, heads = (
+        trained(model),
+        {name for name, _ in plain.named_parameters()},
+        ARCHITECTURES[family].head,
+    )
+    chosen = {name for name in names if name.split(".")[0] not in heads and "modules_to_save" not in name}
+    if strategy == "full":
+        assert names == everything
+    elif strategy == "bitfit":
+        assert chosen == {name for name in everything if name.endswith(".bias")} - (names - chosen)
+    elif (adapter := STRATEGIES[strategy].adapter) and adapter.targets not in ("", "norms"):
+        layers = [name for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+        linears = ARCHITECTURES[family].linears(adapter.targets)
+        assert len(layers) == 2 * len(linears)  # two blocks
+        assert all(re.fullmatch(rf".*\.layer\.[01]\.({'|'.join(linears)})", name) for name in layers)
+        assert all(".default" in name for name in chosen)
+
+
+def batch() -> dict[str, torch.Tensor]:
+    rows = [torch.randint(5, 40, (length,), generator=torch.Generator().manual_seed(length)) for length in (30, 12, 1)]
+    return pad_batch(rows, pad=0) | {"labels": torch.tensor([0, 1, 1])}
+
+
+def gradients(model: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The logits of a pass, and the gradients that it leaves."""
+    model.zero_grad()
+    output = model(**batch())
+    output.loss.backward()
+    return output.logits.detach(), {
+        name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None
+    }
+
+
+@pytest.mark.parametrize(("strategy", "family"), pairs())
+def test_the_first_token_alone_gives_the_same_logits_and_gradients(
+    variant: Make, families: dict[str, str], strategy: str, family: str
+) -> None:
+    model = copy.deepcopy(shared(variant(strategy=strategy, model=families[family]).model_dump_json())).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():  # so that adapters do something
+        for parameter in (parameter for parameter in model.parameters() if parameter.requires_grad):
+            parameter += torch.randn(parameter.shape, generator=generator) * 0.05
+    logits, narrow = gradients(model)
+    hooked = [module for module in model.modules() if models._first_token in module._forward_pre_hooks.values()]
+    assert len(hooked) == 2
+    for module in hooked:
+        module._forward_pre_hooks.clear()
+    expected, wide = gradients(model)
+    torch.testing.assert_close(logits, expected)
+    assert narrow.keys() == wide.keys()
+    for name, gradient in narrow.items():
+        torch.testing.assert_close(gradient, wide[name], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -146,8 +203,7 @@ def test_the_trainable_parameters_are_those_of_the_formula(
 def test_distilbert_of_full_size_has_the_published_counts(
     distilbert: torch.nn.Module, strategy: str, backbone: int, adapter: int
 ) -> None:
-    model = STRATEGIES[strategy].prepare(copy.deepcopy(distilbert), Variant(strategy=strategy))  # type: ignore[arg-type]
-    counts = count_parameters(model)
+    counts = count_parameters(apply_strategy(copy.deepcopy(distilbert), Variant(strategy=strategy)))
     assert (counts.trainable_backbone, counts.trainable_adapter, counts.trainable_head) == (backbone, adapter, 592_130)
     assert counts.total - counts.adapter == 66_955_010
     assert counts.as_dict()["trainable"] == counts.trainable == backbone + adapter + 592_130
@@ -156,54 +212,18 @@ def test_distilbert_of_full_size_has_the_published_counts(
 @pytest.fixture(scope="module")
 def distilbert() -> torch.nn.Module:
     """DistilBERT of full size with random weights."""
-    from transformers import AutoModelForSequenceClassification, DistilBertConfig
-
     model: torch.nn.Module = AutoModelForSequenceClassification.from_config(DistilBertConfig(num_labels=2))
     return model
 
 
 def test_prefix_tuning_of_minilm_has_the_published_count() -> None:
-    from transformers import AutoModelForSequenceClassification, BertConfig
-
     shape = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
     plain = AutoModelForSequenceClassification.from_config(BertConfig(**shape))
-    counts = count_parameters(STRATEGIES["prefix"].prepare(plain, Variant(strategy="prefix")))
+    counts = count_parameters(apply_strategy(plain, Variant(strategy="prefix")))
     assert (counts.trainable_adapter, counts.trainable_head) == (73_728, 770)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_full_trains_everything_and_head_only_the_head(variant: Make, families: dict[str, str], family: str) -> None:
-    full = make(variant(model=families[family], strategy="full"))
-    assert trained(full) == {name for name, _ in full.named_parameters()}
-    head = trained(make(variant(model=families[family], strategy="head")))
-    assert {name.split(".")[0] for name in head} == set(ARCHITECTURES[family].head)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_bitfit_trains_the_biases_and_the_head(variant: Make, families: dict[str, str], family: str) -> None:
-    names = trained(make(variant(model=families[family], strategy="bitfit")))
-    backbone = {name for name in names if name.split(".")[0] not in ARCHITECTURES[family].head}
-    everything = {name for name, _ in make(variant(model=families[family], strategy="full")).named_parameters()}
-    assert backbone == {name for name in everything if name.endswith(".bias") and name not in names - backbone}
-
-
-ADAPTED = {name: entry.prepare.targets for name, entry in STRATEGIES.items() if isinstance(entry.prepare, Adapter)}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("strategy", [name for name, targets in ADAPTED.items() if targets not in ("", "norms")])
-def test_adapters_sit_on_the_linears_of_every_block_and_nowhere_else(
-    variant: Make, families: dict[str, str], family: str, strategy: str
-) -> None:
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    model = make(variant(model=families[family], strategy=strategy))
-    adapted = {name for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
-    named = ARCHITECTURES[family].linears(ADAPTED[strategy])
-    assert len(adapted) == 2 * len(named)  # two blocks
-    assert all(re.fullmatch(rf".*\.layer\.[01]\.({'|'.join(named)})", name) for name in adapted)
-    heads = {name for name in trained(model) if "modules_to_save" in name}
-    assert all(".default" in name for name in trained(model) - heads)
+# --- the modules and parameters of peft
 
 
 def test_the_modules_to_adapt_can_be_named(variant: Make) -> None:
@@ -217,18 +237,12 @@ def test_modules_that_cannot_be_adapted_are_one_clear_error(variant: Make, targe
         make(variant(strategy="lora", target_modules=targets))
 
 
-def test_any_parameter_of_peft_can_be_set(variant: Make) -> None:
+def test_any_parameter_of_peft_can_be_set_and_stays_as_it_was_asked_for(variant: Make) -> None:
     dora = make(variant(strategy="lora", peft={"use_dora": True}))
     assert count_parameters(dora) == count_parameters(make(variant(strategy="dora")))
     fewer = make(variant(strategy="prompt", peft={"num_virtual_tokens": 3}))
     assert count_parameters(fewer).trainable_adapter == 3 * 32
-    deeper = make(variant(strategy="hra", peft={"r": 6}))
-    assert {parameter.shape[1] for name, parameter in deeper.named_parameters() if "hra_u" in name} == {6}
-
-
-def test_what_is_set_of_peft_stays_as_it_was_asked_for(variant: Make) -> None:
-    asked = variant(strategy="lora", peft={"exclude_modules": ["nothing"], "rank_pattern": {}})
-    make(asked)
+    make(asked := variant(strategy="lora", peft={"exclude_modules": ["nothing"], "rank_pattern": {}}))
     assert asked.peft == {"exclude_modules": ["nothing"], "rank_pattern": {}}
 
 
@@ -238,17 +252,15 @@ def test_what_is_set_of_peft_stays_as_it_was_asked_for(variant: Make) -> None:
         ("lora", {"use_dorra": True}, "'lora', peft: unknown parameter 'use_dorra'; did you mean 'use_dora'"),
         ("lora", {"r": 6}, "unknown parameter 'r'"),  # lora_r says it
         ("ia3", {"modules_to_save": []}, "unknown parameter 'modules_to_save'"),
-        ("prompt", {"num_virtual_tokens": "abc"}, "strategy = 'prompt' with peft = .*num_virtual_tokens"),
-        ("adalora", {"orth_reg_weight": -1}, "strategy = 'adalora' with peft = .*orth_reg_weight"),
-        ("hra", {"r": 0}, "strategy = 'hra' with peft = .*positive"),
-        ("miss", {"r": 64}, "strategy = 'miss' with peft = .*less than or equal"),
+        ("prompt", {"num_virtual_tokens": "abc"}, "strategy = 'prompt', peft = .*num_virtual_tokens"),
+        ("adalora", {"orth_reg_weight": -1}, "strategy = 'adalora', peft = .*orth_reg_weight"),
+        ("hra", {"r": 0}, "strategy = 'hra', peft = .*positive"),
+        ("miss", {"r": 64}, "strategy = 'miss', peft = .*less than or equal"),
     ],
 )
 def test_a_parameter_that_peft_refuses_is_one_clear_error_before_anything_trains(
     variant: Make, strategy: str, values: dict[str, Any], said: str
 ) -> None:
-    from peft_study.engine.check import check
-
     asked = variant(strategy=strategy, peft=values)
     for refuse in (lambda: make(asked), lambda: check([asked])):
         with pytest.raises(StudyError, match=said):
@@ -256,8 +268,6 @@ def test_a_parameter_that_peft_refuses_is_one_clear_error_before_anything_trains
 
 
 def test_a_pair_that_cannot_work_is_refused_with_the_reason_and_what_would_work(variant: Make) -> None:
-    from peft_study.engine.check import check
-
     asked = variant(strategy="prefix")
     for refuse in (lambda: make(asked), lambda: check([asked])):
         with pytest.raises(StudyError, match=r"'prefix' does not work on .*keys and values.*prompt and p-tuning work"):
@@ -266,8 +276,6 @@ def test_a_pair_that_cannot_work_is_refused_with_the_reason_and_what_would_work(
 
 @pytest.mark.parametrize(("length", "fits"), [(48, True), (49, False)])
 def test_the_vectors_before_the_words_take_room_from_them(variant: Make, length: int, fits: bool) -> None:
-    from peft_study.engine.check import check
-
     asked = variant(strategy="prompt", max_length=length)  # of 64 positions
     if fits:
         check([asked])
@@ -283,115 +291,13 @@ def test_every_strategy_cites_a_work_that_is_in_the_bibliography() -> None:
     assert len(cited) >= len(STRATEGIES) - 2
 
 
-def test_an_unknown_architecture_is_one_clear_error(variant: Make, tmp_path: Path) -> None:
-    folder = save_model(tmp_path / "model", "bert")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"model_type": "electra"}))
-    with pytest.raises(StudyError, match="'electra' is not supported; supported: distilbert, bert, roberta"):
-        make(variant(model=str(folder)))
-
-
-# --- initial weights
-
-
-def difference(one: torch.nn.Module, other: torch.nn.Module) -> set[str]:
-    """The names of the parameters that are not equal, bit for bit."""
-    pairs = zip(one.named_parameters(), other.parameters(), strict=True)
-    return {name for (name, a), b in pairs if not torch.equal(a, b)}
-
-
-@pytest.mark.parametrize("strategy", ["full", "lora"])
-def test_the_same_seed_gives_the_same_model_bit_for_bit(variant: Make, strategy: str) -> None:
-    torch.manual_seed(1)
-    first = make(variant(strategy=strategy, seed=5))
-    torch.manual_seed(2)
-    assert difference(first, make(variant(strategy=strategy, seed=5))) == set()
-
-
-@pytest.mark.parametrize("strategy", ["full", "lora"])
-def test_another_seed_gives_another_head_and_adapter_and_the_same_backbone(variant: Make, strategy: str) -> None:
-    changed = difference(make(variant(strategy=strategy, seed=5)), make(variant(strategy=strategy, seed=6)))
-    matrices = {name for name in changed if "classifier" in name or "lora_A" in name}
-    assert matrices == changed
-    assert any("classifier" in name and "weight" in name for name in changed)
-    assert any("lora_A" in name for name in changed) == (strategy == "lora")
-
-
-def test_the_backbone_is_that_of_the_folder(variant: Make) -> None:
-    from transformers import DistilBertModel
-
-    asked = variant(strategy="full")
-    assert difference(DistilBertModel.from_pretrained(asked.model), make(asked).distilbert) == set()  # type: ignore[arg-type]
-
-
-# --- dropout
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_dropout_is_set_throughout_or_left_to_the_model(variant: Make, families: dict[str, str], family: str) -> None:
-    def rates(dropout: float | None) -> set[float]:
-        model = make(variant(model=families[family], strategy="full", dropout=dropout))
-        named = {getattr(model.config, name) for name in ARCHITECTURES[family].dropouts}  # type: ignore[union-attr]
-        modules = {m.p for n, m in model.named_modules() if isinstance(m, torch.nn.Dropout) and "layer" in n}
-        assert modules <= named
-        return named
-
-    assert rates(0.0) == {0.0}
-    assert rates(0.37) == {0.37}
-    assert rates(None) == {0.1}
-
-
-# --- weights that are not the model's
-
-
-def test_damaged_weights_are_one_clear_error(variant: Make, tmp_path: Path) -> None:
-    folder = save_model(tmp_path / "model", "bert")
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(StudyError, match=r"the weights in .*model do not load"):
-        make(variant(model=str(folder)))
-
-
-def test_weights_of_another_model_are_refused_rather_than_drawn_at_random(variant: Make, tmp_path: Path) -> None:
-    bert, distilbert = save_model(tmp_path / "bert", "bert"), save_model(tmp_path / "distilbert", "distilbert")
-    (bert / "model.safetensors").write_bytes((distilbert / "model.safetensors").read_bytes())
-    with pytest.raises(StudyError, match=r"are of another model: .* absent"):
-        make(variant(model=str(bert)))
-
-
-def test_weights_of_other_shapes_are_refused(variant: Make, tmp_path: Path) -> None:
-    folder = save_model(tmp_path / "model", "bert")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 48}))
-    with pytest.raises(StudyError, match="do not load"):
-        make(variant(model=str(folder)))
-
-
-def test_an_adapter_on_a_pooler_of_random_numbers_is_refused_since_no_adapter_saves_that(
-    variant: Make, tmp_path: Path
-) -> None:
-    folder = save_model(tmp_path / "model", "bert")
-    kept = {name: value for name, value in load_file(folder / "model.safetensors").items() if "pooler" not in name}
-    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
-    make(variant(model=str(folder), strategy="full"))
-    with pytest.raises(StudyError, match=r"have no pooler.*strategy = 'lora' saves would be without it; take full or"):
-        make(variant(model=str(folder), strategy="lora"))
-
-
-def test_a_pickle_beside_the_weights_is_never_opened(variant: Make, tmp_path: Path) -> None:
-    folder = save_model(tmp_path / "model", "distilbert")
-    (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path / "owned").encode() + b"'\ntR.")
-    make(variant(model=str(folder)))
-    assert not (tmp_path / "owned").exists()
-
-
 # --- what a strategy adds to the training
 
 
 def test_lora_plus_learns_b_at_sixteen_times_the_rate_of_a(variant: Make, tmp_path: Path) -> None:
     asked = variant(strategy="lora-plus", learning_rate=1e-3, weight_decay=0.05)
     model = make(asked)
-    optimizer = adapters.lora_plus(model, asked, training.training_arguments(asked, 90, tmp_path))
+    optimizer = adapters.lora_plus(model, trainer.training_arguments(asked, 90, tmp_path))
     rates = {id(p): (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]}
     for name, parameter in model.named_parameters():
         if "lora_A" in name:
@@ -403,14 +309,14 @@ def test_lora_plus_learns_b_at_sixteen_times_the_rate_of_a(variant: Make, tmp_pa
 
 
 def test_lora_plus_trains_with_its_own_optimizer_and_the_schedule_of_the_others(variant: Make, tmp_path: Path) -> None:
-    prepared = training.prepare(variant(strategy="lora-plus", learning_rate=1e-3, epochs=1.0))
+    run = make_run(variant(strategy="lora-plus", learning_rate=1e-3, epochs=1.0))
     seen: list[list[float]] = []
 
     class Watch(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, *_: Any, optimizer: Any = None, **__: Any) -> None:
             seen.append([group["lr"] for group in optimizer.param_groups if group["params"]])
 
-    training.train(prepared, tmp_path, [Watch()])
+    run.train(tmp_path, Watch())
     assert all(max(rates) == pytest.approx(16 * min(rates)) for rates in seen[:-1])
     assert max(min(rates) for rates in seen) == pytest.approx(1e-3, rel=0.1)
     assert seen[-1] == [0.0] * len(seen[-1])
@@ -418,25 +324,25 @@ def test_lora_plus_trains_with_its_own_optimizer_and_the_schedule_of_the_others(
 
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_adalora_prunes_to_its_budget_half_way(variant: Make, tmp_path: Path, accumulation: int) -> None:
-    prepared = training.prepare(variant(strategy="adalora", epochs=4.0, gradient_accumulation=accumulation))
+    run = make_run(variant(strategy="adalora", epochs=4.0, gradient_accumulation=accumulation))
     left: list[int] = []
 
     class Watch(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, *_: Any, model: Any = None, **__: Any) -> None:
             left.append(int(sum((p != 0).sum() for name, p in model.named_parameters() if "lora_E" in name)))
 
-    result = training.train(prepared, tmp_path, [Watch()])
+    result = run.train(tmp_path, Watch())
     steps = result.figures["steps"]
-    config = prepared.model.peft_config["default"]
+    config = run.model.peft_config["default"]
     assert (config.total_step, config.tinit, config.tfinal) == (steps, steps // 10, steps // 2)
     assert left[steps // 10 - 1] == 4 * 12  # two projections in two blocks, of rank 12
     assert left[steps - steps // 2 - 1] == left[-1] == 4 * 8
 
 
 def test_a_study_can_set_the_schedule_of_adalora(variant: Make, tmp_path: Path) -> None:
-    prepared = training.prepare(variant(strategy="adalora", epochs=1.0, peft={"tinit": 1, "tfinal": 3, "deltaT": 1}))
-    training.train(prepared, tmp_path)
-    config = prepared.model.peft_config["default"]
+    run = make_run(variant(strategy="adalora", epochs=1.0, peft={"tinit": 1, "tfinal": 3, "deltaT": 1}))
+    run.train(tmp_path)
+    config = run.model.peft_config["default"]
     assert (config.tinit, config.tfinal, config.deltaT) == (1, 3, 1)
 
 
@@ -452,19 +358,18 @@ class FirstIsBest(TrainerCallback):  # type: ignore[misc]
 def test_the_model_that_remains_is_the_selected_one_and_its_loss_the_cross_entropy(
     variant: Make, families: dict[str, str], tmp_path: Path, strategy: str, family: str
 ) -> None:
-    wanted = variant(strategy=strategy, model=families[family], learning_rate=None, evaluations=3)
-    prepared = training.prepare(wanted)
-    result = training.train(prepared, tmp_path, [FirstIsBest()])
-    validation = prepared.predict("validation")
-    losses = {entry["step"]: entry["eval_loss"] for entry in result.log if "eval_loss" in entry}
+    asked = variant(strategy=strategy, model=families[family], learning_rate=None, evaluations=3, epochs=1, max_steps=4)
+    run = make_run(asked)
+    result, validation = run.train(tmp_path, FirstIsBest()), run.predict("validation")
+    losses = validation_losses(result)
     assert result.figures["selected_step"] == min(losses) and len(losses) == 3
     assert losses[min(losses)] == pytest.approx(log_loss(validation.logits, validation.labels), abs=1e-5)
 
 
 def test_a_schedule_of_adalora_that_leaves_no_step_is_refused(variant: Make, tmp_path: Path) -> None:
-    prepared = training.prepare(variant(strategy="adalora", epochs=1.0, peft={"tinit": 6, "tfinal": 6}))
+    run = make_run(variant(strategy="adalora", epochs=1.0, peft={"tinit": 6, "tfinal": 6}))
     with pytest.raises(StudyError, match="tinit = 6 and tfinal = 6 leave none of the 12 steps"):
-        training.train(prepared, tmp_path)
+        run.train(tmp_path)
 
 
 # --- a strategy of one's own
@@ -473,23 +378,17 @@ def test_a_schedule_of_adalora_that_leaves_no_step_is_refused(variant: Make, tmp
 @pytest.fixture
 def first_layer_only() -> Iterator[str]:
     """A strategy from outside: one entry."""
-
-    def prepare(model: Any, variant: Variant) -> torch.nn.Module:
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad = "layer.0." in name or "classifier" in name
-        return model
-
-    strategies.STRATEGIES["first-layer"] = Strategy("First layer", "the first block and the head train", 1e-3, prepare)
+    STRATEGIES["first-layer"] = Strategy(
+        "First layer", "the first block and the head train", 1e-3, trains=lambda name, blocks: "layer.0." in name
+    )
     yield "first-layer"
-    del strategies.STRATEGIES["first-layer"]
+    del STRATEGIES["first-layer"]
 
 
 def test_a_new_strategy_is_one_entry(variant: Make, first_layer_only: str, tmp_path: Path) -> None:
-    asked = variant(strategy=first_layer_only, learning_rate=None, epochs=1.0)
-    assert asked.rate == 1e-3
-    prepared = training.prepare(asked)
-    before = {name: value.clone() for name, value in prepared.model.state_dict().items()}
-    training.train(prepared, tmp_path)
-    changed = {name for name, value in prepared.model.state_dict().items() if not torch.equal(value, before[name])}
-    assert changed
-    assert all("layer.0." in name or "classifier" in name for name in changed)
+    run = make_run(variant(strategy=first_layer_only, learning_rate=None, epochs=1.0))
+    assert run.variant.rate == 1e-3
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    run.train(tmp_path)
+    changed = {name for name, value in run.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed and all("layer.0." in name or "classifier" in name for name in changed)

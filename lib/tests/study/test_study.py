@@ -14,9 +14,8 @@ from pydantic import ValidationError
 
 from peft_study import paths
 from peft_study.errors import StudyError
-from peft_study.study import parameters
 from peft_study.study.study import Study, read_study
-from peft_study.study.variant import Variant, describe
+from peft_study.study.variant import Variant, describe, require_parameters
 
 MATRIX: dict[str, list[Any]] = {"strategy": ["full", "lora"], "train_size": [100]}
 
@@ -349,34 +348,47 @@ def test_imdb_is_the_matrix_of_the_seed_study(shipped: None) -> None:
 
 # --- the notebook's parameters
 
-DECLARED = "strategy: str = 'lora'  # which\nepochs: float = 2.0\nseed: int = 42"
+
+def namespace(**parameters: Any) -> dict[str, Any]:
+    """The globals of a notebook after the cell of its parameters and the imports of the next one."""
+    space: dict[str, Any] = {"__name__": "__main__", "_dh": [], "In": ["", "x"], "Out": {}, "exit": object()}
+    exec(
+        "from pathlib import Path\nfrom typing import Optional\nimport os\nstrategy: str = 'lora'\nseed: int = 42",
+        space,
+    )
+    return space | parameters
 
 
-def test_parameters_are_the_annotated_names_of_the_first_cell_that_has_any() -> None:
-    history = ["", "import os", DECLARED, "# Parameters\nepochs = 3.0", "later: int = 1"]
-    space = {"strategy": "lora", "epochs": 3.0, "seed": 42, "later": 1, "os": None}
-    assert parameters.checked(history, space) == {"strategy": "lora", "epochs": 3.0, "seed": 42}
+def test_the_parameters_of_a_notebook_are_a_variant() -> None:
+    assert Variant.from_parameters(namespace(strategy="full", epochs=3.0, folder="/tmp")) == Variant(
+        strategy="full", epochs=3.0
+    )
 
 
-def test_a_parameter_that_the_notebook_does_not_declare_is_refused() -> None:
-    with pytest.raises(StudyError, match="unknown parameter 'stratgy'; did you mean 'strategy'"):
-        parameters.checked(["", DECLARED, "# Parameters\nstratgy = 'full'"], {"strategy": "lora"})
-
-
-def test_cells_of_magics_are_no_obstacle() -> None:
-    history = ["", "%load_ext autoreload\n%autoreload 2", "!ls", DECLARED, "# Parameters\nseed = 1", "%%time\nx = 1"]
-    space = {"strategy": "lora", "epochs": 2.0, "seed": 1}
-    assert parameters.variant(history, space) == Variant(**space)
+def test_a_misspelt_parameter_is_refused_with_the_nearest_name_and_the_mended_cell_runs() -> None:
+    space = namespace(stratgy="full", epoch=3)
+    with pytest.raises(StudyError, match=r"(?s)'stratgy'; did you mean 'strategy'.*'epoch'; did you mean 'epochs'"):
+        Variant.from_parameters(space)
+    assert Variant.from_parameters(space) == Variant()
 
 
 def test_a_parameter_of_the_wrong_type_is_refused_with_all_other_faults() -> None:
     with pytest.raises(StudyError, match=r"(?s)strategy = 'ful'.*epochs = 'abc': input should be a valid number"):
-        parameters.variant(["", DECLARED], {"strategy": "ful", "epochs": "abc", "seed": 1})
+        Variant.from_parameters(namespace(strategy="ful", epochs="abc"))
 
 
-def test_names_that_are_no_field_stay_out_of_the_variant() -> None:
-    space = {"study": "quick", "seed": 3}
-    assert parameters.variant(["", "study: str = 'quick'\nseed: int = 1"], space) == Variant(seed=3)
+def test_values_that_later_cells_defined_are_no_parameters_when_the_first_cell_runs_again() -> None:
+    space = namespace()
+    Variant.from_parameters(space)
+    space |= {"names": ["a"], "seed": 7}
+    assert Variant.from_parameters(space) == Variant(seed=7)
+
+
+def test_a_notebook_of_a_study_has_that_one_parameter() -> None:
+    space = {"study": "quick", "study_name": "x"}
+    with pytest.raises(StudyError, match=r"unknown parameter 'study_name'; did you mean 'study'\? allowed: study$"):
+        require_parameters(space, "study")
+    require_parameters({"study": "quick"}, "study")
 
 
 # --- instant
@@ -384,7 +396,7 @@ def test_names_that_are_no_field_stay_out_of_the_variant() -> None:
 
 def test_reading_a_study_loads_no_large_library() -> None:
     program = (
-        "import sys, time, peft_study.config\n"
+        "import sys, time, peft_study.study.study\n"
         "large = {'torch', 'transformers', 'peft', 'datasets', 'pandas', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
         "print(sorted(large), time.process_time())"
     )
