@@ -252,7 +252,7 @@ def test_any_parameter_of_peft_can_be_set_and_stays_as_it_was_asked_for(variant:
         ("lora", {"use_dorra": True}, "'lora', peft: unknown parameter 'use_dorra'; did you mean 'use_dora'"),
         ("lora", {"r": 6}, "unknown parameter 'r'"),  # lora_r says it
         ("ia3", {"modules_to_save": []}, "unknown parameter 'modules_to_save'"),
-        ("prompt", {"num_virtual_tokens": "abc"}, "strategy = 'prompt', peft = .*num_virtual_tokens"),
+        ("prompt", {"num_virtual_tokens": "abc"}, "peft = .*num_virtual_tokens"),
         ("adalora", {"orth_reg_weight": -1}, "strategy = 'adalora', peft = .*orth_reg_weight"),
         ("hra", {"r": 0}, "strategy = 'hra', peft = .*positive"),
         ("miss", {"r": 64}, "strategy = 'miss', peft = .*less than or equal"),
