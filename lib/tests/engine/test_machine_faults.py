@@ -69,24 +69,6 @@ def test_a_run_that_fills_the_disk_says_so_and_is_made_when_there_is_space(check
     assert not [name for name in files if "partial" in name]
 
 
-@own_mounts
-def test_a_disk_that_is_nearly_full_is_refused_before_anything_starts(checkout: Checkout) -> None:
-    script = "cp runs/tiny/study.yaml . && mount -t tmpfs -o size=9m tmpfs runs/tiny && cp study.yaml runs/tiny"
-    said = inside(checkout, "-m", f"{script}\n./run_all.sh tiny && exit 9 || echo code $?; ls runs/tiny")
-    message, code, *left = said.stdout.splitlines()
-    assert message.startswith("error: no space left in") and "8 MiB free, 500 needed" in message
-    assert code == "code 2" and left == ["study.yaml"]
-
-
-@own_mounts
-def test_runs_on_a_read_only_disk_are_refused_in_one_line(checkout: Checkout) -> None:
-    mount = "mount --bind runs runs && mount -o remount,bind,ro runs"
-    said = inside(checkout, "-m", f"{mount}\n./run_all.sh tiny && exit 9 || echo code $?")
-    message, code = said.stdout.splitlines()
-    assert "runs/tiny cannot be written (Read-only file system); make it writable, or set PEFT_STUDY_HOME" in message
-    assert code == "code 2"
-
-
 @own_network
 def test_a_machine_without_a_network_trains_on_what_it_has(checkout: Checkout) -> None:
     said = inside(checkout, "-n", f"ip link set lo up\npython -m peft_study train tiny {FULL}")
