@@ -185,7 +185,7 @@ def test_a_failing_run_stops_no_other_and_is_named_at_the_end(checkout: Checkout
     assert checkout.made() == before
 
     (checkout.study / "fail").unlink()
-    said = checkout.run("tiny")
+    said = checkout.run("tiny", "--until", "train")
     assert said.returncode == 0, said.stdout
     assert "2 of 2 runs are done" in said.stdout
     assert checkout.made()[FULL] == before[FULL]
@@ -196,10 +196,14 @@ def test_a_failing_run_stops_no_other_and_is_named_at_the_end(checkout: Checkout
 @pytest.mark.parametrize("how", ["Ctrl-C", "kill -9"])
 def test_an_interrupted_study_goes_on_and_keeps_what_is_done(checkout: Checkout, how: str) -> None:
     (checkout.study / "wait").touch()
-    driver = checkout.start("tiny", "--cores", "2")
+    driver = checkout.start("tiny", "--cores", "2", "--until", "train")
     wait_for(lambda: LORA in checkout.made() and (checkout.study / LORA / "train.ipynb").exists())
     wait_for(lambda: "training full" in (checkout.study / FULL / "train.log").read_text())
     if how == "Ctrl-C":
+        said = checkout.run("tiny")
+        assert said.returncode == 2
+        assert f"another ./run_all.sh on the study 'tiny' is at work: process {driver.pid} on " in said.stdout
+        assert checkout.run("tiny", "-n").returncode == 0, "looking is allowed meanwhile"
         os.killpg(driver.pid, signal.SIGINT)
         printed, _ = driver.communicate(timeout=30)
         assert driver.returncode != 0
@@ -218,22 +222,9 @@ def test_an_interrupted_study_goes_on_and_keeps_what_is_done(checkout: Checkout,
     if how == "kill -9":
         before = checkout.made()
         assert set(before) == {FULL, LORA}, "its work counts"
-    assert "2 of 2 runs are done" in checkout.run("tiny").stdout
+    assert "2 of 2 runs are done" in checkout.run("tiny", "--until", "train").stdout
     assert before.items() <= checkout.made().items()
     wait_for(lambda: not checkout.processes(), 10)
-
-
-@pytest.mark.slow
-def test_a_second_run_all_on_the_same_study_is_refused(checkout: Checkout) -> None:
-    (checkout.study / "wait").touch()
-    driver = checkout.start("tiny")
-    wait_for(lambda: (checkout.study / ".snakemake").exists())
-    said = checkout.run("tiny")
-    assert said.returncode == 2
-    assert f"another ./run_all.sh on the study 'tiny' is at work: process {driver.pid} on " in said.stdout
-    assert checkout.run("tiny", "-n").returncode == 0, "looking is allowed meanwhile"
-    os.killpg(driver.pid, signal.SIGINT)
-    driver.communicate(timeout=30)
 
 
 ON_A_GPU = """\
