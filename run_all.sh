@@ -11,7 +11,8 @@
 #   ./run_all.sh lab [OPTION...]    JupyterLab with notebooks 01, 02 and 03 open; options go to it
 #   ./run_all.sh --help             this text
 #
-# Stop it with Ctrl-C at any time; the same command goes on where it stopped, and finished runs are kept.
+# Stop it with Ctrl-C at any time; the same command resumes where it stopped, and finished runs are kept. After a kill -9,
+# runs may still be at work: the same command then names them, and resumes once they have ended.
 # It uses the environment you have activated if that has peft_study, otherwise one of its own in .venv.
 set -euo pipefail
 for name in PEFT_STUDY_HOME PEFT_STUDY_CACHE; do  # relative ones count from where the command is given
