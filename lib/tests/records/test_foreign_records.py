@@ -158,7 +158,7 @@ def test_a_cost_may_stand_in_either_block() -> None:
     assert load_runs("made").table.loc[LORA, "training.seconds"] == 3.0
 
 
-WRONG = {
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "seconds": ({"training": {"seconds": "12 s"}}, "training.seconds (is not a number)"),
     "a truth for a number": ({"training": {"steps": True}}, "training.steps (is not a number)"),
     "not a number": ({"cost": {"model_bytes": float("nan")}}, "cost.model_bytes (is not a number)"),

@@ -13,6 +13,7 @@ from peft_study.data import reviews as data
 from peft_study.data.datasets import model_folder, origin
 from peft_study.data.tokenization import load_tokenizer, tokenize
 from peft_study.errors import StudyError
+from peft_study.records.layout import label_names
 from peft_study.records.read import load_runs
 from peft_study.records.write import PACKAGES, save_merged, save_model, write_record
 from peft_study.study.study import read_study
@@ -24,14 +25,14 @@ from peft_study.training.trainer import fit
 
 FIGURES = {"confusion_matrix.png", "loss_per_steps.png", "loss_per_epochs.png", "time_per_step.png"}
 PREDICTIONS = {f"{part}preds_and_labels.npz" for part in ("", "ood_", "validation_")}
-NOTEBOOK = {"train.ipynb", "train.log"}
-LAYOUT = {"params.yaml", "metrics.json", "log_history.json", "training_args.json", "model"}
-LAYOUT |= FIGURES | PREDICTIONS | NOTEBOOK
+LAYOUT = {"params.yaml", "train.ipynb", "metrics.json", "log_history.json", "training_args.json", "model"}
+LAYOUT |= FIGURES | PREDICTIONS
 
 
 @pytest.mark.parametrize("run_id", REAL_RUNS)
 def test_a_real_run_leaves_exactly_the_documented_files(finished: Path, run_id: str) -> None:
-    assert {path.name for path in (finished / run_id).iterdir()} - {".lock"} == LAYOUT
+    """The engine adds `train.log`, what the run prints."""
+    assert {path.name for path in (finished / run_id).iterdir()} - {".lock", "train.log"} == LAYOUT
     assert not [path for path in finished.rglob("*partial*")]
 
 
@@ -76,7 +77,8 @@ def test_a_saved_model_is_safetensors_only_and_predicts_the_same(finished: Path,
     assert {path.suffix for path in folder.iterdir()} - {".json", ".txt", ".md"} == {".safetensors"}
     full = run_id.startswith("full")
     load = AutoModelForSequenceClassification if full else AutoPeftModelForSequenceClassification
-    assert models.load(folder).config.id2label == {0: "negative", 1: "positive"}  # type: ignore[union-attr]
+    loaded = models.load(folder, label_names(folder.parent))
+    assert loaded.config.id2label == {0: "negative", 1: "positive"}  # type: ignore[union-attr]
     reviews, tokenizer = data.load_reviews(variant), AutoTokenizer.from_pretrained(folder)
     test = tokenize(reviews, tokenizer, variant)["test"]
     again = predict(load.from_pretrained(folder), test, reviews.test["id"].tolist(), tokenizer.pad_token_id)
@@ -173,5 +175,5 @@ def test_a_run_with_other_values_leaves_nothing_of_the_one_before(
     assert (folder / "model" / "model.safetensors").stat().st_size == written["cost"]["model_bytes"]
     written = write(head.model_copy(update={"save_model": False, "ood_dataset": None}), "test")
     left = {path.name for path in folder.iterdir()}
-    assert left == LAYOUT - FIGURES - NOTEBOOK - PREDICTIONS - {"model"} | {"preds_and_labels.npz"}
+    assert left == LAYOUT - FIGURES - PREDICTIONS - {"model", "train.ipynb"} | {"preds_and_labels.npz"}
     assert written["cost"]["model_bytes"] is None and written["evaluation"]["ood"] is None
