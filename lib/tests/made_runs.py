@@ -3,7 +3,7 @@
 import json
 import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import numpy as np
 import yaml
 
 from peft_study import paths
+from peft_study.data.tfidf import Baseline
 from peft_study.records.read import Runs, load_runs
+from peft_study.strategies.table import STRATEGIES
 from peft_study.study.study import Study, read_study
 
 REAL_RUNS = ("full-n00060-s1", "lora-n00060-s1", "full-n00100-s1")  # of the one study that is really run
@@ -38,11 +40,11 @@ def make_preds(run_id: str, accuracy: float, count: int) -> np.ndarray:
     return preds
 
 
-def write_arrays(file: Path, told: np.ndarray, **changes: Any) -> None:
-    """A predictions file of the classes `told`; `changes` replaces arrays."""
-    sure = np.random.default_rng(len(told)).uniform(0.1, 3, len(told))
-    logits = np.stack([-sure, sure], axis=1) * np.where(told == 1, 1, -1)[:, None]
-    arrays = {"preds": told, "labels": np.arange(len(told)) % 2, "logits": logits, "ids": np.arange(len(told))}
+def write_arrays(file: Path, preds: np.ndarray, **changes: Any) -> None:
+    """A predictions file of the classes `preds`; `changes` replaces arrays."""
+    sure = np.random.default_rng(len(preds)).uniform(0.1, 3, len(preds))
+    logits = np.stack([-sure, sure], axis=1) * np.where(preds == 1, 1, -1)[:, None]
+    arrays = {"preds": preds, "labels": np.arange(len(preds)) % 2, "logits": logits, "ids": np.arange(len(preds))}
     np.savez(file, **(arrays | changes))
 
 
@@ -146,3 +148,59 @@ def make_runs(
 def _last(values: Mapping[str, Any] | None, run_id: str, otherwise: Any) -> Any:
     """The last of `values` whose key is part of the run's name."""
     return next((value for part, value in reversed((values or {}).items()) if part in run_id), otherwise)
+
+
+def make_words(sizes: tuple[int, ...] = (250, 1000), accuracy: float = 0.7, count: int = 400) -> Baseline:
+    """A bag-of-words baseline of the test reviews of made runs."""
+    ids = np.arange(count)
+    return Baseline(ids, ids % 2, {size: make_preds(f"words {size}", accuracy, count) for size in sizes})
+
+
+MATRIX: dict[str, Any] = {"strategy": ["full", "lora"], "train_size": [250, 1000], "seed": [1]}
+EDGES: dict[str, Callable[[], Runs]] = {
+    "one seed": lambda: make_runs({"lora": 0.85}),
+    "several seeds": lambda: make_runs({"lora": 0.85, "s3": 0.8}, matrix=MATRIX | {"seed": [1, 2, 3]}),
+    "some seeds missing": lambda: make_runs(matrix=MATRIX | {"seed": [1, 2]}, without="lora-n01000-s2"),
+    "no run of the baseline": lambda: make_runs(without="full"),
+    "only runs of the baseline": lambda: make_runs(without="lora"),
+    "a single run": lambda: make_runs(matrix=MATRIX | {"strategy": ["full"], "train_size": [250]}),
+    "a missing run": lambda: make_runs(without="lora-n01000"),
+    "no common size": lambda: _only("lora-n00250-s1", "full-n01000-s1"),
+    "ties": lambda: make_runs({"": 1.0}),
+    "nothing right": lambda: make_runs({"": 0.0}, ood=0.0),
+    "everything undetermined": lambda: make_runs({"lora": 0.88}, count=60),
+    "a single size": lambda: make_runs(matrix=MATRIX | {"train_size": [250]}),
+    "a single strategy": lambda: make_runs(matrix=MATRIX | {"strategy": ["full"]}),
+    "all strategies": lambda: make_runs({"head": 0.7}, matrix=MATRIX | {"strategy": list(STRATEGIES)}),
+    "no other reviews": lambda: make_runs(ood=None),
+    "a further axis": lambda: make_runs(
+        {"full-n01000-s1-epochs4": 0.85, "lora-n01000-s1-epochs4": 0.8, "lora-n01000-s1-epochs16": 0.95},
+        matrix=MATRIX | {"epochs": [4, 16]},
+    ),
+    "an axis of one strategy": lambda: make_runs(
+        {"lora_r4": 0.8, "lora_r16": 0.95},
+        matrix=[MATRIX | {"strategy": ["full"]}, MATRIX | {"strategy": ["lora"], "lora_r": [4, 16]}],
+    ),
+    "a further axis with a default": lambda: make_runs({"None": 0.8}, matrix=MATRIX | {"learning_rate": [None, 1e-3]}),
+    "a further axis of lists": lambda: make_runs(
+        {"query": 0.8},
+        matrix=[
+            MATRIX | {"strategy": ["full"]},
+            MATRIX | {"strategy": ["lora"], "target_modules": [["query"], ["query", "value"], None]},
+        ],
+    ),
+    "four sizes": lambda: make_runs(
+        {"250": 0.8, "500": 0.85, "1000": 0.88, "2000": 0.9, "lora-n02000": 0.89},
+        matrix=MATRIX | {"train_size": [250, 500, 1000, 2000]},
+    ),
+    "another baseline": lambda: make_runs({"full": 0.95}, baseline="lora"),
+    "one test review": lambda: make_runs({"": 1.0}, count=1),
+}
+
+
+def _only(*run_ids: str) -> Runs:
+    """The study of two strategies and two sizes with these runs alone."""
+    study = make_study()
+    for run_id in run_ids:
+        make_run(study, run_id)
+    return load_runs(study.name)

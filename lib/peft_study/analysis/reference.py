@@ -16,10 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from peft_study import paths
 from peft_study.errors import StudyError, unknown
-from peft_study.report.tables import named
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import describe
-from peft_study.text import numbers, points
 
 FILE = "reference.csv"
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -100,33 +98,3 @@ def beside(
     there = there.astype({"train_size": "int64"} | dict.fromkeys(MEASURED, float))
     both = here.merge(there.rename(columns={name: f"reported_{name}" for name in MEASURED}))
     return both.assign(difference=100 * (both["accuracy"] - both["reported_accuracy"]))
-
-
-def printed(table: pd.DataFrame) -> pd.DataFrame:
-    """The table of `beside` as it is printed: of each figure what was reported, then what was reached here."""
-    shown = table.loc[:, :"accuracy"].iloc[:, :-1]  # type: ignore[misc]
-    interval = [f" [{100 * low:.1f}, {100 * high:.1f}]" for low, high in zip(table["low"], table["high"], strict=True)]
-    shown["accuracy (%)"] = numbers(100 * table["reported_accuracy"], "{:.1f}")
-    shown["accuracy here"] = numbers(100 * table["accuracy"], "{:.1f}") + interval
-    shown["difference"] = table["difference"].map(points)
-    shown["macro F1 (%)"] = numbers(100 * table["reported_macro_f1"], "{:.1f}")
-    shown["macro F1 here"] = numbers(100 * table["macro_f1"], "{:.1f}")
-    for name in ("trainable", "seconds"):
-        shown[name] = numbers(table[f"reported_{name}"], "{:,.0f}")
-        shown[f"{name} here"] = numbers(table[name], "{:,.0f}")
-    return named(shown)
-
-
-def said(reference: Reference | None, table: pd.DataFrame) -> str:
-    """What the two say of each other, and what was done otherwise; nothing where nothing can be set side by side."""
-    if reference is None or table.empty:
-        return ""
-    inside = int(table["reported_accuracy"].between(table["low"], table["high"]).sum())
-    least, most = points(table["difference"].min()), points(table["difference"].max())
-    gap = f"{least} points" if least == most else f"{least} to {most} points"
-    return (
-        f"**Reported before.** {reference.source[0].upper()}{reference.source[1:]} reports figures for {len(table)} of "
-        f"these variants; @tbl-reference has both, and hollow marks in @fig-size are those reported. The accuracy here "
-        f"differs by {gap}, and what was reported lies in the 95% interval of {inside} of {len(table)}. The protocols "
-        f"differ: {reference.protocol}."
-    )

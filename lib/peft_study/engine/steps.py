@@ -109,7 +109,7 @@ def _render(notebook: Path, page: Path, exporter: Any) -> None:
     """Write an executed notebook as a paper."""
     from traitlets.config import Config
 
-    config = Config(PaperPreprocessor={"resource_path": str(paths.NOTEBOOKS)})  # where the bibliography is
+    config = Config(PaperExporter={"resource_path": str(paths.NOTEBOOKS)})  # where the bibliography is
     body, _ = exporter(config=config).from_filename(str(notebook))
     with replacing(page) as partial:
         partial.write_bytes(body.encode() if isinstance(body, str) else body)

@@ -1,7 +1,7 @@
-"""What a comparison tells, kept as it is told: every figure under its label, every claim and its numbers in one file.
+"""What a report leaves behind: its figures, and its sentences and tables as numbers.
 
-`report/<study>/figures/` then holds the figures of the paper, and `numbers.json` what its sentences say and rest on,
-for whoever quotes the study, draws its figures anew, or checks them.
+`report/<study>/figures/` holds the figures under their labels; `numbers.json` holds the computed sentences by name and
+the rows of the tables, for whoever quotes the study, redraws its figures or checks them.
 """
 
 import json
@@ -13,30 +13,28 @@ from matplotlib.figure import Figure
 
 from peft_study import paths
 from peft_study.files import write_json
-from peft_study.report import display as show
-from peft_study.report import figures as plots
+from peft_study.report.display import sentence
+from peft_study.report.figures import save_figure
 from peft_study.study.study import Study
 
 NUMBERS = "numbers.json"
 
 
 class Report:
-    """The report of a study while 03 or 04 tells it. A cell that is executed again replaces what it said before."""
+    """The report of a study while 03 or 04 computes it. A cell that runs again replaces what it kept before."""
 
     def __init__(self, study: Study) -> None:
         self.study = study
         self.claims: dict[str, str] = {}
 
     def sentence(self, name: str, *parts: str) -> None:
-        """Show generated prose, each part a paragraph of Markdown, and keep it as the claim `name`."""
+        """Show computed Markdown, each part a paragraph, and keep it under `name`; empty parts are left out."""
         self.claims[name] = "\n\n".join(filter(None, parts))
-        show.sentence(*parts)
+        sentence(*parts)
 
-    def figure(self, label: str, figure: Figure | None, otherwise: str = "") -> Figure | None:
-        """Keep a figure as `<label>.pdf` and `.svg` and return it, to be shown; without one, say `otherwise`."""
-        if figure is None:
-            show.sentence(otherwise)
-        return plots.save_figure(figure, self.study.name, label)
+    def figure(self, label: str, figure: Figure | None) -> Figure | None:
+        """Save a figure as `<label>.pdf` and `.svg` and return it; of None, delete what an earlier report saved."""
+        return save_figure(figure, self.study.name, label)
 
     def write(self, **tables: pd.DataFrame) -> Path:
         """Write `numbers.json`: what the study asks, the claims by name, and the rows of the `tables`.

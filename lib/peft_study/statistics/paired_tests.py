@@ -13,12 +13,7 @@ from scipy.signal import upfirdn
 from scipy.stats import binom, binomtest, norm, t
 from statsmodels.stats.multitest import multipletests
 
-from peft_study.statistics.intervals import DRAWS, least_share, resample
-from peft_study.statistics.intervals import Interval as Interval
-from peft_study.statistics.intervals import Statistic as Statistic
-from peft_study.statistics.intervals import accuracy as accuracy
-from peft_study.statistics.intervals import interval as interval
-from peft_study.statistics.intervals import macro_f1 as macro_f1
+from peft_study.statistics.intervals import DRAWS, Interval, accuracy, least_share, resample
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from peft_study import paths
-from peft_study.analysis.accuracy import disagreements, largest_pair, summary
+from peft_study.analysis.accuracy import disagreements, has_ood, largest_pair, summary
 from peft_study.analysis.costs import COSTS, measured
 from peft_study.records.read import Runs, load_runs, require_runs
 from peft_study.report import figures, tables
@@ -55,7 +55,8 @@ def of_one_study(runs: Runs) -> None:
         (axis.set_ylabel if table["train_size"].nunique() > 1 else axis.set_xlabel)(f"{metric} (%)")
         count = "1 run" if len(chosen.table) == 1 else f"{len(chosen.table):,} runs"
         caption = f"{metric[0].upper()}{metric[1:]} of {count} of the study {name}, with 95% intervals."
-        return controls.replace(figure, markup.line(caption), tables.scores(chosen))
+        macro_f1, ood = summary(chosen, "macro_f1"), summary(chosen, part="ood_") if has_ood(chosen) else None
+        return controls.replace(figure, markup.line(caption), tables.scores(chosen, summary(chosen), macro_f1, ood))
 
     sizes, seeds = (sorted(set(runs.table[axis].tolist())) for axis in ("train_size", "seed"))
     controls.panel(
@@ -69,7 +70,7 @@ def of_one_study(runs: Runs) -> None:
 
 def qualities(runs: Runs) -> list[str]:
     """The measures of quality that every run has."""
-    return [name for name, (_, part, _) in QUALITIES.items() if not part or tables.has_ood(runs)]
+    return [name for name, (_, part, _) in QUALITIES.items() if not part or has_ood(runs)]
 
 
 def quality(runs: Runs, name: str) -> pd.DataFrame:

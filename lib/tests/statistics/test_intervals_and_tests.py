@@ -231,13 +231,6 @@ def test_the_order_of_the_runs_changes_no_interval_and_no_p_value() -> None:
     assert (shuffled.difference.low, shuffled.narrow.high) == pytest.approx((plain.difference.low, plain.narrow.high))
 
 
-def test_the_order_of_the_runs_moves_an_interval_by_no_more_than_its_draws_do() -> None:
-    truth = labels(400)
-    runs = np.concatenate([predict(truth, share, seed=i) for i, share in enumerate((0.7, 0.8, 0.9))])
-    first, second = interval(runs, truth, draws=8000), interval(runs[::-1], truth, draws=8000)
-    assert (first.low, first.high) == pytest.approx((second.low, second.high), abs=0.005)
-
-
 def test_the_same_seed_gives_the_same_interval_and_another_one_a_like_one() -> None:
     truth = labels(300)
     preds = predict(truth, 0.8, 2)

@@ -9,12 +9,12 @@ import pytest
 from made_runs import make_runs
 
 from peft_study import paths
-from peft_study.analysis import accuracy as tables
-from peft_study.analysis import costs as ledger_tables
 from peft_study.analysis import reference
+from peft_study.analysis.accuracy import summary
+from peft_study.analysis.costs import costs
 from peft_study.errors import StudyError
 from peft_study.records.read import Runs
-from peft_study.report import figures as plots
+from peft_study.report import figures, tables
 
 HEAD = "# source: a study [@seed2025]\n# protocol: one seed was run\n"
 ROWS = "strategy,train_size,accuracy,macro_f1,seconds,trainable\nfull,250,0.9,0.89,100,1000\nlora,1000,0.5,,,\n"
@@ -35,20 +35,16 @@ def write(request: pytest.FixtureRequest) -> Callable[[str], Path]:
 
 def beside(runs: Runs) -> tuple[reference.Reference | None, pd.DataFrame]:
     found = reference.load_reference(runs.study.name)
-    summary, f1 = tables.summary(runs), tables.summary(runs, "macro_f1")
-    return found, reference.beside(found, summary, f1, ledger_tables.costs(runs))
+    return found, reference.beside(found, summary(runs), summary(runs, "macro_f1"), costs(runs))
 
 
 def test_every_reported_variant_that_ran_stands_beside_its_run(write: Callable[[str], Path]) -> None:
     runs = make_runs({"full": 0.91, "lora": 0.85})
     write(HEAD + ROWS + "head,250,0.8,,,\n")
-    found, table = beside(runs)
+    _, table = beside(runs)
     assert list(zip(table["strategy"], table["train_size"], strict=True)) == [("full", 250), ("lora", 1000)]
     assert table["difference"].tolist() == pytest.approx([1.0, 35.0])
-    told = reference.said(found, table)
-    assert "reports figures for 2 of these variants" in told and "differs by +1.0 to +35.0 points" in told
-    assert "95% interval of 1 of 2" in told and "differ: one seed was run." in told and "[@seed2025]" in told
-    shown = reference.printed(table).to_csv(sep="\t")
+    shown = tables.reference(table).to_csv(sep="\t")
     assert "90.0\t91.0 [" in shown and "1,000" in shown and "–" in shown and "nan" not in shown
 
 
@@ -57,14 +53,14 @@ def test_several_seeds_are_one_row_and_a_further_axis_is_named(write: Callable[[
     runs = make_runs(matrix=matrix)
     write(HEAD + ROWS)
     table = beside(runs)[1]
-    assert table["epochs"].tolist() == [4, 16] and len(reference.printed(table)) == 2
+    assert table["epochs"].tolist() == [4, 16] and len(tables.reference(table)) == 2
 
 
-def test_a_study_without_a_reference_says_nothing_and_draws_nothing() -> None:
+def test_a_study_without_a_reference_draws_nothing() -> None:
     runs = make_runs()
     found, table = beside(runs)
-    assert found is None and table.empty and reference.said(found, table) == ""
-    _, axis = plots.accuracy(tables.summary(runs), runs.table, None, table)
+    assert found is None and table.empty
+    _, axis = figures.accuracy(summary(runs), runs.table, None, table)
     assert "reported" not in [line.get_label() for line in axis.lines]
 
 
@@ -75,9 +71,9 @@ def test_what_was_reported_is_drawn_hollow_in_the_colour_of_its_strategy(
     runs = make_runs(matrix={"strategy": ["full", "lora"], "train_size": sizes, "seed": [1]})
     write(HEAD + ROWS)
     table = beside(runs)[1]
-    _, axis = plots.accuracy(tables.summary(runs), runs.table, None, table)
+    _, axis = figures.accuracy(summary(runs), runs.table, None, table)
     hollow = [line for line in axis.lines if line.get_markerfacecolor() == "none" and line.get_marker() != "None"]
-    assert [line.get_color() for line in hollow] == [plots.colour(name) for name in table["strategy"]]
+    assert [line.get_color() for line in hollow] == [figures.colour(name) for name in table["strategy"]]
     across = [line.get_ydata()[0] if len(sizes) > 1 else line.get_xdata()[0] for line in hollow]
     assert across == pytest.approx([100 * value for value in table["reported_accuracy"]])
 

@@ -1,0 +1,86 @@
+"""Calibration of runs: a row per variant with logits, temperatures with reasons, at every edge."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from made_runs import MATRIX, make_runs, write_arrays
+from scipy.special import expit
+
+from peft_study import paths
+from peft_study.analysis import calibration
+from peft_study.records.read import Runs, load_runs
+from peft_study.report import figures, tables
+from peft_study.strategies.table import STRATEGIES
+
+LORA = "lora-n00250-s1"
+
+
+def without_logits(*run_ids: str) -> Runs:
+    """Made runs of which these, or all, have no logits."""
+    runs = make_runs(validation=0.8)
+    for run_id in run_ids or runs.table.index:
+        file = paths.run_folder("made", str(run_id)) / "preds_and_labels.npz"
+        write_arrays(file, runs.preds[run_id].to_numpy(), logits=np.full((400, 2), np.nan))
+    return load_runs("made")
+
+
+def damaged() -> Runs:
+    runs = make_runs(validation=0.8)
+    (paths.run_folder("made", LORA) / "validation_preds_and_labels.npz").write_bytes(b"PK")
+    return runs
+
+
+EDGES: dict[str, tuple[Callable[[], Runs], str]] = {  # the runs, and why the last one has no temperature
+    "no validation": (lambda: make_runs(), "no validation predictions are on record"),
+    "validation": (lambda: make_runs(validation=0.8), ""),
+    "all right": (lambda: make_runs({"": 1.0}, validation=1.0), "all of its 50 validation reviews"),
+    "coins": (lambda: make_runs({"": 0.5}, validation=0.3), "say nothing"),
+    "three seeds": (lambda: make_runs(validation=0.8, matrix=MATRIX | {"seed": [1, 2, 3]}), ""),
+    "a single run": (lambda: make_runs(validation=0.8, matrix={"strategy": ["full"], "train_size": [250]}), ""),
+    "all strategies": (
+        lambda: make_runs(validation=0.8, matrix=MATRIX | {"strategy": list(STRATEGIES), "train_size": [250]}),
+        "",
+    ),
+    "one review": (lambda: make_runs({"": 1.0}, count=1, validation=0.8), ""),
+    "no logits of a run": (lambda: without_logits(LORA), "its logits are not on record"),
+    "no logits at all": (lambda: without_logits(), "its logits are not on record"),
+    "a damaged file": (damaged, "validation_preds_and_labels.npz is corrupt"),
+}
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_tables_and_figures_hold_at_every_edge(name: str) -> None:
+    make, reason = EDGES[name]
+    runs = make()
+    measured, (fitted, reasons) = calibration.measured(runs), calibration.temperatures(runs)
+    scaled = calibration.scaled(runs, fitted)
+    assert set(fitted.index) | set(reasons) == set(runs.table.index) and len(scaled) <= len(measured)
+    assert reason in reasons[LORA] if reason else not reasons
+    if name == "no logits at all":
+        assert measured.empty and scaled.empty
+        return
+    with_logits = {run_id for ids in measured["run_ids"] for run_id in ids}
+    assert set(runs.table.index) - with_logits == ({LORA} if name == "no logits of a run" else set())
+    assert (measured["ece_low"] <= measured["ece"]).all() and (measured["ece"] <= measured["ece_high"]).all()
+    assert "nan" not in tables.calibration(measured, scaled).to_csv()
+    figure = figures.calibration(calibration.diagram(runs, measured), measured, scaled, "full")
+    figure.draw_without_rendering()
+    assert 1 <= len(figure.axes[0].get_legend_handles_labels()[0]) <= 6
+
+
+def test_the_temperature_mends_overconfidence_on_reviews_that_it_was_not_fitted_on() -> None:
+    runs = make_runs(count=2000)
+    for part, seed in (("", 1), ("validation_", 2)):
+        rng = np.random.default_rng(seed)
+        odds = rng.normal(0, 2.5, 2000)
+        true = np.where((rng.random(2000) < expit(odds)) == np.arange(2000) % 2, odds, -odds)  # for labels 0, 1, 0, ...
+        logits = np.stack([np.zeros(2000), 2 * true], axis=-1)
+        write_arrays(paths.run_folder("made", LORA) / f"{part}preds_and_labels.npz", logits.argmax(-1), logits=logits)
+    runs = load_runs("made")
+    fitted, _ = calibration.temperatures(runs)
+    assert fitted[LORA] == pytest.approx(2, rel=0.15)
+    row = calibration.scaled(runs, fitted).iloc[0]
+    assert row["change_high"] < 0 and row["log_loss_after"] < row["log_loss"] and row["ece_after"] < row["ece"]
+    measured = calibration.measured(runs).set_index(["strategy", "train_size"])
+    assert measured.loc[("lora", 250), "overconfidence_low"] > 0

@@ -1,0 +1,108 @@
+"""Slices of runs: accuracies and differences on the reviews of each slice, and slices of other reviews refused."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_runs import MATRIX, make_runs
+
+from peft_study.analysis import accuracy, slices
+from peft_study.data.slices import OTHER, SLICES
+from peft_study.records.read import Runs
+from peft_study.report import figures, tables
+from peft_study.strategies.table import STRATEGIES
+
+pytestmark = pytest.mark.usefixtures("cheap_garbage")
+
+
+def made(count: int = 400, other: int = 100, seed: int = 0) -> pd.DataFrame:
+    """Slices of the reviews of made runs, at random; "rating" holds only ten."""
+    rng = np.random.default_rng(seed)
+    ids = np.r_[np.arange(count), np.arange(other)]
+    table = pd.DataFrame({"part": ["test"] * count + ["ood"] * other, "id": ids, "label": ids % 2})
+    columns = {name: rng.random(len(ids)) < 0.5 for name in SLICES}
+    return table.assign(**columns | {"rating": ids < 10, "clean": True})
+
+
+EDGES: dict[str, Callable[[], Runs]] = {
+    "one seed": lambda: make_runs({"lora": 0.75}),
+    "several seeds": lambda: make_runs({"lora": 0.85}, matrix=MATRIX | {"seed": [1, 2, 3]}),
+    "a missing run": lambda: make_runs(without="lora-n01000"),
+    "no run of the baseline": lambda: make_runs(without="full"),
+    "a single strategy": lambda: make_runs(matrix=MATRIX | {"strategy": ["full"]}),
+    "a single run": lambda: make_runs(matrix={"strategy": ["full"], "train_size": [250], "seed": [1]}),
+    "ties": lambda: make_runs({"": 1.0}),
+    "no other reviews": lambda: make_runs(ood=None),
+    "a further axis": lambda: make_runs(matrix=MATRIX | {"epochs": [4, 16]}),
+    "all strategies": lambda: make_runs(
+        {"head": 0.6}, matrix=MATRIX | {"strategy": list(STRATEGIES), "train_size": [250]}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_tables_and_the_figure_hold_at_every_edge(name: str) -> None:
+    runs = EDGES[name]()
+    sliced = slices.match(runs, made())
+    scores = slices.accuracies(sliced)
+    compared = slices.differences(sliced, scores)
+    titles = slices.selection(scores, compared, runs.study.baseline)
+    shown = tables.slices(scores, compared, titles)
+    assert "nan" not in shown.to_csv() and len(shown) == len(titles) * scores["slice"].nunique() and len(titles) <= 6
+    assert (OTHER in set(scores["slice"])) == (name != "no other reviews")
+    assert "rating" in set(scores["slice"]) and "rating" not in set(compared["slice"] if len(compared) else [])
+    if len(compared):
+        figure = figures.slice_differences(compared, titles, 1.0)
+        figure.draw_without_rendering()
+        assert len(figure.axes[0].get_yticks()) == compared["slice"].nunique()
+
+
+def test_a_slice_of_all_reviews_would_repeat_the_comparison_of_all_and_is_left_out() -> None:
+    runs = make_runs({"lora": 0.8})
+    sliced = slices.match(runs, made().assign(clean=True))
+    assert "clean" not in sliced.slices
+    sliced = replace(sliced, slices=sliced.slices | {"clean": ("test", np.ones(len(runs.labels), dtype=bool))})
+    scores = slices.accuracies(sliced)
+    compared = slices.differences(sliced, scores)
+    whole, clean = accuracy.against_baseline(runs), compared[compared["slice"] == "clean"].reset_index()
+    pd.testing.assert_frame_equal(
+        clean[["difference", "low", "high", "p_value"]], whole[["difference", "low", "high", "p_value"]]
+    )
+    assert (clean["corrected_p"] >= whole["corrected_p"]).all(), "corrected for all slices"
+    means = accuracy.summary(runs)["accuracy"]
+    assert scores.loc[scores["slice"] == "clean", "accuracy"].tolist() == means.tolist()
+    other = accuracy.summary(runs, part="ood_")["accuracy"]
+    assert scores.loc[scores["slice"] == OTHER, "accuracy"].tolist() == other.tolist()
+
+
+def test_an_accuracy_is_of_the_reviews_of_its_slice_alone() -> None:
+    runs = make_runs({"lora": 0.8})
+    table = made().assign(short=lambda t: t["id"] < 60)
+    sliced = slices.match(runs, table.sample(frac=1, random_state=0))
+    scores = slices.accuracies(sliced).set_index(["slice", "strategy", "train_size"])
+    right = runs.preds["lora-n00250-s1"].to_numpy()[:60] == runs.labels[:60]
+    assert scores.loc[("short", "lora", 250), "accuracy"] == pytest.approx(right.mean())
+
+
+def test_slices_of_other_reviews_are_not_used_and_the_reader_is_told() -> None:
+    runs = make_runs()
+    strange = made().assign(id=lambda t: t["id"] + 1)
+    flipped = made().assign(label=lambda t: 1 - t["label"])
+    for table in (strange, flipped):
+        sliced = slices.match(runs, table)
+        assert not sliced.slices and "of other test reviews" in sliced.absent
+    half = made(other=7)
+    sliced = slices.match(runs, half)
+    assert OTHER not in sliced.slices and "out-of-domain reviews in `slices.csv` are not those" in sliced.absent
+    assert "`slices.csv`, which notebook 01 writes, is absent" in slices.match(runs, None).absent
+
+
+def test_without_slices_everything_is_empty_and_said() -> None:
+    runs = make_runs()
+    sliced = slices.match(runs, None)
+    scores = slices.accuracies(sliced)
+    compared = slices.differences(sliced, scores)
+    assert scores.empty and compared.empty
+    assert slices.selection(scores, compared, "full") == []
