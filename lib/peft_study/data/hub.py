@@ -60,15 +60,6 @@ def revision(name: str, kind: str) -> str | None:
         return None
 
 
-def cached(name: str, file: str) -> Path | None:
-    """One file of a model in the hub's cache, without asking the hub; None where it is not there."""
-    from huggingface_hub import try_to_load_from_cache
-
-    repository, asked = split(name)
-    found = try_to_load_from_cache(repository, file, revision=asked)
-    return Path(found) if isinstance(found, str) else None
-
-
 def _snapshot(repository: str, kind: str, revision: str | None, local: bool = False) -> Path:
     """The folder of a revision in the hub's cache; with `local` the hub is not asked."""
     from huggingface_hub import snapshot_download
@@ -82,25 +73,25 @@ def _reason(error: Exception, repository: str, revision: str | None, kind: str) 
     from huggingface_hub import constants
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    instead = "give a folder with its files, or bundled:NAME"
-    status = _status(error)
-    if isinstance(error, GatedRepoError):
-        page = f"{constants.ENDPOINT}/{'datasets/' * (kind == 'dataset')}{repository}"
-        return f"is gated: ask for access at {page} and log in with `hf auth login`; or {instead}"
-    if isinstance(error, RepositoryNotFoundError):
-        return (
-            f"is not on the hub, or it is private (HTTP {status}): check the spelling of owner/name and, where it is "
-            f"private, log in with `hf auth login`; or {instead}"
-        )
-    if isinstance(error, RevisionNotFoundError):
-        return f"has no revision {revision!r} on the hub: give one of its branches, tags or commits, or none"
-    if status in (401, 403):
-        return f"is refused by the hub (HTTP {status}): renew your token with `hf auth login`, or unset HF_TOKEN"
-    if status in _OVERLOADED:
-        return (
-            f"could not be fetched: the hub is overloaded (HTTP {status}, tried {len(WAITS) + 1} times); run the same "
-            "command again later, what is fetched is kept"
-        )
+    instead, login = "give a folder with its files, or bundled:NAME", "log in with `hf auth login`"
+    match error, _status(error):
+        case GatedRepoError(), _:
+            page = f"{constants.ENDPOINT}/{'datasets/' * (kind == 'dataset')}{repository}"
+            return f"is gated: ask for access at {page} and {login}; or {instead}"
+        case RepositoryNotFoundError(), status:
+            return (
+                f"is not on the hub, or it is private (HTTP {status}): check the spelling of owner/name and, where it "
+                f"is private, {login}; or {instead}"
+            )
+        case RevisionNotFoundError(), _:
+            return f"has no revision {revision!r} on the hub: give one of its branches, tags or commits, or none"
+        case _, 401 | 403 as status:
+            return f"is refused by the hub (HTTP {status}): renew your token with `hf auth login`, or unset HF_TOKEN"
+        case _, status if status in _OVERLOADED:
+            return (
+                f"could not be fetched: the hub is overloaded (HTTP {status}, tried {len(WAITS) + 1} times); run the "
+                "same command again later, what is fetched is kept"
+            )
     if constants.HF_HUB_OFFLINE:
         return (
             "is not among what was fetched from the hub before, and HF_HUB_OFFLINE forbids to ask it: unset that to "

@@ -24,13 +24,12 @@ _IN_FULL: dict[Key, str] = {"neg": "negative", "pos": "positive"}  # what datase
 class Column:
     """The labels of one split, row by row; `names` are those of a `ClassLabel` in its order, empty for other columns.
 
-    `where` says in errors which column of which split it is, `split` which split.
+    `where` says in errors which column of which split it is.
     """
 
     labels: list[Key]
     names: list[str]
     where: str
-    split: str
 
 
 @dataclass(frozen=True)
@@ -77,9 +76,7 @@ def read_labels(split: "Dataset", field: str, name: str) -> Column:
     if odd := [label for label in labels if not isinstance(label, int | str)]:
         raise StudyError(f"{where} has labels that are neither text nor whole numbers, such as {odd[0]!r}")
     full = _in_full({*names, *labels})
-    return Column(
-        [full.get(label, label) for label in labels], [full.get(label, label) for label in names], where, name
-    )
+    return Column([full.get(label, label) for label in labels], [full.get(label, label) for label in names], where)
 
 
 def rows(numbers: Sequence[int], lacking: str) -> str:
@@ -127,12 +124,12 @@ def classes(column: Column, names: Sequence[str] | None = None) -> Classes:
         ordered: list[Key] = [name if name in labels else _IN_FULL.get(name, name) for name in names]
         if set(ordered) != set(labels):
             raise StudyError(
-                f"label_names = {list(names)}: {column.split} has the labels {_quoted(labels)}; name those"
+                f"label_names = {list(names)}: {column.where} has the labels {_quoted(labels)}; name those"
             )
         labels = ordered
     elif len(names) != len(labels):
         raise StudyError(
-            f"label_names = {list(names)}: {column.split} has {len(labels)} classes, {_quoted(labels)}; give a name to "
+            f"label_names = {list(names)}: {column.where} has {len(labels)} classes, {_quoted(labels)}; give a name to "
             "each, in this order"
         )
     return Classes(tuple(names), tuple(labels))

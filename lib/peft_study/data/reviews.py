@@ -92,12 +92,17 @@ def load_corpus(variant: Variant) -> Corpus:
     table = raw.drop_duplicates("text")
     texts: dict[str, list[str]] = {"train": raw["text"].tolist()}
     if held_out := "test" not in splits:
-        table, test = _hold_out(table, variant)
+        if variant.test_size is None:
+            raise StudyError(
+                f"test_size = None: dataset {variant.dataset!r} has no test split; say how many reviews to hold out"
+            )
+        test = _sample(table, variant.test_size, "test_size", variant.data_seed)
+        table = table.drop(test.index)
     else:
-        test, _ = _table(splits["test"], f"the test split of {variant.dataset!r}", variant, named)
-        texts["test"] = test["text"].tolist()
+        whole, _ = _table(splits["test"], f"the test split of {variant.dataset!r}", variant, named)
+        texts["test"] = whole["text"].tolist()
         table = table[~table["text"].isin(texts["test"])]
-        test = _sample(test, variant.test_size, "test_size", variant.data_seed)
+        test = _sample(whole, variant.test_size, "test_size", variant.data_seed)
     ood = None
     if variant.ood_dataset is not None:
         splits = load_dataset(variant.ood_dataset)
@@ -138,16 +143,6 @@ def _table(split: "Dataset", name: str, variant: Variant, named: Classes | None 
         raise StudyError(f"{where} has values there that are no text")
     table = pd.DataFrame({"id": np.arange(len(texts)), "text": list(map(clean, texts))})
     return table.assign(label=np.array(named.encode(labels), dtype="int64")), named
-
-
-def _hold_out(table: pd.DataFrame, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split distinct reviews into what remains for training and `test_size` to test on, in the labels' proportion."""
-    if variant.test_size is None:
-        raise StudyError(
-            f"test_size = None: dataset {variant.dataset!r} has no test split; say how many reviews to hold out"
-        )
-    test = _sample(table, variant.test_size, "test_size", variant.data_seed)
-    return table.drop(test.index), test
 
 
 def _sample(table: pd.DataFrame, size: int | None, field: str, seed: int) -> pd.DataFrame:

@@ -66,30 +66,23 @@ def slice_reviews(corpus: Corpus, variant: Variant) -> pd.DataFrame:
     copies = Counter(map(words, corpus.splits["train"]))
     tables = []
     for part, reviews in (("test", corpus.test), ("ood", corpus.ood)):
-        if reviews is not None:
-            split = corpus.split_of(part)
-            own = int(split == "train")  # a review held out of the training split is a row of it itself
-            clean = [copies[words(text)] <= own for text in reviews["text"]]
-            tokens = tokenize_texts(corpus.splits[split], tokenizer).lengths[reviews["id"]]
-            tables.append(_columns(reviews, tokens, variant.max_length).assign(part=part, clean=clean))
+        if reviews is None:
+            continue
+        split, texts = corpus.split_of(part), reviews["text"]
+        own = int(split == "train")  # a review held out of the training split is a row of it itself
+        tokens = tokenize_texts(corpus.splits[split], tokenizer).lengths[reviews["id"]]
+        low, high = np.quantile(tokens, [1 / 3, 2 / 3])
+        table = reviews[["id", "label"]].assign(
+            part=part,
+            clean=[copies[words(text)] <= own for text in texts],
+            rating=[explicit_rating(text) is not None for text in texts],
+            negation=[negated(text) for text in texts],
+            short=tokens <= low,
+            long=tokens > high,
+            cut=tokens > variant.max_length,
+        )
+        tables.append(table.assign(no_rating=~table["rating"], no_negation=~table["negation"], whole=~table["cut"]))
     return pd.concat(tables, ignore_index=True)[list(_TYPES)]
-
-
-def _columns(reviews: pd.DataFrame, tokens: np.ndarray, window: int) -> pd.DataFrame:
-    """The slices of reviews that have so many `tokens`, and their ids and labels."""
-    low, high = np.quantile(tokens, [1 / 3, 2 / 3])
-    rating = np.array([explicit_rating(text) is not None for text in reviews["text"]])
-    negation = np.array([negated(text) for text in reviews["text"]])
-    return reviews[["id", "label"]].assign(
-        rating=rating,
-        no_rating=~rating,
-        negation=negation,
-        no_negation=~negation,
-        short=tokens <= low,
-        long=tokens > high,
-        whole=tokens <= window,
-        cut=tokens > window,
-    )
 
 
 def write_slices(study: str, table: pd.DataFrame) -> None:

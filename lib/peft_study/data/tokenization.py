@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,8 +125,8 @@ def _read_tokens(file: Path) -> tuple[np.ndarray, np.ndarray] | None:
 def _write_tokens(texts: Sequence[str], backend: Any, file: Path) -> tuple[np.ndarray, np.ndarray]:
     """Tokenise and write in one step, so that a half-written file is never read."""
     rows = [encoding.ids for encoding in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
-    bounds = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)])
-    flat = np.fromiter((token for row in rows for token in row), dtype=np.int32, count=int(bounds[-1]))
+    bounds = np.cumsum([0, *map(len, rows)])
+    flat = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(bounds[-1]))
     with replacing(file) as partial:
         np.savez(partial, flat=flat, bounds=bounds)
     return flat, bounds

