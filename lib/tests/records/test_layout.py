@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +111,9 @@ def test_a_study_without_full_is_told_that_it_is_the_default_baseline() -> None:
 
 
 @pytest.fixture
-def run_folder(make_study: Callable[..., Path]) -> Path:
+def run_folder() -> Path:
     """The folder of a run whose files a test writes."""
-    folder = make_study() / "full-n00060-s1"
+    folder = paths.run_folder(make_study().name, FULL)
     folder.mkdir()
     return folder
 
@@ -127,14 +126,14 @@ def test_hostile_values_of_a_run_are_as_good_as_none(run_folder: Path, text: str
 
 def test_a_metrics_file_nested_without_end_is_as_good_as_none(run_folder: Path) -> None:
     (run_folder / "metrics.json").write_text("[" * 200_000)
-    assert not layout.is_done(run_folder, read_study("tiny").variants[run_folder.name])
-    assert main(["status", "tiny"]) == 0
+    assert not layout.is_done(run_folder, read_study("made").variants[run_folder.name])
+    assert main(["status", "made"]) == 0
 
 
 def test_another_programs_run_is_never_trained_over(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metrics = run_folder / "metrics.json"
     metrics.write_text(json.dumps({"run": {"strategy": "lora", "train_size": 7, "seed": 99}}))  # contradicts the study
-    assert main(["train", "tiny", run_folder.name]) == 1
+    assert main(["train", "made", run_folder.name]) == 1
     assert "another program left the run" in capsys.readouterr().err
     target = [f"{run_folder.name}/train.ipynb", "--forcerun", f"{run_folder.name}/train.ipynb", "--cores", "1"]
     options = ["--snakefile", str(paths.LIB / "Snakefile"), "--directory", str(run_folder.parent), "--nolock", *target]
