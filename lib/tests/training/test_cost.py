@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from made_trainings import make_run
 
 from peft_study.study.variant import Variant
 from peft_study.training import cost
-from peft_study.training import trainer as training
-from peft_study.training.model import build
+from peft_study.training.model import build, merged
 
 Make = Callable[..., Variant]
 
@@ -52,20 +52,17 @@ def test_operations_are_the_mean_over_the_batches_and_leave_no_gradient(variant:
 
 @pytest.mark.parametrize("accumulation", [1, 3])
 def test_a_step_is_as_many_batches_as_are_accumulated(variant: Make, tmp_path: Path, accumulation: int) -> None:
-    prepared = training.prepare(variant(strategy="lora", epochs=1.0, gradient_accumulation=accumulation))
-    measured = training.train(prepared, tmp_path).figures["flops_per_step"]
-    ids = [len(example["input_ids"]) for example in prepared.examples["train"]]
-    low, high = (cost.flops(prepared.model, [labelled(8, length)]) for length in (min(ids), max(ids)))
+    run = make_run(variant(strategy="lora", epochs=1.0, gradient_accumulation=accumulation))
+    measured = run.train(tmp_path).figures["flops_per_step"]
+    ids = [len(example["input_ids"]) for example in run.examples["train"]]
+    low, high = (cost.flops(run.model, [labelled(8, length)]) for length in (min(ids), max(ids)))
     assert accumulation * low <= measured <= accumulation * high
 
 
 def test_the_estimate_of_the_trainer_is_recorded_beside_and_says_that_lora_costs_more(
     variant: Make, tmp_path: Path
 ) -> None:
-    figures = {
-        name: training.train(training.prepare(variant(strategy=name, epochs=1.0)), tmp_path).figures
-        for name in ("full", "lora")
-    }
+    figures = {name: make_run(variant(strategy=name, epochs=1.0)).train(tmp_path).figures for name in ("full", "lora")}
     assert figures["lora"]["flops_per_step"] < figures["full"]["flops_per_step"]
     assert figures["lora"]["trainer_flops"] > figures["full"]["trainer_flops"]
 
@@ -89,9 +86,14 @@ def test_what_does_not_merge_has_one_time_only(variant: Make) -> None:
 
 
 def test_after_training_in_bf16_the_model_computes_in_float32_again(variant: Make, tmp_path: Path) -> None:
-    prepared = training.prepare(variant(strategy="lora", epochs=0.2, precision="bf16"))
-    before = prepared.model.forward
-    training.train(prepared, tmp_path)
-    assert prepared.model.forward == before
-    found = prepared.inference(4)
+    run = make_run(variant(strategy="lora", epochs=0.2, precision="bf16"))
+    before = run.model.forward
+    run.train(tmp_path)
+    assert run.model.forward == before
+    found = cost.inference(run.model, batch(3, 20), merges=True, repeats=3)
     assert found.merge_difference is not None and found.merge_difference <= 1e-5
+
+
+def test_a_merged_model_reads_the_first_token_alone_too(variant: Make, families: dict[str, str]) -> None:
+    made = model(variant(strategy="lora-all", model=families["bert"]))
+    assert cost.flops(merged(made), [labelled()]) < cost.flops(made, [labelled()])

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from made_trainings import make_run
 from sklearn import metrics
 
 from peft_study.errors import StudyError
 from peft_study.study.variant import Variant
-from peft_study.training import trainer as training
 from peft_study.training.prediction import Predictions, log_loss, pad_batch, predict
 
 QUICK = settings(deadline=None, max_examples=25)
@@ -133,9 +133,9 @@ def test_where_the_memory_is_short_fewer_reviews_are_classified_at_once(model: A
 
 
 def test_predictions_are_made_without_dropout_and_repeat_exactly(variant: Callable[..., Variant]) -> None:
-    prepared = training.prepare(variant(dropout=0.5))
-    prepared.model.train()
-    assert np.array_equal(prepared.predict("test").logits, prepared.predict("test").logits)
+    run = make_run(variant(dropout=0.5))
+    run.model.train()
+    assert np.array_equal(run.predict().logits, run.predict().logits)
 
 
 def test_bf16_predicts_nearly_the_same(model: Any) -> None:

@@ -12,14 +12,15 @@ import torch
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from made_trainings import Run, make_run, training_losses, validation_losses
 from transformers import TrainerCallback
 
 from peft_study.errors import StudyError
 from peft_study.study.variant import Variant
-from peft_study.training import callbacks
-from peft_study.training import trainer as training
+from peft_study.training import trainer
+from peft_study.training.callbacks import PlainProgress
 from peft_study.training.prediction import Predictions, log_loss
-from peft_study.training.trainer import Prepared, Training
+from peft_study.training.trainer import Training
 
 Make = Callable[..., Variant]
 
@@ -28,14 +29,10 @@ Make = Callable[..., Variant]
 class Trained:
     """A finished training, what it predicts, and what was in its folder."""
 
-    prepared: Prepared
+    run: Run
     training: Training
     test: Predictions
     left: list[Path]
-
-    @property
-    def evaluations(self) -> list[dict[str, Any]]:
-        return [entry for entry in self.training.log if "eval_loss" in entry]
 
 
 @pytest.fixture(scope="session")
@@ -55,9 +52,9 @@ def trained(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
             folder = tmp_path_factory.mktemp("run")
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("PEFT_STUDY_CACHE", str(cache))
-                prepared = training.prepare(variant)
-                result = training.train(prepared, folder, callbacks)
-            known[key] = Trained(prepared, result, prepared.predict("test"), list(folder.iterdir()))
+                made = make_run(variant)
+                result = made.train(folder, *callbacks)
+            known[key] = Trained(made, result, made.predict(), list(folder.iterdir()))
         return known[key]
 
     return run
@@ -70,7 +67,7 @@ def trained(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 def test_learning_is_real(trained: Callable[..., Trained], strategy: str) -> None:
     run = trained(strategy=strategy)
     assert run.test.metrics()["accuracy"] >= 0.9
-    assert run.evaluations[-1]["eval_loss"] < 0.5
+    assert list(validation_losses(run.training).values())[-1] < 0.5
 
 
 @pytest.mark.parametrize("strategy", ["full", "lora"])
@@ -81,7 +78,7 @@ def test_the_same_variant_twice_gives_the_same_predictions_bit_for_bit(
     torch.manual_seed(12345)
     again = trained(strategy=strategy, repeat=1)
     assert np.array_equal(first.test.logits, again.test.logits)
-    assert [entry.get("loss") for entry in first.training.log] == [entry.get("loss") for entry in again.training.log]
+    assert training_losses(first.training) == training_losses(again.training)
 
 
 def test_dropout_is_drawn_anew_and_still_repeats(trained: Callable[..., Trained]) -> None:
@@ -96,27 +93,11 @@ def test_another_seed_gives_other_predictions(trained: Callable[..., Trained]) -
 
 
 def test_training_changes_only_what_the_strategy_trains(variant: Make, tmp_path: Path) -> None:
-    prepared = training.prepare(variant(strategy="lora", epochs=1.0))
-    before = {name: value.clone() for name, value in prepared.model.named_parameters()}
-    training.train(prepared, tmp_path)
-    for name, parameter in prepared.model.named_parameters():
+    run = make_run(variant(strategy="lora", epochs=1.0))
+    before = {name: value.clone() for name, value in run.model.named_parameters()}
+    run.train(tmp_path)
+    for name, parameter in run.model.named_parameters():
         assert torch.equal(parameter, before[name]) != parameter.requires_grad, name
-
-
-def test_training_again_begins_anew_even_after_an_interrupt(variant: Make, tmp_path: Path) -> None:
-    class Cut(TrainerCallback):  # type: ignore[misc]
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step == 5:
-                raise KeyboardInterrupt
-
-    prepared = training.prepare(variant(strategy="lora"))
-    first = training.train(prepared, tmp_path)
-    logits = prepared.predict("test").logits
-    with pytest.raises(KeyboardInterrupt):
-        training.train(prepared, tmp_path, [Cut()])
-    again = training.train(prepared, tmp_path)
-    assert np.array_equal(prepared.predict("test").logits, logits)
-    assert [entry.get("loss") for entry in again.log] == [entry.get("loss") for entry in first.log]
 
 
 # --- which checkpoint
@@ -128,26 +109,25 @@ def test_the_best_checkpoint_has_the_lowest_validation_loss_and_is_the_one_that_
     run = trained(
         strategy="full", learning_rate=0.05, epochs=4.0, evaluations=8
     )  # overshoots: the last is not the best
-    best = min(run.evaluations, key=lambda entry: entry["eval_loss"])
-    assert best["step"] == run.training.figures["selected_step"] < run.training.figures["steps"]
-    validation = run.prepared.predict("validation")
-    assert log_loss(validation.logits, validation.labels) == pytest.approx(best["eval_loss"], abs=1e-4)
-    assert validation.metrics()["accuracy"] == pytest.approx(best["eval_accuracy"])
+    losses, validation = validation_losses(run.training), run.run.predict("validation")
+    best = min(losses, key=losses.__getitem__)
+    assert best == run.training.figures["selected_step"] < run.training.figures["steps"]
+    assert log_loss(validation.logits, validation.labels) == pytest.approx(losses[best], abs=1e-4)
+    accuracies = {entry["step"]: entry["eval_accuracy"] for entry in run.training.log if "eval_accuracy" in entry}
+    assert validation.metrics()["accuracy"] == pytest.approx(accuracies[best])
 
 
 def test_last_keeps_the_last(trained: Callable[..., Trained]) -> None:
     run = trained(strategy="full", learning_rate=0.05, epochs=4.0, evaluations=8, checkpoint="last")
-    validation = run.prepared.predict("validation")
-    assert run.training.figures["selected_step"] == run.training.figures["steps"]
-    assert log_loss(validation.logits, validation.labels) == pytest.approx(run.evaluations[-1]["eval_loss"], abs=1e-4)
+    losses, validation = validation_losses(run.training), run.run.predict("validation")
+    assert run.training.figures["selected_step"] == run.training.figures["steps"] == max(losses)
+    assert log_loss(validation.logits, validation.labels) == pytest.approx(losses[max(losses)], abs=1e-4)
 
 
 def test_a_whole_budget_can_be_trained_on(trained: Callable[..., Trained]) -> None:
     run = trained(strategy="full", validation_fraction=0.0, checkpoint="last", epochs=1.0)
-    assert len(run.prepared.examples["train"]) == 200
-    assert run.prepared.examples["validation"] == []
-    assert run.evaluations == []
-    assert run.training.figures["evaluation_seconds"] == 0
+    assert len(run.run.examples["train"]) == 200 and run.run.examples["validation"] == []
+    assert validation_losses(run.training) == {} and run.training.figures["evaluation_seconds"] == 0
 
 
 # --- how often and how much
@@ -158,7 +138,7 @@ def test_there_are_as_many_evaluations_as_asked_evenly_spread_and_one_at_the_end
     trained: Callable[..., Trained], asked: int
 ) -> None:
     run = trained(strategy="full", epochs=0.5, evaluations=asked)  # 12 steps
-    steps = [entry["step"] for entry in run.evaluations]
+    steps = list(validation_losses(run.training))
     assert len(steps) == asked
     assert steps[-1] == run.training.figures["steps"] == 12
     assert max(np.diff([0, *steps])) - min(np.diff([0, *steps])) <= 1
@@ -166,7 +146,7 @@ def test_there_are_as_many_evaluations_as_asked_evenly_spread_and_one_at_the_end
 
 def test_more_evaluations_than_steps_are_one_a_step(trained: Callable[..., Trained]) -> None:
     run = trained(strategy="full", epochs=0.1, evaluations=50)
-    assert [entry["step"] for entry in run.evaluations] == list(range(1, run.training.figures["steps"] + 1))
+    assert list(validation_losses(run.training)) == list(range(1, run.training.figures["steps"] + 1))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +166,7 @@ def test_the_trainer_takes_the_steps_that_were_counted(
     trained: Callable[..., Trained], fields: dict[str, Any], steps: int
 ) -> None:
     run = trained(strategy="full", **fields)
-    assert training.total_steps(run.prepared.variant, 180) == steps
+    assert trainer.total_steps(run.run.variant, 180) == steps
     assert run.training.figures["steps"] == len(run.training.step_seconds) == steps
 
 
@@ -195,7 +175,7 @@ def test_fixed_steps_repeat_the_reviews_of_a_small_budget_and_are_in_the_record(
 ) -> None:
     run = trained(strategy="full", epochs=1.0, max_steps=50)
     assert run.training.figures["epochs"] == pytest.approx(50 / 23, abs=0.01)
-    assert [entry["step"] for entry in run.evaluations] == [17, 34, 50]
+    assert list(validation_losses(run.training)) == [17, 34, 50]
     rates = [entry["learning_rate"] for entry in run.training.log if "learning_rate" in entry]
     assert rates[-1] < 0.05 * max(rates), "the schedule ends with the training"
 
@@ -204,25 +184,15 @@ def test_fixed_steps_repeat_the_reviews_of_a_small_budget_and_are_in_the_record(
 @given(size=st.integers(1, 3000), batch=st.integers(1, 64), accumulation=st.integers(1, 8), epochs=st.floats(0.1, 5))
 def test_the_count_of_steps_is_bounded_by_the_examples(size: int, batch: int, accumulation: int, epochs: float) -> None:
     variant = Variant(batch_size=batch, gradient_accumulation=accumulation, epochs=epochs)
-    steps, exact = training.total_steps(variant, size), size * epochs / (batch * accumulation)
+    steps, exact = trainer.total_steps(variant, size), size * epochs / (batch * accumulation)
     assert exact <= steps + 1e-9
     assert steps <= math.ceil(exact + epochs) + 1
-
-
-@pytest.mark.parametrize("strategy", ["full", "lora"])
-def test_a_batch_in_parts_trains_as_the_whole_batch_does(trained: Callable[..., Trained], strategy: str) -> None:
-    alone = {"train_size": 32, "validation_fraction": 0.0, "evaluations": 0, "checkpoint": "last", "epochs": 3.0}
-    whole = trained(strategy=strategy, batch_size=32, **alone)
-    parts = trained(strategy=strategy, batch_size=8, gradient_accumulation=4, **alone)
-    losses = [[entry["loss"] for entry in run.training.log if "loss" in entry] for run in (whole, parts)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4) and len(losses[0]) == 3
-    assert np.allclose(whole.test.logits, parts.test.logits, atol=1e-3)
 
 
 @pytest.mark.parametrize("accumulation", [1, 4])
 def test_tokens_are_counted_without_padding(trained: Callable[..., Trained], accumulation: int) -> None:
     run = trained(strategy="full", epochs=2.0, gradient_accumulation=accumulation)
-    by_hand = 2 * sum(len(example["input_ids"]) for example in run.prepared.examples["train"])
+    by_hand = 2 * sum(len(example["input_ids"]) for example in run.run.examples["train"])
     assert run.training.figures["tokens"] == by_hand
     assert run.training.figures["tokens_per_second"] == pytest.approx(by_hand / run.training.figures["seconds"])
 
@@ -235,8 +205,8 @@ def test_four_batches_of_eight_that_share_a_step_train_as_one_of_thirty_two_does
         trained(strategy=strategy, validation_fraction=0.36, batch_size=batch, gradient_accumulation=32 // batch)
         for batch in (32, 8)
     )
-    assert len(whole.prepared.examples["train"]) == 128
-    losses = [[entry["loss"] for entry in run.training.log if "loss" in entry] for run in (whole, parts)]
+    assert len(whole.run.examples["train"]) == 128
+    losses = [training_losses(run.training) for run in (whole, parts)]
     assert len(losses[0]) == whole.training.figures["steps"] == parts.training.figures["steps"] == 12
     assert losses[0] == pytest.approx(losses[1], abs=1e-4) and losses[0][-1] < losses[0][0]
     np.testing.assert_allclose(whole.test.logits, parts.test.logits, atol=1e-2)
@@ -253,7 +223,9 @@ def test_seconds_of_training_leave_evaluations_out(trained: Callable[..., Traine
     figures = run.training.figures
     assert figures["seconds"] == pytest.approx(run.training.step_seconds.sum())
     assert figures["seconds"] + figures["evaluation_seconds"] + 1.0 <= figures["wall_seconds"]
-    assert figures["evaluation_seconds"] == pytest.approx(sum(entry["eval_runtime"] for entry in run.evaluations))
+    assert figures["evaluation_seconds"] == pytest.approx(
+        sum(entry["eval_runtime"] for entry in run.training.log if "eval_runtime" in entry)
+    )
     assert figures["seconds_per_step"] == np.median(run.training.step_seconds) > 0
     assert figures["peak_memory_bytes"] > 50 * 2**20
 
@@ -284,43 +256,40 @@ def test_the_precision_asked_for_is_the_one_computed_in(
             self.hook.remove()
 
     run = trained(strategy="full", precision=precision, epochs=0.2, callbacks=[Watch()], repeat=2)
-    assert run.prepared.bf16 is bf16
     assert set(seen) == {bf16}
     seen.clear()
-    training.train(run.prepared, tmp_path, [Watch()])  # and once more, as whoever executes the cell again
+    run.run.train(tmp_path, Watch())  # once more, with another Trainer
     assert set(seen) == {bf16}
     assert run.training.arguments["bf16"] is bf16
-    assert {parameter.dtype for parameter in run.prepared.model.parameters()} == {torch.float32}
+    assert {parameter.dtype for parameter in run.run.model.parameters()} == {torch.float32}
 
 
 def test_auto_is_bf16_just_where_the_hardware_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
-    assert not training.uses_bf16("auto")
+    assert not trainer.uses_bf16("auto")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0))
-    assert training.uses_bf16("auto")
+    assert trainer.uses_bf16("auto")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    assert not training.uses_bf16("auto")
-    assert training.uses_bf16("bf16")
+    assert not trainer.uses_bf16("auto")
+    assert trainer.uses_bf16("bf16")
 
 
-def test_fp16_without_a_gpu_is_refused_before_anything_is_loaded(variant: Make) -> None:
+def test_fp16_without_a_gpu_is_refused(variant: Make, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(
         StudyError, match=r"precision = 'fp16' needs a GPU, and torch sees none here; set it to auto, bf16"
     ):
-        training.prepare(variant(precision="fp16", dataset="/nowhere"))
+        trainer.require_precision("fp16")
 
 
 def test_fp16_trains_with_scaled_losses_where_there_is_a_gpu(trained: Callable[..., Trained]) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no GPU: torch.cuda sees none on this machine")
     run = trained(strategy="full", precision="fp16")
-    assert run.training.arguments["fp16"] and run.prepared.precision == "fp16"
-    assert run.training.figures["peak_memory_of"] == "GPU, allocated"
-    assert {parameter.dtype for parameter in run.prepared.model.parameters()} == {torch.float32}
+    assert run.training.arguments["fp16"] and run.training.figures["peak_memory_of"] == "GPU, allocated"
 
 
 def test_a_deterministic_run_refuses_what_may_differ_and_repeats_to_the_bit(trained: Callable[..., Trained]) -> None:
@@ -331,14 +300,8 @@ def test_a_deterministic_run_refuses_what_may_differ_and_repeats_to_the_bit(trai
             seen.append(torch.are_deterministic_algorithms_enabled())
 
     runs = [trained(deterministic=True, epochs=0.5, callbacks=[Watch()], repeat=place) for place in (3, 4)]
-    assert not torch.are_deterministic_algorithms_enabled(), "it is this training that asked for it"
-    hook = runs[0].prepared.model.register_forward_hook(
-        lambda *_: seen.append(torch.are_deterministic_algorithms_enabled())
-    )
-    runs[0].prepared.predict("validation")
-    hook.remove()
-    plain = trained(epochs=0.5)
-    assert len(seen) > 2 and all(seen), "training and predicting"
+    plain = trained(epochs=0.5, callbacks=[Watch()])
+    assert seen == [True, True, False], "the next training is as it asks"
     assert np.array_equal(runs[0].test.logits, runs[1].test.logits)
     assert np.array_equal(runs[0].test.logits, plain.test.logits), "on a CPU it changes nothing"
 
@@ -376,34 +339,13 @@ def failing() -> Iterator[Callable[[Exception], TrainerCallback]]:
 def test_the_checkpoints_are_gone_after_a_failure_too(
     variant: Make, tmp_path: Path, failing: Any, raised: Exception, seen: type[Exception]
 ) -> None:
-    prepared = training.prepare(variant(strategy="full", epochs=0.5))
     with pytest.raises(seen):
-        training.train(prepared, tmp_path / "run", [failing(raised)])
+        make_run(variant(strategy="full", epochs=0.5)).train(tmp_path / "run", failing(raised))
     assert not list((tmp_path / "run").iterdir())
 
 
-# --- what is prepared
-
-
-@pytest.mark.parametrize("held_out", [False, True])
-def test_every_part_has_its_own_reviews_as_tokens(variant: Make, tmp_path: Path, held_out: bool) -> None:
-    from made_folders import reviews, save_reviews
-
-    changes: dict[str, Any] = {}
-    if held_out:
-        changes = {"dataset": str(save_reviews(tmp_path / "one", train=reviews(200))), "test_size": 30}
-    prepared = training.prepare(variant(max_length=64, **changes))
-    assert {part: len(table) for part, table in prepared.tables.items()} == {
-        "train": 90, "validation": 10, "test": 30 if held_out else 60, "ood": 40,
-    }  # fmt: skip
-    for part, table in prepared.tables.items():
-        for text, label, example in zip(table["text"], table["label"], prepared.examples[part], strict=True):
-            assert example["input_ids"].tolist() == prepared.tokenizer(text)["input_ids"] and example["labels"] == label
-
-
 def test_progress_is_a_line_for_every_evaluation_and_tenth(variant: Make, tmp_path: Path, capsys: Any) -> None:
-    prepared = training.prepare(variant(strategy="full"))
-    training.train(prepared, tmp_path, [callbacks.PlainProgress()])
+    make_run(variant(strategy="full")).train(tmp_path, PlainProgress())
     out, err = capsys.readouterr()
     lines = [line for line in out.splitlines() if line.startswith("step")]
     assert sum("validation loss" in line for line in lines) == 2
