@@ -72,13 +72,11 @@ def test_a_short_study_is_not_kept_waiting(make_study: Callable[..., Path], monk
     assert forecast.forecast(study, list(study.variants), None, []) is None
 
 
-def test_a_study_whose_steps_cannot_be_measured_is_not_refused(
-    make_study: Callable[..., Path], settings: dict[str, Any]
-) -> None:
-    make_study(defaults=settings | {"model": "owner/unknown", "epochs": 10_000})
-    study = read_study("tiny")
-    line = forecast.forecast(study, list(study.variants), None, [])
-    assert line is not None and line.startswith("What study tiny takes could not be measured: ")
+def test_a_study_whose_steps_cannot_be_measured_is_not_refused(imdb: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = subprocess.CompletedProcess([], 1, "", "Traceback\nOSError: owner/unknown is not there\n")
+    monkeypatch.setattr(forecast.subprocess, "run", lambda *_, **__: failed)
+    line = forecast.forecast(imdb, list(imdb.variants), None, [])
+    assert line == "What study imdb takes could not be measured: OSError: owner/unknown is not there"
 
 
 @pytest.mark.parametrize(

@@ -274,26 +274,20 @@ def bare(checkout: Checkout, tmp_path: Path) -> Checkout:
     return checkout
 
 
-def test_a_missing_python_is_one_clear_line(bare: Checkout, tmp_path: Path) -> None:
-    fake(tmp_path / "bin", "python3", "exit 1  # too old: the question of the version fails")
-    said = bare.run("tiny")
-    assert said.returncode == 1
-    assert said.stdout.startswith("run_all.sh: Python 3.11 to 3.14 is needed") and said.stdout.count("\n") == 1
-
-
-def test_a_missing_venv_module_is_one_clear_line(bare: Checkout, tmp_path: Path) -> None:
-    fake(tmp_path / "bin", "python3", 'case "$2" in *ensurepip*|*peft_study*) exit 1;; esac')
-    said = bare.run("tiny")
-    assert said.returncode == 1
-    assert "apt install python3-venv" in said.stdout and said.stdout.count("\n") == 1
-
-
-def test_a_full_disk_is_one_clear_line(bare: Checkout, tmp_path: Path) -> None:
-    fake(tmp_path / "bin", "python3", 'case "$2" in *peft_study*) exit 1;; esac')
+@pytest.mark.parametrize(
+    ("python", "fault"),
+    [
+        ("exit 1  # too old: the question of the version fails", "Python 3.11 to 3.14 is needed"),
+        ('case "$2" in *ensurepip*|*peft_study*) exit 1;; esac', "apt install python3-venv"),
+        ('case "$2" in *peft_study*) exit 1;; esac', "needs 4 GB of disk here, and 1024 MB are free"),
+    ],
+)
+def test_what_the_set_up_lacks_is_one_clear_line(bare: Checkout, tmp_path: Path, python: str, fault: str) -> None:
+    fake(tmp_path / "bin", "python3", python)
     fake(tmp_path / "bin", "df", "echo header; echo disk 9 9 1048576 9% /")
     said = bare.run("tiny")
-    assert said.returncode == 1
-    assert "needs 4 GB of disk here, and 1024 MB are free" in said.stdout and said.stdout.count("\n") == 1
+    assert said.returncode == 1 and said.stdout.startswith("run_all.sh: ")
+    assert fault in said.stdout and said.stdout.count("\n") == 1
     assert not (bare.folder / ".venv").exists()
 
 
