@@ -3,17 +3,11 @@
 It answers with a repository's info, tree and files as the real one does: revisions resolve to commits, large files
 are redirected to where they are stored, downloads can be resumed, and errors carry the hub's own codes. It offers Xet
 for large files, as the real one does, and has none.
-
-    python tests/made_hub.py distilbert/distilbert-base-uncased=FOLDER stanfordnlp/imdb=FOLDER
-
-serves folders until it is stopped, and prints the `HF_ENDPOINT` that programs on this machine then need.
 """
 
 import hashlib
 import json
 import re
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +28,7 @@ class Fault:
     """What goes wrong with the requests whose path matches `path`, the first `times` of them.
 
     `kind`: a status of HTTP; `truncated`, the connection closes halfway; `stalled`, nothing comes after half of the
-    body until the client gives up; `slow`, it comes in pieces.
+    body until the client gives up.
     """
 
     path: str
@@ -48,7 +42,6 @@ def hub(
     faults: Sequence[Fault] = (),
     gated: Sequence[str] = (),
     private: Mapping[str, str] | None = None,
-    port: int = 0,
 ) -> Iterator[tuple[str, list[str]]]:
     """Serve folders as repositories, or a folder for each revision; gives the address and the list of paths asked for.
 
@@ -66,7 +59,7 @@ def hub(
 
     Handler.revisions, Handler.faults, Handler.asked, Handler.closing = revisions, list(faults), asked, closing
     Handler.gated, Handler.private = set(gated), dict(private or {})
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}", asked
@@ -153,10 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.closing.wait(30)
             self.close_connection = True
             return
-        pieces = 8 if self.way == "slow" else 1
-        for i in range(pieces):
-            time.sleep(0.2 * (pieces > 1))
-            self.wfile.write(body[i * len(body) // pieces : (i + 1) * len(body) // pieces])
+        self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
@@ -205,12 +195,3 @@ def tree(folder: Path) -> list[dict[str, Any]]:
             entry["lfs"] = {"oid": sha256(file), "size": size, "pointerSize": 134}
         entries.append(entry)
     return entries
-
-
-if __name__ == "__main__":
-    with hub({name: Path(folder) for name, _, folder in (word.partition("=") for word in sys.argv[1:])}) as (
-        address,
-        _,
-    ):
-        print(f"HF_ENDPOINT={address}", flush=True)
-        time.sleep(10**9)

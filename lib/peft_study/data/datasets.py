@@ -75,7 +75,8 @@ def _install(folder: Path) -> None:
 def model_folder(name: str) -> Path:
     """The local folder of a model: config, tokenizer and safetensors weights; a `StudyError` if one is missing."""
     if name.startswith("bundled:"):
-        return bundle() / MODELS[_bundled(name, "model", MODELS)]
+        place = MODELS[_bundled(name, "model", MODELS)]
+        return bundle() / place
     folder = local(name) or hub.fetch(name, "model")
     for needed in (("config.json",), ("*.safetensors",), ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")):
         if not any(file for pattern in needed for file in folder.glob(pattern)):
