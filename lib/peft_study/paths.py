@@ -31,11 +31,6 @@ def study_folder(study: str) -> Path:
     return home() / "runs" / study
 
 
-def speed() -> Path:
-    """What `python -m benchmarks` measured on this machine."""
-    return home() / "runs" / "speed.json"
-
-
 def run_folder(study: str, run_id: str) -> Path:
     """What one run left behind."""
     return study_folder(study) / run_id

@@ -159,7 +159,7 @@ def _begin_alone(study: Study) -> None:
     left = [f"{name} by {process}" for name, output in outputs.items() if (process := holder(lock_of(output)))]
     left += [f"Slurm job {job} (scancel {job} ends it)" for job in _slurm_jobs(study.name)]
     if left:
-        raise StudyError(_HELD.format("an earlier ./run_all.sh was killed and left", ", ".join(left)))
+        raise StudyError(_HELD.format("a command that was killed, or another terminal, left steps", ", ".join(left)))
 
 
 def _slurm_jobs(study: str) -> list[str]:

@@ -5,6 +5,7 @@ the GPU of a run. The weights are random, in the model's shape: its configuratio
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -39,8 +40,8 @@ def forecast(study: Study, runs: Sequence[str], cores: int | None, gpus: Sequenc
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": "".join(gpus[:1])}
     measured = subprocess.run(command, env=environment, capture_output=True, text=True)
     if measured.returncode:
-        fault = measured.stderr.strip().rpartition("\n")[2]
-        return f"What study {study.name} takes could not be measured: {fault}"
+        faults = re.findall(r"^[\w.]*Error: .+", measured.stderr, re.MULTILINE) or [f"exit code {measured.returncode}"]
+        return f"What study {study.name} takes could not be measured: {faults[-1]}"
     return measured.stdout.splitlines()[-1]
 
 

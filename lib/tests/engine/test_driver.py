@@ -131,5 +131,5 @@ def test_slurm_jobs_that_a_killed_driver_left_are_named(home: Path, monkeypatch:
     (home / "runs" / "tiny" / ".snakemake" / "slurm_logs").mkdir(parents=True)
     queue = f"7|{home}/runs/tiny\n8|{home}/runs/other\n"
     monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, queue))
-    with pytest.raises(StudyError, match=r"left at work: Slurm job 7 \(scancel 7 ends it\); wait"):
+    with pytest.raises(StudyError, match=r"left steps at work: Slurm job 7 \(scancel 7 ends it\); wait"):
         driver.run("tiny", ["--config", "allow_missing=1"])

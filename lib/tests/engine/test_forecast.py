@@ -73,7 +73,7 @@ def test_a_short_study_is_not_kept_waiting(make_study: Callable[..., Path], monk
 
 
 def test_a_study_whose_steps_cannot_be_measured_is_not_refused(imdb: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    failed = subprocess.CompletedProcess([], 1, "", "Traceback\nOSError: owner/unknown is not there\n")
+    failed = subprocess.CompletedProcess([], 1, "", "Traceback\nOSError: owner/unknown is not there\nLook for it.\n")
     monkeypatch.setattr(forecast.subprocess, "run", lambda *_, **__: failed)
     line = forecast.forecast(imdb, list(imdb.variants), None, [])
     assert line == "What study imdb takes could not be measured: OSError: owner/unknown is not there"

@@ -214,7 +214,7 @@ def test_an_interrupted_study_goes_on_and_keeps_what_is_done(checkout: Checkout,
         driver.wait()
         said = checkout.run("tiny")
         assert said.returncode == 2, "what goes on without its driver is not trained again beside it"
-        at_work = f"left at work: {FULL} by process "
+        at_work = f"left steps at work: {FULL} by process "
         assert at_work in said.stdout and f"train tiny {FULL})" in said.stdout and LORA not in said.stdout
     before = checkout.made()
     (checkout.study / "wait").unlink()

@@ -98,7 +98,7 @@ def test_jobs_that_outlive_a_killed_driver_are_named_and_their_work_counts(on_sl
     driver.kill()
     driver.wait()
     said = on_slurm.run(*PROFILE)
-    assert said.returncode == 2 and "was killed and left at work: " in said.stdout
+    assert said.returncode == 2 and "left steps at work: " in said.stdout
     assert all(f"Slurm job {job} (scancel {job} ends it)" in said.stdout for job in slurm.jobs())
     (on_slurm.study / "go").touch()
     wait_for(lambda: not slurm.jobs(), 120)
