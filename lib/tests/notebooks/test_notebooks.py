@@ -6,8 +6,6 @@ import html
 import json
 import re
 import statistics
-import types
-import typing
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,6 @@ from nbstripout import strip_output
 
 from peft_study import paths
 from peft_study.engine import steps as batch
-from peft_study.errors import StudyError
-from peft_study.study import variant as config
-from peft_study.study.variant import Variant
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 EXECUTED = ["explore.ipynb", *(f"{run_id}/train.ipynb" for run_id in REAL_RUNS), "compare.ipynb"]
@@ -106,45 +101,6 @@ def test_every_parameter_is_explained(notebook: Any) -> None:
         assert explained or "  # " in line, line
 
 
-def test_the_parameters_of_02_are_the_fields_and_defaults_of_a_variant() -> None:
-    source = code(read(paths.NOTEBOOKS / batch.TRAIN))[0].source
-    space: dict[str, Any] = {}
-    exec(source, space)
-    values = {name: space[name] for name in space["__annotations__"]}
-    assert values.pop("folder") is None
-    assert values == Variant().model_dump()
-
-
-def test_the_real_run_that_02_names_is_one_of_the_study_that_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PEFT_STUDY_HOME", str(paths.CHECKOUT))
-    notebook = read(paths.NOTEBOOKS / batch.TRAIN)
-    told = next(cell.source for cell in notebook.cells if "```python" in cell.source)
-    values: dict[str, Any] = {}
-    exec(re.findall(r"```python\n(.*?)```", told, re.DOTALL)[0], {}, values)
-    (study,) = re.findall(r"`runs/(\w+)/study.yaml`", told)
-    assert Variant(**Variant().model_dump() | values) == config.read_study(study).variants["lora-n05000-s42"]
-
-
-def test_the_annotations_of_02_are_the_types_of_the_fields() -> None:
-    source = code(read(paths.NOTEBOOKS / batch.TRAIN))[0].source
-    space: dict[str, Any] = {}
-    exec(source, space)
-    for name, field in Variant.model_fields.items():
-        assert kinds(space["__annotations__"][name]) == kinds(field.annotation), name
-
-
-def kinds(annotation: Any) -> set[type]:
-    """The plain types of an annotation: `float | None` and a constrained `Optional[Rate]` are the same."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Literal:
-        return {type(value) for value in arguments}
-    if origin is typing.Annotated:
-        return kinds(arguments[0])
-    if origin in (typing.Union, types.UnionType):
-        return {kind for argument in arguments for kind in kinds(argument)}
-    return {origin or annotation}
-
-
 @pytest.mark.parametrize("file", sorted(paths.NOTEBOOKS.glob("*.ipynb")), ids=lambda file: file.stem)
 def test_no_two_cells_share_an_id(file: Path) -> None:
     ids = [cell["id"] for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]]  # nbformat mends them unasked
@@ -161,7 +117,7 @@ def test_cells_are_short_and_prose_comes_between_them(notebook: Any) -> None:
 def is_prose(cell: Any) -> bool:
     """Whether a cell is there to be read: written prose, or a call that shows a generated sentence."""
     source = re.sub(r"^#\|.*\n", "", cell.source, flags=re.MULTILINE)  # whatever options the paper takes
-    return cell.cell_type != "code" or source.startswith(("show.sentence(", "paper.sentence("))
+    return cell.cell_type != "code" or source.startswith(("display.sentence(", "paper.sentence("))
 
 
 def test_prose_far_outweighs_code(notebook: Any) -> None:
@@ -193,12 +149,6 @@ def test_cross_references_and_citations_lead_somewhere(notebook: Any) -> None:
     assert used <= labels | known, used - labels - known
     links = re.findall(r"\]\(([^)#:]+)\)", prose)
     assert all((paths.NOTEBOOKS / link).exists() for link in links), links
-
-
-def test_the_prose_of_02_claims_nothing_of_a_run() -> None:
-    for cell in read(paths.NOTEBOOKS / batch.TRAIN).cells:
-        if cell.cell_type == "markdown":
-            assert not re.search(r"\d\s*(%|percent|points)", cell.source), cell.source
 
 
 # --- How they run -----------------------------------------------------------------------------------------------------
@@ -236,42 +186,6 @@ def test_an_executed_notebook_without_its_outputs_is_the_notebook(executed: Path
     ]
     assert [cell.source for cell in cells] == [cell.source for cell in read(paths.NOTEBOOKS / source).cells]
     assert not any(cell.get("outputs") for cell in cells)
-
-
-def test_a_run_is_made_with_the_values_that_were_injected(finished: Path) -> None:
-    for run_id in REAL_RUNS:
-        metrics = json.loads((finished / run_id / "metrics.json").read_text())
-        variant = config.read_study("tiny").variants[run_id]
-        assert metrics["training"]["learning_rate"] == variant.rate
-        assert metrics["data"]["train"] + metrics["data"]["validation"] == variant.train_size
-        assert metrics["run"]["seed"] == 1
-        assert (metrics["parameters"]["adapter"] > 0) == (variant.strategy == "lora")
-
-
-@pytest.mark.parametrize(
-    ("values", "errors"),
-    [
-        ({"stratgy": "full"}, ["unknown parameter 'stratgy'; did you mean 'strategy'? allowed: model, dataset, "]),
-        (
-            {"epochs": "abc", "strategy": "lorra"},
-            ["the parameters have faults:", "epochs = 'abc': ", "unknown strategy 'lorra'; did you mean 'lora'?"],
-        ),
-    ],
-)
-def test_mistaken_parameters_stop_02_before_anything_is_loaded(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], values: dict[str, str], errors: list[str]
-) -> None:
-    with pytest.raises(StudyError) as caught:
-        batch.execute(
-            paths.NOTEBOOKS / batch.TRAIN, tmp_path / "train.ipynb", {**values, "folder": str(tmp_path / "run")}
-        )
-    assert str(caught.value).startswith(errors[0])
-    partial = read(tmp_path / "train.partial.ipynb")
-    failed = [cell for cell in code(partial) if any(output.output_type == "error" for output in cell.outputs)]
-    assert len(failed) == 1 and "parameters.variant(" in failed[0].source
-    assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
-    log = capfd.readouterr().out
-    assert all(error in log for error in errors) and "Traceback" not in log
 
 
 # --- The report -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,201 @@
+"""02, the template of every run: its parameters, its prose, and that its cells give what `fit` gives."""
+
+import json
+import re
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from made_runs import REAL_RUNS
+from made_trainings import make_run
+from transformers import TrainerCallback
+
+from peft_study import paths
+from peft_study.engine import steps
+from peft_study.errors import StudyError
+from peft_study.records.layout import read_metrics
+from peft_study.study.study import read_study
+from peft_study.study.variant import Variant
+
+TRAIN = paths.NOTEBOOKS / steps.TRAIN
+Make = Callable[..., Variant]
+
+
+def read(path: Path) -> Any:
+    return nbformat.read(path, as_version=4)
+
+
+def code(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+@pytest.fixture
+def execute(tmp_path: Path) -> Callable[[Variant], dict[str, Any]]:
+    """Executes the cells of 02 in this process, for a variant; returns the notebook's globals."""
+
+    def run(variant: Variant) -> dict[str, Any]:
+        space: dict[str, Any] = {}
+        parameters, *cells = code(read(TRAIN))
+        exec(parameters.source, space)
+        space |= variant.model_dump() | {"folder": str(tmp_path / "run")}
+        for cell in cells:
+            exec(compile(cell.source, cell.id, "exec"), space)
+        return space
+
+    return run
+
+
+# --- what its cells compute
+
+
+@pytest.mark.parametrize("strategy", ["full", "bitfit", "lora-plus", "adalora", "p-tuning"])
+def test_its_cells_give_the_predictions_of_fit_bit_for_bit(
+    execute: Any, variant: Make, tmp_path: Path, strategy: str
+) -> None:
+    asked = variant(strategy=strategy, dropout=0.1, epochs=1.0, learning_rate=None)
+    space, run = execute(asked), make_run(asked)
+    training = run.train(tmp_path / "fit")
+    assert np.array_equal(space["test"].logits, run.predict().logits)
+    left, right = (
+        {name: value for name, value in result.arguments.items() if name != "output_dir"}
+        for result in (space["training"], training)
+    )
+    assert left == right
+
+
+def test_a_lora_layer_by_hand_is_what_peft_returns(execute: Any, variant: Make) -> None:
+    for strategy in ("lora-all", "rslora", "pissa"):
+        assert execute(variant(strategy=strategy, epochs=0.1, evaluations=1, lora_r=4, lora_alpha=6))["apart"] < 1e-5
+
+
+def test_it_runs_without_validation_without_other_texts_and_without_saving(
+    execute: Any, variant: Make, tmp_path: Path
+) -> None:
+    fields: dict[str, Any] = {"validation_fraction": 0.0, "checkpoint": "last", "ood_dataset": None, "epochs": 0.2}
+    asked = variant(strategy="full", save_model=False, auto_batch=True, deterministic=True, **fields)
+    try:
+        space = execute(asked)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert list(space["predictions"]) == ["test"] and len(space["scaled"]) == 1
+    files = {file.name for file in (tmp_path / "run").iterdir()}
+    assert "preds_and_labels.npz" in files and not files & {
+        "model", "checkpoints", "ood_preds_and_labels.npz", "validation_preds_and_labels.npz"
+    }  # fmt: skip
+
+
+def test_a_training_that_diverges_leaves_a_record(execute: Any, variant: Make, tmp_path: Path) -> None:
+    space = execute(variant(strategy="full", learning_rate=1.0, weight_decay=0.0, epochs=1, max_steps=40, warmup=0.0))
+    assert read_metrics(tmp_path / "run")["training"]["steps"] == 40
+    space["test"].logits[:] = np.nan
+    cell = next(cell for cell in code(read(TRAIN)) if "minimize_scalar" in cell.source)
+    exec(cell.source, space)
+    assert space["scaled"] == {}
+
+
+def test_a_training_that_was_cut_resumes_in_the_same_folder(execute: Any, variant: Make, tmp_path: Path) -> None:
+    class Cut(TrainerCallback):  # type: ignore[misc]
+        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == 8:
+                raise KeyboardInterrupt
+
+    asked = variant(strategy="lora", resume=True, epochs=1.0)
+    with pytest.raises(KeyboardInterrupt):
+        make_run(asked).train(tmp_path / "run", Cut())
+    assert len(execute(asked)["measured"]["resumed"]) == 1
+    assert not (tmp_path / "run" / "checkpoints").exists(), "the record is written"
+
+
+def test_fp16_without_a_gpu_is_refused_before_anything_is_loaded(execute: Any, variant: Make) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(StudyError, match="precision = 'fp16' needs a GPU"):
+        execute(variant(precision="fp16", dataset="/nowhere"))
+
+
+# --- its parameters and its prose
+
+
+def test_the_parameters_of_02_are_the_fields_and_defaults_of_a_variant() -> None:
+    source = code(read(TRAIN))[0].source
+    space: dict[str, Any] = {}
+    exec(source, space)
+    values = {name: space[name] for name in space["__annotations__"]}
+    assert values.pop("folder") is None
+    assert values == Variant().model_dump()
+
+
+def test_the_real_run_that_02_names_is_one_of_the_study_that_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PEFT_STUDY_HOME", str(paths.CHECKOUT))
+    notebook = read(TRAIN)
+    told = next(cell.source for cell in notebook.cells if "```python" in cell.source)
+    values: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", told, re.DOTALL)[0], {}, values)
+    (study,) = re.findall(r"`runs/(\w+)/study.yaml`", told)
+    assert Variant(**Variant().model_dump() | values) == read_study(study).variants["lora-n05000-s42"]
+
+
+def test_the_annotations_of_02_are_the_types_of_the_fields() -> None:
+    source = code(read(TRAIN))[0].source
+    space: dict[str, Any] = {}
+    exec(source, space)
+    for name, field in Variant.model_fields.items():
+        assert kinds(space["__annotations__"][name]) == kinds(field.annotation), name
+
+
+def kinds(annotation: Any) -> set[type]:
+    """The plain types of an annotation: `float | None` and a constrained `Optional[Rate]` are the same."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return {type(value) for value in arguments}
+    if origin is typing.Annotated:
+        return kinds(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return {kind for argument in arguments for kind in kinds(argument)}
+    return {origin or annotation}
+
+
+def test_the_prose_of_02_claims_nothing_of_a_run() -> None:
+    for cell in read(TRAIN).cells:
+        if cell.cell_type == "markdown":
+            assert not re.search(r"\d\s*(%|percent|points)", cell.source), cell.source
+
+
+def test_a_run_is_made_with_the_values_that_were_injected(finished: Path) -> None:
+    for run_id in REAL_RUNS:
+        metrics = json.loads((finished / run_id / "metrics.json").read_text())
+        variant = read_study("tiny").variants[run_id]
+        assert metrics["training"]["learning_rate"] == variant.rate
+        assert metrics["data"]["train"] + metrics["data"]["validation"] == variant.train_size
+        assert metrics["run"]["seed"] == 1
+        assert (metrics["parameters"]["adapter"] > 0) == (variant.strategy == "lora")
+
+
+@pytest.mark.parametrize(
+    ("values", "errors"),
+    [
+        ({"stratgy": "full"}, ["unknown parameter 'stratgy'; did you mean 'strategy'? allowed: model, dataset, "]),
+        (
+            {"epochs": "abc", "strategy": "lorra"},
+            ["the parameters have faults:", "epochs = 'abc': ", "unknown strategy 'lorra'; did you mean 'lora'?"],
+        ),
+    ],
+)
+def test_mistaken_parameters_stop_02_before_anything_is_loaded(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], values: dict[str, str], errors: list[str]
+) -> None:
+    with pytest.raises(StudyError) as caught:
+        steps.execute(TRAIN, tmp_path / "train.ipynb", {**values, "folder": str(tmp_path / "run")})
+    assert str(caught.value).startswith(errors[0])
+    partial = read(tmp_path / "train.partial.ipynb")
+    failed = [cell for cell in code(partial) if any(output.output_type == "error" for output in cell.outputs)]
+    assert len(failed) == 1 and "from_parameters(" in failed[0].source
+    assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
+    log = capfd.readouterr().out
+    assert all(error in log for error in errors) and "Traceback" not in log
