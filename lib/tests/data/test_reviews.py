@@ -182,14 +182,7 @@ def test_texts_that_differ_only_in_how_a_break_is_written_are_duplicates(variant
 
 
 @pytest.mark.parametrize(
-    ("raw", "text"),
-    [
-        ("a<br />b", "a\nb"),
-        ("a<br/>b<BR>c<Br />d", "a\nb\nc\nd"),
-        ("a < b and c > d", "a < b and c > d"),
-        ("<brave>", "<brave>"),
-        ("", ""),
-    ],
+    ("raw", "text"), [("a<br />b", "a\nb"), ("a<br/>b<BR>c<Br />d", "a\nb\nc\nd"), ("<brave> a < b", "<brave> a < b")]
 )
 def test_a_break_is_markup(raw: str, text: str) -> None:
     assert data.clean(raw) == text
@@ -212,16 +205,8 @@ def test_empty_reviews_are_kept(variant: Make, tmp_path: Path, split: str) -> No
 @pytest.mark.parametrize(
     ("changes", "table", "said"),
     [
-        (
-            {"text_column": "review"},
-            {},
-            "text_column = 'review': the training split of .* has no such column; it has text, label",
-        ),
-        (
-            {"label_column": "lable"},
-            {},
-            "label_column = 'lable': the training split of .* has no such column; it has text, label",
-        ),
+        ({"text_column": "review"}, {}, "text_column = 'review': the training split of .* has no such column; it has"),
+        ({"label_column": "lable"}, {}, "label_column = 'lable': .* has no such column; it has text, label"),
         ({}, {"label": [0, 1, 2, -1] * 50}, "label_column = 'label': .* has 50 rows without a label, .* row 3 "),
         ({}, {"label": [0, None] * 100}, "has 100 rows without a label, the first being row 1 "),
         ({}, {"label": ["pos", ""] * 100}, "has 100 rows without a label, the first being row 1 "),
@@ -256,16 +241,6 @@ def test_columns_of_other_names_work(variant: Make, tmp_path: Path) -> None:
 def test_a_dataset_without_a_training_split_is_refused(variant: Make, tiny: dict[str, Path]) -> None:
     with pytest.raises(StudyError, match="has no split 'train'; it has test"):
         data.load_corpus(variant(dataset=str(tiny["other"])))
-
-
-def test_a_folder_of_csv_files_works(variant: Make, tmp_path: Path) -> None:
-    (tmp_path / "csv").mkdir()
-    for name, table in (("train", reviews(200)), ("test", reviews(60, seed=1))):
-        table.to_csv(tmp_path / "csv" / f"{name}.csv", index=False)
-    fields: dict[str, Any] = {"ood_dataset": None}
-    from_csv = data.load_corpus(variant(dataset=str(tmp_path / "csv"), **fields))
-    pd.testing.assert_frame_equal(from_csv.pool, data.load_corpus(variant(**fields)).pool)
-    assert from_csv.fingerprint == data.load_corpus(variant(**fields)).fingerprint
 
 
 def test_a_folder_that_holds_no_dataset_is_refused(variant: Make, tmp_path: Path) -> None:

@@ -17,33 +17,16 @@ from peft_study.data.reviews import load_corpus
 from peft_study.data.tokenization import load_tokenizer
 from peft_study.study.variant import Variant
 
-
-@pytest.mark.parametrize(
-    ("text", "rating"),
-    [
-        ("A solid 8/10 from me.", 8),
-        ("8 / 10", 8),
-        ("10 out of 10!", 10),
-        ("I give it 3 Out Of Ten", 3),
-        ("7.5/10", 7.5),
-        ("0/10, avoid", 0),
-        ("(9/10)", 9),
-        ("My rating:\n8/10\n", 8),
-        ("11/10 would cry again, but really 6/10", 6),
-        ("open 24/7", None),
-        ("1/2 of it", None),
-        ("9/11 changed the world", None),
-        ("11/10", None),
-        ("8/100", None),
-        ("seen on 9/10/2001", None),
-        ("on 7/10/03", None),
-        ("8/10.5", None),
-        ("1 out of tenants", None),
-        ("about 3 out of 100 people", None),
-        ("2001/10", None),
-        ("", None),
-    ],
+STATED = {
+    **{"A solid 8/10 from me.": 8, "8 / 10": 8, "10 out of 10!": 10, "I give it 3 Out Of Ten": 3, "7.5/10": 7.5},
+    **{"0/10, avoid": 0, "(9/10)": 9, "My rating:\n8/10\n": 8, "11/10 would cry again, but really 6/10": 6},
+}
+NO_RATING = (
+    "open 24/7|1/2 of it|9/11|11/10|8/100|seen on 9/10/2001|on 7/10/03|8/10.5|1 out of tenants|3 out of 100|2001/10"
 )
+
+
+@pytest.mark.parametrize(("text", "rating"), [*STATED.items(), *((text, None) for text in NO_RATING.split("|"))])
 def test_a_rating_is_read_where_a_review_states_one(text: str, rating: float | None) -> None:
     assert slices.explicit_rating(text) == rating
 
@@ -55,25 +38,20 @@ def test_a_rating_is_between_nothing_and_ten_whatever_the_text(text: str) -> Non
     assert rating is None or 0 <= rating <= 10
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("This is not good.", True),
-        ("I didn't like it. Good, though.", True),
-        ("I didn’t like it", True),
-        ("NEVER again!", True),
-        ("No. Yes.", True),
-        ("Fine film. Not bad.", False),
-        ("Fine film\nnot bad", False),
-        ("\n\n  Nothing happens", True),
-        ("A notable knot of nobodies", False),
-        ("We cannot say", True),
-        ("It cost 3.5 and is not bad", True),
-        ("", False),
-    ],
+NEGATED = (
+    "This is not good.|I didn't like it. Good, though.|I didn’t like it|NEVER again!|No. Yes.|\n\n  Nothing happens"
 )
-def test_a_negation_counts_in_the_first_sentence(text: str, expected: bool) -> None:
-    assert slices.negated(text) is expected
+NOT_NEGATED = "Fine film. Not bad.|Fine film\nnot bad|A notable knot of nobodies|"
+
+
+@pytest.mark.parametrize("text", [*NEGATED.split("|"), "We cannot say", "It cost 3.5 and is not bad"])
+def test_a_negation_counts_in_the_first_sentence(text: str) -> None:
+    assert slices.negated(text)
+
+
+@pytest.mark.parametrize("text", NOT_NEGATED.split("|"))
+def test_a_negation_elsewhere_does_not_count(text: str) -> None:
+    assert not slices.negated(text)
 
 
 @pytest.mark.parametrize("held_out", [False, True])
@@ -134,13 +112,7 @@ def test_a_missing_or_damaged_file_is_no_slices() -> None:
     file = paths.study_folder("made") / "slices.csv"
     whole = file.read_bytes()
     twice = whole + whole.splitlines(keepends=True)[1]
-    for content in (
-        b"",
-        b"\xff\xfe\x00",
-        whole[:-10],
-        whole.replace(b"clean", b"dirty"),
-        whole.replace(b"True", b"7"),
-        twice,
-    ):
+    renamed, numbered = whole.replace(b"clean", b"dirty"), whole.replace(b"True", b"7")
+    for content in (b"", b"\xff\xfe\x00", whole[:-10], renamed, numbered, twice):
         file.write_bytes(content)
         assert slices.load_slices("made") is None, content[:40]

@@ -1,7 +1,6 @@
 """Study files and names that mean harm, or that a cat wrote: refused in one message, at a bounded cost, never run."""
 
 import copy
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,36 +48,23 @@ def refusal(capsys: pytest.CaptureFixture[str], name: str = "study") -> str:
 # ---- study files
 
 
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
 @st.composite
 def bad_texts(draw: st.DrawFn) -> bytes:
-    """A good study's file with a few faults: keys gone, renamed or doubled, values of any kind, text cut or spoilt."""
+    """A good study's file with a key renamed, some value replaced, and some of its bytes cut or replaced."""
     content: dict[str, Any] = copy.deepcopy(GOOD)
-    rng = random.Random(draw(st.integers(0, 2**32)))
-    junk = st.recursive(
-        st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats() | st.text(max_size=20),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-        max_leaves=5,
-    )
-    for _ in range(draw(st.integers(1, 3))):
-        inside = rng.choice([content, *(value for value in content.values() if isinstance(value, dict))])
-        if not inside:
-            continue
-        key = rng.choice(list(inside))
-        match draw(st.sampled_from(["drop", "rename", "replace", "replace"])):
-            case "drop":
-                del inside[key]
-            case "rename":
-                inside[key[:-1]] = inside.pop(key)
-            case _:
-                inside[key] = draw(junk)
+    inside = draw(st.sampled_from([content, content["defaults"], content["strategies"]["lora"], content["matrix"]]))
+    key = draw(st.sampled_from(list(inside)))
+    inside[key[: draw(st.sampled_from([-1, None]))]] = draw(JUNK)
     text = yaml.safe_dump(content, allow_unicode=True).encode("utf-8", "surrogatepass")
-    match draw(st.sampled_from(["whole", "whole", "cut", "spoilt"])):
-        case "cut":
-            return text[: rng.randrange(len(text))]
-        case "spoilt":
-            place = rng.randrange(len(text))
-            return text[:place] + draw(st.binary(min_size=1, max_size=4)) + text[place:]
-    return text
+    start, end = sorted(draw(st.tuples(*[st.integers(0, len(text))] * 2)))
+    return draw(st.sampled_from([text, text[:end], text[:start] + draw(st.binary(max_size=4)) + text[end:]]))
 
 
 def test_at_least_forty_bad_study_files_are_each_refused_in_one_message(capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,16 +86,7 @@ def test_at_least_forty_bad_study_files_are_each_refused_in_one_message(capsys: 
     assert len(refused) >= 40
 
 
-@pytest.mark.parametrize(
-    "tag",
-    [
-        "!!python/object/apply:os.system ['touch owned']",
-        "!!python/object/new:subprocess.Popen [['touch', 'owned']]",
-        "!!python/name:os.system ''",
-        "!!python/module:os ''",
-        "!anything {x: 1}",
-    ],
-)
+@pytest.mark.parametrize("tag", ["!!python/object/apply:os.system ['touch owned']", "!!python/name:os.system ''"])
 def test_a_tag_that_asks_for_a_python_object_is_refused(
     tag: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
