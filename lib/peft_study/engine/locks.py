@@ -108,9 +108,6 @@ def kernels() -> Any:
                 self.transport, self.ip = "ipc", f"@peft-study-{uuid4().hex}"  # @: in no folder, gone with the process
 
         async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
-            try:
-                await super()._async_launch_kernel(kernel_cmd, pass_fds=tuple(_held), **options)
-            except OSError as error:
-                raise RuntimeError(f"Kernel didn't start: {error}") from error  # as its other failures to start are
+            await super()._async_launch_kernel(kernel_cmd, pass_fds=tuple(_held), **options)
 
     return Holding

@@ -155,13 +155,11 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
         raise StudyError(message(error.ename, error.evalue)) from error
     except DeadKernelError as error:
         raise StudyError(f"{error}; often the memory was not enough: try ./run_all.sh with --cores 1") from error
-    except (NoSuchKernel, RuntimeError) as error:
+    except (NoSuchKernel, FileNotFoundError, RuntimeError) as error:  # FileNotFoundError: its Python has moved
         if isinstance(error, RuntimeError) and not str(error).startswith(("Kernel died before", "Kernel didn't")):
             raise  # a fault of ours
         fault = f"the Jupyter kernel python3 does not start ({error})"
-        raise StudyError(
-            f"{fault}; run the same command again; if that does not help, install ipykernel again"
-        ) from error
+        raise StudyError(f"{fault}; run the same command again, or install ipykernel again") from error
 
 
 def _unformatted(path: Path) -> str:

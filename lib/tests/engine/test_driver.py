@@ -24,11 +24,6 @@ def dry_run(study: Study, *words: str) -> str:
     return driver.steps_left(study, driver.arguments(study, words, driver.parse(words)))
 
 
-@pytest.mark.parametrize("word", ["-n", "-np", "-kn", "-nq", "-nj1", "--dry-run", "--dryrun", "--dry-r"])
-def test_a_dry_run_is_one_however_it_is_written(word: str) -> None:
-    assert driver.parse([word]).dryrun
-
-
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
