@@ -52,16 +52,16 @@ def run(name: str, words: Sequence[str]) -> None:
     """Have Snakemake, with the options `words`, do what is left of the study `name`; ends the process, or returns."""
     options = parse(words)
     study = check(name, options.dryrun, options.compare_only)
-    elsewhere = options.compare_only or options.profile or options.executor
-    if not elsewhere and (line := forecast(study, unfinished(study), options.cores or options.jobs, gpus())):
-        print(line, file=sys.stderr, flush=True)
     if not options.dryrun:
         _begin_alone(study)
-        if not unfinished(study):
-            print(status(name), file=sys.stderr)  # Snakemake says no more than that nothing is to be done
-    elif not (options.printshellcmds or options.quiet or options.verbose):
+    left, elsewhere = unfinished(study), options.compare_only or options.profile or options.executor
+    if not elsewhere and (line := forecast(study, left, options.cores or options.jobs, gpus())):
+        print(line, file=sys.stderr, flush=True)
+    if options.dryrun and not (options.printshellcmds or options.quiet or options.verbose):
         print(steps_left(study, arguments(study, words, options)))
         return
+    if not left:
+        print(status(name), file=sys.stderr)  # Snakemake says no more than that nothing is to be done
     sys.exit(snakemake(study, arguments(study, words, options)))
 
 
