@@ -74,9 +74,12 @@ def _metrics(folder: Path) -> dict[str, Any] | None:
 
 
 def contradicted(params: dict[str, Any], variant: Variant) -> list[str]:
-    """The fields of `params` whose values are not those of `variant`; a field that it leaves out is not among them."""
+    """The fields of `params` whose values are not those of `variant`.
+
+    Neither a field that it leaves out is among them, nor one that variants have no longer.
+    """
     values = variant.model_dump()
-    return [name for name, value in params.items() if name not in values or value != values[name]]
+    return [name for name, value in params.items() if name in values and value != values[name]]
 
 
 def outdated(folder: Path, variant: Variant) -> list[str]:
