@@ -40,7 +40,7 @@ def make_preds(run_id: str, accuracy: float, count: int) -> np.ndarray:
     return preds
 
 
-def write_arrays(file: Path, preds: np.ndarray, **changes: Any) -> None:
+def write_arrays(file: Path, preds: np.ndarray, /, **changes: Any) -> None:
     """A predictions file of the classes `preds`; `changes` replaces arrays."""
     sure = np.random.default_rng(len(preds)).uniform(0.1, 3, len(preds))
     logits = np.stack([-sure, sure], axis=1) * np.where(preds == 1, 1, -1)[:, None]
