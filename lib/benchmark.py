@@ -152,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--strategies", nargs="+", default=STRATEGIES, metavar="NAME")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each (default: 5)")
-    parser.add_argument("--reviews", type=int, default=128, help="reviews to train on, and to classify (default: 128)")
+    parser.add_argument("--reviews", type=int, default=64, help="reviews to train on, and to classify (default: 64)")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--model", default="bundled:all-MiniLM-L6-v2")

@@ -13,7 +13,7 @@ from peft_study.strategies.table import STRATEGIES
 from peft_study.text import UNKNOWN
 
 SETTLED = {
-    "inside": "",
+    "inside": UNKNOWN,
     "lowest": "best at the lowest rate: extend the grid downwards",
     "highest": "best at the highest rate: extend the grid upwards",
     "only": "one rate, no choice",

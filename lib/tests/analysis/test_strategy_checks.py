@@ -1,6 +1,7 @@
 """Every strategy on every family of encoders, the way a run goes; and what a check reports of one that is wrong."""
 
 import gc
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +19,7 @@ from peft_study.strategies.table import STRATEGIES, Strategy
 
 APPENDIX = paths.NOTEBOOKS / "A_every_strategy.ipynb"
 FAMILIES = ["distilbert", "bert", "roberta"]
-PAIRS = [
-    pytest.param(family, strategy, marks=pytest.mark.slow)
-    for family in FAMILIES
-    for strategy in STRATEGIES
-    if family not in STRATEGIES[strategy].impossible
-]
+PAIRS = [(family, name) for family in FAMILIES for name in STRATEGIES if family not in STRATEGIES[name].impossible]
 IMPOSSIBLE = [(family, name) for name, entry in STRATEGIES.items() for family in entry.impossible]
 FAR = {"prompt", "p-tuning", "prefix", "fourierft"}  # vectors of words, and random spectra
 Rows = dict[str, dict[str, dict[str, Any]]]
@@ -49,6 +45,7 @@ def checked(families: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
 # --- every strategy on every family
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "strategy"), PAIRS)
 def test_a_strategy_that_is_possible_works(checked: Rows, family: str, strategy: str) -> None:
     row, full = checked[family][strategy], checked[family]["full"]
@@ -68,10 +65,8 @@ def test_a_frozen_encoder_has_the_cheapest_step(checked: Rows, family: str) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "strategy"), IMPOSSIBLE)
 def test_an_impossible_pair_gives_the_reason_and_what_would_work(checked: Rows, family: str, strategy: str) -> None:
-    row = checked[family][strategy]
-    assert "start" not in row
-    assert row["fault"].startswith(f"strategy = {strategy!r} does not work on ")
-    assert row["fault"].endswith(STRATEGIES[strategy].impossible[family])
+    row, reason = checked[family][strategy], re.escape(STRATEGIES[strategy].impossible[family])
+    assert "start" not in row and re.match(f"strategy = {strategy!r} does not work on .*{reason}$", row["fault"])
 
 
 # --- strategies of one's own
