@@ -231,7 +231,7 @@ def slice_differences(compared: pd.DataFrame, titles: Sequence[str], margin: flo
     fig, ax = figure(COLUMN, height_of(len(names)) + 0.1 * len(drawn))
     for row in rows:
         place, name = names.index(row["slice"]), title(row) if row["slice"] == names[0] else None
-        style = {"label": name, "markersize": 3.5, "elinewidth": 0.8, "capsize": 2}
+        style: dict[str, Any] = {"label": name, "markersize": 3.5, "elinewidth": 0.8, "capsize": 2}
         _interval(ax, place + shift[title(row)], row, "difference", **style)
     _named_rows(ax, [f"{SLICES.get(name, name)} ({sizes[name]:,})" for name in names])
     legend_below(_margin(ax, margin))
