@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -13,17 +12,14 @@ import pandas as pd
 import pytest
 from made_folders import WORDS, save_reviews
 from made_studies import execute
-from sklearn.metrics import accuracy_score, brier_score_loss, confusion_matrix, f1_score, log_loss
+from sklearn.metrics import accuracy_score, brier_score_loss, f1_score, log_loss
 
 from peft_study import paths
-from peft_study.analysis import accuracy as comparison_tables
-from peft_study.analysis import calibration as calibration_tables
+from peft_study.analysis import accuracy, calibration
 from peft_study.records.read import Runs, load_runs
 from peft_study.records.write import save_merged
-from peft_study.report import class_figures as class_plots
-from peft_study.report import display as show
-from peft_study.report import figures as plots
-from peft_study.report import sentences as comparison_claims
+from peft_study.report import sentences
+from peft_study.text import markdown_escape
 
 NAMES = ("$5 *deals*", "<b>crafts</b> & arts", "sport", "world_news")
 SPEAKS = (("cheap", "sale"), ("clay", "loom"), ("goal", "match"), ("treaty", "envoy"))
@@ -97,8 +93,7 @@ def test_the_classes_are_called_by_their_names_in_every_notebook(runs: Runs) -> 
         said = outputs(file)
         assert not re.search("positive|negative|sentiment|Internet Movie", said), file
     said = outputs(study / "explore.ipynb")
-    assert sum(f"> **{show.markdown_escape(name)}**" in said for name in NAMES) >= 2, "of three reviews that are shown"
-    assert "sorted into 4 classes" in outputs(study / "compare.ipynb")
+    assert sum(f"> **{markdown_escape(name)}**" in said for name in NAMES) >= 2, "of three reviews that are shown"
 
 
 def test_names_of_classes_are_escaped_on_every_page(runs: Runs) -> None:
@@ -119,25 +114,25 @@ def test_the_record_holds_the_names_and_the_scores_of_all_classes(runs: Runs) ->
         assert scores["accuracy"] == accuracy_score(found["labels"], found["preds"])
         assert scores["macro_f1"] == pytest.approx(f1_score(found["labels"], found["preds"], average="macro"))
         assert scores["log_loss"] == pytest.approx(log_loss(found["labels"], exact))
-        row = calibration_tables.measured(runs).set_index("strategy").loc[run_id.split("-")[0]]
+        row = calibration.measured(runs).set_index("strategy").loc[run_id.split("-")[0]]
         assert row["brier"] == pytest.approx(brier_score_loss(found["labels"], exact, labels=range(4)))
     assert runs.table.loc[FULL, "test.accuracy"] > 0.6, "most classes are easy to tell apart"
     assert runs.table.loc[FULL, "ood.accuracy"] > 0.6, "numbers stand for the same classes"
 
 
 def test_the_comparison_scores_macro_f1_as_the_record_does(runs: Runs) -> None:
-    table = comparison_tables.summary(runs, "macro_f1").set_index("strategy")
+    table = accuracy.summary(runs, "macro_f1").set_index("strategy")
     for run_id in RUNS:
         assert table.loc[run_id.split("-")[0], "macro_f1"] == pytest.approx(runs.table.loc[run_id, "test.macro_f1"])
 
 
 def test_runs_that_only_name_the_commonest_class_are_told(runs: Runs) -> None:
-    table = comparison_tables.summary(runs)
+    table = accuracy.summary(runs)
     idle = replace(runs, table=runs.table.loc[[LORA]])
     vars(idle)["preds"] = pd.DataFrame({LORA: np.zeros_like(runs.labels)}, runs.preds.index)
     share = (runs.labels == 0).mean()
-    assert f"naming the commonest class** ({share:.1%} of the test" in comparison_claims.untrained(idle, table[1:])
-    assert "Only one of" in comparison_claims.disagreement(runs, RUNS)
+    said = sentences.untrained(idle, table[1:])
+    assert f"majority-class baseline** ({share:.1%} of the test" in said
 
 
 # --- The model card ---------------------------------------------------------------------------------------------------
@@ -171,7 +166,7 @@ def test_a_model_card_says_what_is_on_record_with_intervals(runs: Runs) -> None:
         data = metrics["data"]
         assert f"{data['train']} texts to train on, {data['validation']} to validate with, 72 to test with" in card
         assert data["fingerprint"] in card and data["train"] + data["validation"] == 120
-        assert show.markdown_escape(NAMES[1]) in card and "`articles`" in card
+        assert markdown_escape(NAMES[1]) in card and "`articles`" in card
 
 
 def test_the_header_of_a_model_card_is_what_the_hub_reads(runs: Runs) -> None:
@@ -190,39 +185,3 @@ def test_a_merged_adapter_keeps_the_names_of_its_classes(runs: Runs, tmp_path: P
     save_merged(paths.run_folder("topics", LORA) / "model", tmp_path / "merged")
     said = pipeline("text-classification", model=str(tmp_path / "merged"))(texts(72, seed=1)["article"].tolist())
     assert [one["label"] for one in said] == [NAMES[i] for i in runs.preds[LORA]]
-
-
-# --- What is shown ----------------------------------------------------------------------------------------------------
-
-
-SOME: dict[str, Callable[[Any, list[str]], Any]] = {
-    "balance": lambda ax, names: class_plots.class_balance(pd.DataFrame({"label": [0, 1, 1]}), ax, names),
-    "lengths": lambda ax, names: class_plots.text_lengths(
-        pd.DataFrame({"label": [0, 1, 1], "tokens": [9, 9, 40]}), 20, ax, names
-    ),
-    "confusion": lambda ax, names: class_plots.confusion_matrix(np.array([0, 1]), np.array([1, 1]), ax, names),
-}
-
-
-@pytest.mark.parametrize("count", [2, 3, 8, 30])
-@pytest.mark.parametrize("name", SOME)
-def test_a_figure_of_any_number_of_classes_can_be_drawn(name: str, count: int) -> None:
-    names = [f"class $_{{{i}}} with quite a long name" for i in range(count)]
-    fig, ax = plots.figure(class_plots.class_width(2.4, names), 2)
-    SOME[name](ax, names)
-    fig.canvas.draw()
-    assert fig.get_figwidth() <= plots.FULL
-
-
-def test_the_confusion_matrix_counts_every_class() -> None:
-    rng = np.random.default_rng(0)
-    labels, preds = rng.integers(0, 4, (2, 200))
-    _, ax = plots.figure()
-    class_plots.confusion_matrix(labels, preds, ax, NAMES)
-    assert [int(text.get_text()) for text in ax.texts] == confusion_matrix(labels, preds).ravel().tolist()
-
-
-def test_each_class_has_its_own_words() -> None:
-    weights = pd.DataFrame(np.eye(4), [words[0] for words in SPEAKS], list(NAMES))
-    shown = [ax for ax in class_plots.word_weights(weights).axes if ax.get_visible()]
-    assert [ax.get_yticklabels()[-1].get_text() for ax in shown] == [words[0] for words in SPEAKS]
