@@ -217,24 +217,15 @@ def test_a_relative_folder_counts_from_the_home_of_the_runs(tmp_path: Path) -> N
 )
 def test_a_model_folder_that_lacks_something_is_refused(tmp_path: Path, removed: str, message: str) -> None:
     folder = save_model(tmp_path / "model", "bert")
-    (folder / removed).unlink()
+    (folder / removed).rename(folder / "pytorch_model.bin")
     with pytest.raises(StudyError, match=f"model = '{folder}': the folder .* {message}"):
-        datasets.model_folder(str(folder))
-
-
-def test_weights_in_a_pickle_are_refused(tmp_path: Path) -> None:
-    folder = save_model(tmp_path / "model", "bert")
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(StudyError, match=r"has no \*\.safetensors"):
         datasets.model_folder(str(folder))
 
 
 @pytest.mark.parametrize("name", ["/nowhere", "./nowhere", "~/no/where", "~nobody-here/x", "a/b/c"])
 @pytest.mark.parametrize("load", [datasets.model_folder, datasets.load_dataset])
 def test_a_folder_that_does_not_exist_is_refused(load: Callable[[str], Any], name: str) -> None:
-    with pytest.raises(
-        StudyError, match=r"there is no folder .*; give bundled:NAME, an existing folder, or a hub name"
-    ):
+    with pytest.raises(StudyError, match=r"there is no folder .*; give bundled:NAME, an existing folder, or a hub"):
         load(name)
 
 
@@ -247,10 +238,8 @@ def test_a_damaged_file_of_a_dataset_is_refused_with_its_folder(tmp_path: Path) 
 
 
 def test_the_hash_of_the_weights_follows_their_content(tmp_path: Path, tiny: dict[str, Path]) -> None:
-    copy = shutil.copytree(tiny["bert"], tmp_path / "copy")
-    assert (
-        datasets.weights_hash(copy) == datasets.weights_hash(tiny["bert"]) != datasets.weights_hash(tiny["distilbert"])
-    )
+    copy, whole = shutil.copytree(tiny["bert"], tmp_path / "copy"), datasets.weights_hash(tiny["bert"])
+    assert datasets.weights_hash(copy) == whole != datasets.weights_hash(tiny["distilbert"])
     weights = copy / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    assert datasets.weights_hash(copy) != datasets.weights_hash(tiny["bert"])
+    assert datasets.weights_hash(copy) != whole

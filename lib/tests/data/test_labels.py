@@ -52,22 +52,22 @@ def load(variant: Make) -> Callable[..., data.Corpus]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_of_any_kind_gives_the_same_reviews(kind: str, load: Any, tmp_path: Path) -> None:
     KINDS[kind](named(), tmp_path / f"texts{kind}")
-    found, same = load(tmp_path / f"texts{kind}"), load(save_reviews(tmp_path / "folder", train=named()))
-    assert found.labels == ("NA", "None", "a", "b") and found.held_out
-    assert found.fingerprint == same.fingerprint and len(found.test) == 40
-    pd.testing.assert_frame_equal(found.pool, same.pool)
+    corpus, same = load(tmp_path / f"texts{kind}"), load(save_reviews(tmp_path / "folder", train=named()))
+    assert corpus.labels == ("NA", "None", "a", "b") and corpus.held_out
+    assert corpus.fingerprint == same.fingerprint and len(corpus.test) == 40
+    pd.testing.assert_frame_equal(corpus.pool, same.pool)
 
 
 def test_a_folder_of_files_with_an_official_test_split_holds_nothing_out(load: Any, tmp_path: Path) -> None:
     named().to_csv(tmp_path / "train.csv", index=False)
     named(60, seed=1).to_csv(tmp_path / "test.csv", index=False)
-    found = load(tmp_path, test_size=None)
-    assert not found.held_out and (len(found.pool), len(found.test)) == (200, 60)
-    assert found.labels == ("NA", "None", "a", "b")
+    corpus = load(tmp_path, test_size=None)
+    assert not corpus.held_out and (len(corpus.pool), len(corpus.test)) == (200, 60)
+    assert corpus.labels == ("NA", "None", "a", "b")
 
 
 @pytest.mark.parametrize(
-    ("labels", "names", "found"),
+    ("labels", "names", "expected"),
     [
         ([0, 1], None, ("negative", "positive")),
         ([True, False], None, ("negative", "positive")),
@@ -79,11 +79,11 @@ def test_a_folder_of_files_with_an_official_test_split_holds_nothing_out(load: A
     ],
 )
 def test_classes_are_called_what_the_study_or_else_the_dataset_calls_them(
-    labels: list[Any], names: list[str] | None, found: tuple[str, ...], load: Any, tmp_path: Path
+    labels: list[Any], names: list[str] | None, expected: tuple[str, ...], load: Any, tmp_path: Path
 ) -> None:
     table = reviews(200).assign(label=[labels[i % len(labels)] for i in range(200)])
     corpus = load(save_reviews(tmp_path / "named", train=table), label_names=names)
-    assert corpus.labels == found
+    assert corpus.labels == expected
     order = {label: i for i, label in enumerate(sorted(labels))}
     if names and isinstance(labels[0], str):
         order = {name: i for i, name in enumerate(names)}
@@ -116,11 +116,11 @@ def test_another_kind_of_reviews_may_call_the_same_classes_otherwise(load: Any, 
         "words": save_named(tmp_path / "words", ["down", "up"], test=texts),
     }
     numbered = save_reviews(tmp_path / "numbered", train=reviews(200))
-    told = save_reviews(tmp_path / "told", test=texts.assign(label=["negative", "pos"] * 20))
-    assert load(numbered, ood_dataset=str(told), ood_size=None).ood["label"].tolist() == texts["label"].tolist()
+    mixed = save_reviews(tmp_path / "mixed", test=texts.assign(label=["negative", "pos"] * 20))
+    assert load(numbered, ood_dataset=str(mixed), ood_size=None).ood["label"].tolist() == texts["label"].tolist()
     for folder in others.values():
-        found = load(main, ood_dataset=str(folder), ood_size=None).ood
-        assert found is not None and found["label"].tolist() == texts["label"].tolist()
+        ood = load(main, ood_dataset=str(folder), ood_size=None).ood
+        assert ood is not None and ood["label"].tolist() == texts["label"].tolist()
     strange = save_reviews(tmp_path / "strange", test=texts.assign(label=["bad", "ugly"] * 20))
     with pytest.raises(StudyError, match=r"ood_dataset = .* has labels that the training split lacks: 'ugly'"):
         load(main, ood_dataset=str(strange), ood_size=None)
@@ -134,7 +134,7 @@ def test_a_name_that_could_be_short_for_another_is_kept_as_it_is(load: Any, tmp_
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("a.csv", "text,label\nfine,a\nbad,b,c,d\n", "cannot be read as a dataset .ParserError: .*line 3"),
         ("a.jsonl", '{"text": "fine"\nwhat', "cannot be read as a dataset .ArrowInvalid: JSON parse error"),
@@ -144,10 +144,10 @@ def test_a_name_that_could_be_short_for_another_is_kept_as_it_is(load: Any, tmp_
     ],
 )
 def test_a_file_that_cannot_be_read_says_where_it_goes_wrong(
-    name: str, content: str, said: str, load: Any, tmp_path: Path
+    name: str, content: str, message: str, load: Any, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_text(content)
-    with pytest.raises(StudyError, match=said):
+    with pytest.raises(StudyError, match=message):
         load(tmp_path / name)
 
 

@@ -203,7 +203,7 @@ def test_empty_reviews_are_kept(variant: Make, tmp_path: Path, split: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("changes", "table", "said"),
+    ("changes", "table", "message"),
     [
         ({"text_column": "review"}, {}, "text_column = 'review': the training split of .* has no such column; it has"),
         ({"label_column": "lable"}, {}, "label_column = 'lable': .* has no such column; it has text, label"),
@@ -221,10 +221,10 @@ def test_empty_reviews_are_kept(variant: Make, tmp_path: Path, split: str) -> No
     ],
 )
 def test_a_table_of_another_kind_is_refused(
-    variant: Make, tmp_path: Path, changes: dict[str, Any], table: dict[str, Any], said: str
+    variant: Make, tmp_path: Path, changes: dict[str, Any], table: dict[str, Any], message: str
 ) -> None:
     folder = save_reviews(tmp_path / "odd", train=reviews(200).assign(**table))
-    with pytest.raises(StudyError, match=said):
+    with pytest.raises(StudyError, match=message):
         data.load_corpus(variant(dataset=str(folder), test_size=10, **changes))
 
 
