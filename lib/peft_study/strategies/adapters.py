@@ -28,17 +28,6 @@ _EXPECTED = (  # warnings of methods that work as they should
     "Setting boft_n_butterfly_factor to 1",
     "Sparse invariant checks are implicitly disabled",  # SHiRA's
 )
-_FIXED = {  # parameters of peft that a study cannot set: they follow from the model, or are fields of a variant
-    "task_type",
-    "peft_type",
-    "auto_mapping",
-    "peft_version",
-    "base_model_name_or_path",
-    "revision",
-    "inference_mode",
-    "modules_to_save",
-    "target_modules",
-}
 UNKNOWN_STEPS = 10**9  # AdaLoRA wants a number before the training is planned; `budget_callback` puts the real one
 LORA_PLUS_RATIO = 16.0  # of the rate of B to that of A: the paper's recommendation
 
@@ -94,7 +83,9 @@ class Adapter:
             values["target_modules"] = list(family.norms) if norms else in_blocks(family.linears(self.targets))
         values |= {LORA_FIELDS[name]: value for name, value in rank.items() if name in self.reads}
         values |= {key: value(encoder) if callable(value) else value for key, value in self.values.items()}
-        fixed = _FIXED | {LORA_FIELDS[name] for name in self.reads if name in LORA_FIELDS}
+        # a study cannot set what follows from the model, nor what is a field of its variants
+        fixed = {*inspect.signature(peft.PeftConfig).parameters, "modules_to_save", "target_modules"}
+        fixed |= {LORA_FIELDS[name] for name in self.reads if name in LORA_FIELDS}
         allowed = [name for name in inspect.signature(kind).parameters if name not in fixed]
         if strange := [name for name in own if name not in allowed]:
             raise StudyError(f"peft: {unknown('parameter', strange[0], allowed)} (those of peft's {self.method})")

@@ -16,11 +16,8 @@ from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Text, Variant, describe, shortened
 
 RUNS = 10_000  # the most that a study may have
-
 _NAME = re.compile(r"\w[\w .+-]*")  # of a study: a name that no shell, pattern or page reads as anything else
-
 _LONGEST = 200  # characters of a run's name: it is a folder's, and file systems allow 255 bytes
-
 _FAULTS = 20  # of a file that its message names
 
 
@@ -41,17 +38,12 @@ class Study(BaseModel):
     margin: Annotated[float, Field(gt=0, lt=100)] = 1.0
     defaults: dict[str, Any] = {}
     strategies: dict[str, dict[str, Any]] = {}
-    matrix: list[dict[str, list[Any]]]
-
-    @field_validator("defaults", "strategies", mode="before")
-    @classmethod
-    def _empty_is_allowed(cls, value: Any) -> Any:
-        return {} if value is None else value
+    matrix: list[dict[str, list[Any]]] = [{}]
 
     @field_validator("matrix", mode="before")
     @classmethod
     def _one_grid_is_allowed(cls, value: Any) -> Any:
-        return [value or {}] if value is None or isinstance(value, dict) else value
+        return [value] if isinstance(value, dict) else value
 
     @field_validator("matrix")
     @classmethod
@@ -118,12 +110,9 @@ class Study(BaseModel):
             if name not in used
         ]
         if self.baseline not in used:
-            unset = (
-                ""
-                if "baseline" in self.model_fields_set
-                else f"; 'full' is the default, so write `baseline: {used[0]}`"
-            )
-            faults.append(f"baseline: {unknown('strategy', self.baseline, used)} (those of the matrix){unset}")
+            asked = "baseline" in self.model_fields_set
+            advice = "" if asked else f"; 'full' is the default, so write `baseline: {used[0]}`"
+            faults.append(f"baseline: {unknown('strategy', self.baseline, used)} (those of the matrix){advice}")
         return faults
 
 
@@ -141,18 +130,19 @@ def read_study(name: str) -> Study:
         content = read_yaml(file)
     except (ValueError, OSError) as error:  # ValueError also: not UTF-8, or a date that does not exist
         raise StudyError(f"{file} is not readable as YAML: {' '.join(str(error).split())}") from error
-    if isinstance(content, dict) and "name" in content:
-        raise StudyError(f"{file}: unknown key 'name'; a study is named by its folder")
     if not isinstance(content, dict):
         raise StudyError(f"{file} is {type(content).__name__}; it must be a mapping with title, question and matrix")
+    if "name" in content:
+        raise StudyError(f"{file}: unknown key 'name'; a study is named by its folder")
+    content = {key: value for key, value in content.items() if value is not None}  # an empty section is none
     try:
         study = Study.model_validate(content | {"name": name})
     except ValidationError as error:
         faults = describe(error, Study) + _sound_part(content, error).expand()[1]
         raise _faulty(name, list(dict.fromkeys(faults))) from error
     if long := [run for run in study.variants if len(run) > _LONGEST]:  # reading them checks the whole matrix
-        told = f"matrix: {len(long)} runs have names of more than {_LONGEST} characters ({long[0][:60]}...)"
-        raise _faulty(name, [f"{told}; keep long values in defaults or strategies"])
+        count = f"matrix: {len(long)} runs have names of more than {_LONGEST} characters ({long[0][:60]}...)"
+        raise _faulty(name, [f"{count}; keep long values in defaults or strategies"])
     return study
 
 
@@ -160,7 +150,7 @@ def _sound_part(content: dict[str, Any], error: ValidationError) -> Study:
     """The study without the entries that `error` complains of, so that the rest of the file is checked all the same."""
     faulty = {fault["loc"][0] for fault in error.errors()}
     sound = {key: value for key, value in content.items() if key not in faulty}
-    strategies = dict.fromkeys([*(sound.get("strategies") or {}), sound.get("baseline", "full")])
+    strategies = dict.fromkeys([*sound.get("strategies", {}), sound.get("baseline", "full")])
     filler = {"name": "-", "title": "-", "question": "-", "matrix": {"strategy": list(strategies)}}
     return Study.model_validate(filler | sound)
 
@@ -169,17 +159,13 @@ def _faulty(name: str, faults: list[str]) -> StudyError:
     """One message for all faults of a study's file, which names the first of very many."""
     count = "1 fault" if len(faults) == 1 else f"{len(faults):,} faults"
     more = ["..."] * (len(faults) > _FAULTS)
-    return StudyError(
-        "\n  ".join([f"{paths.study_folder(name) / 'study.yaml'} has {count}:", *faults[:_FAULTS], *more])
-    )
+    file = paths.study_folder(name) / "study.yaml"
+    return StudyError("\n  ".join([f"{file} has {count}:", *faults[:_FAULTS], *more]))
 
 
 def _idle(variant: Variant, axes: Iterable[str], own: Iterable[str]) -> list[str]:
     """A fault for each of the `axes`, and of the fields set for the variant's strategy alone, that it ignores."""
-    name, heeds = variant.strategy, STRATEGIES[variant.strategy].heeds
-    return [
-        f"matrix: the strategy {name!r} ignores {axis!r}; give it a grid of its own without that axis "
-        "(matrix may be a list of grids)"
-        for axis in axes
-        if not heeds(axis)
-    ] + [f"strategies: the strategy {name!r} ignores {field!r}; leave it out" for field in own if not heeds(field)]
+    ignored, heeds = f"the strategy {variant.strategy!r} ignores", STRATEGIES[variant.strategy].heeds
+    apart = "give it a grid of its own without that axis (matrix may be a list of grids)"
+    faults = [f"matrix: {ignored} {axis!r}; {apart}" for axis in axes if not heeds(axis)]
+    return faults + [f"strategies: {ignored} {field!r}; leave it out" for field in own if not heeds(field)]
