@@ -1,4 +1,4 @@
-"""The interactive pieces as somebody sees them, without a browser: what they display, and their controls."""
+"""The interactive pieces as somebody sees them, without a browser: what they show, and their controls."""
 
 import re
 from typing import Any
@@ -8,23 +8,25 @@ from ipywidgets.widgets.widget import _instances
 
 
 class Screen:
-    """What is displayed, as an IPython shell keeps it: a panel's output, cleared whenever it is made again."""
+    """The panel that was made last, and what is shown below its controls."""
 
-    def __init__(self, captured: Any) -> None:
-        self._captured = captured
+    def _parts(self) -> Any:
+        return [widget for widget in _instances.values() if isinstance(widget, ipywidgets.VBox)][-1].children
+
+    @property
+    def panel(self) -> dict[str, Any]:
+        """The controls, by description."""
+        return {control.description: control for control in self._parts()[0].children}
 
     @property
     def html(self) -> str:
-        """All that the output shows, tables and figures included."""
-        shown = [output.data for output in self._captured.outputs]
-        return "\n".join(data.get("text/html", data.get("text/plain", "")) for data in shown)
+        """All that is shown, tables, figures and tracebacks included."""
+        shown = [
+            output.get("data") or {"text/plain": "".join(output["traceback"])} for output in self._parts()[1].outputs
+        ]
+        return "\n".join(data.get("text/html", data["text/plain"]) for data in shown)
 
     @property
     def text(self) -> str:
         """The same without markup."""
         return " ".join(re.sub("<[^>]*>", " ", self.html).split())
-
-    def panel(self) -> dict[str, Any]:
-        """The controls of the panel that was displayed last, by description."""
-        boxes = [widget for widget in _instances.values() if isinstance(widget, ipywidgets.VBox)]
-        return {control.description: control for control in boxes[-1].children[0].children}

@@ -3,7 +3,7 @@
 The tables, tests and figures are those of the report; only what they are of is chosen here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -11,14 +11,17 @@ from typing import Any
 import pandas as pd
 
 from peft_study import paths
-from peft_study.analysis.accuracy import disagreements, has_ood, largest_pair, summary
+from peft_study.analysis.accuracy import disagreements, has_ood, largest_pair, summary, varying
 from peft_study.analysis.costs import COSTS, measured
+from peft_study.errors import StudyError
 from peft_study.records.read import Runs, load_runs, require_runs
 from peft_study.report import figures, tables
+from peft_study.statistics.intervals import Interval
 from peft_study.statistics.paired_tests import compare, verdict
 from peft_study.strategies.table import STRATEGIES
 from peft_study.text import p_text, points
 from peft_study.widgets import controls, markup
+from peft_study.widgets.controls import Shown
 from peft_study.widgets.reviews import matching
 
 QUALITIES = {  # in words: the metric and the part of `summary`, the column of a run's own score
@@ -32,34 +35,38 @@ QUALITIES = {  # in words: the metric and the part of `summary`, the column of a
 def browse_runs(study: str) -> None:
     """03: a study to pick, and of its runs the strategies, sizes, seeds and metric that a figure and a table show."""
 
-    def render(study: str) -> None:
+    def render(study: str) -> Shown:
+        yield markup.line("Reading the records …")
         runs = load_runs(study)
         require_runs(runs)
-        of_one_study(runs)
+        box, update = of_one_study(runs)
+        yield box
+        update()
 
-    controls.panel(render, study=controls.choice("study", paths.studies(), study))
+    controls.show(render, study=controls.choice("study", paths.studies(), study))
 
 
-def of_one_study(runs: Runs) -> None:
+def of_one_study(runs: Runs) -> tuple[Any, Callable[..., None]]:
     """The runs of one study by strategy, size and seed."""
     name = runs.study.name
 
-    def render(metric: str, **accepted: Any) -> None:
+    def render(metric: str, **accepted: Any) -> Shown:
         chosen = replace(runs, table=matching(runs.table, **accepted))
         if chosen.table.empty:
-            return controls.replace(markup.line("No finished run has all that is picked; pick more."))
-        controls.replace(markup.line("Computing intervals …"))
+            raise StudyError("no finished run has all that is picked; pick more")
+        yield markup.line("Computing intervals …")
         table = quality(chosen, metric)
         scores = chosen.table[QUALITIES[metric][2]].astype(float)  # of each run: the dots of the figure
         figure, axis = figures.accuracy(table, chosen.table.assign(**{"test.accuracy": scores}))
         (axis.set_ylabel if table["train_size"].nunique() > 1 else axis.set_xlabel)(f"{metric} (%)")
         count = "1 run" if len(chosen.table) == 1 else f"{len(chosen.table):,} runs"
         caption = f"{metric[0].upper()}{metric[1:]} of {count} of the study {name}, with 95% intervals."
-        macro_f1, ood = summary(chosen, "macro_f1"), summary(chosen, part="ood_") if has_ood(chosen) else None
-        return controls.replace(figure, markup.line(caption), tables.scores(chosen, summary(chosen), macro_f1, ood))
+        intervals = [str(Interval(*row).scaled(100)) for row in table[["accuracy", "low", "high"]].to_numpy()]
+        listed = tables.named(table[varying(chosen)].assign(**{f"{metric} (%)": intervals, "seeds": table["seeds"]}))
+        yield figure, markup.line(caption), listed
 
     sizes, seeds = (sorted(set(runs.table[axis].tolist())) for axis in ("train_size", "seed"))
-    controls.panel(
+    return controls.panel(
         render,
         strategy=controls.several("strategies", [(STRATEGIES[n].label, n) for n in runs.table["strategy"].unique()]),
         train_size=controls.several("sizes", [(f"{size:,}", size) for size in sizes]),
@@ -87,25 +94,27 @@ def compare_two(runs: Runs, texts: Mapping[int, str]) -> None:
     """
     first, second = largest_pair(runs) or (runs.table.index[0], runs.table.index[-1])
 
-    def render(first: str, second: str, right: str, words: str, place: int) -> None:
+    def render(first: str, second: str, right: str, words: str, place: int) -> Shown:
         if first == second:
-            return controls.replace(markup.line("These are the same run; pick another one."))
+            raise StudyError(f"{first} is picked twice; pick two runs")
         pair = [markup.line(tested(runs, first, second)), crosstab(runs, first, second)]
         winner, loser = (first, second) if right == "the first" else (second, first)
         table = disagreements(runs, winner, loser)
         if not set(table["id"]) <= set(texts):
-            return controls.replace(*pair, markup.line("The reviews themselves are not on this machine."))
+            yield *pair, markup.line("The reviews themselves are not on this machine.")
+            return
         matches = matching(table.assign(text=table["id"].map(texts)), words)
         if matches.empty:
-            return controls.replace(*pair, markup.line(f"No such review is right in {winner} and wrong in {loser}."))
+            yield *pair, markup.line(f"No such review is right in {winner} and wrong in {loser}.")
+            return
         row, count = controls.at_place(matches, place)
         heading = [runs.class_names[row["label"]], f"review {count} that only {winner} got right"]
         chances = {winner: row["right"], loser: row["wrong"]}
         heading += [f"{run}: {chance:.0%} for the true class" for run, chance in chances.items() if pd.notna(chance)]
-        return controls.replace(*pair, markup.review(heading, row["label"], escape(row["text"])))
+        yield *pair, markup.review(heading, row["label"], escape(row["text"]))
 
     ids = list(runs.table.index)
-    controls.panel(
+    controls.show(
         render,
         first=controls.choice("first run", ids, first),
         second=controls.choice("second run", ids, second),
@@ -137,19 +146,19 @@ def pick_trade_off(runs: Runs, costs: pd.DataFrame) -> None:
     """03: the Pareto front of any measure of quality against any cost; `costs` is `analysis.costs.costs(runs)`."""
     sizes = sorted(set(costs["train_size"].tolist()))
 
-    def render(cost: str, metric: str, size: Sequence[int]) -> None:
-        controls.replace(markup.line("Computing intervals …"))
+    def render(cost: str, metric: str, size: Sequence[int]) -> Shown:
+        yield markup.line("Computing intervals …")
         table = costs.assign(accuracy=quality(runs, metric)["accuracy"])  # the rows are the same groups of runs
         figure = figures.trade_offs(table[table["train_size"].isin(size)], [cost])
         if figure is None:
-            return controls.replace(markup.line("No run of this size has this cost on record."))
+            raise StudyError("no run of this size has this cost on record; pick another")
         figure.axes[0].set_ylabel(f"{metric} (%)")
         caption = (
             f"{metric[0].upper()}{metric[1:]} against {COSTS[cost].words}; a line is the Pareto front of one size."
         )
-        return controls.replace(figure, markup.line(caption))
+        yield figure, markup.line(caption)
 
-    controls.panel(
+    controls.show(
         render,
         cost=controls.choice("cost", [(COSTS[name].words, name) for name in measured(costs)]),
         metric=controls.choice("quality", qualities(runs)),

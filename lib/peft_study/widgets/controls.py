@@ -1,23 +1,26 @@
 """Where an interactive piece is shown, and its form: controls and, below them, what their values ask for.
 
-All that is shown is in an `Output` widget, whose content the kernel keeps, so that a reload of the page brings it back.
-This is what `ipywidgets.interactive_output` does too; but that computes before anything is displayed, so that nothing
-can say what takes long, and has neither a button nor a place that begins again.
+All that is shown is the state of an `Output` widget, set from here: a reload of the page brings it back, and changes in
+quick succession cannot overtake one another. `ipywidgets.interactive_output` lets the page collect messages instead;
+it also computes before anything is displayed, so that nothing can say what takes long, and has no button.
 """
 
 import os
-from collections.abc import Callable, Iterable
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from html import escape
 from typing import Any, ParamSpec
 
 import ipywidgets
 import pandas as pd
-from IPython.display import HTML, clear_output, display
+from IPython.display import HTML, display
 
 from peft_study.errors import StudyError
 
 P = ParamSpec("P")
+Shown = Iterator[Any]  # what to display, or a tuple of it, each in place of what came before
+Render = Callable[..., Shown]
 ALERT = "border-left:3px solid #b00020;padding:.3em .9em;white-space:pre-wrap;line-height:1.4"
 
 
@@ -41,22 +44,26 @@ def where_live(piece: Callable[P, None]) -> Callable[P, None]:
     return shown
 
 
-def panel(render: Callable[..., None], button: str = "", **controls: Any) -> None:
-    """Display controls and, below them, what `render` displays for their values by name.
+def panel(render: Render, button: str = "", **controls: Any) -> tuple[ipywidgets.VBox, Callable[..., None]]:
+    """Controls with room below them, and the function that shows there what the controls ask for.
 
-    With a `button` it waits for a click; else every change of a control calls it. A control named `place` counts
-    through what the others find: it returns to 1 when one of them changes. A `StudyError` is shown as its message;
-    ipywidgets shows any other error with its traceback.
+    `render` takes the controls' values by name and yields what to show, first what it is about to do where that takes
+    long, each in place of what came before. With a `button` it waits for a click; else every change of a control calls
+    it. A control named `place` counts through what the others find: it returns to 1 when one of them changes. A
+    `StudyError` is shown as its message, any other error with its traceback.
     """
     output, place = ipywidgets.Output(), controls.get("place")
 
     def update(*_: Any) -> None:
-        with output:
-            try:
-                clear_output(wait=True)
-                render(**{name: control.value for name, control in controls.items()})
-            except StudyError as error:
-                replace(HTML(f'<div role="alert" style="{ALERT}">{escape(str(error))}</div>'))
+        try:
+            for contents in render(**{name: control.value for name, control in controls.items()}):
+                put(output, contents)
+        except StudyError as error:
+            put(output, HTML(f'<div role="alert" style="{ALERT}">{escape(str(error))}</div>'))
+        except Exception as error:  # whatever it is: a callback has no cell that would show it
+            lines = traceback.format_exception(error)
+            fault = {"output_type": "error", "ename": type(error).__name__, "evalue": str(error), "traceback": lines}
+            output.outputs = (fault,)
 
     def changed(change: Any) -> None:
         if place is None or place is change["owner"] or place.value == 1:
@@ -74,19 +81,28 @@ def panel(render: Callable[..., None], button: str = "", **controls: Any) -> Non
         fields.append(ipywidgets.Button(description=button, button_style="primary"))
         fields[-1].on_click(update)
     row = ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start")
-    display(ipywidgets.VBox([ipywidgets.Box(fields, layout=row), output]))
-    if not button:
-        update()
+    return ipywidgets.VBox([ipywidgets.Box(fields, layout=row), output]), update
 
 
-def replace(*contents: Any) -> None:
-    """Display `contents` in place of what the panel shows below its controls."""
-    clear_output(wait=True)
-    display(*contents)
+def show(render: Render, **controls: Any) -> None:
+    """Display a panel without a button, and then what its controls ask for as they stand."""
+    box, update = panel(render, **controls)
+    display(box)
+    update()
+
+
+def put(output: ipywidgets.Output, contents: Any) -> None:
+    """Show `contents`, one or a tuple of them, in place of what an output shows, in one message to the page."""
+    with output.hold_sync():
+        output.outputs = ()
+        for content in contents if isinstance(contents, tuple) else (contents,):
+            output.append_display_data(content)
 
 
 def at_place(matches: pd.DataFrame, place: int) -> tuple[Any, str]:
-    """The row at a place among the matches, or the last, and where it is: `3 of 1,200`."""
+    """The row at a place among the matches, or the last, and where that is: `3 of 1,200`; `StudyError` for no match."""
+    if matches.empty:
+        raise StudyError("nothing fits all of this; loosen a condition")
     place = min(place, len(matches))
     return matches.iloc[place - 1], f"{place:,} of {len(matches):,}"
 

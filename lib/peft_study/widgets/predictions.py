@@ -1,10 +1,12 @@
 """A trained model at work on single reviews: one's own, and those that it got wrong."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import ipywidgets
+from IPython.display import display
 
 from peft_study.data.reviews import Reviews
 from peft_study.errors import StudyError
@@ -14,6 +16,7 @@ from peft_study.training.masking import Explanation, explain
 from peft_study.training.model import load
 from peft_study.training.prediction import Predictions
 from peft_study.widgets import controls, markup
+from peft_study.widgets.controls import Shown
 from peft_study.widgets.reviews import described, facts, matching
 
 THIS = "this run, just trained"
@@ -25,23 +28,24 @@ def try_review(model: Any, tokenizer: Any, variant: Variant, labels: tuple[str, 
     """02: classify a text of one's own, with the model just trained or that of a finished run, and see why."""
     saved, trained = saved_models(), model
 
-    def render(text: str, model: str) -> None:
+    def render(text: str, model: str) -> Shown:
         if not text.strip():
             raise StudyError("there is no text to classify; type a sentence or two")
-        controls.replace(markup.line("Masking one word at a time …" if model == THIS else f"Loading {model} …"))
+        yield markup.line("Masking one word at a time …" if model == THIS else f"Loading {model} …")
         if model == THIS:
             names, verdict = labels, explain(trained, tokenizer, text, variant.max_length, variant.truncation)
         else:
             names, verdict = label_names(saved[model]), explain_saved(saved[model], text)
-        show(verdict, text, verdict.label, names, f"{verdict.confidence:.1%} sure", model)
+        yield explained(verdict, text, verdict.label, names, f"{verdict.confidence:.1%} sure", model)
 
     area = ipywidgets.Layout(width="44rem", height="7rem")
-    controls.panel(
+    box, _ = controls.panel(
         render,
         button="Classify",
         text=ipywidgets.Textarea(description="review", value=EXAMPLE, layout=area),
         model=controls.choice("model", [THIS, *saved]),
     )
+    display(box)
 
 
 def explain_saved(folder: Path, text: str) -> Explanation:
@@ -69,17 +73,15 @@ def browse_mistakes(model: Any, tokenizer: Any, variant: Variant, reviews: Revie
     table = described(wrong, corpus.splits[corpus.split_of("test")], tokenizer, variant.max_length)
     least = 100 // len(names)  # a predicted class is at least as probable as any other
 
-    def render(sure: int, place: int, **accepted: Any) -> None:
+    def render(sure: int, place: int, **accepted: Any) -> Shown:
         matches = matching(table[table["probability"] >= sure / 100], **accepted)
-        if matches.empty:
-            return controls.replace(markup.line("No mistake fits all of this: loosen a condition."))
         row, count = controls.at_place(matches, place)
-        controls.replace(markup.line(f"Masking one word at a time of mistake {count} …"))
+        yield markup.line(f"Mistake {count}: masking one word at a time …")
         heading = [f"mistake {count}", f"predicted {row['predicted']} with {row['probability']:.1%}", *facts(row)]
         verdict = explain(model, tokenizer, row["text"], variant.max_length, variant.truncation)
-        return show(verdict, row["text"], row["label"], names, *heading)
+        yield explained(verdict, row["text"], row["label"], names, *heading)
 
-    controls.panel(
+    controls.show(
         render,
         label=controls.classes("true class", names),
         sure=ipywidgets.IntSlider(description="at least sure (%)", min=least, max=99, continuous_update=False),
@@ -90,9 +92,9 @@ def browse_mistakes(model: Any, tokenizer: Any, variant: Variant, reviews: Revie
     )
 
 
-def show(verdict: Explanation, text: str, label: int, names: tuple[str, ...], *heading: str) -> None:
-    """Display a review under the name of its class, its words coloured by effect, and the strongest of them."""
+def explained(verdict: Explanation, text: str, label: int, names: Sequence[str], *heading: str) -> tuple[Any, ...]:
+    """A review under the name of its class, its words coloured by effect, what that means, and the strongest words."""
     sides = markup.sides(names, verdict.target)
     body = markup.coloured(text, verdict.words, verdict.window, sides)
     strongest = markup.strongest(text, verdict.words, sides)
-    controls.replace(markup.review([names[label], *heading], label, body), markup.legend(sides), strongest)
+    return markup.review([names[label], *heading], label, body), markup.legend(sides), strongest

@@ -14,6 +14,7 @@ from peft_study.data.slices import explicit_rating
 from peft_study.data.tokenization import Window, load_tokenizer, tokenize_texts, window
 from peft_study.study.variant import Variant
 from peft_study.widgets import controls, markup
+from peft_study.widgets.controls import Shown
 
 PARTS = {"pool": "pool", "test": "test set", "ood": "other test set"}
 PIECE = 'style="display:inline-block;border:1px solid #8888;border-radius:3px;padding:0 .3em;margin:1px"'
@@ -28,22 +29,20 @@ def browse_reviews(corpus: Corpus, variant: Variant) -> None:
     tokenizer = load_tokenizer(variant)
     table = all_reviews(corpus, tokenizer, variant.max_length)
 
-    def render(length: int, truncation: str, view: str, place: int, tokens: tuple[int, int], **accepted: Any) -> None:
+    def render(length: int, truncation: str, view: str, place: int, tokens: tuple[int, int], **accepted: Any) -> Shown:
         matches = matching(table[table["tokens"].between(*tokens)], **accepted)
-        if matches.empty:
-            return controls.replace(markup.line("No review fits all of this: loosen a condition."))
         row, count = controls.at_place(matches, place)
         read = window(row["text"], tokenizer, length, truncation)
         heading = [corpus.labels[row["label"]], f"review {count}", *facts(row)]
         body = markup.windowed(row["text"], read) if view == "text" else word_pieces(row["text"], read, tokenizer)
         kept = f"The window keeps {len(read.input_ids):,} of {read.total:,} tokens, special tokens included."
-        return controls.replace(markup.review(heading, row["label"], body or "<i>(empty)</i>"), markup.line(kept))
+        yield markup.review(heading, row["label"], body or "<i>(empty)</i>"), markup.line(kept)
 
     longest = int(table["tokens"].max())
     widest = 2 ** (max(variant.max_length, 512) - 1).bit_length()
     truncations = get_args(Variant.model_fields["truncation"].annotation)
     slider = {"continuous_update": False}
-    controls.panel(
+    controls.show(
         render,
         part=controls.choice("from", [(PARTS[part], (part,)) for part in table["part"].unique()]),
         label=controls.classes("class", corpus.labels),

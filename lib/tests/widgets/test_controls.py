@@ -1,11 +1,11 @@
 """A panel: what its controls ask for is shown below them, errors included; where nobody watches there is none."""
 
-import re
+from collections.abc import Iterator
 from typing import Any
 
 import ipywidgets
 import pytest
-from IPython.display import HTML, display
+from IPython.display import HTML
 from IPython.utils.capture import capture_output
 from ipywidgets.widgets.widget import _instances
 from made_screen import Screen
@@ -32,69 +32,59 @@ def test_where_nobody_watches_nothing_is_shown_and_no_widget_made(monkeypatch: p
     assert captured.outputs == [] and captured.stdout == "" and len(_instances) == before
 
 
+@pytest.mark.parametrize("watched", [False, True])
 def test_training_shows_lines_in_a_batch_and_a_chart_that_can_be_stopped_in_a_notebook(
-    monkeypatch: pytest.MonkeyPatch,
+    watched: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def kinds() -> list[str]:
-        return [type(callback).__name__ for callback in widgets.training_callbacks("lora")]
-
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
-    assert not widgets.live() and kinds() == ["PlainProgress"]
-    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
-    assert widgets.live() and kinds() == ["NotebookProgressCallback", "LiveChart", "StopOnInterrupt"]
+    if watched:
+        monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
+    kinds = [type(callback).__name__ for callback in widgets.training_callbacks("lora")]
+    assert kinds == (["NotebookProgressCallback", "LiveChart", "StopOnInterrupt"] if watched else ["PlainProgress"])
 
 
-def test_the_latest_content_takes_the_place_of_what_was_shown(screen: Screen) -> None:
-    seen = []
-
-    def render(size: int) -> None:
-        controls.replace(HTML("working"))
-        seen.append(screen.text)
-        controls.replace(HTML(f"size {size}"), HTML("and more"))
-
-    controls.panel(render, size=ipywidgets.IntSlider(description="size"))
-    screen.panel()["size"].value = 7
-    assert seen == ["working"] * 2 and screen.text == "size 7 and more"
-
-
-def test_a_fault_that_the_user_can_mend_is_its_message_in_place(
-    screen: Screen, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def render(size: int) -> None:
-        display(HTML("working"))
+def render(size: int) -> Iterator[Any]:
+    """Says that it works, divides by `size`, and refuses more than 9."""
+    yield HTML("working")
+    if size > 9:
         raise StudyError(f"size = {size}: {HOSTILE}")
-
-    controls.panel(render, size=ipywidgets.IntSlider(description="size"))
-    assert screen.text == "size = 0: &lt;script&gt;alert(&quot;hi&quot;)&lt;/script&gt;"
-    assert screen.html.startswith('<div role="alert"') and "Error" not in capsys.readouterr().out
+    yield HTML(f"a quarter: {1 / size}"), HTML("and more")
 
 
-def test_any_other_error_has_its_traceback_and_the_panel_goes_on(
-    screen: Screen, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def render(size: int) -> None:
-        controls.replace(HTML(f"{1 / size}"))
+def sized(value: int = 4) -> ipywidgets.IntSlider:
+    return ipywidgets.IntSlider(description="size", value=value)
 
-    controls.panel(render, size=ipywidgets.IntSlider(description="size", value=2))
-    screen.panel()["size"].value = 0
-    assert re.search("ZeroDivisionError.*Traceback", capsys.readouterr().out)
-    screen.panel()["size"].value = 4
-    assert screen.text == "0.25"
+
+def test_a_panel_shows_results_faults_and_tracebacks_in_place_of_one_another(screen: Screen) -> None:
+    controls.show(render, size=sized())
+    assert screen.text == "a quarter: 0.25 and more"
+    screen.panel["size"].value = 10
+    assert screen.html.startswith('<div role="alert"') and screen.text.startswith("size = 10: &lt;script&gt;")
+    assert "Traceback" not in screen.text and HOSTILE not in screen.html
+    screen.panel["size"].value = 0
+    assert screen.text.startswith("Traceback") and screen.text.endswith("ZeroDivisionError: division by zero")
+    screen.panel["size"].value = 4
+    assert screen.text == "a quarter: 0.25 and more"
+
+
+def test_a_panel_says_first_what_takes_long(screen: Screen) -> None:
+    seen: list[str] = []
+    controls.show(lambda size: (seen.append(screen.text) or content for content in render(size)), size=sized())
+    assert seen == ["", "working"]
 
 
 def test_a_changed_search_starts_again_at_its_first_match(screen: Screen) -> None:
     calls: list[tuple[int, int]] = []
-    fields = {"size": ipywidgets.IntSlider(), "place": controls.place("place", 9)}
-    controls.panel(lambda size, place: calls.append((size, place)), **fields)
+    fields = {"size": sized(), "place": controls.place("place", 9)}
+    controls.show(lambda **values: calls.append(tuple(values.values())) or iter(()), **fields)  # type: ignore[func-returns-value]
     fields["place"].value = 4
     fields["size"].value = 7
-    assert calls == [(0, 1), (0, 4), (7, 1)]
+    assert calls == [(4, 1), (4, 4), (7, 1)]
 
 
 def test_a_panel_with_a_button_waits_for_it(screen: Screen) -> None:
-    controls.panel(lambda size: display(HTML(f"size {size}")), "Go", size=ipywidgets.IntSlider(description="size"))
-    panel = screen.panel()
-    panel["size"].value = 7
-    assert "size 7" not in screen.html
-    panel["Go"].click()
-    assert screen.text == "size 7"
+    controls.panel(render, "Go", size=sized())
+    screen.panel["size"].value = 2
+    assert screen.text == ""
+    screen.panel["Go"].click()
+    assert screen.text == "a quarter: 0.5 and more"

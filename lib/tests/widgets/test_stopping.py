@@ -31,9 +31,9 @@ class Interrupt(TrainerCallback):  # type: ignore[misc]
 
 @pytest.fixture(autouse=True)
 def handler() -> Iterator[Any]:
-    """Python's own handler of the signal, also where the tests were started with the signal ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield signal.default_int_handler
+    """The handler of the signal as it was, put back whatever a test did."""
+    before = signal.getsignal(signal.SIGINT)
+    yield before
     signal.signal(signal.SIGINT, before)
 
 
