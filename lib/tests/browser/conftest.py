@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
-from lab_notebook import Server
+from lab_notebook import Notebook, Server
+from playwright.sync_api import Browser
 
 from peft_study import paths
-from peft_study.engine import steps as batch
+from peft_study.engine import steps
 
 TRAINED = {"strategy": "lora", "train_size": 60, "learning_rate": 1e-4}  # hardly learns: there are mistakes to look at
 
@@ -44,13 +45,19 @@ def server(home: Path, real_home: Path) -> Iterator[Server]:
     root = home.parent / "root"
     shutil.copytree(paths.NOTEBOOKS, root / "notebooks")
     values = yaml.safe_load((home / "runs" / "quick" / "study.yaml").read_text())["defaults"]
-    set_parameters(root / "notebooks" / batch.TRAIN, values | TRAINED)
-    environment = {
-        "PEFT_STUDY_HOME": str(home),
-        "PEFT_STUDY_CACHE": str(real_home / "cache"),
-        "PYTHONPATH": os.pathsep.join([str(paths.LIB), os.environ.get("PYTHONPATH", "")]),
-        "JUPYTER_PREFER_ENV_PATH": "1",
-    }
-    server = Server(home.parent, root, environment)
+    set_parameters(root / "notebooks" / steps.TRAIN, values | TRAINED)
+    library = os.pathsep.join([str(paths.LIB), os.environ.get("PYTHONPATH", "")])
+    places = {"PEFT_STUDY_HOME": str(home), "PEFT_STUDY_CACHE": str(real_home / "cache"), "PYTHONPATH": library}
+    server = Server(home.parent, root, places | {"JUPYTER_PREFER_ENV_PATH": "1"})
     yield server
     server.close()
+
+
+@pytest.fixture(scope="module")
+def notebook(request: pytest.FixtureRequest, browser: Browser, server: Server) -> Iterator[Notebook]:
+    """The notebook that the module names, all of whose cells have run."""
+    notebook = Notebook(browser, server, request.module.NOTEBOOK)
+    notebook.start()
+    notebook.wait()
+    yield notebook
+    notebook.close()

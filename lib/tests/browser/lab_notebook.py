@@ -16,7 +16,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Locator, expect
 
-EXTRA = ("metadata.language_info", "metadata.papermill", "cell.metadata.papermill", "cell.metadata.execution")
+EXTRA = "metadata.language_info metadata.papermill cell.metadata.papermill cell.metadata.execution"
 TOKEN = "a-token-of-the-tests"
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # every cell is in the page, also the ones out of sight
@@ -26,10 +26,8 @@ OPEN = """async path => {
   const app = window.jupyterapp;
   await app.restored;
   app.shell.collapseLeft();
-  const panel = await app.commands.execute('docmanager:open', {path, factory: 'Notebook'});
-  await panel.context.ready;
-  await panel.sessionContext.ready;
-  window.panel = panel;
+  window.panel = await app.commands.execute('docmanager:open', {path, factory: 'Notebook'});
+  await Promise.all([window.panel.context.ready, window.panel.sessionContext.ready]);
 }"""
 RUN = """() => {
   window.ran = null;
@@ -38,45 +36,47 @@ RUN = """() => {
 ERRORS = """() => window.panel.content.widgets.flatMap(cell => cell.model.type !== 'code' ? [] :
   cell.model.outputs.toJSON().filter(o => o.output_type === 'error' || o.name === 'stderr')
     .map(o => o.evalue ? `${o.ename}: ${o.evalue}` : o.text))"""
+EDIT = """([before, after]) => {
+  const cells = window.panel.content.widgets.map(cell => cell.model.sharedModel);
+  const cell = cells.find(cell => cell.source.includes(before));
+  cell.setSource(cell.source.replace(before, after));
+}"""
+FIND = "code => window.panel.content.widgets.findIndex(cell => cell.model.sharedModel.source.includes(code))"
+
+
+def free_port() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 class Server:
     """A JupyterLab server whose root is `root`, with settings and workspaces of its own under `home`."""
 
     def __init__(self, home: Path, root: Path, environment: dict[str, str]) -> None:
-        self.root = root
+        self.root, port = root, free_port()
         for name, values in SETTINGS.items():
             file = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(values))
-        places = {"CONFIG_DIR": "config", "DATA_DIR": "data", "RUNTIME_DIR": "runtime"}
-        own = {f"JUPYTER_{key}": str(home / folder) for key, folder in places.items()}
+        own = {f"JUPYTER_{key}_DIR": str(home / key.lower()) for key in ("CONFIG", "DATA", "RUNTIME")}
         own |= {f"JUPYTERLAB_{key}_DIR": str(home / key.lower()) for key in ("SETTINGS", "WORKSPACES")}
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        options = [f"--port={self.url.rpartition(':')[2]}", f"--ServerApp.root_dir={root}"]
-        options += ["--no-browser", "--ip=127.0.0.1", "--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}"]
-        options += ["--LabApp.expose_app_in_browser=True", "--allow-root"]
-        self.log = home / "server.log"
-        with self.log.open("w") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "jupyterlab", *options],
-                env={**os.environ, **own, "IPYTHONDIR": str(home / "ipython"), **environment},
-                stdout=log,
-                stderr=log,
-            )
-        self._wait()
-
-    def _wait(self, seconds: float = 60) -> None:
-        end = time.monotonic() + seconds
+        options = [f"--port={port}", f"--ServerApp.root_dir={root}", f"--IdentityProvider.token={TOKEN}"]
+        options += ["--no-browser", "--ip=127.0.0.1", "--ServerApp.port_retries=0", "--allow-root"]
+        command = [sys.executable, "-m", "jupyterlab", *options, "--LabApp.expose_app_in_browser=True"]
+        self.url, log = f"http://127.0.0.1:{port}", home / "server.log"
+        with log.open("w") as file:
+            environment = {**os.environ, **own, "IPYTHONDIR": str(home / "ipython"), **environment}
+            self._process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
+        end = time.monotonic() + 120
         while time.monotonic() < end and self._process.poll() is None:
             try:
                 urllib.request.urlopen(f"{self.url}/api?token={TOKEN}", timeout=1).close()
                 return
             except (urllib.error.URLError, TimeoutError, ConnectionError):
                 time.sleep(0.1)
-        raise RuntimeError(self.log.read_text())
+        raise RuntimeError(log.read_text())
 
     def close(self) -> None:
         self._process.terminate()
@@ -86,8 +86,8 @@ class Server:
 class Notebook:
     """A notebook, open in JupyterLab."""
 
-    def __init__(self, browser: Browser, server: Server, path: str) -> None:
-        self.server, self.path = server, path
+    def __init__(self, browser: Browser, server: Server, name: str) -> None:
+        self.server, self.path = server, f"notebooks/{name}"
         self.page = browser.new_page(viewport={"width": 1400, "height": 1000})
         self.page.set_default_timeout(30_000)
         expect.set_options(timeout=30_000)
@@ -106,23 +106,23 @@ class Notebook:
         """Start to run all cells."""
         self.page.evaluate(RUN)
 
-    def run(self) -> None:
-        """Run all cells to their end."""
-        self.start()
-        self.wait()
-
     def wait(self, seconds: float = 120) -> None:
         """Wait until all cells have run."""
         self.page.wait_for_function("window.ran", timeout=1000 * seconds)
 
     def errors(self) -> list[str]:
-        """The errors that cells show, and what they wrote to stderr."""
-        return self.page.evaluate(ERRORS)
+        """The errors that cells show, what they wrote to stderr, and the page's own."""
+        return [*self.page.evaluate(ERRORS), *self.complaints]
 
-    def save(self) -> bytes:
+    def saved(self) -> bytes:
         """Save, and give what is in the file."""
         self.page.evaluate("() => window.panel.context.save()")
         return (self.server.root / self.path).read_bytes()
+
+    def stripped(self) -> bytes:
+        """Save, and give the file as the check of the tests and the hook for commits want it."""
+        command = [sys.executable, "-m", "nbstripout", "--keep-id", "--extra-keys", EXTRA, "-t"]
+        return subprocess.run(command, input=self.saved(), stdout=subprocess.PIPE, check=True).stdout
 
     def interrupt(self) -> None:
         """Press ■ in the toolbar."""
@@ -130,17 +130,11 @@ class Notebook:
 
     def replace(self, old: str, new: str) -> None:
         """Change a line of a cell, as somebody who types."""
-        edit = """([before, after]) => {
-          const cells = window.panel.content.widgets.map(cell => cell.model.sharedModel);
-          const cell = cells.find(cell => cell.source.includes(before));
-          cell.setSource(cell.source.replace(before, after));
-        }"""
-        self.page.evaluate(edit, [old, new])
+        self.page.evaluate(EDIT, [old, new])
 
     def cell(self, code: str) -> "Panel":
         """The cell with that code in it, and what it shows."""
-        find = "code => window.panel.content.widgets.findIndex(cell => cell.model.sharedModel.source.includes(code))"
-        place = self.page.evaluate(find, code)
+        place = self.page.evaluate(FIND, code)
         assert place >= 0, f"no cell with {code!r}"
         return Panel(self.page.locator(".jp-Notebook .jp-Cell").nth(place))
 
@@ -148,12 +142,6 @@ class Notebook:
         """End the kernel and close the page."""
         self.page.evaluate("() => window.panel.sessionContext.shutdown()")
         self.page.close()
-
-
-def stripped(notebook: bytes) -> bytes:
-    """A notebook's file as the check of the tests and the hook for commits want it."""
-    command = [sys.executable, "-m", "nbstripout", "--keep-id", "--extra-keys", " ".join(EXTRA), "-t"]
-    return subprocess.run(command, input=notebook, stdout=subprocess.PIPE, check=True).stdout
 
 
 class Panel:
@@ -164,8 +152,8 @@ class Panel:
 
     def control(self, description: str) -> Locator:
         """The row of a control: its description and its field."""
-        exact = self.output.page.locator(".widget-label", has_text=description)
-        return self.output.locator(".jupyter-widgets", has=exact).last
+        label = self.output.page.locator(".widget-label", has_text=description)
+        return self.output.locator(".jupyter-widgets", has=label).last
 
     def select(self, description: str, *options: str) -> None:
         """Choose in a list."""
@@ -180,15 +168,23 @@ class Panel:
     def slide(self, description: str, text: str) -> None:
         """Type into the figure beside a slider."""
         readout = self.control(description).locator(".widget-readout")
-        readout.click()
         readout.fill(text)
         readout.press("Enter")
 
+    def click(self, button: str) -> None:
+        """Press a button."""
+        self.output.get_by_role("button", name=button).click()
+
     def says(self, text: Any) -> None:
-        """Wait until the text is shown."""
+        """Wait until the text is shown below the controls, markup in it as text."""
         expect(self.shown).to_contain_text(text)
+        assert self.output.locator("script").count() == 0
 
     @property
     def shown(self) -> Locator:
         """What is shown below the controls."""
-        return self.output.locator(".widget-html").last
+        return self.output.locator(".widget-output").last
+
+    def picture(self) -> str | None:
+        """The figure that is shown."""
+        return self.shown.locator("img").get_attribute("src")

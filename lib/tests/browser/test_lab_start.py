@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -13,10 +12,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from lab_notebook import free_port
 from playwright.sync_api import Browser, expect
 
 from peft_study import paths
-from peft_study.engine import steps as batch
+from peft_study.engine.steps import COMPARE, EXPLORE, TRAIN
 
 pytestmark = pytest.mark.browser
 
@@ -29,10 +29,14 @@ def address(browser: Browser, home: Path, tmp_path_factory: pytest.TempPathFacto
     own |= {"JUPYTERLAB_WORKSPACES_DIR": str(place / "workspaces"), "PYTHONPATH": str(paths.LIB)}
     own |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PEFT_STUDY_HOME": str(home)}
     log = place / "log"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = ["bash", str(paths.CHECKOUT / "run_all.sh"), "lab", f"--port={port}", "--no-browser", "--allow-root"]
+    command = [
+        "bash",
+        str(paths.CHECKOUT / "run_all.sh"),
+        "lab",
+        f"--port={free_port()}",
+        "--no-browser",
+        "--allow-root",
+    ]
     with log.open("w") as file:
         process = subprocess.Popen(command, env=os.environ | own, stdout=file, stderr=file)
     try:
@@ -49,7 +53,7 @@ def test_the_three_notebooks_are_open_in_order_and_the_first_is_in_front(address
     page = browser.new_page()
     page.goto(address)
     tabs = page.locator("#jp-main-dock-panel .lm-TabBar-tab")
-    expect(tabs).to_have_text([batch.EXPLORE, batch.TRAIN, batch.COMPARE], timeout=60_000)
+    expect(tabs).to_have_text([EXPLORE, TRAIN, COMPARE], timeout=60_000)
     expect(tabs.first).to_have_class(re.compile("lm-mod-current"))
     expect(page.locator(".jp-NotebookPanel:visible h1").first).to_contain_text("What is in the reviews")
     page.close()

@@ -1,7 +1,6 @@
-"""Masking one word at a time: every figure is that of a forward pass without the word, for any strategy and encoder."""
+"""Masking one word at a time: every figure is that of a forward pass without the word, for any strategy."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,8 @@ from peft_study.data.reviews import load_reviews
 from peft_study.data.tokenization import load_tokenizer, tokenize_texts, window
 from peft_study.study.variant import Variant
 from peft_study.training import masking
-from peft_study.training.masking import explain, log_odds
-from peft_study.training.model import build, load
+from peft_study.training.masking import explain
+from peft_study.training.model import build
 
 TEXT = "the film was superb , unbelievable"
 Make = Callable[..., Variant]
@@ -30,36 +29,21 @@ def score(model: torch.nn.Module, ids: list[int], target: int) -> float:
     return float(torch.log(chance / (1 - chance)))
 
 
+@pytest.mark.parametrize("mask", ["mask_token_id", "unk_token_id"])
 @pytest.mark.parametrize("strategy", ["full", "lora", "prompt"])
-def test_an_effect_is_what_a_forward_pass_without_the_word_changes(strategy: str, variant: Make) -> None:
+def test_an_effect_is_what_a_forward_pass_without_the_word_changes(strategy: str, mask: str, variant: Make) -> None:
     model, tokenizer = built(variant(strategy=strategy))
+    if mask == "unk_token_id":
+        tokenizer.mask_token = None
     verdict = explain(model, tokenizer, TEXT, 32, "head")
     assert [TEXT[start:end] for start, end, _ in verdict.words] == TEXT.split()
     ids, words = verdict.window.input_ids, verdict.window.words
+    assert words.count(5) > 1, "no word of several pieces"
     assert verdict.target == 1 and verdict.log_odds == pytest.approx(score(model, ids, 1), abs=1e-5)
     for number, (*_, effect) in enumerate(verdict.words):
-        without = [tokenizer.mask_token_id if word == number else i for i, word in zip(ids, words, strict=True)]
-        assert without != ids
+        without = [getattr(tokenizer, mask) if word == number else i for i, word in zip(ids, words, strict=True)]
         assert effect == pytest.approx(verdict.log_odds - score(model, without, 1), abs=1e-5)
     assert max(abs(effect) for *_, effect in verdict.words) > 0.01
-
-
-def test_all_pieces_of_a_word_are_masked_at_once(variant: Make) -> None:
-    model, tokenizer = built(variant())
-    verdict = explain(model, tokenizer, "good zebra", 32, "head")
-    assert len(verdict.words) == 2 and verdict.window.words.count(1) == 5
-    start, *_, end = verdict.window.input_ids
-    without = [start, verdict.window.input_ids[1], *[tokenizer.mask_token_id] * 5, end]
-    assert verdict.words[1][2] == pytest.approx(verdict.log_odds - score(model, without, 1), abs=1e-5)
-
-
-def test_without_a_mask_token_the_unknown_one_stands_for_a_word(variant: Make) -> None:
-    model, tokenizer = built(variant())
-    unknown, tokenizer.mask_token = tokenizer.unk_token_id, None
-    verdict = explain(model, tokenizer, "good film", 32, "head")
-    ids = verdict.window.input_ids
-    expected = verdict.log_odds - score(model, [ids[0], unknown, *ids[2:]], 1)
-    assert verdict.words[0][2] == pytest.approx(expected, abs=1e-5)
 
 
 def test_of_several_classes_the_predicted_one_is_explained(variant: Make) -> None:
@@ -70,52 +54,25 @@ def test_of_several_classes_the_predicted_one_is_explained(variant: Make) -> Non
     assert verdict.confidence == pytest.approx(1 / (1 + np.exp(-verdict.log_odds)), abs=1e-6)
 
 
-def test_batches_change_nothing(variant: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neither_batches_nor_autocast_nor_dropout_change_an_effect(
+    variant: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, tokenizer = built(variant())
-    at_once = explain(model, tokenizer, TEXT, 32, "head")
-    monkeypatch.setattr(masking, "TOKENS_AT_ONCE", 20)
-    assert np.allclose(at_once.words, explain(model, tokenizer, TEXT, 32, "head").words, atol=1e-5)
-
-
-@pytest.mark.parametrize("text", ["", "  ", "\n"])
-def test_a_text_without_words_has_a_verdict_and_no_effects(text: str, variant: Make) -> None:
-    verdict = explain(*built(variant()), text, 32, "head")
-    assert verdict.words == [] and np.isfinite(verdict.logits).all()
-
-
-def test_words_outside_the_window_have_no_effect(variant: Make) -> None:
-    model, tokenizer = built(variant())
-    words = explain(model, tokenizer, "good bad dull fine film plot some long", 6, "head+tail").words
-    assert [(start, end) for start, end, _ in words] == [(0, 4), (24, 28), (29, 33), (34, 38)]
-
-
-def test_the_model_is_left_as_it_was_and_asked_in_evaluation_mode(variant: Make) -> None:
-    model, tokenizer = built(variant())
-    before = [parameter.clone() for parameter in model.parameters()]
-    model.train()
     first = explain(model, tokenizer, TEXT, 32, "head")
+    before = [parameter.clone() for parameter in model.parameters()]
+    monkeypatch.setattr(masking, "TOKENS_AT_ONCE", 20)
     model.train()
-    assert explain(model, tokenizer, TEXT, 32, "head").words == first.words  # no dropout
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert np.allclose(first.words, explain(model, tokenizer, TEXT, 32, "head").words, atol=1e-5)
     assert all(torch.equal(old, new) and new.grad is None for old, new in zip(before, model.parameters(), strict=True))
 
 
-def test_autocast_around_it_does_not_coarsen_the_effects(variant: Make) -> None:
+def test_a_text_without_words_has_a_verdict_and_words_outside_the_window_have_no_effect(variant: Make) -> None:
     model, tokenizer = built(variant())
-    exact = explain(model, tokenizer, TEXT, 32, "head")
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert (explain(model, tokenizer, TEXT, 32, "head").logits == exact.logits).all()
-
-
-def test_log_odds_are_against_all_other_classes_together() -> None:
-    logits = np.log([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
-    assert log_odds(logits, 2) == pytest.approx([np.log(0.25), np.log(4)])
-
-
-def test_a_saved_model_explains_as_the_trained_one_did(variant: Make, tmp_path: Path) -> None:
-    model, tokenizer = built(variant(strategy="lora"))
-    model.save_pretrained(tmp_path / "model")
-    saved = explain(load(tmp_path / "model"), tokenizer, TEXT, 32, "head")
-    assert np.allclose(saved.words, explain(model, tokenizer, TEXT, 32, "head").words, atol=1e-5)
+    verdict = explain(model, tokenizer, " \n", 32, "head")
+    assert verdict.words == [] and np.isfinite(verdict.logits).all()
+    words = explain(model, tokenizer, "good bad dull fine film plot some long", 6, "head+tail").words
+    assert [(start, end) for start, end, _ in words] == [(0, 4), (24, 28), (29, 33), (34, 38)]
 
 
 @pytest.mark.parametrize("truncation", ["head", "tail", "head+tail"])
