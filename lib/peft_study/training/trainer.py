@@ -63,8 +63,10 @@ class ClassifierTrainer(Trainer):  # type: ignore[misc]
     def train(self, *arguments: Any, **options: Any) -> Any:
         """Train, and leave the model as it was found: outside autocast, and able to be trained again.
 
-        Raises `StudyError` where memory or disk space is not enough.
+        Raises `StudyError` where memory or disk space is not enough, and for a second training by the same Trainer.
         """
+        if self.state.global_step:
+            raise StudyError("the model has been trained already; run the notebook again from where it is loaded on")
         try:
             size, accumulation = self.args.train_batch_size, self.args.gradient_accumulation_steps
             with writing(Path(self.args.output_dir)), enough_memory(size, accumulation):

@@ -33,8 +33,9 @@ def stripped(notebook: Any) -> Any:
 
 
 def lines(cell: Any) -> list[str]:
-    """The lines of a cell that are code: neither blank, nor comments, nor options of the paper."""
-    return [line for line in cell.source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    """The lines of a cell that are code: neither blank, nor comments, nor options of the paper, nor imports."""
+    left_out = ("#", "import ", "from ")
+    return [line for line in cell.source.splitlines() if line.strip() and not line.lstrip().startswith(left_out)]
 
 
 def is_parameters(cell: Any) -> bool:

@@ -84,6 +84,8 @@ def test_it_runs_without_validation_without_other_texts_and_without_saving(
     finally:
         torch.use_deterministic_algorithms(False)
     assert list(space["predictions"]) == ["test"] and len(space["scaled"]) == 1
+    with pytest.raises(StudyError, match="has been trained already; run the notebook again"):
+        space["trainer"].train()
     files = {file.name for file in (tmp_path / "run").iterdir()}
     assert "preds_and_labels.npz" in files and not files & {
         "model", "checkpoints", "ood_preds_and_labels.npz", "validation_preds_and_labels.npz"
