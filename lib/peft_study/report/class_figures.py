@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -66,16 +65,9 @@ def text_lengths(tokens: pd.DataFrame, max_length: int, ax: Axes, names: Sequenc
     parts = {name: (tokens["label"] == i, colour(i)) for i, name in enumerate(names)}
     if len(names) > NAMED:
         parts = {"all classes": (tokens["label"] >= 0, COLOURS[1])}
+    bins = np.histogram_bin_edges(tokens["tokens"].clip(upper=limit), min(60, max(1, span)))
     for name, (rows, own) in parts.items():
-        sns.histplot(
-            tokens.loc[rows, "tokens"].clip(upper=limit),
-            ax=ax,
-            bins=min(60, max(1, span)),
-            element="step",
-            fill=False,
-            color=own,
-            label=short(name),
-        )
+        ax.hist(tokens.loc[rows, "tokens"].clip(upper=limit), bins, histtype="step", color=own, label=short(name))
     ax.axvline(max_length, color=GREY, linestyle="--", linewidth=1, label=f"cut at {max_length}")
     ax.set(xlabel="tokens in the review (99th percentile and above in the last bin)", ylabel="reviews")
     ax.yaxis.set_major_formatter("{x:,.0f}")
@@ -116,21 +108,11 @@ def words(weights: "pd.Series[float]", ax: Axes, count: int = 10) -> Axes:
 
 def confusion_matrix(labels: np.ndarray, preds: np.ndarray, ax: Axes, names: Sequence[str] = LABELS) -> Axes:
     """True against predicted classes, in reviews; `names` are those of the classes."""
-    from sklearn.metrics import confusion_matrix as count
+    from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
-    sns.heatmap(
-        count(labels, preds, labels=range(len(names))),
-        annot=len(names) <= 3 * NAMED,
-        fmt=",d",
-        cmap="Blues",
-        cbar=False,
-        square=True,
-        ax=ax,
-        xticklabels=[short(name) for name in names],
-        yticklabels=[short(name) for name in names],
-    )
-    if len(names) > 2:
-        ax.tick_params(axis="y", rotation=0)
-        ax.set_xticks(ax.get_xticks(), [tick.get_text() for tick in ax.get_xticklabels()], rotation=40, ha="right")
+    counts = confusion_matrix(labels, preds, labels=range(len(names)))
+    display = ConfusionMatrixDisplay(counts, display_labels=[short(name) for name in names])
+    display.plot(ax=ax, cmap="Blues", colorbar=False, include_values=len(names) <= 3 * NAMED, values_format=",d")
+    _class_ticks(ax, names)
     ax.set(xlabel="predicted", ylabel="true")
     return ax

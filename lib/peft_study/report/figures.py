@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import EngFormatter, NullFormatter
 
 from nbpaper.style import COLUMN as COLUMN
 from nbpaper.style import FULL as FULL
@@ -137,25 +137,18 @@ def baseline_curve(scores: pd.DataFrame, ax: Axes, **style: Any) -> Axes:
     return ax
 
 
-def accuracy(
-    summary: pd.DataFrame,
-    runs: pd.DataFrame,
-    baseline: pd.DataFrame | None = None,
-    reported: pd.DataFrame | None = None,
-) -> tuple[Figure, Axes]:
+def accuracy(summary: pd.DataFrame, runs: pd.DataFrame, baseline: pd.DataFrame | None = None) -> tuple[Figure, Axes]:
     """Test accuracy against the budget, or by strategy where all runs have one budget.
 
     `summary` is of `accuracy.summary`, `runs` has a row per run with `test.accuracy`; `baseline` (optional) are the
-    scores of the bag of words, drawn in grey, `reported` those of others, drawn hollow: `strategy`, `train_size` and
-    `reported_accuracy`.
+    scores of the bag of words, drawn in grey.
     """
-    draw = _accuracy_by_size if summary["train_size"].nunique() > 1 else _accuracy_by_strategy
-    return draw(summary, runs, baseline, reported if reported is not None else pd.DataFrame())
+    if summary["train_size"].nunique() > 1:
+        return _accuracy_by_size(summary, runs, baseline)
+    return _accuracy_by_strategy(summary, baseline)
 
 
-def _accuracy_by_size(
-    summary: pd.DataFrame, runs: pd.DataFrame, baseline: pd.DataFrame | None, reported: pd.DataFrame
-) -> tuple[Figure, Axes]:
+def _accuracy_by_size(summary: pd.DataFrame, runs: pd.DataFrame, baseline: pd.DataFrame | None) -> tuple[Figure, Axes]:
     """Every run a dot, the mean over seeds a line, its interval a band; a further axis is another style of line."""
     lines = summary.groupby(["strategy", *further(summary)], sort=False)
     fig, ax = figure(COLUMN, 2.2 + 0.17 * -(-(lines.ngroups + 1) // 2))
@@ -172,24 +165,17 @@ def _accuracy_by_size(
         ax.scatter(dots["train_size"], 100 * dots["test.accuracy"], **style)
     if baseline is not None:
         baseline_curve(baseline, ax, label="bag of words", linestyle="--", marker="", linewidth=1.1)
-    for row in reported.to_dict("records"):
-        _hollow(ax, row["train_size"], 100 * row["reported_accuracy"], row["strategy"])
     _size_axis(ax, summary["train_size"])
     ax.set(ylabel="test accuracy (%)")
     return fig, legend_below(ax)
 
 
-def _accuracy_by_strategy(
-    summary: pd.DataFrame, runs: pd.DataFrame, baseline: pd.DataFrame | None, reported: pd.DataFrame
-) -> tuple[Figure, Axes]:
+def _accuracy_by_strategy(summary: pd.DataFrame, baseline: pd.DataFrame | None) -> tuple[Figure, Axes]:
     """Every strategy a row with its interval, the best first."""
     fig, ax = figure(COLUMN, height_of(len(summary)))
     rows = summary.sort_values("accuracy", ascending=False).to_dict("records")
     for place, row in enumerate(rows):
         _interval(ax, place, row, "accuracy", 100)
-        for other in reported.to_dict("records"):
-            if title(other) == title(row):
-                _hollow(ax, 100 * other["reported_accuracy"], place, row["strategy"])
     if baseline is not None:
         for height in 100 * baseline.loc[baseline["train_size"].isin(summary["train_size"]), "accuracy"]:
             ax.axvline(height, color=GREY, linestyle="--", linewidth=1.1)
@@ -197,13 +183,6 @@ def _accuracy_by_strategy(
     _named_rows(ax, [title(row) for row in rows])
     ax.set(xlabel="test accuracy (%)")
     return fig, ax
-
-
-def _hollow(ax: Axes, x: float, y: float, strategy: str) -> None:
-    """A hollow mark in the strategy's colour: a published result. The first of an axis is named in its legend."""
-    name = None if any(line.get_label() == "reported" for line in ax.lines) else "reported"
-    style = _style(strategy) | {"markerfacecolor": "none", "markersize": 7, "linestyle": "none", "zorder": 4}
-    ax.plot(x, y, label=name, **style)
 
 
 def differences(comparisons: pd.DataFrame, margin: float, ax: Axes) -> Axes:
@@ -347,22 +326,10 @@ def trade_off(table: pd.DataFrame, cost: str, ax: Axes) -> Axes:
             side = {"ha": "left", "xytext": (4, 4)} if row[cost] < middle else {"ha": "right", "xytext": (-4, 4)}
             style = {"textcoords": "offset points", "fontsize": "x-small"}
             ax.annotate(title(row), (row[cost], 100 * row["accuracy"]), **style, **side)
-    _short_ticks(ax, known[cost].max() / known[cost].min())
+    ticks = sorted({float(f"{value:.1g}") for value in np.geomspace(known[cost].min(), known[cost].max(), 4)})
+    ax.set_xticks(ticks, map(EngFormatter(), ticks))
+    ax.minorticks_off()
     return ax
-
-
-def _short_ticks(ax: Axes, span: float) -> None:
-    """Short numbers on a log axis that spans so many times its least value: 40, 2,000, 1 M; fewer on a longer one."""
-    digits = next(d for most, d in ((2.5, "123456789"), (10, "12357"), (300, "125"), (np.inf, "1")) if span <= most)
-
-    def text(value: float, _: int) -> str:
-        if f"{value:e}"[0] not in digits:
-            return ""
-        power, prefix = next((p for p in ((15, "P"), (12, "T"), (9, "G"), (6, "M")) if value >= 10 ** p[0]), (3, "k"))
-        return f"{value:,g}" if value < 1e4 else f"{value / 10**power:g} {prefix}"
-
-    ax.xaxis.set_major_formatter(FuncFormatter(text))
-    ax.xaxis.set_minor_formatter(FuncFormatter(text))
 
 
 # --- Calibration ------------------------------------------------------------------------------------------------------

@@ -133,26 +133,17 @@ def untrained(runs: Runs, summary: pd.DataFrame) -> str:
 
 
 def limits(runs: Runs) -> str:
-    """What limits the conclusions of these runs, as a Markdown list."""
-    table, names = runs.table, listed(f"`{name}`" for name in runs.table["dataset"].unique())
-    lines = [f"**One task.** All results are for {names}; other tasks, long texts and other languages may differ."]
-    if table.groupby(["strategy", "train_size"])["learning_rate"].nunique(dropna=False).max() == 1:
+    """What limits the conclusions of these runs in particular, as a Markdown list; empty where nothing does."""
+    lines = []
+    if runs.table.groupby(["strategy", "train_size"])["learning_rate"].nunique(dropna=False).max() == 1:
         lines.append(
-            "**Learning rates.** Each strategy runs at one rate, and rankings depend on how well each rate was chosen "
-            "[@schulman2025]. Default rates were chosen on one encoder, one size and one seed (`lib/NOTES.md`)."
+            "- **Learning rates.** Each strategy runs at one rate, and rankings depend on how well each rate was "
+            "chosen [@schulman2025]. Default rates were chosen on one encoder, one size and one seed "
+            "(`lib/NOTES.md`)."
         )
     if groups(runs)["run_ids"].map(len).min() == 1:
         lines.append(
-            "**Seed variance.** Of variants with one seed, the intervals cover the test reviews only; another seed may "
-            "change accuracy by more than the difference of interest."
+            "- **Seed variance.** Of variants with one seed, the intervals cover the test reviews only; another seed "
+            "may change accuracy by more than the difference of interest."
         )
-    lines += [
-        "**Tuning.** Settings chosen by accuracies on these test reviews make accuracies optimistic; no interval "
-        "covers that choice.",
-        "**Truncation.** All strategies read the same window; a short one lowers every accuracy and may hide "
-        "differences on long texts.",
-        "**Pretraining.** The encoder may have seen the texts, unlabelled, in pretraining.",
-        "**Time** depends on the machine and on what else ran on it; ratios within one study are more reliable than "
-        "seconds.",
-    ]
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(lines)

@@ -14,7 +14,7 @@ from peft_study.analysis.accuracy import summary
 from peft_study.analysis.costs import costs
 from peft_study.errors import StudyError
 from peft_study.records.read import Runs
-from peft_study.report import figures, tables
+from peft_study.report import tables
 
 HEAD = "# source: a study [@seed2025]\n# protocol: one seed was run\n"
 ROWS = "strategy,train_size,accuracy,macro_f1,seconds,trainable\nfull,250,0.9,0.89,100,1000\nlora,1000,0.5,,,\n"
@@ -56,26 +56,9 @@ def test_several_seeds_are_one_row_and_a_further_axis_is_named(write: Callable[[
     assert table["epochs"].tolist() == [4, 16] and len(tables.reference(table)) == 2
 
 
-def test_a_study_without_a_reference_draws_nothing() -> None:
-    runs = make_runs()
-    found, table = beside(runs)
+def test_a_study_without_a_reference_has_nothing_to_compare() -> None:
+    found, table = beside(make_runs())
     assert found is None and table.empty
-    _, axis = figures.accuracy(summary(runs), runs.table, None, table)
-    assert "reported" not in [line.get_label() for line in axis.lines]
-
-
-@pytest.mark.parametrize("sizes", [[250, 1000], [250]])
-def test_what_was_reported_is_drawn_hollow_in_the_colour_of_its_strategy(
-    write: Callable[[str], Path], sizes: list[int]
-) -> None:
-    runs = make_runs(matrix={"strategy": ["full", "lora"], "train_size": sizes, "seed": [1]})
-    write(HEAD + ROWS)
-    table = beside(runs)[1]
-    _, axis = figures.accuracy(summary(runs), runs.table, None, table)
-    hollow = [line for line in axis.lines if line.get_markerfacecolor() == "none" and line.get_marker() != "None"]
-    assert [line.get_color() for line in hollow] == [figures.colour(name) for name in table["strategy"]]
-    across = [line.get_ydata()[0] if len(sizes) > 1 else line.get_xdata()[0] for line in hollow]
-    assert across == pytest.approx([100 * value for value in table["reported_accuracy"]])
 
 
 @pytest.mark.parametrize(
