@@ -113,4 +113,4 @@ def word_pieces(text: str, read: Window, tokenizer: Any) -> str:
         pieces.append("…" if text[reached:start].strip() else "")
         pieces.append(f"<span {PIECE}>{escape(token)}</span>")
         reached = end
-    return " ".join(pieces)
+    return " ".join(filter(None, pieces))
