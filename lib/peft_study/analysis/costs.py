@@ -24,17 +24,15 @@ class Cost(NamedTuple):
 
 
 COSTS = {
+    "parameters.trainable_adapter": Cost("adapter parameters", "adapter", 1, "{:,.0f}"),
+    "parameters.trainable_head": Cost("head parameters", "head", 1, "{:,.0f}"),
     "parameters.trainable": Cost("trainable parameters", "trainable", 1, "{:,.0f}"),
-    "training.flops": Cost("training FLOPs", "training (TFLOP)", 1e12, "{:,.4g}"),
+    "training.steps": Cost("optimizer steps", "steps", 1, "{:,.0f}"),
     "training.seconds": Cost("training time (s)", "training (s)", 1, "{:,.0f}"),
+    "training.flops": Cost("training FLOPs", "training (TFLOP)", 1e12, "{:,.4g}"),
     "training.peak_memory_bytes": Cost("peak memory", "peak memory (GiB)", 2**30, "{:.2f}"),
     "cost.model_bytes": Cost("weights on disk", "weights on disk (MiB)", 2**20, "{:.1f}"),
     "cost.inference_seconds": Cost("inference time of one review (s)", "one review (ms)", 1e-3, "{:.1f}"),
-}
-DETAILS = {
-    "parameters.trainable_adapter": Cost("adapter parameters", "adapter", 1, "{:,.0f}"),
-    "parameters.trainable_head": Cost("head parameters", "head", 1, "{:,.0f}"),
-    "training.steps": Cost("optimizer steps", "steps", 1, "{:,.0f}"),
     "cost.inference_merged_seconds": Cost("inference time, merged (s)", "merged (ms)", 1e-3, "{:.1f}"),
 }
 _UNLISTED = (
@@ -46,11 +44,11 @@ _UNLISTED = (
 def costs(runs: Runs) -> pd.DataFrame:
     """A row per strategy, size (and further axis): `accuracy` averaged over seeds, and medians of what the runs cost.
 
-    Columns: those of `varying`, `accuracy` (share), every key of `COSTS` and `DETAILS` and a few more under their names
+    Columns: those of `varying`, `accuracy` (share), every key of `COSTS` and a few more under their names
     in the records, NaN where no record holds one. `training.flops` are those of the whole training: per step, times
     steps.
     """
-    columns = [name for name in (*COSTS, *DETAILS, *_UNLISTED) if name != "training.flops"]
+    columns = [name for name in (*COSTS, *_UNLISTED) if name != "training.flops"]
     numbers = runs.table.reindex(columns=columns).apply(pd.to_numeric, errors="coerce").astype(float)
     numbers = numbers.where(np.isfinite(numbers))
     numbers["training.flops"] = numbers["training.flops_per_step"] * numbers["training.steps"]

@@ -151,7 +151,8 @@ def accuracy(summary: pd.DataFrame, runs: pd.DataFrame, baseline: pd.DataFrame |
 def _accuracy_by_size(summary: pd.DataFrame, runs: pd.DataFrame, baseline: pd.DataFrame | None) -> tuple[Figure, Axes]:
     """Every run a dot, the mean over seeds a line, its interval a band; a further axis is another style of line."""
     lines = summary.groupby(["strategy", *further(summary)], sort=False)
-    fig, ax = figure(COLUMN, 2.2 + 0.17 * -(-(lines.ngroups + 1) // 2))
+    columns = 1 if further(summary) else 2  # of the legend, whose titles are then long
+    fig, ax = figure(COLUMN, 2.2 + 0.17 * -(-(lines.ngroups + 1) // columns))
     drawn: Counter[str] = Counter()
     for (strategy, *_), part in lines:
         part, own = part.sort_values("train_size"), colour(strategy)
@@ -167,7 +168,7 @@ def _accuracy_by_size(summary: pd.DataFrame, runs: pd.DataFrame, baseline: pd.Da
         baseline_curve(baseline, ax, label="bag of words", linestyle="--", marker="", linewidth=1.1)
     _size_axis(ax, summary["train_size"])
     ax.set(ylabel="test accuracy (%)")
-    return fig, legend_below(ax)
+    return fig, legend_below(ax, columns)
 
 
 def _accuracy_by_strategy(summary: pd.DataFrame, baseline: pd.DataFrame | None) -> tuple[Figure, Axes]:
@@ -262,18 +263,19 @@ def training_curves(runs: pd.DataFrame, log: Callable[[str], pd.DataFrame], stra
     budgets are drawn thicker. The loss on single batches is noisy: the running mean of five entries is drawn.
     """
     logs = {run_id: log(str(run_id)) for run_id in runs.index}
-    if all(entries.empty for entries in logs.values()):
+    logged = [entry for entry in LOGGED if any(entry[0] in entries for entries in logs.values())]
+    if not logged:
         return None
     sizes = sorted(runs["train_size"].unique())
-    fig, axes = figure(FULL, above_legend(2.2, strategies), columns=len(LOGGED), sharex=True)
-    for ax, (column, name, scale) in zip(axes, LOGGED, strict=True):
+    fig, axes = figure(FULL, above_legend(2.2, strategies), columns=len(logged), sharex=True, squeeze=False)
+    for ax, (column, name, scale) in zip(axes[0], logged, strict=True):
         for run_id, run in runs.iterrows():
             style = _style(run["strategy"]) | {"linewidth": 0.6 + 0.5 * sizes.index(run["train_size"]), "alpha": 0.85}
             dots = {"marker": ""} if column == "loss" else {"markersize": 3}
             _curve(logs[run_id], "epoch", column, ax, scale, 5 if column == "loss" else 1, **style | dots)
         ax.set(xlabel="epoch", ylabel=name)
-    axes[0].set(xlim=(0, None))  # of all: the axes share their epochs
-    strategy_legend(strategies, axes[0])
+    axes[0][0].set(xlim=(0, None))  # of all: the axes share their epochs
+    strategy_legend(strategies, axes[0][0])
     return fig
 
 

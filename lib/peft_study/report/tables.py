@@ -7,7 +7,7 @@ import pandas as pd
 
 from peft_study import paths
 from peft_study.analysis.accuracy import MEASURES, further, largest, title, varying
-from peft_study.analysis.costs import COSTS, DETAILS
+from peft_study.analysis.costs import COSTS
 from peft_study.data.slices import SLICES
 from peft_study.records.read import Runs
 from peft_study.strategies.table import STRATEGIES
@@ -216,7 +216,7 @@ def reference(table: pd.DataFrame) -> pd.DataFrame:
 
 def costs(table: pd.DataFrame) -> pd.DataFrame:
     """`costs.costs` as printed: parameters, training (seconds without evaluation), storage, inference."""
-    columns = {cost.column: numbers(table[name] / cost.unit, cost.form) for name, cost in (DETAILS | COSTS).items()}
+    columns = {cost.column: numbers(table[name] / cost.unit, cost.form) for name, cost in COSTS.items()}
     share = numbers(table["parameters.trainable"] / table["parameters.total"], "{:.2%}")
     return named(table[["strategy", "train_size", *further(table)]].assign(**columns, share=share))
 
