@@ -6,6 +6,7 @@ end, so that neither evaluations and checkpoints nor the padding of its batches 
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -138,6 +139,14 @@ def require_precision(precision: str) -> None:
         )
 
 
+def set_deterministic(wanted: bool) -> None:
+    """Let torch refuse every operation that may give other bits the next time, or none, from here on."""
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":16:8")  # without it cuBLAS refuses
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.deterministic = wanted
+
+
 def total_steps(variant: Variant, examples: int) -> int:
     """How many optimizer steps the variant takes over `examples` training reviews: those it fixes, or its epochs'."""
     if variant.max_steps is not None:
@@ -262,7 +271,7 @@ def fit(
     goes on from the last. Raises `StudyError` where the precision cannot be had, or the memory is not enough.
     """
     require_precision(variant.precision)
-    torch.use_deterministic_algorithms(variant.deterministic)
+    set_deterministic(variant.deterministic)
     asked, strategy = variant, STRATEGIES[variant.strategy]
     if variant.auto_batch:
         size, accumulation = largest_batch(model, examples["train"], variant, tokenizer.pad_token_id)
