@@ -22,7 +22,7 @@ class Screen:
     def html(self) -> str:
         """All that is shown, tables, figures and tracebacks included."""
         shown = [
-            output.get("data") or {"text/plain": "".join(output["traceback"])} for output in self._parts()[1].outputs
+            output.get("data") or {"text/plain": " ".join(output["traceback"])} for output in self._parts()[1].outputs
         ]
         return "\n".join(data.get("text/html", data["text/plain"]) for data in shown)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from peft_study import paths
-from peft_study.analysis.accuracy import disagreements, has_ood, largest_pair, summary, varying
+from peft_study.analysis.accuracy import disagreements, grouped, has_ood, largest_pair, summary, varying
 from peft_study.analysis.costs import COSTS, measured
 from peft_study.errors import StudyError
 from peft_study.records.read import Runs, load_runs, require_runs
@@ -55,9 +55,10 @@ def of_one_study(runs: Runs) -> tuple[Any, Callable[..., None]]:
         if chosen.table.empty:
             raise StudyError("no finished run has all that is picked; pick more")
         yield markup.line("Computing intervals …")
-        table = quality(chosen, metric)
-        scores = chosen.table[QUALITIES[metric][2]].astype(float)  # of each run: the dots of the figure
-        figure, axis = figures.accuracy(table, chosen.table.assign(**{"test.accuracy": scores}))
+        statistic, part, column = QUALITIES[metric]
+        table = summary(chosen, statistic, part).rename(columns={statistic: "accuracy"})
+        dots = chosen.table.assign(**{"test.accuracy": chosen.table[column].astype(float)})  # each run's own score
+        figure, axis = figures.accuracy(table, dots)
         (axis.set_ylabel if table["train_size"].nunique() > 1 else axis.set_xlabel)(f"{metric} (%)")
         count = "1 run" if len(chosen.table) == 1 else f"{len(chosen.table):,} runs"
         caption = f"{metric[0].upper()}{metric[1:]} of {count} of the study {name}, with 95% intervals."
@@ -78,12 +79,6 @@ def of_one_study(runs: Runs) -> tuple[Any, Callable[..., None]]:
 def qualities(runs: Runs) -> list[str]:
     """The measures of quality that every run has."""
     return [name for name, (_, part, _) in QUALITIES.items() if not part or has_ood(runs)]
-
-
-def quality(runs: Runs, name: str) -> pd.DataFrame:
-    """The table `summary` of a measure of quality; whatever it is, its column is called `accuracy`."""
-    metric, part, _ = QUALITIES[name]
-    return summary(runs, metric, part).rename(columns={metric: "accuracy"})
 
 
 @controls.where_live
@@ -147,15 +142,13 @@ def pick_trade_off(runs: Runs, costs: pd.DataFrame) -> None:
     sizes = sorted(set(costs["train_size"].tolist()))
 
     def render(cost: str, metric: str, size: Sequence[int]) -> Shown:
-        yield markup.line("Computing intervals …")
-        table = costs.assign(accuracy=quality(runs, metric)["accuracy"])  # the rows are the same groups of runs
+        means = grouped(runs)[QUALITIES[metric][2]].agg(lambda scores: scores.astype(float).mean())
+        table = costs.assign(accuracy=means.to_numpy())  # the rows of `costs` are the same groups of runs
         figure = figures.trade_offs(table[table["train_size"].isin(size)], [cost])
         if figure is None:
             raise StudyError("no run of this size has this cost on record; pick another")
         figure.axes[0].set_ylabel(f"{metric} (%)")
-        caption = (
-            f"{metric[0].upper()}{metric[1:]} against {COSTS[cost].words}; a line is the Pareto front of one size."
-        )
+        caption = f"{metric[0].upper()}{metric[1:]} against {COSTS[cost].words}; lines are the Pareto fronts of a size."
         yield figure, markup.line(caption)
 
     controls.show(

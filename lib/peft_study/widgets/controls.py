@@ -61,7 +61,7 @@ def panel(render: Render, button: str = "", **controls: Any) -> tuple[ipywidgets
         except StudyError as error:
             put(output, HTML(f'<div role="alert" style="{ALERT}">{escape(str(error))}</div>'))
         except Exception as error:  # whatever it is: a callback has no cell that would show it
-            lines = traceback.format_exception(error)
+            lines = "".join(traceback.format_exception(error)).splitlines()
             fault = {"output_type": "error", "ename": type(error).__name__, "evalue": str(error), "traceback": lines}
             output.outputs = (fault,)
 
