@@ -86,7 +86,9 @@ def made_on_a_quiet_day(checkout: Checkout, place: Path) -> dict[str, dict[str, 
     quiet = Checkout(place)
     shutil.copytree(checkout.folder, quiet.folder)
     (quiet.study / "fast").touch()
-    assert started(quiet).wait(300) == 0
+    driver = started(quiet)
+    text, _ = driver.communicate(timeout=300)
+    assert driver.returncode == 0, text
     return {run: record(quiet.study / run) for run in finished(quiet)}
 
 
@@ -155,10 +157,10 @@ def test_a_study_killed_at_random_points_ends_as_one_that_nobody_disturbed(check
 def test_real_trainings_that_are_killed_leave_what_undisturbed_ones_do(
     checkout: Checkout, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
-    really_train(checkout, tmp_path, settings, {"strategy": ["full", "lora"], "seed": list(range(REAL_SEEDS))})
+    really_train(checkout, tmp_path, settings, {"strategy": ["full"], "seed": list(range(REAL_SEEDS))})
     expected = made_on_a_quiet_day(checkout, tmp_path / "quiet")
     kills = kill_and_go_on(checkout, expected, REAL_POINTS, longest=8)
-    assert len(expected) == 2 * REAL_SEEDS and sum(kills.values()) > 0
+    assert len(expected) == REAL_SEEDS and sum(kills.values()) > 0
 
 
 @pytest.mark.slow
