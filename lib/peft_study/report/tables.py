@@ -175,22 +175,27 @@ def scores(
 def differences(comparisons: pd.DataFrame) -> pd.DataFrame:
     """Differences from the baseline strategy in accuracy points, with interval, test, power and verdict."""
     columns = _compared(comparisons)
-    columns["p"] = [p_text(p) for p in comparisons["p_value"]]
+    columns["p"] = comparisons["p_value"].map(_p)
     columns["right alone"] = [f"{a} : {b}" for a, b in comparisons[["only_strategy", "only_baseline"]].to_numpy()]
     columns["detectable"] = numbers(comparisons["detectable"], "{:.1f}")
     columns["pairs ahead"] = [
         UNKNOWN if pd.isna(row["improvement"]) else f"{row['improvement'] * row['pairs']:g} of {row['pairs']}"
         for row in comparisons.to_dict("records")
     ]
-    order = ("difference", "right alone", "p", "p (corrected)", "detectable", "pairs ahead", "verdict")
+    order = ("difference", "right alone", "p", "p (Holm)", "detectable", "pairs ahead", "verdict")
     return named(comparisons.drop(columns=list(MEASURES)).assign(**{name: columns[name] for name in order}))
+
+
+def _p(value: float) -> str:
+    """A p-value in a column of its own."""
+    return p_text(value).removeprefix("p = ").removeprefix("p ")
 
 
 def _compared(comparisons: pd.DataFrame) -> dict[str, Any]:
     """The columns that every table of differences has."""
     return {
         "difference": _interval(comparisons[["difference", "low", "high"]] / 100, "difference", points),
-        "p (corrected)": [p_text(p) for p in comparisons["corrected_p"]],
+        "p (Holm)": comparisons["corrected_p"].map(_p),
         "verdict": list(comparisons["verdict"]),
     }
 
