@@ -106,7 +106,7 @@ def test_a_training_that_is_stopped_keeps_chart_and_checkpoint_and_its_record_sa
     notebook.wait()
     expect(chart).to_contain_text("Interrupted after")
     assert chart.locator("img").count() == 1 and notebook.errors() == []
-    expect(notebook.cell('measured["interrupted"]').output).to_contain_text("Training was interrupted.")
+    expect(notebook.cell('measured["interrupted"]').output).to_contain_text("Training was interrupted")
     metrics = json.loads((record / "metrics.json").read_text())
     steps, chosen = (metrics["training"][name] for name in ("steps", "selected_step"))
     log = json.loads((record / "log_history.json").read_text())
