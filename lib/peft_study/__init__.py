@@ -3,13 +3,13 @@
 To read it, follow this order. Every package imports only from those above it; its own docstring says where to begin.
 
     errors, paths, text, files   one error class; where things are; numbers as text; whole or no files
-    statistics                   intervals, paired tests, calibration: arrays in, numbers out
+    statistics                   intervals, paired tests and verdicts, calibration: arrays in, numbers out
     strategies                   what trains, or which adapter is added: `table.STRATEGIES` is the list
     study                        what is asked: a variant (one run) and the matrix of runs in study.yaml
-    data                         texts and labels: datasets, budgets and held-out parts, tokens, the TF-IDF baseline
-    training                     the model, the Trainer, predictions, and what they cost
+    data                         texts and labels: datasets, budgets (`reviews`), tokens, the TF-IDF baseline
+    training                     the model with its adapter (`model`), the Trainer, predictions, and what they cost
     records                      what a run leaves in its folder: layout, writing, reading
-    analysis                     tables from records: accuracy and verdicts, costs, calibration, slices, rates, curves
+    analysis                     tables from records: accuracy and differences, costs, calibration, slices, rates, curves
     report                       figures, printed tables and sentences of the report, and its numbers
     widgets                      the interactive pieces of the notebooks in JupyterLab
     engine                       the command line, Snakemake, locks, status, forecast; it does not import the widgets
