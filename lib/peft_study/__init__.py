@@ -9,7 +9,7 @@ To read it, follow this order. Every package imports only from those above it; i
     data                         texts and labels: datasets, budgets (`reviews`), tokens, the TF-IDF baseline
     training                     the model with its adapter (`model`), the Trainer, predictions, and what they cost
     records                      what a run leaves in its folder: layout, writing, reading
-    analysis                     tables from records: accuracy and differences, costs, calibration, slices, rates, curves
+    analysis                     tables from records: accuracy, differences, costs, calibration, slices, rates, curves
     report                       figures, printed tables and sentences of the report, and its numbers
     widgets                      the interactive pieces of the notebooks in JupyterLab
     engine                       the command line, Snakemake, locks, status, forecast; it does not import the widgets

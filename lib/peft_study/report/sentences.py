@@ -50,8 +50,8 @@ def headline(runs: Runs, comparisons: pd.DataFrame, summary: pd.DataFrame, costs
         answers = [_answer(rows.sort_values("train_size"), runs, summary, costs) for rows in by_strategy]
     if "undetermined" in set(comparisons["verdict"]):
         answers.append(
-            f"*Undetermined*: no difference is significant (5%, Holm-corrected for {len(comparisons)} comparisons), and "
-            f"the 90% interval is not within ±{runs.study.margin:g} points."
+            f"*Undetermined*: no difference is significant (5%, Holm-corrected for {len(comparisons)} comparisons), "
+            f"and the 90% interval is not within ±{runs.study.margin:g} points."
         )
     if comparisons["pairs"].max() == 1:
         answers.append("With one seed, a verdict is on these runs, not on the strategies.")
