@@ -6,7 +6,7 @@ To read it, follow this order. Every package imports only from those above it; i
     statistics                   intervals, paired tests and verdicts, calibration: arrays in, numbers out
     strategies                   what trains, or which adapter is added: `table.STRATEGIES` is the list
     study                        what is asked: a variant (one run) and the matrix of runs in study.yaml
-    data                         texts and labels: datasets, budgets (`reviews`), tokens, the TF-IDF baseline
+    data                         texts and labels: datasets, budgets (`reviews`), tokens
     training                     the model with its adapter (`model`), the Trainer, predictions, and what they cost
     records                      what a run leaves in its folder: layout, writing, reading
     analysis                     tables from records: accuracy, differences, costs, calibration, slices, rates, curves

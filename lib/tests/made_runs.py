@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 from peft_study import paths
-from peft_study.data.tfidf import Baseline
+from peft_study.analysis.tfidf import Baseline
 from peft_study.records.read import Runs, load_runs
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.study import Study, read_study

@@ -1,6 +1,5 @@
 """Files are written in one step, or not at all, and what the file system refuses is one clear error."""
 
-import errno
 import json
 import os
 from collections.abc import Iterator
@@ -21,12 +20,11 @@ def test_a_written_file_replaces_the_old_one_and_leaves_no_other(tmp_path: Path)
     assert json.loads((tmp_path / "new" / "metrics.json").read_text()) == {"accuracy": 0.9, "n": 3}
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError])
-def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, stop: type[BaseException]) -> None:
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text("old")
-    with pytest.raises(stop), replacing(tmp_path / "metrics.json") as partial:
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "metrics.json") as partial:
         partial.write_text("half of the n")
-        raise stop
+        raise KeyboardInterrupt
     assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
 
 
@@ -59,10 +57,3 @@ def test_a_read_only_folder_is_one_clear_error(tmp_path: Path) -> None:
     with _read_only(tmp_path), pytest.raises(StudyError, match=message):
         write_json(tmp_path / "metrics.json", {})
     assert not list(tmp_path.iterdir())
-
-
-def test_other_faults_of_the_file_system_are_not_hidden(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OSError) as caught:
-        write_json(tmp_path / "file" / "metrics.json", {})
-    assert caught.value.errno in (errno.ENOTDIR, errno.EEXIST)

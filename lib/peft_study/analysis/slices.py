@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from peft_study.analysis.accuracy import FEW, counterpart, family, few, groups, has_ood, largest, title, varying
-from peft_study.data.slices import OTHER, SLICES
+from peft_study.analysis.slice_rules import OTHER, SLICES
 from peft_study.records.read import Runs
 from peft_study.statistics.intervals import interval
 from peft_study.statistics.paired_tests import compare

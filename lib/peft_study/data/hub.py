@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from peft_study.errors import StudyError, writing
+from peft_study.errors import StudyError, one_line, writing
 
 PATTERNS = {"model": ["*.json", "*.txt", "*.model", "*.safetensors"], "dataset": None}  # what is fetched; None: all
 WAITS = (1.0, 2.0, 4.0)  # seconds between tries while the hub is overloaded
@@ -35,18 +35,19 @@ def fetch(name: str, kind: str) -> Path:
     if not sys.stderr.isatty():
         disable_progress_bars()  # they become dead widgets in an executed notebook
     repository, revision = split(name)
-    waits = iter(WAITS)
-    while True:
+    for wait in (*WAITS, None):
         try:
             with writing(Path(constants.HF_HUB_CACHE)):
                 return _snapshot(repository, kind, revision)
         except StudyError:
             raise
         except Exception as error:  # the hub's client raises its own, the network's and the file system's errors
-            wait = next(waits, None) if _status(error) in _OVERLOADED else None
-            if wait is None:
-                raise StudyError(f"{kind} = {name!r} {_reason(error, repository, revision, kind)}") from error
+            if wait is None or _status(error) not in _OVERLOADED:
+                raise StudyError(
+                    f"{kind} = {name!r} {_reason(error)}; or give a folder with its files, or bundled:NAME"
+                ) from error
             time.sleep(wait)
+    raise AssertionError("the last try returns or raises")
 
 
 def revision(name: str, kind: str) -> str | None:
@@ -68,36 +69,27 @@ def _snapshot(repository: str, kind: str, revision: str | None, local: bool = Fa
     return Path(snapshot_download(repository, repo_type=kind, **options))
 
 
-def _reason(error: Exception, repository: str, revision: str | None, kind: str) -> str:
+def _reason(error: Exception) -> str:
     """What is wrong, in words, and what to do."""
     from huggingface_hub import constants
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    instead, login = "give a folder with its files, or bundled:NAME", "log in with `hf auth login`"
-    match error, _status(error):
-        case GatedRepoError(), _:
-            page = f"{constants.ENDPOINT}/{'datasets/' * (kind == 'dataset')}{repository}"
-            return f"is gated: ask for access at {page} and {login}; or {instead}"
-        case RepositoryNotFoundError(), status:
+    match error:
+        case GatedRepoError():
+            return "is gated: ask for access on its page of the hub and log in with `hf auth login`"
+        case RepositoryNotFoundError():
             return (
-                f"is not on the hub, or it is private (HTTP {status}): check the spelling of owner/name and, where it "
-                f"is private, {login}; or {instead}"
+                "is not on the hub, or it is private: check the spelling of owner/name and, where it is private, log "
+                "in with `hf auth login`"
             )
-        case RevisionNotFoundError(), _:
-            return f"has no revision {revision!r} on the hub: give one of its branches, tags or commits, or none"
-        case _, 401 | 403 as status:
-            return f"is refused by the hub (HTTP {status}): renew your token with `hf auth login`, or unset HF_TOKEN"
-        case _, status if status in _OVERLOADED:
-            return (
-                f"could not be fetched: the hub is overloaded (HTTP {status}, tried {len(WAITS) + 1} times); run the "
-                "same command again later, what is fetched is kept"
-            )
+        case RevisionNotFoundError():
+            return "has no such revision on the hub: name one of its branches, tags or commits, or none"
     if constants.HF_HUB_OFFLINE:
-        return (
-            "is not among what was fetched from the hub before, and HF_HUB_OFFLINE forbids to ask it: unset that to "
-            f"fetch it, or {instead}"
-        )
-    return f"could not be fetched from the hub ({brief(error)}); check the name and the network, or {instead}"
+        return "is not among what was fetched from the hub before; unset HF_HUB_OFFLINE to fetch it"
+    return (
+        f"could not be fetched from the hub ({type(error).__name__}: {one_line(error)}): check the name, the network "
+        "and your token (`hf auth login`), or run the same command again later; what is fetched is kept"
+    )
 
 
 def _status(error: BaseException) -> int | None:
@@ -111,9 +103,3 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__
-
-
-def brief(error: BaseException) -> str:
-    """The kind of an error and the start of its first line."""
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first[:160]}"

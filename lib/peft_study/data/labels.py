@@ -6,7 +6,7 @@ sorted strings of the column). Whole numbers are named as they stand, but 0 and 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peft_study.errors import StudyError
 
@@ -17,7 +17,6 @@ LABELS = ("negative", "positive")  # of 0 and 1, where nothing else is said
 MOST = 100  # classes: a column of more values is hardly one of labels
 
 Key = int | str  # a label as the dataset has it: a name, or a whole number that has none
-_IN_FULL: dict[Key, str] = {"neg": "negative", "pos": "positive"}  # what datasets of reviews write for short
 
 
 @dataclass(frozen=True)
@@ -65,41 +64,32 @@ def read_labels(split: "Dataset", field: str, name: str) -> Column:
     """
     from datasets import ClassLabel
 
-    feature, labels, where = split.features[field], split[field][:], f"label_column = {field!r}: {name}"
-    if missing := [row for row, label in enumerate(labels) if _is_missing(label)]:
+    feature, where = split.features[field], f"label_column = {field!r}: {name}"
+    labels: list[Any] = list(map(_whole, split[field][:]))
+    if odd := [row for row, label in enumerate(labels) if not _is_label(label)]:
         raise StudyError(
-            f"{where} has {rows(missing, 'without a label')} (counted from 0; -1 stands for none); remove them or "
-            "label them"
+            f"{where} has {rows(odd, 'without a label')} ({labels[odd[0]]!r}): a label is text or a whole number from "
+            "0; correct or remove them"
         )
     names = list(feature.names) if isinstance(feature, ClassLabel) else []
-    labels = [names[label] for label in labels] if names else list(map(_whole, labels))
-    if odd := [label for label in labels if not isinstance(label, int | str)]:
-        raise StudyError(f"{where} has labels that are neither text nor whole numbers, such as {odd[0]!r}")
-    full = _in_full({*names, *labels})
-    return Column([full.get(label, label) for label in labels], [full.get(label, label) for label in names], where)
+    labels = [names[label] for label in labels] if names else labels
+    return Column(labels, names, where)
 
 
 def rows(numbers: Sequence[int], lacking: str) -> str:
     """How many rows are faulty, and which is the first, for a message."""
     count = "1 row" if len(numbers) == 1 else f"{len(numbers):,} rows"
-    return f"{count} {lacking}, the first being row {numbers[0]}"
+    return f"{count} {lacking}, the first being row {numbers[0]} (counted from 0)"
 
 
-def _is_missing(label: object) -> bool:
-    """Whether a value stands for no label: nothing, an empty text, or a negative number, as the hub marks such rows."""
-    return label is None or label == "" or label != label or (isinstance(label, int | float) and label < 0)
+def _is_label(value: object) -> bool:
+    """Whether a value can be a label: no empty text, no negative number (on the hub -1 marks rows without one)."""
+    return value >= 0 if isinstance(value, int) else isinstance(value, str) and value != ""
 
 
 def _whole(label: object) -> object:
     """A whole number, however it is stored, as an `int`; anything else as it is."""
     return int(label) if isinstance(label, int | float) and float(label).is_integer() else label
-
-
-def _in_full(labels: set[Key]) -> dict[Key, str]:
-    """How to write out the names of a column, if these are all: among others, `pos` may be short for anything."""
-    names = {label for label in labels if isinstance(label, str)}
-    both = any({short, long} <= names for short, long in _IN_FULL.items())
-    return {} if both or not names <= {*_IN_FULL, *_IN_FULL.values()} else _IN_FULL
 
 
 def classes(column: Column, names: Sequence[str] | None = None) -> Classes:
@@ -121,12 +111,11 @@ def classes(column: Column, names: Sequence[str] | None = None) -> Classes:
     if names is None:
         names = LABELS if labels == [0, 1] else list(map(str, labels))
     elif isinstance(labels[0], str) and not column.names:
-        ordered: list[Key] = [name if name in labels else _IN_FULL.get(name, name) for name in names]
-        if set(ordered) != set(labels):
+        if set(names) != set(labels):
             raise StudyError(
                 f"label_names = {list(names)}: {column.where} has the labels {_quoted(labels)}; name those"
             )
-        labels = ordered
+        labels = list(names)
     elif len(names) != len(labels):
         raise StudyError(
             f"label_names = {list(names)}: {column.where} has {len(labels)} classes, {_quoted(labels)}; give a name to "

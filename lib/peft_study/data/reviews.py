@@ -74,8 +74,7 @@ class Reviews:
 
 def clean(text: str) -> str:
     """A review without markup: every `<br />` is a line break."""
-    text = text.replace("<br />", "\n")
-    return _BREAK.sub("\n", text) if "<br" in text or "<BR" in text else text
+    return _BREAK.sub("\n", text)
 
 
 def load_corpus(variant: Variant) -> Corpus:
@@ -135,12 +134,8 @@ def _table(split: "Dataset", name: str, variant: Variant, named: Classes | None 
     labels = read_labels(split, variant.label_column, name)
     named = named or classes(labels, variant.label_names)
     texts, where = split[variant.text_column][:], f"text_column = {variant.text_column!r}: {name}"
-    if missing := [row for row, text in enumerate(texts) if text is None]:
-        raise StudyError(
-            f"{where} has {rows(missing, 'without a text')} (counted from 0); remove them, or make them empty texts"
-        )
-    if not all(isinstance(text, str) for text in texts):
-        raise StudyError(f"{where} has values there that are no text")
+    if odd := [row for row, text in enumerate(texts) if not isinstance(text, str)]:
+        raise StudyError(f"{where} has {rows(odd, 'without a text')}; remove them, or make them empty texts")
     table = pd.DataFrame({"id": np.arange(len(texts)), "text": list(map(clean, texts))})
     return table.assign(label=np.array(named.encode(labels), dtype="int64")), named
 
@@ -173,10 +168,9 @@ def budget(corpus: Corpus, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame
     (the whole of IMDB's training half is 25,000) but never trains on one twice.
     """
     if variant.train_size > (limit := len(corpus.pool) + corpus.duplicates):
-        rest = f" beside the {len(corpus.test):,} that test_size holds out; ask for fewer of either"
+        beside = f" beside the {len(corpus.test):,} that test_size holds out" * corpus.held_out
         raise StudyError(
-            f"train_size = {variant.train_size}: the pool has {limit} labelled reviews"
-            + (rest if corpus.held_out else "; ask for fewer")
+            f"train_size = {variant.train_size}: the pool has {limit} labelled reviews{beside}; ask for fewer"
         )
     taken = corpus.pool.iloc[: variant.train_size]
     fraction = variant.validation_fraction
@@ -204,12 +198,3 @@ def _fingerprint(*tables: pd.DataFrame) -> str:
         digest.update("\0".join(table["text"]).encode())
         digest.update(table["label"].to_numpy().tobytes())
     return digest.hexdigest()
-
-
-def test_texts(variant: Variant) -> dict[int, str]:
-    """The text of every test review by its id; empty where the reviews are not at hand, as with another's records."""
-    try:
-        test = load_corpus(variant).test
-    except StudyError:
-        return {}
-    return dict(zip(test["id"].tolist(), test["text"], strict=True))

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 
 from peft_study import paths
 from peft_study.data.datasets import model_folder
 from peft_study.data.reviews import Reviews
-from peft_study.errors import writing
 from peft_study.files import replacing
 from peft_study.study.variant import Variant
 
@@ -51,26 +49,6 @@ class Tokens:
         return np.concatenate([self.prefix, ids[:head], ids[len(ids) - tail :], self.suffix], dtype=np.int32)
 
 
-@dataclass(frozen=True)
-class Window:
-    """What a model reads of a text, and where in the text it stands.
-
-    `input_ids`: special tokens included. `spans`: for each of them the start and end of its characters, None for a
-    special token. `words`: for each the number of the word that it is a piece of, None for a special token. `total`:
-    how many tokens, special ones included, the text has without truncation.
-    """
-
-    input_ids: list[int]
-    spans: list[tuple[int, int] | None]
-    words: list[int | None]
-    total: int
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether the text is longer than the window."""
-        return len(self.input_ids) < self.total
-
-
 def kept(length: int, room: int, truncation: str) -> tuple[int, int]:
     """How many tokens of the start and of the end of a text of `length` tokens fit in `room`."""
     if length <= room:
@@ -84,33 +62,11 @@ def tokenize_texts(texts: Sequence[str], tokenizer: "PreTrainedTokenizerFast") -
 
     Length and truncation are applied later, by slicing, so that every variant shares the one result.
     """
-    backend, prefix, suffix = _whole(tokenizer)
+    backend, prefix, suffix = untruncated(tokenizer)
     digest = blake2b(backend.to_str().encode(), digest_size=12)
     digest.update(json.dumps(list(texts)).encode())
     file = paths.cache() / "tokens" / f"{digest.hexdigest()}.npz"
-    with writing(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.with_suffix(".lock")):
-            arrays = _read_tokens(file) or _write_tokens(texts, backend, file)
-    return Tokens(*arrays, prefix, suffix)
-
-
-def window(text: str, tokenizer: "PreTrainedTokenizerFast", max_length: int, truncation: str) -> Window:
-    """The window of one text, the same tokens that `Tokens.encode` gives, with their places in the text.
-
-    What counts as a word is the tokenizer's matter: BERT parts words at spaces and punctuation.
-    """
-    backend, prefix, suffix = _whole(tokenizer)
-    encoding = backend.encode(text, add_special_tokens=False)
-    length = len(encoding.ids)
-    head, tail = kept(length, max_length - len(prefix) - len(suffix), truncation)
-    chosen = [*range(head), *range(length - tail, length)]
-
-    def padded(values: list[Any]) -> list[Any]:
-        return [*[None] * len(prefix), *(values[i] for i in chosen), *[None] * len(suffix)]
-
-    ids = [*prefix, *(encoding.ids[i] for i in chosen), *suffix]
-    return Window(ids, padded(encoding.offsets), padded(encoding.word_ids), length + len(prefix) + len(suffix))
+    return Tokens(*(_read_tokens(file) or _write_tokens(texts, backend, file)), prefix, suffix)
 
 
 def _read_tokens(file: Path) -> tuple[np.ndarray, np.ndarray] | None:
@@ -132,7 +88,7 @@ def _write_tokens(texts: Sequence[str], backend: Any, file: Path) -> tuple[np.nd
     return flat, bounds
 
 
-def _whole(tokenizer: "PreTrainedTokenizerFast") -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
+def untruncated(tokenizer: "PreTrainedTokenizerFast") -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
     """What tokenises whole texts; the special tokens that the model expects before and after a text."""
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
@@ -164,5 +120,4 @@ def load_tokenizer(variant: Variant) -> "PreTrainedTokenizerFast":
     """The model's own fast tokenizer."""
     from transformers import AutoTokenizer
 
-    folder = model_folder(variant.model)
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return AutoTokenizer.from_pretrained(model_folder(variant.model), local_files_only=True, trust_remote_code=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from peft_study import paths
 from peft_study.engine.steps import FAILURE
-from peft_study.records.layout import is_done, is_foreign, is_interrupted, misnamed_folders, outdated, recorded_params
+from peft_study.records.layout import is_done, is_foreign, is_interrupted, outdated, recorded_params, strays
 from peft_study.study.study import Study, read_study
 from peft_study.study.variant import Variant
 
@@ -23,13 +23,10 @@ def status(name: str) -> str:
     """The closing list of a study, for the terminal."""
     study = read_study(name)
     folder, total, left = paths.study_folder(name), len(study.variants), unfinished(study)
-    misnamed = {run: stray for stray, run in misnamed_folders(study).items()}
     lines = [f"Study {name}: {total - len(left)} of {total} runs are done."]
     for run in left:
-        state = _state(folder / run, study.variants[run])
-        if run in misnamed and not (folder / run).exists():
-            state += f": {misnamed[run]} is no run of this study; did you mean {run}?"
-        lines.append(f"  {run}: {state}")
+        lines.append(f"  {run}: {_state(folder / run, study.variants[run])}")
+    lines += [f"  {stray} is no run of this study" for stray in strays(study)]
     faults = {step: fault for step in ("explore", "compare", "report", "pages") if (fault := _failure(folder / step))}
     lines += [f"  {step}: {fault}" for step, fault in faults.items()]
     metrics = [file for run in study.variants if (file := folder / run / "metrics.json").exists()]

@@ -4,7 +4,6 @@ Imports nothing heavy: the engine asks these questions of every run before anyth
 """
 
 import json
-import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,10 +42,7 @@ def read_params(folder: Path) -> dict[str, Any]:
 @cache
 def _read_params(file: Path, *_: int) -> dict[str, Any]:
     """The values in a file of this inode, time and size: parsing YAML is slow, and every run is read several times."""
-    values = read_yaml(file)
-    if not isinstance(values, dict):
-        raise ValueError(f"it holds {type(values).__name__}, and must be a mapping of fields")
-    return values
+    return _mapping(read_yaml(file))
 
 
 def recorded_params(folder: Path) -> dict[str, Any] | None:
@@ -59,13 +55,17 @@ def recorded_params(folder: Path) -> dict[str, Any] | None:
 
 def read_metrics(folder: Path) -> dict[str, Any]:
     """The blocks of `metrics.json`. Raises `OSError`, `ValueError` or `RecursionError` where they cannot be read."""
-    blocks = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    if not isinstance(blocks, dict):
-        raise ValueError(f"it holds {type(blocks).__name__}, and must be a mapping of blocks")
-    return blocks
+    return _mapping(json.loads((folder / "metrics.json").read_text(encoding="utf-8")))
 
 
-def _metrics(folder: Path) -> dict[str, Any] | None:
+def _mapping(content: Any) -> dict[str, Any]:
+    """The content of a file that must be a mapping."""
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds {type(content).__name__}, and must be a mapping")
+    return content
+
+
+def recorded_metrics(folder: Path) -> dict[str, Any] | None:
     """The blocks of `metrics.json`; None where they cannot be read."""
     try:
         return read_metrics(folder)
@@ -103,7 +103,7 @@ def is_foreign(folder: Path) -> bool:
 
 def is_interrupted(folder: Path) -> bool:
     """Whether the training on record was interrupted before its last step."""
-    training = (_metrics(folder) or {}).get("training")
+    training = (recorded_metrics(folder) or {}).get("training")
     return isinstance(training, dict) and training.get("interrupted") is True
 
 
@@ -114,36 +114,17 @@ def is_done(folder: Path, variant: Variant) -> bool:
     """
     if not is_foreign(folder) and (recorded_params(folder) is None or not (folder / "train.ipynb").is_file()):
         return False
-    return _metrics(folder) is not None and not is_interrupted(folder) and not outdated(folder, variant)
+    return recorded_metrics(folder) is not None and not is_interrupted(folder) and not outdated(folder, variant)
 
 
-def misnamed_folders(study: Study) -> dict[str, str]:
-    """The folders with predictions that are no run of `study`, each with the run whose name it misspells, else "".
-
-    `full-n300-s1` is a spelling of `full-n00300-s1`.
-    """
-    runs = {_spelling(run): run for run in study.variants}
-    folders = sorted(file.parent.name for file in paths.study_folder(study.name).glob("*/preds_and_labels.npz"))
-    return {name: runs.get(_spelling(name), "") for name in folders if name not in study.variants}
-
-
-def _spelling(name: str) -> tuple[str, ...]:
-    """The words and numbers of a run's name, without padding, separators and capitals."""
-    return tuple(part.lstrip("0") for part in re.findall(r"[a-z]+|[0-9.]+", name.lower()))
-
-
-def saved_models() -> dict[str, Path]:
-    """The folders of the complete records of any study that kept a model, by `study/run`."""
-    folders = [model.parent for model in sorted(paths.home().glob("runs/*/*/model"))]
-    return {
-        f"{folder.parent.name}/{folder.name}": folder
-        for folder in folders
-        if recorded_params(folder) and _metrics(folder) is not None and not is_interrupted(folder)
-    }
+def strays(study: Study) -> list[str]:
+    """The folders with predictions that are no run of `study`: `full-n300-s1`, where it asks for `full-n00300-s1`."""
+    folders = {file.parent.name for file in paths.study_folder(study.name).glob("*/preds_and_labels.npz")}
+    return sorted(folders - study.variants.keys())
 
 
 def label_names(folder: Path) -> tuple[str, ...]:
     """The names of the classes on record in `folder`; those of sentiment where there are none."""
-    data = (_metrics(folder) or {}).get("data")
+    data = (recorded_metrics(folder) or {}).get("data")
     names = data.get("labels") if isinstance(data, dict) else None
     return tuple(map(str, names)) if isinstance(names, list) and len(names) > 1 else LABELS

@@ -13,11 +13,11 @@ from peft_study.data.datasets import is_on_hub
 from peft_study.files import replacing
 from peft_study.records.layout import label_names, read_metrics, recorded_params
 from peft_study.records.read import read_arrays
-from peft_study.statistics.calibration import expected_error, losses, overconfidence
+from peft_study.statistics.calibration import expected_error, losses
 from peft_study.statistics.intervals import accuracy, interval, macro_f1
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
-from peft_study.text import UNKNOWN, listed, markdown_escape, points
+from peft_study.text import UNKNOWN, listed, markdown_escape
 
 _TEMPLATE = Path(__file__).with_suffix(".md")
 
@@ -36,9 +36,7 @@ def card(folder: Path) -> str:
     variant, metrics, labels = Variant(**(recorded_params(folder) or {})), read_metrics(folder), label_names(folder)
     files = {"test": folder / "preds_and_labels.npz", "other kind": folder / "ood_preds_and_labels.npz"}
     parts = {name: read_arrays(file) for name, file in files.items() if file.exists()}
-    adapted, test = (folder / "model" / "adapter_config.json").exists(), parts["test"]
-    escaped = [markdown_escape(name) for name in labels]
-    recall = sorted((100 * (test["preds"][test["labels"] == i] == i).mean(), escaped[i]) for i in set(test["labels"]))
+    adapted = (folder / "model" / "adapter_config.json").exists()
     header = ModelCardData(
         base_model=variant.model.split("@")[0] if is_on_hub(variant.model) else None,
         datasets=[variant.dataset.split("@")[0]] if is_on_hub(variant.dataset) else None,
@@ -56,18 +54,12 @@ def card(folder: Path) -> str:
             adapted=adapted,
             on_hub=is_on_hub(variant.model),
             names=dict(enumerate(labels)),
-            classes=listed(escaped),
+            classes=listed([markdown_escape(name) for name in labels]),
             counts=metrics["parameters"],
             data=metrics["data"],
             training=metrics["training"],
             where=metrics["environment"],
             scores=[_scores(name, part) for name, part in parts.items()],
-            worst=recall[0],
-            best=recall[-1],
-            commonest=100 * np.bincount(test["labels"]).max() / len(test["labels"]),
-            overconfidence=_overconfidence(test),
-            number="{:,}".format,
-            commit=lambda revision: f"commit `{revision}`, " if revision else "",
         )
     )
 
@@ -79,11 +71,3 @@ def _scores(name: str, part: Mapping[str, Any]) -> list[str]:
     finite = np.isfinite(logits).all()
     cells += [f"{losses(logits, labels).mean():.3f}" if finite else UNKNOWN]
     return [name, f"{len(labels):,}", *cells, str(expected_error(logits, labels).scaled(100)) if finite else UNKNOWN]
-
-
-def _overconfidence(test: Mapping[str, Any]) -> str:
-    """Mean confidence less accuracy in points, with its interval; empty where the logits are not finite."""
-    if not np.isfinite(test["logits"]).all():
-        return ""
-    over = overconfidence(test["logits"], test["labels"]).scaled(100)
-    return f"{points(over.estimate)} [{points(over.low)}, {points(over.high)}]"

@@ -6,7 +6,6 @@ excludes its run, with the reason.
 """
 
 import json
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ from pydantic import ConfigDict, ValidationError, create_model
 from peft_study import paths
 from peft_study.data.labels import unnamed
 from peft_study.errors import StudyError, one_line
-from peft_study.files import replacing
 from peft_study.records import layout
 from peft_study.study.study import Study, read_study
 from peft_study.study.variant import Variant
@@ -78,24 +76,23 @@ def _of_another_kind(flat: Mapping[str, Any]) -> dict[str, str]:
 def _unrecorded(stated: Iterable[str]) -> list[str]:
     """The fields of `FIELDS` that are not stated; where none of a block is, the block."""
     blocks = {name.partition(".")[0] for name in FIELDS if name in stated}
-    absent = (
-        name if name.partition(".")[0] in blocks else name.partition(".")[0] for name in FIELDS if name not in stated
-    )
-    return [f"metrics.json: {name}" for name in dict.fromkeys(absent)]
+    absent = [(name, name.partition(".")[0]) for name in FIELDS if name not in stated]
+    return list(dict.fromkeys(f"metrics.json: {name if block in blocks else block}" for name, block in absent))
 
 
 @contextmanager
 def _reading(file: Path) -> Iterator[None]:
     """Turn whatever a missing or damaged `file` leads to into one `StudyError` that names it."""
-    again = "write it anew" if layout.is_foreign(file.parent) else "delete the run's folder and run the study again"
     try:
         yield
-    except FileNotFoundError as error:
-        raise StudyError(f"{file.name} is missing; {again}") from error
-    except OSError as error:
-        raise StudyError(f"{file.name} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # damaged bytes raise whatever they lead to
-        raise StudyError(f"{file.name} is corrupt ({one_line(error) or type(error).__name__}); {again}") from error
+        reason = getattr(error, "strerror", None) or one_line(error) or type(error).__name__
+        raise StudyError(f"{file.name} cannot be read ({reason}); {_remedy(file.parent)}") from error
+
+
+def _remedy(folder: Path) -> str:
+    """What mends the record in `folder`: only the program that wrote it can."""
+    return "write it anew" if layout.is_foreign(folder) else "delete the run's folder and run the study again"
 
 
 def read_log(folder: Path) -> pd.DataFrame:
@@ -113,15 +110,10 @@ def read_arrays(file: Path) -> Arrays:
     The logits are NaN where the file has none; the classes are then those of the labels, two at least. The arrays are
     read-only. Pickle is never loaded.
     """
-    required = ("preds", "labels", "ids")
-    with _reading(file):
-        file.stat()  # where it is missing, that is what is wrong with it
-        if not zipfile.is_zipfile(file):
-            raise ValueError("it is no NumPy archive (.npz), or one that was cut off")
-        with np.load(file, allow_pickle=False) as archive:
-            if absent := [name for name in required if name not in archive.files]:
-                raise ValueError(f"it lacks {', '.join(absent)}; {', '.join(required)} are needed")
-            arrays = {name: archive[name] for name in (*required, "logits") if name in archive.files}
+    with _reading(file), np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in ("preds", "labels", "ids")}
+        if "logits" in archive:
+            arrays["logits"] = archive["logits"]
         preds, labels, ids = arrays["preds"], arrays["labels"], arrays["ids"]
         logits = arrays.setdefault("logits", np.full((ids.size, max(2, len(np.unique(labels)))), np.nan))
         count, classes = ids.size, logits.shape[-1]
@@ -159,7 +151,7 @@ def _read_run(folder: Path, variant: Variant) -> tuple[dict[str, Any], dict[str,
         with _reading(file):
             params = layout.read_params(folder)
     if other := ", ".join(layout.contradicted(params, variant)):
-        mend = "correct the one or the other" if layout.is_foreign(folder) else "run the study again"
+        mend = "correct that file or move the folder away"
         raise StudyError(f"made with other values than study.yaml now asks for (params.yaml: {other}); {mend}")
 
     with _reading(folder / "metrics.json"):
@@ -190,8 +182,7 @@ def _read_run(folder: Path, variant: Variant) -> tuple[dict[str, Any], dict[str,
         unrecorded.append("ood_preds_and_labels.npz")
     for part, arrays in predictions.items():
         if count := int((~np.isfinite(arrays["logits"]).all(axis=1)).sum()):
-            some = f" ({count:,} of {len(arrays['ids']):,} are not numbers)" if count < len(arrays["ids"]) else ""
-            unrecorded.append(f"{part}preds_and_labels.npz: logits{some}")
+            unrecorded.append(f"{part}preds_and_labels.npz: logits of {count:,} reviews")
     return row, predictions, unrecorded
 
 
@@ -268,9 +259,8 @@ def load_runs(study_name: str) -> Runs:
         for part, arrays in parts.items():
             predictions[run_id, part] = arrays
             ood_set = variant.ood_dataset, variant.ood_size, variant.data_seed
-            for name in ("ids", "labels"):
-                key = f"{name} in {part}preds_and_labels.npz", ood_set if part else "test"
-                tests.setdefault(key, {})[run_id] = arrays[name].tobytes()
+            key = f"ids or labels in {part}preds_and_labels.npz", ood_set if part else "test"
+            tests.setdefault(key, {})[run_id] = arrays["ids"].tobytes(), arrays["labels"].tobytes()
         if (fingerprint := rows[run_id]["data.fingerprint"]) is not None:
             tests.setdefault(("data.fingerprint in metrics.json", "test"), {})[run_id] = fingerprint
     for (what, _), values in tests.items():
@@ -278,13 +268,9 @@ def load_runs(study_name: str) -> Runs:
         for common, _ in Counter(values.values()).most_common(1):  # of equally many, the first
             typical = next(run_id for run_id in values if values[run_id] == common)
             for run_id in [run_id for run_id in values if values[run_id] != common]:
-                foreign = layout.is_foreign(paths.run_folder(study_name, run_id))
-                mend = "write them anew" if foreign else "delete its folder and run the study again"
-                missing[run_id] = f"it was tested on other reviews: its {what} differ from those of {typical}; {mend}"
+                remedy = _remedy(paths.run_folder(study_name, run_id))
+                missing[run_id] = f"it was tested on other reviews: its {what} differ from those of {typical}; {remedy}"
                 del rows[run_id]
-    for name, run_id in layout.misnamed_folders(study).items():
-        if run_id in missing:
-            missing[run_id] += f"; {name} is no run of this study; did you mean {run_id}?"
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index.name = "run_id"
     return Runs(
@@ -299,27 +285,11 @@ def load_runs(study_name: str) -> Runs:
 def require_runs(runs: Runs) -> None:
     """Raise `StudyError` with the reasons, at most `REASONS` of them, where no run at all can be compared."""
     if runs.table.empty:
-        reasons = [f"{run_id}: {reason}" for run_id, reason in runs.missing.items()]
+        reasons = [f"\n  {run_id}: {reason}" for run_id, reason in runs.missing.items()]
         reasons.sort(key=lambda line: line.endswith(": not finished"))  # what can be mended first
-        strangers = [name for name, run_id in layout.misnamed_folders(runs.study).items() if not run_id]
-        reasons = [*(f"{name} is no run of this study" for name in strangers[:1]), *reasons]
-        more = [f"and {len(reasons) - REASONS} more"] if len(reasons) > REASONS else []
-        lines = "".join(f"\n  {line}" for line in [*reasons[:REASONS], *more])
+        more = [f"\n  and {len(reasons) - REASONS} more"] if len(reasons) > REASONS else []
+        lines = "".join([*reasons[:REASONS], *more])
         raise StudyError(
             f"no run of the study {runs.study.name!r} can be compared yet; ./run_all.sh {runs.study.name} makes "
             f"them{lines}"
         )
-
-
-def write_aggregate(runs: Runs) -> Path:
-    """`aggregated_metrics.csv`: the table of all finished runs."""
-    file = paths.study_folder(runs.study.name) / "aggregated_metrics.csv"
-    with replacing(file) as partial:
-        runs.table.to_csv(partial)
-    return file
-
-
-def write_answer(study: str, text: str) -> None:
-    """`answer.md`: the study's answer in a paragraph, for whoever quotes it."""
-    with replacing(paths.report_folder(study) / "answer.md") as partial:
-        partial.write_text(text + "\n", encoding="utf-8")

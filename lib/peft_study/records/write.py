@@ -173,14 +173,10 @@ def environment() -> dict[str, Any]:
 
 def commit() -> dict[str, Any]:
     """The checkout's commit and whether the code that made a run differs from it; both None outside git."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(paths.CHECKOUT), *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
+    command = ["git", "-C", str(paths.CHECKOUT), "status", "--porcelain=v2", "--branch", "--", "lib", "notebooks"]
     try:
-        changes = git("status", "--porcelain", "--", "lib", "notebooks")
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changes)}
+        state = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
+    head, *lines = state.removeprefix("# branch.oid ").splitlines()
+    return {"commit": head, "dirty": any(not line.startswith("#") for line in lines)}

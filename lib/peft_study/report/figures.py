@@ -21,7 +21,7 @@ from nbpaper.style import PALETTE
 from peft_study import paths
 from peft_study.analysis.accuracy import few, further, largest, title
 from peft_study.analysis.costs import COSTS, on_front
-from peft_study.data.slices import SLICES
+from peft_study.analysis.slice_rules import SLICES
 from peft_study.files import replacing
 from peft_study.strategies.table import STRATEGIES, label
 

@@ -12,7 +12,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from peft_study import paths
-from peft_study.files import write_json
+from peft_study.files import replacing, write_json
+from peft_study.records.read import Runs
 from peft_study.report.display import sentence
 from peft_study.report.figures import save_figure
 from peft_study.study.study import Study
@@ -46,6 +47,20 @@ class Report:
         file = paths.report_folder(self.study.name) / NUMBERS
         write_json(file, {"study": asked, "claims": self.claims, "tables": rows})
         return file
+
+
+def write_aggregate(runs: Runs) -> Path:
+    """`aggregated_metrics.csv`: the table of all finished runs."""
+    file = paths.study_folder(runs.study.name) / "aggregated_metrics.csv"
+    with replacing(file) as partial:
+        runs.table.to_csv(partial)
+    return file
+
+
+def write_answer(study: str, text: str) -> None:
+    """`answer.md`: the study's answer in a paragraph, for whoever quotes it."""
+    with replacing(paths.report_folder(study) / "answer.md") as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
 
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:

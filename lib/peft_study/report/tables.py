@@ -8,7 +8,7 @@ import pandas as pd
 from peft_study import paths
 from peft_study.analysis.accuracy import MEASURES, further, largest, title, varying
 from peft_study.analysis.costs import COSTS
-from peft_study.data.slices import SLICES
+from peft_study.analysis.slice_rules import SLICES
 from peft_study.records.read import Runs
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant

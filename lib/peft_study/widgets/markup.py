@@ -8,7 +8,7 @@ import pandas as pd
 from IPython.display import HTML
 from matplotlib.colors import to_rgb
 
-from peft_study.data.tokenization import Window
+from peft_study.analysis.windows import Window
 from peft_study.report import display
 from peft_study.report.class_figures import colour as class_colour
 from peft_study.report.figures import GREY

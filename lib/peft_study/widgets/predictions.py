@@ -8,11 +8,12 @@ from typing import Any
 import ipywidgets
 from IPython.display import display
 
+from peft_study import paths
+from peft_study.analysis.masking import Explanation, explain
 from peft_study.data.reviews import Reviews
 from peft_study.errors import StudyError
-from peft_study.records.layout import label_names, recorded_params, saved_models
+from peft_study.records.layout import is_interrupted, label_names, recorded_metrics, recorded_params
 from peft_study.study.variant import Variant
-from peft_study.training.masking import Explanation, explain
 from peft_study.training.model import load
 from peft_study.training.prediction import Predictions
 from peft_study.widgets import controls, markup
@@ -46,6 +47,16 @@ def try_review(model: Any, tokenizer: Any, variant: Variant, labels: tuple[str, 
         model=controls.choice("model", [THIS, *saved]),
     )
     display(box)
+
+
+def saved_models() -> dict[str, Path]:
+    """The folders of the complete records of any study that kept a model, by `study/run`."""
+    folders = [model.parent for model in sorted(paths.home().glob("runs/*/*/model"))]
+    return {
+        f"{folder.parent.name}/{folder.name}": folder
+        for folder in folders
+        if recorded_params(folder) and recorded_metrics(folder) and not is_interrupted(folder)
+    }
 
 
 def explain_saved(folder: Path, text: str) -> Explanation:

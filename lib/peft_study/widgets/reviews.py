@@ -9,9 +9,10 @@ import ipywidgets
 import numpy as np
 import pandas as pd
 
+from peft_study.analysis.slice_rules import explicit_rating
+from peft_study.analysis.windows import Window, window
 from peft_study.data.reviews import Corpus
-from peft_study.data.slices import explicit_rating
-from peft_study.data.tokenization import Window, load_tokenizer, tokenize_texts, window
+from peft_study.data.tokenization import load_tokenizer, tokenize_texts
 from peft_study.study.variant import Variant
 from peft_study.widgets import controls, markup
 from peft_study.widgets.controls import Shown

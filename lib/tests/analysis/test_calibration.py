@@ -45,7 +45,7 @@ EDGES: dict[str, tuple[Callable[[], Runs], str]] = {  # the runs, and why the la
     "one review": (lambda: make_runs({"": 1.0}, count=1, validation=0.8), ""),
     "no logits of a run": (lambda: without_logits(LORA), "its logits are not on record"),
     "no logits at all": (lambda: without_logits(), "its logits are not on record"),
-    "a damaged file": (damaged, "validation_preds_and_labels.npz is corrupt"),
+    "a damaged file": (damaged, "validation_preds_and_labels.npz cannot be read"),
 }
 
 

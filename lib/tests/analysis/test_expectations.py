@@ -6,7 +6,7 @@ from made_runs import EDGES, make_runs, make_words
 
 from peft_study.analysis import accuracy, expectations
 from peft_study.analysis.costs import costs
-from peft_study.data.tfidf import Baseline
+from peft_study.analysis.tfidf import Baseline
 from peft_study.records.read import Runs
 
 pytestmark = pytest.mark.usefixtures("cheap_garbage")

@@ -9,7 +9,7 @@ import pytest
 from made_runs import MATRIX, make_runs
 
 from peft_study.analysis import accuracy, slices
-from peft_study.data.slices import OTHER, SLICES
+from peft_study.analysis.slice_rules import OTHER, SLICES
 from peft_study.records.read import Runs
 from peft_study.report import figures, tables
 from peft_study.strategies.table import STRATEGIES

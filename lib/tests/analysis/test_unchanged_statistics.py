@@ -11,8 +11,8 @@ import pytest
 
 from peft_study import paths
 from peft_study.analysis import accuracy, calibration, costs, learning_curves, learning_rates, slices
-from peft_study.data.slices import load_slices
-from peft_study.data.tfidf import load_baseline
+from peft_study.analysis.slice_rules import load_slices
+from peft_study.analysis.tfidf import load_baseline
 from peft_study.records.read import load_runs
 from peft_study.statistics import calibration as confidence
 from peft_study.statistics import intervals, paired_tests

@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 
 from peft_study.engine.steps import TRAIN as NOTEBOOK
 from peft_study.records import layout
+from peft_study.widgets.predictions import saved_models
 
 pytestmark = pytest.mark.browser
 RUN = "lora-n00060-s42"
@@ -115,4 +116,4 @@ def test_a_training_that_is_stopped_keeps_chart_and_checkpoint_and_its_record_sa
     assert steps in evaluated and chosen == min(evaluated, key=lambda step: evaluated[step])
     assert metrics["evaluation"]["validation"]["loss"] == evaluated[chosen]
     assert (record / "model").is_dir() and layout.is_interrupted(record)
-    assert f"scratch/{RUN}" not in layout.saved_models()
+    assert f"scratch/{RUN}" not in saved_models()

@@ -123,18 +123,14 @@ def test_a_revision_is_a_branch_a_tag_or_a_commit(
     with hub({"tiny/model": old}) as (address, _):
         assert load(tmp_path, "model=tiny/model", address=address)[1] == commit(old)
     with hub({"tiny/model": {"main": new, "v1": old}}) as (address, _):
-        names = [f"model=tiny/model{at}" for at in ("", "@v1", f"@{commit(old)}", "@v2")]
-        *lines, refused = load(tmp_path, *names, address=address)
+        names = [f"model=tiny/model{at}" for at in ("", "@v1", f"@{commit(old)}")]
+        lines = load(tmp_path, *names, address=address)
     assert lines[1::2] == [commit(new), commit(old), commit(old)], "what is new on the hub is fetched"
-    assert refused.endswith("has no revision 'v2' on the hub: give one of its branches, tags or commits, or none")
 
 
 MENDED = {
     "an overloaded hub": [Fault("^/api/models", 503, 2), Fault("/tree/", 429, 1), Fault("^/stored", 503, 1)],
-    "downloads that break off": [
-        Fault("^/stored", "truncated", 3),
-        Fault("/resolve/.*/config.json", "truncated", 1),
-    ],
+    "downloads that break off": [Fault("^/stored", "truncated", 3), Fault("/resolve/.*/config.json", "truncated", 1)],
     "a download that stalls": [Fault("^/stored", "stalled", 1)],
 }
 
@@ -153,44 +149,35 @@ def test_what_passes_is_tried_again_until_it_does(
 
 
 REFUSED = {
-    "a name that is not there": (
-        "model=tiny/modle",
-        r"model = 'tiny/modle' is not on the hub, or it is private .*401.*"
-        r"check the spelling of owner/name .* `hf auth login`",
-    ),
-    "a private dataset": ("dataset=own/private", "dataset = 'own/private' is not on the hub, or it is private"),
-    "a gated model": (
-        "model=own/gated",
-        r"model = 'own/gated' is gated: ask for access at http://127.0.0.1:\d+/own/gated",
-    ),
-    "a gated dataset": ("dataset=own/data", r"is gated: ask for access at http://127.0.0.1:\d+/datasets/own/data and"),
-    "a name that cannot be one": ("model=tiny/mo del", r"model = 'tiny/mo del' could not be fetched .* check the name"),
+    "model=tiny/modle": "model = 'tiny/modle' is not on the hub, or it is private: check the spelling .* `hf auth",
+    "dataset=own/private": "dataset = 'own/private' is not on the hub, or it is private",
+    "model=own/gated": "model = 'own/gated' is gated: ask for access on its page of the hub and log in with `hf auth",
+    "dataset=own/data": "dataset = 'own/data' is gated",
+    "model=tiny/mo del": "model = 'tiny/mo del' could not be fetched .*: check the name",
+    "model=tiny/model@v2": "model = 'tiny/model@v2' has no such revision on the hub: name one of its branches, tags",
+    "model=old/model": r"the folder .* has no \*.safetensors",
 }
 
 
-def test_what_only_the_user_can_mend_is_one_clear_line(repositories: dict[str, Path], tmp_path: Path) -> None:
-    model, data = repositories.values()
-    served = {"own/private": data, "own/gated": model, "own/data": data}
-    names, patterns = zip(*REFUSED.values(), strict=True)
-    with hub(served, gated=["own/gated", "own/data"], private={"own/private": "secret"}) as (address, _):
-        lines = load(tmp_path, *names, address=address)
-    for line, pattern in zip(lines, patterns, strict=True):
-        assert re.search(f"^StudyError: .*{pattern}", line), line
-
-
-def test_a_private_model_is_loaded_with_its_token_and_a_wrong_token_is_told(
+def test_what_only_the_user_can_mend_is_one_clear_line_and_no_pickle_is_asked_for(
     repositories: dict[str, Path], tmp_path: Path
 ) -> None:
+    model, data = repositories.values()
+    pickled = shutil.copytree(model, tmp_path / "pickled", ignore=shutil.ignore_patterns("*.safetensors"))
+    served = {"own/private": data, "own/gated": model, "own/data": data, "old/model": pickled, "tiny/model": model}
+    with hub(served, gated=["own/gated", "own/data"], private={"own/private": "secret"}) as (address, asked):
+        lines = load(tmp_path, *REFUSED, address=address)
+    for line, pattern in zip(lines, REFUSED.values(), strict=True):
+        assert re.search(f"^StudyError: .*{pattern}", line), line
+    assert not any("pytorch_model" in path for path in asked)
+
+
+def test_a_private_model_is_loaded_with_its_token_alone(repositories: dict[str, Path], tmp_path: Path) -> None:
     with hub({"own/private": repositories["tiny/model"]}, private={"own/private": "hf_secret"}) as (address, _):
         wrong = load(tmp_path, "model=own/private", address=address, HF_TOKEN="hf_other")
         right = load(tmp_path, "model=own/private", address=address, HF_TOKEN="hf_secret")
-    assert "is not on the hub, or it is private (HTTP 404)" in wrong[0]
+    assert "is not on the hub, or it is private" in wrong[0]
     assert right[1] == commit(repositories["tiny/model"])
-    with hub(repositories, [Fault("^/api", 403)]) as (address, _):
-        told = load(tmp_path, "model=tiny/model", address=address, HF_TOKEN="hf_old")
-    assert told[0].endswith(
-        "is refused by the hub (HTTP 403): renew your token with `hf auth login`, or unset HF_TOKEN"
-    )
 
 
 def test_a_hub_that_stays_overloaded_is_named_and_what_it_sent_is_neither_lost_nor_taken_for_whole(
@@ -198,42 +185,31 @@ def test_a_hub_that_stays_overloaded_is_named_and_what_it_sent_is_neither_lost_n
 ) -> None:
     with hub(repositories, [Fault("^/stored", 503)]) as (address, _):
         (line,) = load(tmp_path, "model=tiny/model", address=address)
-    assert "the hub is overloaded (HTTP 503, tried 4 times); run the same command again later" in line
+    assert "503" in line and "run the same command again later; what is fetched is kept" in line
     (line,) = load(tmp_path, "model=tiny/model", HF_HUB_OFFLINE="1")
     assert line.startswith("StudyError: model = 'tiny/model' is not among what was fetched from the hub before")
     with hub(repositories) as (address, _):
         folder = load(tmp_path, "model=tiny/model", address=address)
-    with hub(repositories, [Fault("^/api", 503)]) as (address, asked):
+    with hub(repositories, [Fault("^/api", 503)]) as (address, _):
         assert load(tmp_path, "model=tiny/model", address=address) == folder
-    assert asked
-
-
-def test_a_repository_without_safe_weights_is_refused(repositories: dict[str, Path], tmp_path: Path) -> None:
-    pickled = tmp_path / "pickled"
-    pickled.mkdir()
-    for name in ("config.json", "tokenizer.json", "pytorch_model.bin"):
-        (pickled / name).write_bytes((repositories["tiny/model"] / name).read_bytes())
-    with hub({"old/model": pickled}) as (address, asked):
-        told = load(tmp_path, "model=old/model", address=address)
-    assert "has no *.safetensors" in told[0] and not any("pytorch_model" in path for path in asked)
 
 
 @pytest.mark.parametrize(
     ("environment", "remedy"),
     [
-        ({"HF_HUB_OFFLINE": "1"}, "unset that to fetch it"),
-        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "check the name and the network"),
+        ({"HF_HUB_OFFLINE": "1"}, "unset HF_HUB_OFFLINE to fetch it"),
+        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "check the name, the network"),
     ],
 )
 def test_a_hub_name_without_a_network_is_one_clear_error_soon(
     tmp_path: Path, environment: dict[str, str], remedy: str
 ) -> None:
     start = time.monotonic()
-    lines = load(tmp_path, "model=tiny/bert", "dataset=tiny/reviews", "dataset=imdb", **environment)
+    lines = load(tmp_path, "model=tiny/bert", "dataset=imdb", **environment)
     assert time.monotonic() - start < 20
-    for line, name in zip(lines, ("model = 'tiny/bert'", "dataset = 'tiny/reviews'", "dataset = 'imdb'"), strict=True):
-        assert line.startswith(f"StudyError: {name} ")
-        assert line.endswith(f"{remedy}, or give a folder with its files, or bundled:NAME")
+    for line, name in zip(lines, ("model = 'tiny/bert'", "dataset = 'imdb'"), strict=True):
+        assert line.startswith(f"StudyError: {name} ") and remedy in line
+        assert line.endswith("or give a folder with its files, or bundled:NAME")
 
 
 # --- the study of the hub, through the one command

@@ -70,8 +70,6 @@ def test_a_folder_of_files_with_an_official_test_split_holds_nothing_out(load: A
     ("labels", "names", "expected"),
     [
         ([0, 1], None, ("negative", "positive")),
-        ([True, False], None, ("negative", "positive")),
-        (["pos", "neg"], None, ("negative", "positive")),
         (["spam", "ham"], None, ("ham", "spam")),
         (["spam", "ham"], ["spam", "ham"], ("spam", "ham")),
         ([1, 2, 3, 10], None, ("1", "2", "3", "10")),
@@ -96,14 +94,6 @@ def test_the_names_of_a_class_label_are_kept_in_its_order(load: Any, tmp_path: P
     folder = save_named(tmp_path / "three", ["world", "sport", "art", "nobody"], train=table)
     assert load(folder).labels == ("world", "sport", "art")
     assert load(folder, label_names=["a", "b", "c"]).labels == ("a", "b", "c")
-    short = save_named(tmp_path / "short", ["neg", "pos"], train=reviews(200))
-    assert load(short).labels == ("negative", "positive")
-
-
-def test_a_label_that_only_stands_in_the_test_split_is_refused(load: Any, tmp_path: Path) -> None:
-    folder = save_reviews(tmp_path / "odd", train=named(names=("a", "b")), test=named(60, ("a", "c", "d"), seed=1))
-    with pytest.raises(StudyError, match=r"the test split of .* has labels that the training split lacks: 'c', 'd'"):
-        load(folder)
 
 
 def test_another_kind_of_reviews_may_call_the_same_classes_otherwise(load: Any, tmp_path: Path) -> None:
@@ -115,9 +105,6 @@ def test_another_kind_of_reviews_may_call_the_same_classes_otherwise(load: Any, 
         "order": save_named(tmp_path / "order", ["good", "bad"], test=texts.assign(label=1 - texts["label"])),
         "words": save_named(tmp_path / "words", ["down", "up"], test=texts),
     }
-    numbered = save_reviews(tmp_path / "numbered", train=reviews(200))
-    mixed = save_reviews(tmp_path / "mixed", test=texts.assign(label=["negative", "pos"] * 20))
-    assert load(numbered, ood_dataset=str(mixed), ood_size=None).ood["label"].tolist() == texts["label"].tolist()
     for folder in others.values():
         ood = load(main, ood_dataset=str(folder), ood_size=None).ood
         assert ood is not None and ood["label"].tolist() == texts["label"].tolist()
@@ -126,21 +113,17 @@ def test_another_kind_of_reviews_may_call_the_same_classes_otherwise(load: Any, 
         load(main, ood_dataset=str(strange), ood_size=None)
 
 
-@pytest.mark.parametrize("names", [["billing", "pos", "tech"], ["pos", "positive"]])
-def test_a_name_that_could_be_short_for_another_is_kept_as_it_is(load: Any, tmp_path: Path, names: list[str]) -> None:
-    table = reviews(60)
-    table["label"] = [names[i % len(names)] for i in range(60)]
-    assert list(load(save_reviews(tmp_path / "desks", train=table)).labels) == names
-
-
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("a.csv", "text,label\nfine,a\nbad,b,c,d\n", "cannot be read as a dataset .ParserError: .*line 3"),
         ("a.jsonl", '{"text": "fine"\nwhat', "cannot be read as a dataset .ArrowInvalid: JSON parse error"),
         ("a.parquet", "no parquet", "cannot be read as a dataset .ArrowInvalid: Parquet magic bytes"),
-        ("a.csv", "", "cannot be read as a dataset .EmptyDataError"),
-        ("a.xls", "text", "is no dataset that can be read; its name must end with .csv, .tsv, .json, .jsonl, .parq"),
+        (
+            "a.xls",
+            "text",
+            "there is no folder .*a.xls, nor a dataset in a file of that name .*.csv, .tsv, .json, .jsonl, .parq",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_read_says_where_it_goes_wrong(
@@ -149,11 +132,6 @@ def test_a_file_that_cannot_be_read_says_where_it_goes_wrong(
     (tmp_path / name).write_text(content)
     with pytest.raises(StudyError, match=message):
         load(tmp_path / name)
-
-
-def test_a_file_that_is_not_there_is_not_looked_for_on_the_hub(load: Any) -> None:
-    with pytest.raises(StudyError, match=r"there is no file .*data/gone.csv; a relative name counts from"):
-        load("data/gone.csv")
 
 
 @pytest.mark.parametrize("names", [["one"], ["a", "a"], ["a", ""], "ab"])

@@ -1,5 +1,6 @@
 """Which tokens a model is given: cut by slicing, kept in the cache, the same as the tokenizer's own."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_folders import reviews, save_model, save_reviews
+from made_folders import reviews, save_reviews
 
 from peft_study import paths
 from peft_study.data import tokenization
@@ -50,30 +51,19 @@ def tokenizer(variant: Make) -> Any:
     return tokenization.load_tokenizer(variant())
 
 
-def cached() -> list[Path]:
-    return sorted((paths.cache() / "tokens").glob("*.npz"))
-
-
-def test_texts_are_tokenised_once(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = tokenization.tokenize_texts(["good film"], tokenizer)
-    monkeypatch.setattr(tokenization, "_write_tokens", lambda *_: pytest.fail("tokenised again"))
-    assert (
-        tokenization.tokenize_texts(["good film"], tokenizer).encode(0, 64, "head").tolist()
-        == first.encode(0, 64, "head").tolist()
-    )
-    with pytest.raises(pytest.fail.Exception):
-        tokenization.tokenize_texts(["bad film"], tokenizer)
-
-
-def test_the_cache_tells_tokenizers_apart(tokenizer: Any, variant: Make, tmp_path: Path) -> None:
-    other = save_model(tmp_path / "goad", "bert")
+def test_texts_are_tokenised_once_by_each_tokenizer(
+    tokenizer: Any, tiny: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = shutil.copytree(tiny["distilbert"], tmp_path / "goad")
     vocabulary = (other / "tokenizer.json").read_text()
     (other / "tokenizer.json").write_text(vocabulary.replace('"good"', '"goad"'))
-    goad = tokenization.load_tokenizer(variant(model=str(other)))
-    assert len(tokenization.tokenize_texts(["good"], tokenizer).flat) < len(
-        tokenization.tokenize_texts(["good"], goad).flat
-    )
-    assert len(cached()) == 2
+    other_tokenizer = tokenization.load_tokenizer(Variant(model=str(other)))
+    first = tokenization.tokenize_texts(["good film"], tokenizer)
+    monkeypatch.setattr(tokenization, "_write_tokens", lambda *_: pytest.fail("tokenised again"))
+    assert tokenization.tokenize_texts(["good film"], tokenizer).flat.tolist() == first.flat.tolist()
+    for texts, fast in ((["bad film"], tokenizer), (["good film"], other_tokenizer)):
+        with pytest.raises(pytest.fail.Exception):
+            tokenization.tokenize_texts(texts, fast)
 
 
 def test_a_half_written_file_of_tokens_is_not_read(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,12 +78,12 @@ def test_a_half_written_file_of_tokens_is_not_read(tokenizer: Any, monkeypatch: 
     assert tokenization.tokenize_texts(["good film"], tokenizer).lengths.tolist() == [4]
 
 
-@pytest.mark.parametrize("keep", [0, 50, 0.5])
-def test_a_truncated_file_of_tokens_is_made_anew(tokenizer: Any, keep: float) -> None:
+@pytest.mark.parametrize("keep", [0, 50])
+def test_a_truncated_file_of_tokens_is_made_anew(tokenizer: Any, keep: int) -> None:
     whole = tokenization.tokenize_texts(["good film", "bad film"], tokenizer)
-    (file,) = cached()
+    (file,) = (paths.cache() / "tokens").glob("*.npz")
     content = file.read_bytes()
-    file.write_bytes(content[: int(keep if keep != 0.5 else len(content) / 2)])
+    file.write_bytes(content[:keep])
     assert tokenization.tokenize_texts(["good film", "bad film"], tokenizer).flat.tolist() == whole.flat.tolist()
     assert file.read_bytes() == content
 

@@ -10,7 +10,6 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from made_foreign import FULL, LORA, bare_runs, edit, replace_arrays, write_bare
 from made_runs import make_preds, make_runs
 
@@ -40,22 +39,12 @@ def test_params_may_say_which_run_it_is_instead_of_the_metrics() -> None:
     assert LORA in load_runs("made").table.index
 
 
-@pytest.mark.parametrize("field", ["strategy", "train_size", "seed"])
-def test_a_record_of_another_run_is_refused(field: str) -> None:
+def test_a_record_of_another_run_is_refused() -> None:
     bare_runs()
-    edit(LORA, lambda blocks: blocks["run"].update({field: 7}))
+    edit(LORA, lambda blocks: blocks["run"].update(seed=7))
     assert load_runs("made").missing == {
-        LORA: f"metrics.json is of another run ({field}: 7); put it into the folder of that run"
+        LORA: "metrics.json is of another run (seed: 7); put it into the folder of that run"
     }
-
-
-def test_a_value_that_contradicts_the_study_is_refused_and_one_that_is_left_out_is_not() -> None:
-    bare_runs(defaults={"dropout": 0.2})
-    file = paths.run_folder("made", LORA) / "params.yaml"
-    file.write_text(yaml.safe_dump({"dropout": 0.2, "lora_r": 8}))
-    assert LORA in load_runs("made").table.index
-    file.write_text(yaml.safe_dump({"dropout": 0.3}))
-    assert re.search(r"other values .*\(params.yaml: dropout\)", load_runs("made").missing[LORA])
 
 
 def _write(name: str, content: bytes) -> Callable[[Path], Any]:
@@ -63,20 +52,15 @@ def _write(name: str, content: bytes) -> Callable[[Path], Any]:
 
 
 REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "no ids": (lambda _: replace_arrays(LORA, ids=None), "it lacks ids; preds, labels, ids are needed"),
-    "no predictions": (lambda _: replace_arrays(LORA, preds=None), "it lacks preds"),
-    "metrics cut short": (_write("metrics.json", b'{"run": '), "metrics.json is corrupt"),
+    "no ids": (lambda _: replace_arrays(LORA, ids=None), "ids is not a file in the archive"),
     "a block of text": (lambda _: edit(LORA, lambda b: b.update(cost="much")), "block 'cost' is str, and must be a"),
-    "a corrupt log": (_write("log_history.json", b"[1]"), "log_history.json is corrupt"),
-    "corrupt other predictions": (_write("ood_preds_and_labels.npz", b"PK"), "ood_preds_and_labels.npz is corrupt"),
-    "corrupt parameters": (_write("params.yaml", b"\xff"), "params.yaml is corrupt"),
     "the other predictions": (
         lambda _: replace_arrays(LORA, logits=np.tile([0.0, 1.0], (400, 1))),
         r"its preds are not the largest logit of \d+ of 400 reviews",
     ),
     "other reviews": (
         lambda _: replace_arrays(LORA, ids=np.arange(400) + 1),
-        f"other reviews: its ids in preds_and_labels.npz differ from those of {FULL}; write them anew",
+        f"other reviews: its ids or labels in preds_and_labels.npz differ from those of {FULL}; write it anew",
     ),
     "a value that contradicts": (_write("params.yaml", b"epochs: 7.0"), "values .*epochs"),
     "no metrics": (lambda folder: (folder / "metrics.json").unlink(), "not finished"),
@@ -92,18 +76,6 @@ def test_what_is_there_and_damaged_is_refused_with_the_reason(damage: str) -> No
     runs = load_runs("made")
     assert list(runs.missing) == [LORA] and re.search(reason, runs.missing[LORA]), runs.missing
     assert not re.search("delete|run the study", runs.missing[LORA]), "what we did not write, we cannot write again"
-
-
-def test_of_two_runs_with_different_reviews_neither_is_said_to_be_of_the_few() -> None:
-    bare_runs(matrix={"strategy": ["full", "lora"], "train_size": [250]}, defaults={"seed": 1})
-    replace_arrays(LORA, ids=np.arange(400) + 1)
-    assert list(load_runs("made").missing) == [LORA]
-
-
-def test_logits_that_tie_agree_with_either_class() -> None:
-    bare_runs()
-    replace_arrays(LORA, logits=np.ones((400, 2)))
-    assert LORA in load_runs("made").table.index
 
 
 def test_runs_of_this_program_and_of_another_are_compared_together() -> None:
@@ -134,7 +106,7 @@ def test_what_another_program_left_out_is_named_by_file_and_field_or_block() -> 
     runs = load_runs("made")
     assert runs.table.loc[LORA, "training.seconds"] == 3.0
     blocks = [f"metrics.json: {name}" for name in ("data", "parameters", "training", "validation", "cost")]
-    files = ["log_history.json", "ood_preds_and_labels.npz", "preds_and_labels.npz: logits"]
+    files = ["log_history.json", "ood_preds_and_labels.npz", "preds_and_labels.npz: logits of 400 reviews"]
     assert runs.unrecorded[FULL] == ["params.yaml", *blocks, "metrics.json: environment", *files]
     missing = {"params.yaml: lora_r", "metrics.json: training.epochs", "log_history.json"}
     recorded = {"params.yaml: dropout", "params.yaml: seed", "metrics.json: training", "metrics.json: training.steps"}
@@ -161,9 +133,7 @@ def test_a_cost_may_stand_in_either_block() -> None:
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "seconds": ({"training": {"seconds": "12 s"}}, "training.seconds (is not a number)"),
     "a truth for a number": ({"training": {"steps": True}}, "training.steps (is not a number)"),
-    "not a number": ({"cost": {"model_bytes": float("nan")}}, "cost.model_bytes (is not a number)"),
     "no end": ({"cost": {"seconds": float("inf")}}, "training.seconds (is not a number)"),
-    "a list": ({"data": {"fingerprint": ["same"]}}, "data.fingerprint (is not text)"),
     "a number for a truth": ({"data": {"held_out": 1}}, "data.held_out (is not true or false)"),
     "a number for text": ({"environment": {"device": 7}}, "environment.device (is not text)"),
     "packages": ({"environment": {"packages": "torch"}}, "environment.packages (is not a mapping)"),
@@ -180,24 +150,12 @@ def test_a_value_of_a_wrong_kind_is_dropped_and_named(kind: str) -> None:
     assert pd.isna(runs.table.loc[LORA, name.partition(" ")[0]])
 
 
-def test_a_number_keeps_its_kind_and_an_unknown_field_its_value() -> None:
-    bare_runs()
-    edit(LORA, lambda blocks: blocks.update(training={"steps": 10**30, "seconds": 3, "watts": "12 W"}))
-    row = load_runs("made").table.loc[LORA]
-    assert row["training.steps"] == 10**30 and isinstance(row["training.steps"], int)
-    assert row["training.watts"] == "12 W"
-
-
 def test_logits_that_are_not_numbers_are_counted_among_the_unrecorded() -> None:
     bare_runs()
     logits = np.stack([-make_preds(LORA, 0.9, 400), make_preds(LORA, 0.9, 400)], axis=1).astype(float)
     logits[:5, 0] = np.nan
     replace_arrays(LORA, logits=logits)
-    some, every = "preds_and_labels.npz: logits (5 of 400 are not numbers)", "preds_and_labels.npz: logits"
-    names = load_runs("made").unrecorded[LORA]
-    assert some in names and every not in names
-    replace_arrays(LORA, logits=np.full((400, 2), np.nan))
-    assert every in load_runs("made").unrecorded[LORA]
+    assert "preds_and_labels.npz: logits of 5 reviews" in load_runs("made").unrecorded[LORA]
 
 
 # --- The notebook -----------------------------------------------------------------------------------------------------

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_runs import REAL_RUNS, make_run, make_study
+from made_runs import REAL_RUNS
 
 from peft_study.data import reviews as data
-from peft_study.data.datasets import model_folder, origin
+from peft_study.data.datasets import model_folder
 from peft_study.data.tokenization import load_tokenizer, tokenize
 from peft_study.errors import StudyError
 from peft_study.records.layout import label_names
@@ -36,36 +36,24 @@ def test_a_real_run_leaves_exactly_the_documented_files(finished: Path, run_id: 
     assert not [path for path in finished.rglob("*partial*")]
 
 
-def test_a_made_run_is_the_documented_layout_too() -> None:
-    folder = make_run(make_study(), "full-n00250-s1")
-    assert {path.name for path in folder.iterdir()} < LAYOUT
-
-
-def test_the_metrics_have_their_blocks_and_no_empty_figure(finished: Path) -> None:
-    folder = finished / "full-n00060-s1"
-    metrics = json.loads((folder / "metrics.json").read_text())
+@pytest.mark.parametrize("run_id", REAL_RUNS)
+def test_the_metrics_hold_what_training_validation_and_inference_measured(finished: Path, run_id: str) -> None:
+    metrics = json.loads((finished / run_id / "metrics.json").read_text())
+    log = json.loads((finished / run_id / "log_history.json").read_text())
     assert list(metrics) == ["run", "data", "parameters", "training", "evaluation", "cost", "environment"]
-    assert metrics["run"] == {"id": "full-n00060-s1", "strategy": "full", "train_size": 60, "seed": 1}
-    assert metrics["cost"]["model_bytes"] == (folder / "model" / "model.safetensors").stat().st_size
+    assert metrics["run"]["id"] == run_id and len(metrics["data"]["fingerprint"]) == 16
     assert all(value > 0 for value in metrics["training"].values() if isinstance(value, float))
-    assert set(metrics["environment"]["packages"]) == set(PACKAGES)
-    assert len(metrics["data"]["fingerprint"]) == 16 and metrics["environment"]["model"].startswith("sha256:")
-
-
-def test_the_record_of_a_run_holds_what_validation_and_inference_measured(finished: Path) -> None:
-    for run in REAL_RUNS:
-        metrics = json.loads((finished / run / "metrics.json").read_text())
-        log = json.loads((finished / run / "log_history.json").read_text())
-        entries = [entry for entry in log if entry["step"] == metrics["training"]["selected_step"]]
-        losses = {entry["eval_loss"] for entry in entries if "eval_loss" in entry}
-        assert {metrics["evaluation"]["validation"]["loss"]} == losses
-        assert 0 <= metrics["evaluation"]["validation"]["accuracy"] <= 1
-        cost = metrics["cost"]
-        assert cost["inference_seconds"] > 0 and cost["flops_per_step"] > 0
-        if run.startswith("lora"):
-            assert cost["inference_merged_seconds"] > 0 and cost["inference_merge_difference"] <= 1e-5
-        else:
-            assert cost["inference_merged_seconds"] is cost["inference_merge_difference"] is None
+    chosen = [e for e in log if e["step"] == metrics["training"]["selected_step"] and "eval_loss" in e][-1]
+    assert metrics["evaluation"]["validation"] == {"loss": chosen["eval_loss"], "accuracy": chosen["eval_accuracy"]}
+    cost, environment = metrics["cost"], metrics["environment"]
+    assert cost["model_bytes"] == sum(file.stat().st_size for file in finished.glob(f"{run_id}/model/*.safetensors"))
+    assert cost["inference_seconds"] > 0 and cost["flops_per_step"] > 0
+    if run_id.startswith("lora"):
+        assert cost["inference_merged_seconds"] > 0 and cost["inference_merge_difference"] <= 1e-5
+    else:
+        assert cost["inference_merged_seconds"] is cost["inference_merge_difference"] is None
+    assert set(environment["packages"]) == set(PACKAGES) and environment["model"].startswith("sha256:")
+    assert len(environment["commit"] or 40 * "0") == 40
 
 
 @pytest.mark.parametrize("run_id", REAL_RUNS[:2])
@@ -93,6 +81,8 @@ def test_an_adapter_is_merged_into_a_model_that_a_pipeline_loads_with_the_names_
     run = "lora-n00060-s1"
     save_merged(finished / run / "model", tmp_path / "merged")
     assert not (tmp_path / "merged" / "adapter_config.json").exists()
+    with pytest.raises(StudyError, match="has no adapter to be merged"):
+        save_merged(tmp_path / "merged", tmp_path / "again")
     classify = pipeline("text-classification", model=str(tmp_path / "merged"))
     test = data.load_corpus(read_study("tiny").variants[run]).test
     logits = load_runs("tiny").arrays(run)["logits"]
@@ -101,34 +91,6 @@ def test_an_adapter_is_merged_into_a_model_that_a_pipeline_loads_with_the_names_
     for answer, row in zip(answers, probabilities, strict=True):
         assert answer["label"] == ["negative", "positive"][row.argmax()]
         assert answer["score"] == pytest.approx(row.max(), abs=1e-5)
-
-
-def test_a_saved_adapter_names_its_base_model_by_folder_or_by_hub_name_and_commit(
-    tmp_path: Path, tiny: dict[str, Path], variant: Callable[..., Variant]
-) -> None:
-    lora = variant(strategy="lora")
-    model = models.build(model_folder(lora.model), lora)
-    save_model(tmp_path / "model", model, load_tokenizer(lora), lora)
-    saved = json.loads((tmp_path / "model" / "adapter_config.json").read_text())
-    assert (saved["base_model_name_or_path"], saved["revision"]) == (str(tiny["distilbert"]), None)
-    snapshot = tmp_path / "snapshots" / "0123abc"
-    snapshot.parent.mkdir()
-    snapshot.symlink_to(tiny["distilbert"])
-    assert origin("owner/name@main", snapshot) == ("owner/name", "0123abc")
-
-
-def test_a_merged_adapter_has_the_classes_on_record(tmp_path: Path, variant: Callable[..., Variant]) -> None:
-    from transformers import AutoModelForSequenceClassification
-
-    lora, names = variant(strategy="lora"), ["no", "perhaps", "yes"]
-    model = models.build(model_folder(lora.model), lora, names)
-    save_model(tmp_path / "model", model, load_tokenizer(lora), lora)
-    (tmp_path / "metrics.json").write_text(json.dumps({"data": {"labels": names}}))
-    save_merged(tmp_path / "model", tmp_path / "merged")
-    merged = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged")
-    assert merged.config.id2label == dict(enumerate(names)) and merged.config.label2id["yes"] == 2
-    with pytest.raises(StudyError, match="has no adapter to be merged"):
-        save_merged(tmp_path / "merged", tmp_path / "again")
 
 
 def test_a_disk_that_the_weights_fill_is_one_clear_error(tmp_path: Path, variant: Callable[..., Variant]) -> None:
@@ -170,8 +132,6 @@ def test_a_run_with_other_values_leaves_nothing_of_the_one_before(
     written = write(head, "test", "ood", "validation")
     with np.load(folder / "validation_preds_and_labels.npz", allow_pickle=False) as arrays:
         assert arrays["ids"].tolist() == reviews.validation["id"].tolist()
-        assert arrays["labels"].tolist() == reviews.validation["label"].tolist()
-        assert arrays["logits"].shape == (len(arrays["ids"]), 2)
     assert (folder / "model" / "model.safetensors").stat().st_size == written["cost"]["model_bytes"]
     written = write(head.model_copy(update={"save_model": False, "ood_dataset": None}), "test")
     left = {path.name for path in folder.iterdir()}

@@ -11,7 +11,7 @@ from made_runs import EDGES, MATRIX, make_run, make_runs, make_words
 from peft_study import paths
 from peft_study.analysis import accuracy
 from peft_study.analysis.costs import costs
-from peft_study.data.tfidf import Baseline
+from peft_study.analysis.tfidf import Baseline
 from peft_study.records.read import Runs, load_runs
 from peft_study.report import sentences, tables
 from peft_study.strategies.table import STRATEGIES

@@ -15,14 +15,15 @@ from made_screen import Screen
 
 from peft_study import widgets
 from peft_study.analysis.costs import COSTS, costs
+from peft_study.analysis.windows import Window, window
 from peft_study.data.labels import LABELS
 from peft_study.data.reviews import load_corpus, load_reviews
-from peft_study.data.tokenization import Window, load_tokenizer, tokenize, window
-from peft_study.records.layout import saved_models
+from peft_study.data.tokenization import load_tokenizer, tokenize
 from peft_study.study.variant import Variant
 from peft_study.training.model import build
 from peft_study.training.prediction import Predictions, predict
 from peft_study.widgets import comparisons, markup
+from peft_study.widgets.predictions import saved_models
 from peft_study.widgets.reviews import all_reviews, matching
 
 HOSTILE = '<script>alert("hi")</script><img src=x onerror=alert(1)>'

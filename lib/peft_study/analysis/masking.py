@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import logsumexp, softmax
 
-from peft_study.data.tokenization import Window, window
+from peft_study.analysis.windows import Window, window
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,7 @@ from made_folders import reviews, save_reviews
 from made_runs import make_study
 
 from peft_study import paths
-from peft_study.data import slices
+from peft_study.analysis import slice_rules
 from peft_study.data.reviews import load_corpus
 from peft_study.data.tokenization import load_tokenizer
 from peft_study.study.variant import Variant
@@ -28,13 +28,13 @@ NO_RATING = (
 
 @pytest.mark.parametrize(("text", "rating"), [*STATED.items(), *((text, None) for text in NO_RATING.split("|"))])
 def test_a_rating_is_read_where_a_review_states_one(text: str, rating: float | None) -> None:
-    assert slices.explicit_rating(text) == rating
+    assert slice_rules.explicit_rating(text) == rating
 
 
 @settings(max_examples=100, deadline=None)
 @given(some.text(max_size=80))
 def test_a_rating_is_between_nothing_and_ten_whatever_the_text(text: str) -> None:
-    rating = slices.explicit_rating(text)
+    rating = slice_rules.explicit_rating(text)
     assert rating is None or 0 <= rating <= 10
 
 
@@ -46,12 +46,12 @@ NOT_NEGATED = "Fine film. Not bad.|Fine film\nnot bad|A notable knot of nobodies
 
 @pytest.mark.parametrize("text", [*NEGATED.split("|"), "We cannot say", "It cost 3.5 and is not bad"])
 def test_a_negation_counts_in_the_first_sentence(text: str) -> None:
-    assert slices.negated(text)
+    assert slice_rules.negated(text)
 
 
 @pytest.mark.parametrize("text", NOT_NEGATED.split("|"))
 def test_a_negation_elsewhere_does_not_count(text: str) -> None:
-    assert not slices.negated(text)
+    assert not slice_rules.negated(text)
 
 
 @pytest.mark.parametrize("held_out", [False, True])
@@ -69,14 +69,14 @@ def test_a_review_is_clean_where_no_other_row_of_the_training_split_has_its_word
         folder = save_reviews(tmp_path / "two", train=train, test=pd.concat([copies, reviews(20, seed=1)]))
         own = variant(dataset=str(folder), ood_dataset=None)
         expected = {0, 1}
-    table = slices.slice_reviews(load_corpus(own), own)
+    table = slice_rules.slice_reviews(load_corpus(own), own)
     assert set(table.loc[~table["clean"], "id"]) == expected & set(table["id"])
 
 
 def test_every_review_of_both_parts_is_sorted_by_its_length_and_text(variant: Callable[..., Variant]) -> None:
     own = variant(max_length=20)
     corpus = load_corpus(own)
-    table = slices.slice_reviews(corpus, own)
+    table = slice_rules.slice_reviews(corpus, own)
     assert table["part"].value_counts().to_dict() == {"test": 60, "ood": 40}
     test = table[table["part"] == "test"]
     assert test["id"].tolist() == corpus.test["id"].tolist() and test["label"].tolist() == corpus.test["label"].tolist()
@@ -93,26 +93,26 @@ def made() -> pd.DataFrame:
     """The slices of a few reviews, at random."""
     rng, ids = np.random.default_rng(0), np.r_[np.arange(20), np.arange(10)]
     table = pd.DataFrame({"part": ["test"] * 20 + ["ood"] * 10, "id": ids, "label": ids % 2})
-    return table.assign(**{name: rng.random(len(ids)) < 0.5 for name in slices.SLICES})
+    return table.assign(**{name: rng.random(len(ids)) < 0.5 for name in slice_rules.SLICES})
 
 
 def test_the_slices_survive_their_file() -> None:
     make_study()
     table = made()
-    slices.write_slices("made", table)
-    again = slices.load_slices("made")
+    slice_rules.write_slices("made", table)
+    again = slice_rules.load_slices("made")
     assert again is not None
     pd.testing.assert_frame_equal(again, table, check_dtype=False)
 
 
 def test_a_missing_or_damaged_file_is_no_slices() -> None:
     make_study()
-    assert slices.load_slices("made") is None
-    slices.write_slices("made", made())
+    assert slice_rules.load_slices("made") is None
+    slice_rules.write_slices("made", made())
     file = paths.study_folder("made") / "slices.csv"
     whole = file.read_bytes()
     twice = whole + whole.splitlines(keepends=True)[1]
     renamed, numbered = whole.replace(b"clean", b"dirty"), whole.replace(b"True", b"7")
     for content in (b"", b"\xff\xfe\x00", whole[:-10], renamed, numbered, twice):
         file.write_bytes(content)
-        assert slices.load_slices("made") is None, content[:40]
+        assert slice_rules.load_slices("made") is None, content[:40]

@@ -8,7 +8,7 @@ from made_runs import make_study
 from sklearn.metrics import accuracy_score
 
 from peft_study import paths
-from peft_study.data.tfidf import Baseline, load_baseline, write_baseline
+from peft_study.analysis.tfidf import Baseline, load_baseline, write_baseline
 
 
 def keep() -> tuple[Baseline, Path]:

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from peft_study.analysis import masking
+from peft_study.analysis.masking import explain
+from peft_study.analysis.windows import window
 from peft_study.data.reviews import load_reviews
-from peft_study.data.tokenization import load_tokenizer, tokenize_texts, window
+from peft_study.data.tokenization import load_tokenizer, tokenize_texts
 from peft_study.study.variant import Variant
-from peft_study.training import masking
-from peft_study.training.masking import explain
 from peft_study.training.model import build
 
 TEXT = "the film was superb , unbelievable"

@@ -1,0 +1,47 @@
+"""What a model reads of one text, and where in the text it stands: for panels and for masking."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from peft_study.data.tokenization import kept, untruncated
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a model reads of a text, and where in the text it stands.
+
+    `input_ids`: special tokens included. `spans`: for each of them the start and end of its characters, None for a
+    special token. `words`: for each the number of the word that it is a piece of, None for a special token. `total`:
+    how many tokens, special ones included, the text has without truncation.
+    """
+
+    input_ids: list[int]
+    spans: list[tuple[int, int] | None]
+    words: list[int | None]
+    total: int
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the text is longer than the window."""
+        return len(self.input_ids) < self.total
+
+
+def window(text: str, tokenizer: "PreTrainedTokenizerFast", max_length: int, truncation: str) -> Window:
+    """The window of one text, the same tokens that `Tokens.encode` gives, with their places in the text.
+
+    What counts as a word is the tokenizer's matter: BERT parts words at spaces and punctuation.
+    """
+    backend, prefix, suffix = untruncated(tokenizer)
+    encoding = backend.encode(text, add_special_tokens=False)
+    length = len(encoding.ids)
+    head, tail = kept(length, max_length - len(prefix) - len(suffix), truncation)
+    chosen = [*range(head), *range(length - tail, length)]
+
+    def padded(values: list[Any]) -> list[Any]:
+        return [*[None] * len(prefix), *(values[i] for i in chosen), *[None] * len(suffix)]
+
+    ids = [*prefix, *(encoding.ids[i] for i in chosen), *suffix]
+    return Window(ids, padded(encoding.offsets), padded(encoding.word_ids), length + len(prefix) + len(suffix))
