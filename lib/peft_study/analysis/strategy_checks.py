@@ -114,7 +114,7 @@ def check(variant: Variant, pretrained: np.ndarray) -> dict[str, Any]:
         "flops": training.figures["flops_per_step"],
         "unchanged": sum(tensor.equal(initial[name]) for name, tensor in trained.items()),
         "strategy": variant.strategy,
-        **count_parameters(model).as_dict(),
+        **count_parameters(model),
     }
 
 

@@ -11,7 +11,7 @@ from peft_study.errors import StudyError
 from peft_study.strategies.encoders import architecture
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
-from peft_study.training.model import check_adapter, require_possible
+from peft_study.training.model import apply_strategy, require_possible
 
 _CORPUS = {"dataset", "ood_dataset", "text_column", "label_column", "label_names", "test_size", "ood_size", "data_seed"}
 
@@ -62,7 +62,8 @@ def _check_model(variant: Variant, folder: Path) -> None:
     architecture(kind)
     require_possible(variant, kind)
     longest = config["max_position_embeddings"] - (config.get("pad_token_id", 1) + 1 if kind == "roberta" else 0)
-    room = longest - (virtual := STRATEGIES[variant.strategy].virtual_tokens(variant.peft))
+    adapter = STRATEGIES[variant.strategy].adapter
+    room = longest - (virtual := adapter.virtual_tokens(variant.peft) if adapter else 0)
     if variant.max_length > room:
         taken = f", of which {variant.strategy!r} takes {virtual}" if virtual else ""
         raise StudyError(
@@ -70,4 +71,12 @@ def _check_model(variant: Variant, folder: Path) -> None:
             f"most {room}"
         )
     if variant.peft or variant.target_modules:
-        check_adapter(str(folder), variant)
+        _check_adapter(folder, variant)
+
+
+def _check_adapter(folder: Path, variant: Variant) -> None:
+    """Refuse what peft refuses: the adapter is put into random weights in the shape of the model in `folder`."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    apply_strategy(AutoModelForSequenceClassification.from_config(config), variant)

@@ -100,13 +100,13 @@ def measure(variant: Variant) -> dict[str, float]:
         parts, tokenizer = {"train": examples, "validation": []}, SimpleNamespace(pad_token_id=0)
         figures = fit(model, tokenizer, parts, variant, Path(folder)).figures
     counts = count_parameters(model)
-    fixed = 4 * (counts.total + 3 * counts.trainable)  # weights, gradients, AdamW's moments; activations grow
+    fixed = 4 * (counts["total"] + 3 * counts["trainable"])  # weights, gradients, AdamW's moments; activations grow
     return {
         "training": figures["seconds_per_step"] / part,
         "prediction": predict(model, examples, range(part), 0).seconds / part,
         "memory": fixed + max(0, figures["peak_memory_bytes"] - fixed) / fraction,
-        "trained": 4 * counts.trainable,
-        "weights": 4 * counts.total,
+        "trained": 4 * counts["trainable"],
+        "weights": 4 * counts["total"],
     }
 
 

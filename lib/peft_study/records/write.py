@@ -10,7 +10,6 @@ import platform
 import re
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +28,6 @@ from peft_study.study.variant import Variant
 from peft_study.training.model import count_parameters, load, merged
 
 if TYPE_CHECKING:
-    from peft_study.training.cost import Inference
     from peft_study.training.prediction import Predictions
     from peft_study.training.trainer import Training
 
@@ -45,7 +43,7 @@ def write_record(
     tokenizer: Any,
     training: "Training",
     predictions: Mapping[str, "Predictions"],
-    inference: "Inference",
+    inference: Mapping[str, float | None],
 ) -> dict[str, Any]:
     """Write the record of a finished run, `metrics.json` last; returns what that file holds.
 
@@ -66,7 +64,7 @@ def write_record(
     metrics = {
         "run": {"id": folder.name, **{name: getattr(variant, name) for name in ("strategy", "train_size", "seed")}},
         "data": _data_block(variant, reviews),
-        "parameters": count_parameters(model).as_dict(),
+        "parameters": count_parameters(model),
         "training": figures,
         "evaluation": {
             "validation": _validation(training),
@@ -77,7 +75,7 @@ def write_record(
         "cost": {
             "model_bytes": size,
             **{key: figures[key] for key in shared},
-            **{f"inference_{key}": value for key, value in asdict(inference).items()},
+            **{f"inference_{key}": value for key, value in inference.items()},
         },
         "environment": environment()
         | {"precision": next((kind for kind in ("bf16", "fp16") if training.arguments[kind]), "fp32")}

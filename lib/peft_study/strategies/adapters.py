@@ -89,8 +89,7 @@ class Adapter:
         allowed = [name for name in inspect.signature(kind).parameters if name not in fixed]
         if strange := [name for name in own if name not in allowed]:
             raise StudyError(f"peft: {unknown('parameter', strange[0], allowed)} (those of peft's {self.method})")
-        for message in _EXPECTED:
-            warnings.filterwarnings("ignore", message)
+        warnings.filterwarnings("ignore", "|".join(_EXPECTED))
         try:
             return kind(**values | copy.deepcopy(dict(own)))  # peft fills the lists that it is given
         except (ValueError, TypeError) as error:
@@ -133,16 +132,13 @@ def lora_plus(model: torch.nn.Module, arguments: TrainingArguments) -> torch.opt
     import torch
     from peft.optimizers import create_loraplus_optimizer
 
-    optimizer: torch.optim.Optimizer = create_loraplus_optimizer(
+    return create_loraplus_optimizer(  # type: ignore[no-any-return]
         model,  # type: ignore[arg-type]
         torch.optim.AdamW,
         lr=arguments.learning_rate,
         loraplus_lr_ratio=LORA_PLUS_RATIO,
         loraplus_weight_decay=arguments.weight_decay,
-        betas=(arguments.adam_beta1, arguments.adam_beta2),
-        eps=arguments.adam_epsilon,
     )
-    return optimizer
 
 
 def budget_callback(parameters: Mapping[str, Any]) -> TrainerCallback:

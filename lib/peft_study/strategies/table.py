@@ -32,7 +32,6 @@ class Strategy:
 
     It has an `adapter`, or `trains`: whether a parameter of the encoder trains, by its name and the number of the
     encoder's blocks; the head trains in any case. `learning_rate` is the peak rate used where the variant names none.
-    `merges` says that the adapter can be folded into the weights, so that inference costs what it costs without.
     `impossible` maps a model type to why the strategy cannot work on it, and what would. `optimizer` replaces the
     Trainer's AdamW, `callback` (of the study's parameters of peft) adds to its callbacks. `unsaved` is what a
     checkpoint leaves out, so that no training can go on from one; empty where that is nothing. `citation` is a key of
@@ -45,7 +44,6 @@ class Strategy:
     adapter: Adapter | None = None
     trains: Callable[[str, int], bool] | None = None
     citation: str = ""
-    merges: bool = False
     impossible: Mapping[str, str] = field(default_factory=dict)
     optimizer: Callable[[torch.nn.Module, TrainingArguments], torch.optim.Optimizer] | None = None
     callback: Callable[[Mapping[str, Any]], TrainerCallback] | None = None
@@ -53,26 +51,20 @@ class Strategy:
 
     def heeds(self, name: str) -> bool:
         """Whether the field `name` of a variant makes a difference to this strategy."""
-        return name not in (*LORA_FIELDS, "target_modules", "peft") or name in self.reads
+        own = self.adapter.reads if self.adapter else ()
+        return name not in (*LORA_FIELDS, "target_modules", "peft") or name in own
 
     @property
-    def reads(self) -> tuple[str, ...]:
-        """The fields of a variant that this strategy reads and not every one does."""
-        return self.adapter.reads if self.adapter else ()
+    def merges(self) -> bool:
+        """Whether the adapter can be folded into the weights, so that inference costs what it costs without."""
+        return self.adapter is not None and self.adapter.targets != ""
 
     def callbacks(self, parameters: Mapping[str, Any]) -> list[TrainerCallback]:
         """What the strategy adds to the Trainer's callbacks, with these parameters of peft."""
         return [self.callback(parameters)] if self.callback else []
 
-    def virtual_tokens(self, parameters: Mapping[str, Any]) -> int:
-        """How many of the encoder's positions the strategy takes, with these parameters of peft."""
-        return self.adapter.virtual_tokens(parameters) if self.adapter else 0
 
-
-_NO_PREFIX = (
-    "prefix tuning feeds keys and values of its own to the attention, and {} takes none from outside; "
-    "prompt and p-tuning work on it, and prefix on BERT"
-)
+_NO_PREFIX = "DistilBERT's attention takes no keys and values from outside; prompt and p-tuning work on it"
 STRATEGIES: dict[str, Strategy] = {
     "full": Strategy("Full fine-tuning", "every weight trains", 1e-4, trains=lambda name, blocks: True),
     "head": Strategy(
@@ -101,7 +93,6 @@ STRATEGIES: dict[str, Strategy] = {
         1e-2,
         Adapter("LNTuningConfig", "norms"),
         citation="zhao2024",
-        merges=True,
     ),
     "lora": Strategy(
         "LoRA (query, value)",
@@ -109,7 +100,6 @@ STRATEGIES: dict[str, Strategy] = {
         3e-3,
         Adapter("LoraConfig", "query-value"),
         citation="hu2022",
-        merges=True,
     ),
     "lora-mlp": Strategy(
         "LoRA (feed-forward)",
@@ -117,7 +107,6 @@ STRATEGIES: dict[str, Strategy] = {
         1e-3,
         Adapter("LoraConfig", "feed-forward"),
         citation="hu2022",
-        merges=True,
     ),
     "lora-all": Strategy(
         "LoRA (all linear)",
@@ -125,7 +114,6 @@ STRATEGIES: dict[str, Strategy] = {
         1e-3,
         Adapter("LoraConfig", "all"),
         citation="hu2022",
-        merges=True,
     ),
     "rslora": Strategy(
         "rsLoRA",
@@ -133,7 +121,6 @@ STRATEGIES: dict[str, Strategy] = {
         3e-3,
         Adapter("LoraConfig", "query-value", use_rslora=True),
         citation="kalajdzievski2023",
-        merges=True,
     ),
     "dora": Strategy(
         "DoRA",
@@ -141,7 +128,6 @@ STRATEGIES: dict[str, Strategy] = {
         5e-3,
         Adapter("LoraConfig", "query-value", use_dora=True),
         citation="liu2024dora",
-        merges=True,
     ),
     "pissa": Strategy(
         "PiSSA",
@@ -149,7 +135,6 @@ STRATEGIES: dict[str, Strategy] = {
         3e-3,
         Adapter("LoraConfig", "query-value", init_lora_weights="pissa"),
         citation="meng2024",
-        merges=True,
     ),
     "lora-plus": Strategy(
         "LoRA+",
@@ -157,7 +142,6 @@ STRATEGIES: dict[str, Strategy] = {
         5e-4,
         Adapter("LoraConfig", "query-value"),
         citation="hayou2024",
-        merges=True,
         optimizer=lora_plus,
     ),
     "adalora": Strategy(
@@ -166,7 +150,6 @@ STRATEGIES: dict[str, Strategy] = {
         4e-2,
         Adapter("AdaLoraConfig", "query-value", init_r=12, target_r=8, total_step=UNKNOWN_STEPS),
         citation="zhang2023",
-        merges=True,
         callback=budget_callback,
         unsaved="how much each rank matters",
     ),
@@ -176,7 +159,6 @@ STRATEGIES: dict[str, Strategy] = {
         3e-2,
         Adapter("IA3Config", "ia3", feedforward_modules=feed_forward_out),
         citation="liu2022",
-        merges=True,
     ),
     "vera": Strategy(
         "VeRA",
@@ -184,7 +166,6 @@ STRATEGIES: dict[str, Strategy] = {
         9e-2,
         Adapter("VeraConfig", "query-value"),
         citation="kopiczko2024",
-        merges=True,
     ),
     "loha": Strategy(
         "LoHa",
@@ -192,7 +173,6 @@ STRATEGIES: dict[str, Strategy] = {
         9e-3,
         Adapter("LoHaConfig", "query-value"),
         citation="hyeonwoo2022",
-        merges=True,
     ),
     "lokr": Strategy(
         "LoKr",
@@ -200,7 +180,6 @@ STRATEGIES: dict[str, Strategy] = {
         3e-2,
         Adapter("LoKrConfig", "query-value"),
         citation="yeh2024",
-        merges=True,
     ),
     "oft": Strategy(
         "OFT",
@@ -208,7 +187,6 @@ STRATEGIES: dict[str, Strategy] = {
         3e-3,
         Adapter("OFTConfig", "query-value"),
         citation="qiu2023",
-        merges=True,
     ),
     "boft": Strategy(
         "BOFT",
@@ -216,7 +194,6 @@ STRATEGIES: dict[str, Strategy] = {
         3e-2,
         Adapter("BOFTConfig", "query-value"),
         citation="liu2024boft",
-        merges=True,
     ),
     "hra": Strategy(
         "HRA",
@@ -224,7 +201,6 @@ STRATEGIES: dict[str, Strategy] = {
         9e-3,
         Adapter("HRAConfig", "query-value"),
         citation="yuan2024",
-        merges=True,
     ),
     "fourierft": Strategy(
         "FourierFT",
@@ -232,7 +208,6 @@ STRATEGIES: dict[str, Strategy] = {
         9e-2,
         Adapter("FourierFTConfig", "query-value"),
         citation="gao2024",
-        merges=True,
     ),
     "shira": Strategy(
         "SHiRA",
@@ -240,7 +215,6 @@ STRATEGIES: dict[str, Strategy] = {
         3e-3,
         Adapter("ShiraConfig", "query-value", r=at_most(32)),
         citation="bhardwaj2024",
-        merges=True,
     ),
     "miss": Strategy(
         "MiSS",
@@ -248,7 +222,6 @@ STRATEGIES: dict[str, Strategy] = {
         1e-3,
         Adapter("MissConfig", "query-value", r=at_most(64)),
         citation="kang2024",
-        merges=True,
     ),
     "randlora": Strategy(
         "RandLoRA",
@@ -256,7 +229,6 @@ STRATEGIES: dict[str, Strategy] = {
         1e-3,
         Adapter("RandLoraConfig", "query-value"),
         citation="albert2025",
-        merges=True,
     ),
     "prompt": Strategy(
         "Prompt tuning",
@@ -278,7 +250,7 @@ STRATEGIES: dict[str, Strategy] = {
         9e-2,
         Adapter("PrefixTuningConfig", **PROMPT),
         citation="li2021",
-        impossible={"distilbert": _NO_PREFIX.format("DistilBERT")},
+        impossible={"distilbert": _NO_PREFIX},
     ),
 }
 

@@ -1,10 +1,10 @@
 """What a study asks: its `study.yaml`, the matrix of its variants, and the names of its runs."""
 
-import itertools
 import math
 import re
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import product
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -13,7 +13,7 @@ from peft_study import paths
 from peft_study.errors import StudyError, unknown
 from peft_study.files import read_yaml
 from peft_study.strategies.table import STRATEGIES
-from peft_study.study.variant import Text, Variant, describe, shortened
+from peft_study.study.variant import Text, Variant, describe
 
 RUNS = 10_000  # the most that a study may have
 _NAME = re.compile(r"\w[\w .+-]*")  # of a study: a name that no shell, pattern or page reads as anything else
@@ -51,8 +51,6 @@ class Study(BaseModel):
         for axis, values in (axis for grid in value for axis in grid.items()):
             if not values:
                 raise ValueError(f"the axis {axis!r} has no values; give at least one")
-            if len({repr(v) for v in values}) < len(values):
-                raise ValueError(f"the axis {axis!r} names a value twice: {shortened(values)}")
         if (count := sum(math.prod(map(len, grid.values())) for grid in value)) > RUNS:
             raise ValueError(f"it has {count:,} runs, at most {RUNS:,} are allowed; leave values out")
         return value
@@ -79,22 +77,19 @@ class Study(BaseModel):
         """The sound variants of the matrix by run_id, and the faults of the others and of the names between them."""
         faults: dict[str, None] = {}
         variants: dict[str, Variant] = {}
-        points = [(grid, values) for grid in self.matrix for values in itertools.product(*grid.values())]
-        for grid, values in points:
-            point = dict(zip(grid, values, strict=True))
+        points = [dict(zip(grid, values, strict=True)) for grid in self.matrix for values in product(*grid.values())]
+        for point in points:
             strategy = str(point.get("strategy", self._default_strategy()))
             try:
                 variant = Variant(**{**self.defaults, **self.strategies.get(strategy, {}), **point})
-                if (run := variant.run_id(grid)) in variants and variants[run] == variant:
-                    faults[f"matrix: {run} stands in it twice; remove one of the two"] = None
+                if (run := variant.run_id(point)) in variants:
+                    advice = "remove one, or make their values differ in letters or digits"
+                    faults[f"matrix: two points have the run name {run}; {advice}"] = None
                 variants[run] = variant
-                faults |= dict.fromkeys(_idle(variant, grid, self.strategies.get(strategy, {})))
+                faults |= dict.fromkeys(_idle(variant, point, self.strategies.get(strategy, {})))
             except ValidationError as error:
                 faults |= dict.fromkeys(describe(error, Variant))
-        faults |= dict.fromkeys(self._faults_of_names())
-        if not faults and len(variants) < len(points):
-            faults["matrix: two points share one run name; make the values differ in letters or digits"] = None
-        return variants, list(faults)
+        return variants, [*faults, *self._faults_of_names()]
 
     def _default_strategy(self) -> Any:
         """The strategy of every variant where it is no axis of the matrix."""
@@ -103,17 +98,9 @@ class Study(BaseModel):
     def _faults_of_names(self) -> list[str]:
         """What is wrong between the parts of the file, rather than within one variant."""
         used = [str(name) for grid in self.matrix for name in grid.get("strategy", [self._default_strategy()])]
-        used = list(dict.fromkeys(used))
-        faults = [
-            f"strategies: {unknown('strategy', name, used)} (those of the matrix)"
-            for name in self.strategies
-            if name not in used
-        ]
-        if self.baseline not in used:
-            asked = "baseline" in self.model_fields_set
-            advice = "" if asked else f"; 'full' is the default, so write `baseline: {used[0]}`"
-            faults.append(f"baseline: {unknown('strategy', self.baseline, used)} (those of the matrix){advice}")
-        return faults
+        named = [*(("strategies", name) for name in self.strategies), ("baseline", self.baseline)]
+        strange = [(where, unknown("strategy", name, dict.fromkeys(used))) for where, name in named if name not in used]
+        return [f"{where}: {fault} (those of the matrix)" for where, fault in strange]
 
 
 def read_study(name: str) -> Study:
@@ -123,8 +110,7 @@ def read_study(name: str) -> Study:
         raise StudyError(f"{unknown('study', name, paths.studies())}; a study is a file {file}")
     if not _NAME.fullmatch(name):
         raise StudyError(
-            f"the study {name!r} cannot have that name: letters, digits, spaces and . _ + - are allowed, "
-            f"a letter, digit or _ first; rename {file.parent}"
+            f"the study {name!r} cannot have that name: only letters, digits, spaces and . _ + - are allowed"
         )
     try:
         content = read_yaml(file)
@@ -165,7 +151,6 @@ def _faulty(name: str, faults: list[str]) -> StudyError:
 
 def _idle(variant: Variant, axes: Iterable[str], own: Iterable[str]) -> list[str]:
     """A fault for each of the `axes`, and of the fields set for the variant's strategy alone, that it ignores."""
-    ignored, heeds = f"the strategy {variant.strategy!r} ignores", STRATEGIES[variant.strategy].heeds
-    apart = "give it a grid of its own without that axis (matrix may be a list of grids)"
-    faults = [f"matrix: {ignored} {axis!r}; {apart}" for axis in axes if not heeds(axis)]
-    return faults + [f"strategies: {ignored} {field!r}; leave it out" for field in own if not heeds(field)]
+    idle = [field for field in (*axes, *own) if not STRATEGIES[variant.strategy].heeds(field)]
+    advice = "leave it out, or give it to the others in a grid of their own (matrix may be a list of grids)"
+    return [f"the strategy {variant.strategy!r} ignores {field!r}; {advice}" for field in idle]

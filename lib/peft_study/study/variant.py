@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, MutableMapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from peft_study.errors import StudyError, unknown
 from peft_study.strategies.table import STRATEGIES
@@ -20,6 +20,12 @@ Text = Annotated[str, Field(min_length=1)]
 _SHOWN = 200  # characters of a value that an error shows
 _PLAIN = (str, int, float, bool, list, dict, type(None))  # what papermill can inject
 _CHECKED = "_parameters_are_checked"  # in the namespace of a notebook
+
+
+def _known(strategy: str) -> str:
+    if strategy not in STRATEGIES:
+        raise ValueError(unknown("strategy", strategy, STRATEGIES))
+    return strategy
 
 
 class Variant(BaseModel):
@@ -40,7 +46,7 @@ class Variant(BaseModel):
     text_column: Text = "text"
     label_column: Text = "label"
     label_names: Annotated[list[Text], Field(min_length=2)] | None = None
-    strategy: Text = "lora"
+    strategy: Annotated[Text, AfterValidator(_known)] = "lora"
     train_size: Count = 1000
     test_size: Count | None = 1000
     ood_size: Count | None = 1000
@@ -79,48 +85,24 @@ class Variant(BaseModel):
             return {"ood_dataset": None} | values
         return values
 
-    @field_validator("strategy")
-    @classmethod
-    def _known_strategy(cls, value: str) -> str:
-        if value not in STRATEGIES:
-            raise ValueError(unknown("strategy", value, STRATEGIES))
-        return value
-
-    @field_validator("label_names")
-    @classmethod
-    def _names_differ(cls, value: list[str] | None) -> list[str] | None:
-        if value and len(set(value)) < len(value):
-            raise ValueError("a class is named twice; give each a name of its own")
-        return value
-
     @model_validator(mode="after")
     def _fields_agree(self) -> "Variant":
         """Refuse values that do not go together."""
-        strategy, epochs = STRATEGIES[self.strategy], type(self).model_fields["epochs"].default
+        strategy = STRATEGIES[self.strategy]
+        if self.label_names and len(set(self.label_names)) < len(self.label_names):
+            raise ValueError(f"label_names = {self.label_names}: a class is named twice; give each a name of its own")
         for name in ("peft", "target_modules"):
-            if getattr(self, name) and name not in strategy.reads:
-                raise ValueError(
-                    f"{name}: the strategy {self.strategy!r} has no adapter that reads it; set it elsewhere"
-                )
+            if getattr(self, name) and not strategy.heeds(name):
+                raise ValueError(f"{name}: the strategy {self.strategy!r} has no adapter that reads it; leave it out")
         if self.checkpoint == "best" and not (self.validation_fraction and self.evaluations):
-            raise ValueError(
-                "checkpoint 'best' is chosen on validation: set validation_fraction and evaluations above "
-                "0, or checkpoint to 'last'"
-            )
+            raise ValueError("checkpoint = 'best' needs validation_fraction and evaluations above 0; or take 'last'")
         if self.resume and strategy.unsaved:
-            raise ValueError(
-                f"resume: a checkpoint of the strategy {self.strategy!r} lacks {strategy.unsaved}; set resume to false "
-                "for it"
-            )
+            raise ValueError(f"resume: a checkpoint of {self.strategy!r} lacks {strategy.unsaved}; set resume to false")
         if self.precision == "fp16" and self.strategy == "adalora":  # it ranks by gradients, of which fp16 drops some
-            raise ValueError(
-                "precision = 'fp16' does not work with the strategy 'adalora'; set it to auto, bf16 or fp32"
-            )
-        if self.max_steps is not None and self.epochs != epochs:
-            raise ValueError(
-                f"max_steps = {self.max_steps} and epochs = {self.epochs:g} both say how long to train: leave out "
-                f"epochs (at its default, {epochs:g}) where steps are fixed, or max_steps where epochs are"
-            )
+            raise ValueError("precision = 'fp16' does not work with 'adalora'; take auto, bf16 or fp32")
+        if self.max_steps is not None and self.epochs != type(self).model_fields["epochs"].default:
+            both = f"max_steps = {self.max_steps} and epochs = {self.epochs:g}"
+            raise ValueError(f"{both} both say how long to train; leave one of them out")
         return self
 
     @classmethod
@@ -142,11 +124,8 @@ class Variant(BaseModel):
 
     def differences(self) -> dict[str, tuple[Any, Any]]:
         """Field -> (this variant's value, the default), for the fields that differ from the default."""
-        return {
-            name: (value, field.default)
-            for name, field in type(self).model_fields.items()
-            if (value := getattr(self, name)) != field.default
-        }
+        changed = self.model_dump(exclude_defaults=True)
+        return {name: (value, type(self).model_fields[name].default) for name, value in changed.items()}
 
     def run_id(self, axes: Iterable[str] = ()) -> str:
         """The name of the run: strategy, size and seed, then the study's other `axes` in the order of the fields."""

@@ -7,7 +7,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
 from peft_study.study.variant import Variant
-from peft_study.training.cost import now, peak_memory
+from peft_study.training.cost import now
 
 RESUMABLE = 10  # checkpoints of a training that can resume, evenly spread, beside those of its evaluations
 
@@ -16,43 +16,32 @@ class Timer(TrainerCallback, ExportableState):  # type: ignore[misc]
     """Takes the seconds of each optimizer step, once the device has finished it.
 
     `steps` are those of every step, `resumed` the steps after which training was resumed, `wall` the seconds of the
-    whole training, `peak` its peak memory. A checkpoint holds them, so that those of a resumed training are of all its
-    steps, each counted once: what was done after the last checkpoint, and had to be done again, is in none.
+    whole training. A checkpoint holds them, so that those of a resumed training are of all its steps, each counted
+    once: what was done after the last checkpoint, and had to be done again, is in none.
     """
 
     def __init__(self) -> None:
         self.steps: list[float] = []
         self.resumed: list[int] = []
         self.wall = 0.0
-        self.peak: dict[str, Any] = {"peak_memory_bytes": 0}
         self._begin = self._start = 0.0
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds of it."""
-        self._stop()
-        return {"steps": self.steps, "resumed": self.resumed, "wall": self.wall, "peak": self.peak}
+        """What a checkpoint holds of it, up to now."""
+        self.wall, self._start = self.wall + now() - self._start, now()
+        return {"steps": self.steps, "resumed": self.resumed, "wall": self.wall}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Take up the measurements of the checkpoint, if training is resumed from one."""
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
-        self.wall, self.peak = 0.0, {"peak_memory_bytes": 0}
+        self.wall = 0.0
         if state.global_step:
             for name, value in state.stateful_callbacks[type(self).__name__].items():
                 setattr(self, name, value)
             if state.global_step < state.max_steps:  # else nothing was left to train
                 self.resumed = [*self.resumed, state.global_step]
         self._start = now()
-
-    def on_train_end(self, *_: Any, **__: Any) -> None:
-        """Measure the whole, before anything else takes time and memory."""
-        self._stop()
-
-    def _stop(self) -> None:
-        """Add what has passed since the last measurement."""
-        self.wall, self._start = self.wall + now() - self._start, now()
-        largest = max(self.peak["peak_memory_bytes"], (peak := peak_memory())["peak_memory_bytes"])
-        self.peak = peak | {"peak_memory_bytes": largest}
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Note when a step begins."""
@@ -70,18 +59,17 @@ class Schedule(TrainerCallback):  # type: ignore[misc]
     """
 
     def __init__(self, variant: Variant) -> None:
-        self._evaluations = variant.evaluations if variant.validation_fraction else 0
-        self._save = variant.checkpoint == "best"
-        self._resume = variant.resume
+        self._variant = variant
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ask for what is due at this step."""
-        if _due(state, self._evaluations):
+        variant = self._variant
+        if variant.validation_fraction and _due(state, variant.evaluations):
             control.should_evaluate = True
-            control.should_save = self._save
-        if self._resume and _due(state, RESUMABLE):
+            control.should_save = variant.checkpoint == "best"
+        if variant.resume and _due(state, RESUMABLE):
             control.should_save = True
-        if self._resume and control.should_save:
+        if variant.resume and control.should_save:
             control.should_log = True  # no checkpoint holds the losses since the last log
 
 
@@ -98,8 +86,7 @@ class PlainProgress(TrainerCallback):  # type: ignore[misc]
         tenth = max(1, state.max_steps // 10)
         where = f"step {state.global_step:>5} of {state.max_steps}"
         if logs and "eval_loss" in logs:
-            print(
-                f"{where}   validation loss {logs['eval_loss']:.3f}, accuracy {logs['eval_accuracy']:.1%}", flush=True
-            )
+            losses = f"validation loss {logs['eval_loss']:.3f}, accuracy {logs['eval_accuracy']:.1%}"
+            print(f"{where}   {losses}", flush=True)
         elif logs and "loss" in logs and state.global_step % tenth < args.logging_steps:
             print(f"{where}   training loss {logs['loss']:.3f}", flush=True)

@@ -1,12 +1,9 @@
 """What a model costs: floating-point operations of a training step, seconds of inference, memory."""
 
 import copy
-import re
 import resource
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -37,58 +34,41 @@ def _counted(model: torch.nn.Module, batches: Sequence[Mapping[str, torch.Tensor
     The mask is left out: it multiplies nothing, and its values decide what is computed, which needs values.
     """
     device = next(model.parameters()).device
-    counted = []
-    for batch in batches:
-        with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter:
+        for batch in batches:
             inputs = {name: tensor.to(device) for name, tensor in batch.items() if name != "attention_mask"}
             output = model(**inputs)
             if "labels" in inputs:
                 output.loss.backward()
-        counted.append(counter.get_total_flops())
-    return sum(counted) / len(counted)
+    return counter.get_total_flops() / len(batches)
 
 
-@dataclass(frozen=True)
-class Inference:
-    """What a trained model costs to use: median seconds for one review, with the adapter and with it merged.
-
-    `merge_difference` is the largest difference between the two models' logits. Both are None where nothing merges.
-    """
-
-    seconds: float
-    merged_seconds: float | None
-    merge_difference: float | None
-
-
-def inference(model: torch.nn.Module, batch: Mapping[str, torch.Tensor], merges: bool, repeats: int = 15) -> Inference:
+def inference(
+    model: torch.nn.Module, batch: Mapping[str, torch.Tensor], merges: bool, repeats: int = 15
+) -> dict[str, float | None]:
     """Measure a trained `model` in float32 on `batch` (`input_ids` and `attention_mask`, a row per review).
 
-    The time is that of the first review alone, as a service would meet it. The two models take turns, so that another
-    program on the machine slows both.
+    `seconds` is the median for the first review alone, as a service would meet it, `merged_seconds` the same of the
+    merged model; they take turns, so that another program on the machine slows both. `merge_difference` is the largest
+    difference between their logits. Both are None where nothing merges.
     """
     device = next(model.parameters()).device
     rows = {name: tensor.to(device) for name, tensor in batch.items()}
     models = [model.eval(), *([merged(model).eval()] if merges else [])]
+    first = {name: tensor[:1] for name, tensor in rows.items()}
+    seconds: list[list[float]] = [[] for _ in models]
     with torch.inference_mode():
-        logits = [one(**rows).logits for one in models]
-        first = {name: tensor[:1] for name, tensor in rows.items()}
-        seconds: list[list[float]] = [[] for _ in models]
+        logits = [each(**rows).logits for each in models]
         for _ in range(repeats):
-            for one, taken in zip(models, seconds, strict=True):
-                taken.append(_timed(lambda one=one: one(**first)))  # type: ignore[misc]
-    medians = [median(taken) for taken in seconds]
-    return Inference(
-        medians[0],
-        medians[1] if merges else None,
-        float((logits[0] - logits[1]).abs().max()) if merges else None,
-    )
-
-
-def _timed(work: Callable[[], object]) -> float:
-    """How long `work` takes, the device included, which works behind our back."""
-    start = now()
-    work()
-    return now() - start
+            for each, taken in zip(models, seconds, strict=True):
+                start = now()
+                each(**first)
+                taken.append(now() - start)
+    return {
+        "seconds": median(seconds[0]),
+        "merged_seconds": median(seconds[1]) if merges else None,
+        "merge_difference": float((logits[0] - logits[1]).abs().max()) if merges else None,
+    }
 
 
 def now() -> float:
@@ -99,15 +79,9 @@ def now() -> float:
 
 
 def peak_memory() -> dict[str, Any]:
-    """Peak memory so far: what torch allocated on the GPU, or else what this process had resident, in bytes."""
+    """Peak memory of this process so far, in bytes: what torch allocated on the GPU, or else what was resident."""
     if torch.cuda.is_available():
         return {"peak_memory_bytes": torch.cuda.max_memory_allocated(), "peak_memory_of": "GPU, allocated"}
-    return {"peak_memory_bytes": _peak_resident(), "peak_memory_of": "process, resident"}
-
-
-def _peak_resident() -> int:
-    """The most bytes that this process has had resident."""
-    status = Path("/proc/self/status")  # of Linux; getrusage counts what the parent had before it started this process
-    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
-        return int(found[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    unit = 1 if sys.platform == "darwin" else 1024
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {"peak_memory_bytes": resident, "peak_memory_of": "process, resident"}

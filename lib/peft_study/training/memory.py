@@ -5,24 +5,21 @@ share a step as the batch has become smaller: each step averages over the review
 """
 
 import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
 
 from peft_study.errors import StudyError
 
-Result = TypeVar("Result")
 
-
-def attempt(work: Callable[[], Result]) -> Result | None:
+def attempt(work: Callable[[], Any]) -> Any:
     """What `work` returns; None where its memory was not enough, once all that it held is free again."""
     try:
         return work()
     except RuntimeError as error:
-        if not _is_memory(error):
+        if not is_memory(error):
             raise
     gc.collect()  # here and not above: until the handler ends, the error holds the tensors of the step that failed
     if torch.cuda.is_available():
@@ -39,29 +36,16 @@ def halved(size: int, accumulation: int) -> tuple[int, int]:
     return size // factor, accumulation * factor
 
 
-@contextmanager
-def enough_memory(size: int, accumulation: int) -> Iterator[None]:
-    """Turn a lack of memory in a training on batches of `size` into one `StudyError` that says what to lower."""
-    try:
-        yield
-    except RuntimeError as error:
-        if _is_memory(error):
-            raise too_little(size, accumulation) from error
-        raise
-
-
 def too_little(size: int, accumulation: int) -> StudyError:
     """The message that says what to lower."""
     advice = "lower max_length, or take a smaller model"
     if size > 1:
         less, batches = halved(size, accumulation)
-        advice += (
-            f", or lower batch_size (batch_size = {less} with gradient_accumulation = {batches} makes the same steps; "
-            "auto_batch = True does that by itself)"
-        )
+        same = f"batch_size = {less} with gradient_accumulation = {batches} makes the same steps"
+        advice += f", or lower batch_size ({same}; auto_batch = True does that by itself)"
     return StudyError(f"the memory was not enough to train with batch_size = {size}; {advice}")
 
 
-def _is_memory(error: RuntimeError) -> bool:
+def is_memory(error: RuntimeError) -> bool:
     """Whether memory was lacking: a CPU's allocator and Apple's have no error of their own, as CUDA's does."""
     return isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import re
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,47 +28,24 @@ if TYPE_CHECKING:
     from peft_study.study.variant import Variant
 
 
-@dataclass(frozen=True)
-class ParameterCounts:
-    """How many scalar parameters there are, by purpose, and how many of each train."""
+def count_parameters(model: torch.nn.Module) -> dict[str, int]:
+    """Count the scalar parameters of a prepared `model`: `backbone`, `adapter`, `head`, and the `total`.
 
-    backbone: int
-    adapter: int
-    head: int
-    trainable_backbone: int
-    trainable_adapter: int
-    trainable_head: int
-
-    @property
-    def total(self) -> int:
-        """All parameters of the model."""
-        return self.backbone + self.adapter + self.head
-
-    @property
-    def trainable(self) -> int:
-        """The parameters that an optimizer step may change."""
-        return self.trainable_backbone + self.trainable_adapter + self.trainable_head
-
-    def as_dict(self) -> dict[str, int]:
-        """All counts, with the two sums, for `metrics.json`."""
-        return asdict(self) | {"total": self.total, "trainable": self.trainable}
-
-
-def count_parameters(model: torch.nn.Module) -> ParameterCounts:
-    """Count the parameters of a prepared `model` as backbone, adapter and head.
-
-    peft calls what it adds "default", and keeps the untrained original of the head, which is not counted, beside the
-    copy that trains.
+    Those that train are `trainable_backbone`, `trainable_adapter`, `trainable_head`, and together `trainable`. peft
+    calls what it adds "default", and keeps the untrained original of the head, which is not counted, beside the copy
+    that trains.
     """
     head = architecture(model.config.model_type).head  # type: ignore[union-attr]
-    counts: dict[str, int] = dict.fromkeys(ParameterCounts.__dataclass_fields__, 0)
+    kinds = ("backbone", "adapter", "head")
+    counts = dict.fromkeys([*kinds, *(f"trainable_{kind}" for kind in kinds)], 0)
     for name, parameter in model.named_parameters():
         if ".original_module." in name:
             continue
         kind = "head" if is_part(name, head) else "adapter" if is_part(name, ["default"]) else "backbone"
         counts[kind] += parameter.numel()
         counts[f"trainable_{kind}"] += parameter.numel() * parameter.requires_grad
-    return ParameterCounts(**counts)
+    sums = {"total": sum(counts[kind] for kind in kinds)}
+    return counts | sums | {"trainable": sum(counts[f"trainable_{kind}"] for kind in kinds)}
 
 
 def require_possible(variant: Variant, model_type: str) -> None:
@@ -135,15 +111,12 @@ def require_pretrained(model: torch.nn.Module, loading: Mapping[str, Any], varia
     mismatched = {key if isinstance(key, str) else key[0] for key in loading["mismatched_keys"]}
     absent = {name for name in {*loading["missing_keys"], *mismatched} if not is_part(name, family.head)}
     if others := sorted(name for name in absent if not is_part(name, ["pooler"]) or name in mismatched):
-        raise StudyError(
-            f"the weights of {variant.model!r} are of another model: {len(others)} tensors are absent or of another "
-            f"shape, the first {others[0]}"
-        )
+        what = f"{len(others)} tensors are absent or of another shape, the first {others[0]}"
+        raise StudyError(f"the weights of {variant.model!r} are of another model: {what}")
     if absent and STRATEGIES[variant.strategy].adapter:
         raise StudyError(
-            f"the weights of {variant.model!r} have no pooler: it would begin as random numbers, and what "
-            f"strategy = {variant.strategy!r} saves would be without it; take full or last2, which train and save it, "
-            "or other weights"
+            f"the weights of {variant.model!r} have no pooler, and strategy = {variant.strategy!r} does not train one; "
+            "take full or last2, or other weights"
         )
 
 
@@ -182,17 +155,6 @@ def apply_strategy(model: Any, variant: Variant) -> torch.nn.Module:
     except Exception as error:  # peft found no such module, or cannot adapt it so: every method says it in its own way
         fields = f"target_modules = {variant.target_modules}" if variant.target_modules else f"peft = {variant.peft}"
         raise StudyError(f"strategy = {variant.strategy!r}, {fields}: {error}") from error
-
-
-def check_adapter(path: str, variant: Variant) -> None:
-    """Try the parameters and modules that a variant sets for its adapter, on random weights in the shape of `path`'s.
-
-    Raises `StudyError` where peft refuses them, with whatever it says.
-    """
-    from transformers import AutoConfig, AutoModelForSequenceClassification
-
-    config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    apply_strategy(AutoModelForSequenceClassification.from_config(config), variant)
 
 
 def build(folder: Path | str, variant: Variant, labels: Sequence[str] = LABELS) -> torch.nn.Module:

@@ -3,7 +3,7 @@
 The metrics are computed through `evaluate`, from our own `evaluate.Metric`: `evaluate.load` would ask the hub.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -13,7 +13,8 @@ import numpy as np
 
 from peft_study.errors import StudyError
 from peft_study.statistics.calibration import confidence, losses
-from peft_study.training.progress import Tell, silent
+
+Tell = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is to do
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def predict(
     pad: int,
     batch_size: int | None = None,
     bf16: bool = False,
-    tell: Tell = silent,
+    tell: Tell = lambda what, done, total: None,
 ) -> Predictions:
     """Classify `examples` (dicts of `input_ids` and `labels`) with `model`, in the order given.
 
@@ -110,10 +111,7 @@ def predict(
             elif len(rows) > 1:
                 batch_size = len(rows) // 2
             else:
-                raise StudyError(
-                    f"the memory was not enough to classify one review of {inputs['input_ids'].shape[1]} tokens; lower "
-                    "max_length, or take a smaller model"
-                )
+                raise StudyError("the memory was not enough to classify one review; lower max_length")
     labels = np.array([example["labels"] for example in examples], dtype=np.int64)
     return Predictions(np.asarray(ids, dtype=np.int64), labels, logits, perf_counter() - start)
 

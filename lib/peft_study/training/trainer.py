@@ -25,8 +25,8 @@ from peft_study.paths import CHECKPOINTS
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
 from peft_study.training.callbacks import Schedule, Timer
-from peft_study.training.cost import flops
-from peft_study.training.memory import attempt, enough_memory, halved, too_little
+from peft_study.training.cost import flops, peak_memory
+from peft_study.training.memory import attempt, halved, is_memory, too_little
 from peft_study.training.prediction import classified_at_once, log_loss, pad_batch
 
 WEIGHTS = "weights.safetensors"  # of a checkpoint: the tensors that train
@@ -69,9 +69,12 @@ class ClassifierTrainer(Trainer):  # type: ignore[misc]
         if self.state.global_step:
             raise StudyError("the model has been trained already; run the notebook again from where it is loaded on")
         try:
-            size, accumulation = self.args.train_batch_size, self.args.gradient_accumulation_steps
-            with writing(Path(self.args.output_dir)), enough_memory(size, accumulation):
+            with writing(Path(self.args.output_dir)):
                 return super().train(*arguments, **options)
+        except RuntimeError as error:
+            if is_memory(error):
+                raise too_little(self.args.train_batch_size, self.args.gradient_accumulation_steps) from error
+            raise
         finally:
             self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
             self.model._is_accelerate_prepared = False  # else it would train without autocast the next time
@@ -122,21 +125,17 @@ def validation_metrics(output: EvalPrediction) -> dict[str, float]:
 
 
 def uses_bf16(precision: str) -> bool:
-    """Whether to compute in bfloat16: asked for, or `auto` where the hardware multiplies it natively."""
+    """Whether to compute in bfloat16: asked for, or `auto` where the hardware multiplies it natively.
+
+    Raises `StudyError` where this machine cannot train in `precision`.
+    """
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise StudyError("precision = 'fp16' needs a GPU, and torch sees none here; take auto, bf16 or fp32")
     if precision != "auto":
         return precision == "bf16"
     if torch.cuda.is_available():
         return torch.cuda.get_device_capability() >= (8, 0)
     return torch.backends.cpu.get_cpu_capability().startswith("AVX512") and torch.cpu._is_avx512_bf16_supported()
-
-
-def require_precision(precision: str) -> None:
-    """Raise `StudyError` where this machine cannot train in `precision`."""
-    if precision == "fp16" and not torch.cuda.is_available():
-        raise StudyError(
-            "precision = 'fp16' needs a GPU, and torch sees none here; set it to auto, bf16 or fp32, or install the "
-            "torch that fits the GPU"
-        )
 
 
 def set_deterministic(wanted: bool) -> None:
@@ -162,11 +161,9 @@ def run_options(variant: Variant, steps: int) -> dict[str, Any]:
     those of `Schedule`.
     """
     gpu, best = torch.cuda.is_available(), variant.checkpoint == "best"
+    at_once = classified_at_once("cuda" if gpu else "cpu", variant.max_length)
     return {
-        "per_device_eval_batch_size": min(
-            4 * variant.batch_size,  # where the memory is short, a training batch is small
-            classified_at_once("cuda" if gpu else "cpu", variant.max_length),
-        ),
+        "per_device_eval_batch_size": min(at_once, 4 * variant.batch_size),  # small where the memory is short
         "eval_strategy": "steps" if variant.evaluations and variant.validation_fraction else "no",
         "eval_steps": steps,
         "load_best_model_at_end": best,
@@ -183,25 +180,6 @@ def run_options(variant: Variant, steps: int) -> dict[str, Any]:
         "disable_tqdm": True,  # its bars become dead widgets in an executed notebook
         "report_to": "none",
     }
-
-
-def training_arguments(variant: Variant, examples: int, folder: Path) -> TrainingArguments:
-    """The Trainer's settings for a variant that trains on `examples` reviews; `folder` takes its checkpoints."""
-    return TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=variant.epochs,
-        max_steps=variant.max_steps or -1,  # -1: as the epochs say; fixed steps may stop within an epoch or repeat it
-        per_device_train_batch_size=variant.batch_size,
-        gradient_accumulation_steps=variant.gradient_accumulation,
-        learning_rate=variant.rate,
-        warmup_steps=variant.warmup,
-        weight_decay=variant.weight_decay,
-        bf16=uses_bf16(variant.precision),
-        fp16=variant.precision == "fp16",
-        seed=variant.seed,
-        train_sampling_strategy="group_by_length",
-        **run_options(variant, total_steps(variant, examples)),
-    )
 
 
 def largest_batch(
@@ -270,14 +248,28 @@ def fit(
     Checkpoints are in `folder` while training runs, and stay there only for a variant that resumes: the same call then
     goes on from the last. Raises `StudyError` where the precision cannot be had, or the memory is not enough.
     """
-    require_precision(variant.precision)
+    bf16 = uses_bf16(variant.precision)
     set_deterministic(variant.deterministic)
     asked, strategy = variant, STRATEGIES[variant.strategy]
     if variant.auto_batch:
         size, accumulation = largest_batch(model, examples["train"], variant, tokenizer.pad_token_id)
         variant = variant.model_copy(update={"batch_size": size, "gradient_accumulation": accumulation})
     checkpoints, timer = folder / CHECKPOINTS, Timer()
-    arguments = training_arguments(variant, len(examples["train"]), checkpoints)
+    arguments = TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=variant.epochs,
+        max_steps=variant.max_steps or -1,  # -1: as the epochs say; fixed steps may stop within an epoch or repeat it
+        per_device_train_batch_size=variant.batch_size,
+        gradient_accumulation_steps=variant.gradient_accumulation,
+        learning_rate=variant.rate,
+        warmup_steps=variant.warmup,
+        weight_decay=variant.weight_decay,
+        bf16=bf16,
+        fp16=variant.precision == "fp16",
+        seed=variant.seed,
+        train_sampling_strategy="group_by_length",
+        **run_options(variant, total_steps(variant, len(examples["train"]))),
+    )
     trainer = ClassifierTrainer(
         model,
         arguments,
@@ -297,20 +289,14 @@ def fit(
 
 
 def training_of(trainer: ClassifierTrainer, timer: Timer, variant: Variant) -> Training:
-    """What a finished training left; `variant` is the one that was asked for."""
-    arguments, figures = trainer.args.to_sanitized_dict(), measurements(trainer, timer, variant.batch_size)
-    return Training(trainer.state.log_history, np.array(timer.steps), figures, arguments)
-
-
-def measurements(trainer: ClassifierTrainer, timer: Timer, asked_batch_size: int) -> dict[str, Any]:
-    """The measurements of a finished training: the block `training` of `metrics.json`."""
-    seconds, tokens = sum(timer.steps), int(trainer.state.num_input_tokens_seen)
+    """What a finished training left; `variant` is the one that was asked for. Peak memory is that of this process."""
+    seconds, tokens, peak = sum(timer.steps), int(trainer.state.num_input_tokens_seen), peak_memory()
     evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
     best = trainer.state.best_global_step if trainer.args.load_best_model_at_end else None
-    return {
+    figures = {
         "seconds": seconds,
         "evaluation_seconds": sum(entry["eval_runtime"] for entry in evaluations),
-        "wall_seconds": timer.wall,
+        "wall_seconds": timer.state()["wall"],
         "steps": trainer.state.global_step,
         "planned_steps": trainer.state.max_steps,
         "resumed": timer.resumed,
@@ -325,9 +311,10 @@ def measurements(trainer: ClassifierTrainer, timer: Timer, asked_batch_size: int
         "learning_rate": trainer.args.learning_rate,
         **_of_batches(trainer),
         "trainer_flops": trainer.state.total_flos,
-        **timer.peak,
-        "asked_batch_size": asked_batch_size,
+        **peak,
+        "asked_batch_size": variant.batch_size,
     }
+    return Training(trainer.state.log_history, np.array(timer.steps), figures, trainer.args.to_sanitized_dict())
 
 
 def _of_batches(trainer: ClassifierTrainer, count: int = 4) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from peft_study.training.progress import Tell, silent
 from peft_study.widgets.comparisons import browse_runs as browse_runs
 from peft_study.widgets.comparisons import compare_two as compare_two
 from peft_study.widgets.comparisons import pick_trade_off as pick_trade_off
@@ -14,11 +13,13 @@ from peft_study.widgets.reviews import browse_reviews as browse_reviews
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
+    from peft_study.training.prediction import Tell
 
-def progress() -> Tell:
+
+def progress() -> "Tell":
     """How a slow step tells what it does and how far it is: one line that changes in JupyterLab, nothing in a log."""
     if not live():
-        return silent
+        return lambda what, done, total: None
     from peft_study.widgets.live_chart import Line
 
     return Line()

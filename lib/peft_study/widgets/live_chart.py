@@ -33,7 +33,7 @@ class Place:
 
 
 class Line:
-    """A line that says what a slow step does and how far it is; a `progress.Tell`."""
+    """A line that says what a slow step does and how far it is; a `prediction.Tell`."""
 
     def __init__(self) -> None:
         self._place = Place()

@@ -107,9 +107,10 @@ def test_a_broken_strategy_has_its_reason_and_does_not_hide_the_others(
 
 @pytest.mark.parametrize("changes", [{}, {"trains": None, "adapter": STRATEGIES["prompt"].adapter}])
 def test_a_strategy_that_cannot_merge_as_it_claims_is_detected(
-    tiny: dict[str, Path], register: Register, changes: dict[str, Any]
+    tiny: dict[str, Path], register: Register, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
-    row = list(check_all(str(tiny["bert"]), [register(merges=True, **changes)]))[-1]
+    monkeypatch.setattr(Strategy, "merges", True)
+    row = list(check_all(str(tiny["bert"]), [register(**changes)]))[-1]
     assert row["fault"].startswith("it should merge, but ") and "Error: " in row["fault"]
     assert strategy_checks([row]).loc["Mine", "merged"] == "fails"
 

@@ -86,20 +86,9 @@ def test_at_least_forty_bad_study_files_are_each_refused_in_one_message(capsys: 
     assert len(refused) >= 40
 
 
-@pytest.mark.parametrize("tag", ["!!python/object/apply:os.system ['touch owned']", "!!python/name:os.system ''"])
-def test_a_tag_that_asks_for_a_python_object_is_refused(
-    tag: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    write(f"title: {tag}\nquestion: q\nmatrix: {{}}\n")
-    assert "could not determine a constructor for the tag" in refusal(capsys)
-    assert not (tmp_path / "owned").exists()
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (BOMB, "aliases written out"),
         (f"{BOMB}title: t\nquestion: q\ndefaults: {{peft: *i}}\nmatrix: {{}}\n", "aliases written out"),
         ("title: t\nquestion: q\nmatrix: {}\ndefaults: &a {peft: *a}\n", "contains itself by an alias"),
         ("title: " + "[" * 20_000, "nested too deeply"),
@@ -107,25 +96,18 @@ def test_a_tag_that_asks_for_a_python_object_is_refused(
         (f"title: t\nquestion: q\nmatrix: {{{', '.join(f'a{n}: [1, 2]' for n in range(41))}}}",
          "it has 2,199,023,255,552 runs, at most 10,000 are allowed"),
         ("matrix: {" + ", ".join(f"a{n}: 1" for n in range(45_000)) + "}", "has 45,002 faults:"),
+        ("title: !!python/object/apply:os.system ['touch owned']", "could not determine a constructor for the tag"),
         ("title: t\nquestion: q\nmatrix: {seed: [" + "9" * 5000 + "]}", "not readable as YAML"),
     ],
-    ids=["bomb", "bomb as a value", "contains itself", "deep", "large", "matrix", "many keys", "number"],
+    ids=["bomb", "contains itself", "deep", "large", "matrix", "many keys", "python", "number"],
 )  # fmt: skip
-def test_a_file_that_would_take_all_memory_or_time_is_refused(
-    text: str, message: str, capsys: pytest.CaptureFixture[str]
+def test_a_file_that_would_run_a_program_or_take_all_memory_or_time_is_refused(
+    text: str, message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     write(text)
     output = refusal(capsys)
-    assert message in output and len(output) < 2000
-
-
-def test_aliases_that_only_save_typing_are_read() -> None:
-    write(
-        "title: t\nquestion: q\ndefaults: &d {epochs: 2}\nstrategies:\n  full: {<<: *d, learning_rate: 1e-4}\n"
-        "matrix: {strategy: [full]}\n"
-    )
-    (variant,) = read_study("study").variants.values()
-    assert variant.epochs == 2 and variant.learning_rate == 1e-4
+    assert message in output and len(output) < 2000 and not (tmp_path / "owned").exists()
 
 
 # ---- names
@@ -143,13 +125,12 @@ def test_a_study_whose_name_a_shell_could_read_otherwise_is_refused(
         read_study(name)
 
 
-@pytest.mark.parametrize("name", ["n" * 60, "my study", "größer_als-1.5+x"])
-def test_long_names_spaces_and_letters_of_any_language_are_ordinary(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write(yaml.safe_dump(GOOD), name)
-    assert main(["check", name, "--dry-run"]) == 0
-    assert len(read_study(name).variants) == 8
+def test_long_names_spaces_and_letters_of_any_language_are_ordinary(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("n" * 60, "my study", "größer_als-1.5+x"):
+        write(yaml.safe_dump(GOOD), name)
+        assert main(["check", name, "--dry-run"]) == 0 and len(read_study(name).variants) == 8
+    write(yaml.safe_dump({**GOOD, "matrix": {"strategy": ["full", "lora"], "text_column": ["c" * 300]}}))
+    assert "names of more than 200 characters" in refusal(capsys)
 
 
 def test_a_run_is_named_by_letters_digits_and_a_few_signs_whatever_its_values(make_study: Callable[..., Path]) -> None:
@@ -158,8 +139,3 @@ def test_a_run_is_named_by_letters_digits_and_a_few_signs_whatever_its_values(ma
     runs = read_study("tiny").variants
     assert len(runs) == len(values)
     assert all(set(run) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_.+") for run in runs)
-
-
-def test_a_name_too_long_for_a_folder_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    write(yaml.safe_dump({**GOOD, "matrix": {"strategy": ["full", "lora"], "text_column": ["c" * 300]}}))
-    assert "names of more than 200 characters" in refusal(capsys)

@@ -56,40 +56,34 @@ def faults(**fields: Any) -> str:
     ("fields", "said"),
     [
         ({"train_size": 0}, "train_size = 0: input should be greater than or equal to 1"),
-        ({"train_size": -5}, "train_size = -5: input should be greater than or equal to 1"),
         ({"train_size": 100.0}, "train_size = 100.0: input should be a valid integer"),
         ({"train_size": True}, "train_size = True: input should be a valid integer"),
         ({"epochs": "abc"}, "epochs = 'abc': input should be a valid number"),
-        ({"epochs": "2"}, "epochs = '2': input should be a valid number"),
-        ({"epochs": 0}, "epochs = 0: input should be greater than 0"),
         ({"epochs": float("inf")}, "epochs = inf: input should be a finite number"),
-        ({"weight_decay": float("nan")}, "weight_decay = nan: input should be"),
         ({"learning_rate": 0.0}, "learning_rate = 0.0: input should be greater than 0"),
-        ({"max_steps": 0}, "max_steps = 0: input should be greater than or equal to 1"),
         (
             {"max_steps": 9, "epochs": 2},
-            "max_steps = 9 and epochs = 2 both say how long to train: leave out epochs (at",
+            "max_steps = 9 and epochs = 2 both say how long to train; leave one of them out",
         ),
-        ({"lora_r": 0}, "lora_r = 0: input should be greater than or equal to 1"),
         ({"dropout": 1.0}, "dropout = 1.0: input should be less than 1"),
-        ({"validation_fraction": 1.0}, "validation_fraction = 1.0: input should be less than 1"),
         ({"truncation": "middle"}, "truncation = 'middle': input should be 'head', 'tail' or 'head+tail'"),
-        ({"seed": -1}, "seed = -1: input should be greater than or equal to 0"),
         ({"model": ""}, "model = ''"),
         ({"target_modules": ["query", 3]}, "target_modules.1 = 3: input should be a valid string"),
         ({"stratgy": "full"}, "unknown key 'stratgy'; did you mean 'strategy'?"),
         ({"strategy": "lroa"}, "strategy = 'lroa': unknown strategy 'lroa'; did you mean 'lora'?"),
-        ({"validation_fraction": 0.0}, "checkpoint 'best' is chosen on validation"),
-        ({"evaluations": 0}, "checkpoint 'best' is chosen on validation"),
+        ({"validation_fraction": 0.0}, "checkpoint = 'best' needs validation_fraction"),
+        ({"label_names": ["a", "a"]}, "label_names = ['a', 'a']: a class is named twice"),
+        ({"strategy": "adalora", "resume": True}, "resume: a checkpoint of 'adalora' lacks"),
     ],
 )
 def test_an_impossible_value_is_refused_with_field_value_and_what_is_allowed(fields: dict[str, Any], said: str) -> None:
     assert said in faults(**fields)
 
 
-def test_all_faults_of_a_variant_are_listed() -> None:
-    said = faults(lora_r=0, epochs="abc", stratgy="full", truncation="middle").splitlines()
-    assert {line.split(" ")[0] for line in said} == {"lora_r", "epochs", "unknown", "truncation"}
+def test_texts_of_another_kind_are_those_of_the_default_dataset_unless_they_are_named() -> None:
+    assert Variant(dataset="bundled:imdb").ood_dataset == "bundled:rotten-tomatoes"
+    assert Variant(dataset="data/desks.csv").ood_dataset is None
+    assert Variant(dataset="data/desks.csv", ood_dataset="data/other.csv").ood_dataset == "data/other.csv"
 
 
 def test_a_variant_cannot_be_changed() -> None:
@@ -97,13 +91,10 @@ def test_a_variant_cannot_be_changed() -> None:
         Variant().seed = 7  # type: ignore[misc]
 
 
-def test_the_rate_is_the_one_asked_for_or_else_the_strategys_own() -> None:
+def test_differences_are_the_fields_that_differ_from_the_default_and_the_rate_is_the_one_in_force() -> None:
+    assert Variant().differences() == {}
     assert Variant(strategy="full").rate != Variant(strategy="lora").rate
     assert Variant(strategy="full", learning_rate=3e-5).rate == 3e-5
-
-
-def test_differences_are_the_fields_that_differ_from_the_default() -> None:
-    assert Variant().differences() == {}
     assert Variant(seed=7, dropout=None, batch_size=8).differences() == {"seed": (7, 42), "dropout": (None, 0.0)}
 
 
@@ -111,10 +102,8 @@ def test_differences_are_the_fields_that_differ_from_the_default() -> None:
     ("axes", "name"),
     [
         ([], "lora-n05000-s42"),
-        (["seed", "strategy", "train_size"], "lora-n05000-s42"),
         (["learning_rate"], "lora-n05000-s42-learning_rate1e_05"),
         (["lora_r", "max_length"], "lora-n05000-s42-max_length128-lora_r16"),
-        (["truncation"], "lora-n05000-s42-truncationhead+tail"),
         (["model"], "lora-n05000-s42-modelbundled_all_MiniLM_L6_v2"),
     ],
 )
@@ -135,15 +124,6 @@ def test_a_run_is_named_after_strategy_size_seed_and_further_axes(axes: list[str
 def test_every_point_of_a_matrix_has_its_own_run_name(sizes: list[int], seeds: list[int], rates: list[float]) -> None:
     matrix = {"strategy": ["full", "lora"], "train_size": sizes, "seed": seeds, "learning_rate": rates}
     assert len(study(matrix=matrix).variants) == 2 * len(sizes) * len(seeds) * len(rates)
-
-
-def test_two_points_with_one_name_are_refused() -> None:
-    with pytest.raises(StudyError, match="two points share one run name"):
-        _ = study(matrix=MATRIX | {"model": ["a/b", "a_b"]}).variants
-
-
-def test_a_study_is_named_by_its_folder_alone(refusal: Callable[..., str]) -> None:
-    assert "unknown key 'name'; a study is named by its folder" in refusal(name="mine")
 
 
 def test_a_matrix_may_be_several_grids_with_axes_of_their_own() -> None:
@@ -171,20 +151,6 @@ def test_defaults_yield_to_strategies_and_strategies_to_the_matrix() -> None:
     full, lora = variants["full-n00100-s3"], variants["lora-n00100-s3"]
     assert (full.batch_size, full.epochs, full.seed) == (4, 5, 3)
     assert (lora.batch_size, lora.epochs, lora.seed) == (4, 7, 3)
-
-
-def test_a_study_may_fix_steps_instead_of_epochs_but_not_both() -> None:
-    assert {v.max_steps for v in study(defaults={"max_steps": 60}).variants.values()} == {60}
-    with pytest.raises(StudyError, match="max_steps = 60 and epochs = 3 both say how long to train"):
-        _ = study(defaults={"epochs": 3}, strategies={"lora": {"max_steps": 60}}).variants
-
-
-def test_any_parameter_may_be_an_axis() -> None:
-    values: dict[str, list[Any]] = {
-        name: [field.default] for name, field in Variant.model_fields.items() if name != "strategy"
-    }
-    (variant,) = study(baseline="lora", matrix=values).variants.values()
-    assert variant == Variant()
 
 
 # --- the file
@@ -229,30 +195,36 @@ def test_a_broken_section_hides_no_fault_of_the_others(refusal: Callable[..., st
     ("content", "said"),
     [
         ({"matrix": {"strategy": []}}, "the axis 'strategy' has no values"),
-        ({"matrix": MATRIX | {"seed": [1, 2, 1]}}, "the axis 'seed' names a value twice: [1, 2, 1]"),
+        ({"matrix": MATRIX | {"seed": [1, 2, 1]}}, "matrix: two points have the run name full-n00100-s1; remove one"),
         ({"matrix": MATRIX | {"sede": [1]}}, "unknown key 'sede'; did you mean 'seed'?"),
-        ({"matrix": MATRIX | {"seed": 1}}, "matrix.0.seed = 1: input should be a valid list"),
+        ({"name": "mine"}, "unknown key 'name'; a study is named by its folder"),
+        (
+            {"matrix": MATRIX | {"model": ["a/b", "a_b"]}},
+            "remove one, or make their values differ in letters or digits",
+        ),
+        ({"defaults": {"epochs": 3, "max_steps": 60}}, "max_steps = 60 and epochs = 3 both say how long to train"),
         ({"matrix": [1]}, "matrix.0 = 1: input should be a valid dictionary"),
         ({"matrix": {"strategy": ["lora"], "train_size": [100]}}, "baseline: unknown strategy 'full'"),
         ({"baseline": "head"}, "baseline: unknown strategy 'head'; allowed: full, lora (those of the matrix)"),
         ({"strategies": {"bitfit": {}}}, "strategies: unknown strategy 'bitfit'"),
-        ({"strategies": {"lora": {"sede": 1}}}, "unknown key 'sede'; did you mean 'seed'?"),
-        ({"margin": float("inf")}, "margin = inf"),
-        ({"matrix": MATRIX | {"lora_r": [2, 8]}}, "matrix: the strategy 'full' ignores 'lora_r'; give it a grid of"),
-        ({"matrix": [MATRIX, MATRIX | {"strategy": ["lora"]}]}, "matrix: lora-n00100-s42 stands in it twice"),
-        ({"strategies": {"full": {"lora_r": 2}}}, "strategies: the strategy 'full' ignores 'lora_r'; leave it out"),
+        (
+            {"matrix": MATRIX | {"lora_r": [2, 8]}},
+            "the strategy 'full' ignores 'lora_r'; leave it out, or give it to the others in a grid",
+        ),
+        (
+            {"matrix": [MATRIX, MATRIX | {"strategy": ["lora"]}]},
+            "matrix: two points have the run name lora-n00100-s42; remove one",
+        ),
+        ({"strategies": {"full": {"lora_r": 2}}}, "the strategy 'full' ignores 'lora_r'; leave it out"),
         ({"strategies": {"full": {"peft": {"r": 2}}}}, "peft: the strategy 'full' has no adapter that reads it"),
         (
             {"matrix": [MATRIX | {"strategy": ["full", "adalora"]}], "defaults": {"precision": "fp16"}},
-            "precision = 'fp16' does not work with the strategy 'adalora'; set it to auto, bf16 or fp32",
+            "precision = 'fp16' does not work with 'adalora'; take auto, bf16 or fp32",
         ),
-        ({"title": 5}, "title = 5: input should be a valid string"),
     ],
 )
 def test_a_fault_of_a_study_is_named(refusal: Callable[..., str], content: dict[str, Any], said: str) -> None:
-    message = refusal(**content)
-    assert said in message
-    assert "has 1 fault:" in message
+    assert said in refusal(**content)
 
 
 @pytest.mark.parametrize(
@@ -260,13 +232,10 @@ def test_a_fault_of_a_study_is_named(refusal: Callable[..., str], content: dict[
     [
         ("title: [", "is not readable as YAML"),
         ("title: a\ntitle: b\n", "the key 'title' is given twice"),
-        ("defaults: {seed: 1, seed: 2}\n", "the key 'seed' is given twice"),
         ("title: a\non: b\n", "the key True is no text; put it in quotes"),
         ("title: 2026-13-45\n", "is not readable as YAML: month must be in 1..12"),
-        ("title: !!python/object:os.system {}\n", "is not readable as YAML"),
         ("- title\n- question\n", "is list; it must be a mapping"),
         ("", "is NoneType; it must be a mapping"),
-        ("just text", "is str; it must be a mapping"),
         ("question: q\nmatrix: {strategy: [full]}\n", "title is missing"),
     ],
 )
@@ -274,29 +243,14 @@ def test_a_file_that_is_no_study_is_refused(refusal: Callable[..., str], text: s
     assert said in refusal(text)
 
 
-def test_a_file_that_is_no_utf8_is_refused(make_study: Callable[..., Path]) -> None:
-    (make_study() / "study.yaml").write_bytes(b"title: caf\xe9\n")
-    with pytest.raises(StudyError, match="not readable as YAML"):
-        read_study("tiny")
-
-
-@pytest.mark.parametrize(("written", "meant"), [("1e-3", 1e-3), ("5E-5", 5e-5), ("1.e-3", 1e-3), ("+2e-4", 2e-4)])
-def test_a_rate_without_a_dot_is_a_number(make_study: Callable[..., Path], written: str, meant: float) -> None:
-    file = make_study() / "study.yaml"
-    file.write_text(
-        f"title: t\nquestion: q\nmatrix: {{strategy: [full, lora]}}\ndefaults: {{learning_rate: {written}}}\n"
-    )
-    assert {variant.rate for variant in read_study("tiny").variants.values()} == {meant}
-
-
-def test_anchors_and_merges_of_yaml_work(make_study: Callable[..., Path]) -> None:
-    file = make_study() / "study.yaml"
-    file.write_text(
-        "title: t\nquestion: q\nmatrix: {strategy: [full, lora]}\n"
+def test_a_rate_may_lack_its_dot_and_anchors_merge(make_study: Callable[..., Path]) -> None:
+    (make_study() / "study.yaml").write_text(
+        "title: t\nquestion: q\nmatrix: {strategy: [full, lora]}\ndefaults: {learning_rate: 5E-5}\n"
         "strategies:\n  full: &shared {epochs: 5, seed: 1}\n  lora:\n    <<: *shared\n    epochs: 6\n"
     )
     full, lora = read_study("tiny").variants.values()
     assert (full.epochs, full.seed, lora.epochs, lora.seed) == (5, 1, 6, 1)
+    assert full.rate == lora.rate == 5e-5
 
 
 def test_empty_sections_are_allowed(make_study: Callable[..., Path]) -> None:
@@ -327,11 +281,7 @@ def shipped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_study_is_sound(shipped: None, name: str) -> None:
-    assert len(read_study(name).variants) > 1
-
-
-def test_quick_and_imdb_are_shipped() -> None:
-    assert {"quick", "imdb"} <= set(SHIPPED)
+    assert len(read_study(name).variants) > 1 and {"quick", "imdb"} <= set(SHIPPED)
 
 
 def test_imdb_is_the_matrix_of_the_seed_study(shipped: None) -> None:
@@ -359,22 +309,13 @@ def namespace(**parameters: Any) -> dict[str, Any]:
     return space | parameters
 
 
-def test_the_parameters_of_a_notebook_are_a_variant() -> None:
-    assert Variant.from_parameters(namespace(strategy="full", epochs=3.0, folder="/tmp")) == Variant(
-        strategy="full", epochs=3.0
-    )
-
-
 def test_a_misspelt_parameter_is_refused_with_the_nearest_name_and_the_mended_cell_runs() -> None:
     space = namespace(stratgy="full", epoch=3)
     with pytest.raises(StudyError, match=r"(?s)'stratgy'; did you mean 'strategy'.*'epoch'; did you mean 'epochs'"):
         Variant.from_parameters(space)
     assert Variant.from_parameters(space) == Variant()
-
-
-def test_a_parameter_of_the_wrong_type_is_refused_with_all_other_faults() -> None:
-    with pytest.raises(StudyError, match=r"(?s)strategy = 'ful'.*epochs = 'abc': input should be a valid number"):
-        Variant.from_parameters(namespace(strategy="ful", epochs="abc"))
+    with pytest.raises(StudyError, match=r"unknown parameter 'study_name'; did you mean 'study'\? allowed: study$"):
+        require_parameters({"study": "quick", "study_name": "x"}, "study")
 
 
 def test_values_that_later_cells_defined_are_no_parameters_when_the_first_cell_runs_again() -> None:
@@ -382,13 +323,6 @@ def test_values_that_later_cells_defined_are_no_parameters_when_the_first_cell_r
     Variant.from_parameters(space)
     space |= {"names": ["a"], "seed": 7}
     assert Variant.from_parameters(space) == Variant(seed=7)
-
-
-def test_a_notebook_of_a_study_has_that_one_parameter() -> None:
-    space = {"study": "quick", "study_name": "x"}
-    with pytest.raises(StudyError, match=r"unknown parameter 'study_name'; did you mean 'study'\? allowed: study$"):
-        require_parameters(space, "study")
-    require_parameters({"study": "quick"}, "study")
 
 
 # --- instant
@@ -404,9 +338,3 @@ def test_reading_a_study_loads_no_large_library() -> None:
     loaded, _, seconds = output.rpartition(" ")
     assert loaded == "[]"
     assert float(seconds) < 3  # of the processor, so that a busy machine does not count
-
-
-def test_texts_of_another_kind_are_those_of_the_default_dataset_unless_they_are_named() -> None:
-    assert Variant().ood_dataset == Variant(dataset="bundled:imdb").ood_dataset == "bundled:rotten-tomatoes"
-    assert Variant(dataset="data/desks.csv").ood_dataset is None
-    assert Variant(dataset="data/desks.csv", ood_dataset="data/other.csv").ood_dataset == "data/other.csv"

@@ -59,14 +59,6 @@ def test_a_step_is_as_many_batches_as_are_accumulated(variant: Make, tmp_path: P
     assert accumulation * low <= measured <= accumulation * high
 
 
-def test_the_estimate_of_the_trainer_is_recorded_beside_and_says_that_lora_costs_more(
-    variant: Make, tmp_path: Path
-) -> None:
-    figures = {name: make_run(variant(strategy=name, epochs=1.0)).train(tmp_path).figures for name in ("full", "lora")}
-    assert figures["lora"]["flops_per_step"] < figures["full"]["flops_per_step"]
-    assert figures["lora"]["trainer_flops"] > figures["full"]["trainer_flops"]
-
-
 @pytest.mark.parametrize("strategy", ["lora", "ia3", "adalora"])
 def test_a_merged_model_says_the_same_and_the_model_itself_stays_unmerged(variant: Make, strategy: str) -> None:
     made = model(variant(strategy=strategy)).eval()
@@ -75,14 +67,11 @@ def test_a_merged_model_says_the_same_and_the_model_itself_stays_unmerged(varian
             torch.nn.init.normal_(parameter, std=0.2)
     before = {name: parameter.clone() for name, parameter in made.named_parameters()}
     found = cost.inference(made, batch(3, 20), merges=True, repeats=3)
-    assert found.merge_difference is not None and found.merge_difference <= 1e-5
-    assert found.seconds > 0 and found.merged_seconds is not None and found.merged_seconds > 0
+    assert found["merge_difference"] is not None and found["merge_difference"] <= 1e-5
+    assert min(found["seconds"], found["merged_seconds"]) > 0
     assert all(torch.equal(parameter, before[name]) for name, parameter in made.named_parameters())
-
-
-def test_what_does_not_merge_has_one_time_only(variant: Make) -> None:
-    found = cost.inference(model(variant(strategy="full")), batch(2, 10), merges=False, repeats=3)
-    assert found.seconds > 0 and found.merged_seconds is None and found.merge_difference is None
+    found = cost.inference(made, batch(2, 10), merges=False, repeats=3)
+    assert found["merged_seconds"] is None and found["merge_difference"] is None
 
 
 def test_after_training_in_bf16_the_model_computes_in_float32_again(variant: Make, tmp_path: Path) -> None:
@@ -91,7 +80,7 @@ def test_after_training_in_bf16_the_model_computes_in_float32_again(variant: Mak
     run.train(tmp_path)
     assert run.model.forward == before
     found = cost.inference(run.model, batch(3, 20), merges=True, repeats=3)
-    assert found.merge_difference is not None and found.merge_difference <= 1e-5
+    assert found["merge_difference"] is not None and found["merge_difference"] <= 1e-5
 
 
 def test_a_merged_model_reads_the_first_token_alone_too(variant: Make, families: dict[str, str]) -> None:

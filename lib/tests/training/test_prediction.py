@@ -1,6 +1,5 @@
 """Predictions do not depend on how they are batched, and the metrics are the field's."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from made_trainings import make_run
+from scipy.special import softmax
 from sklearn import metrics
 
 from peft_study.errors import StudyError
@@ -18,7 +17,8 @@ from peft_study.study.variant import Variant
 from peft_study.training.prediction import Predictions, log_loss, pad_batch, predict
 
 QUICK = settings(deadline=None, max_examples=25)
-LOGITS = arrays(np.float32, st.tuples(st.integers(1, 40), st.integers(2, 5)), elements=st.floats(-30, 30, width=32))
+# as large as scikit-learn does not clip
+LOGITS = arrays(np.float32, st.tuples(st.integers(1, 40), st.integers(2, 5)), elements=st.floats(-10, 10, width=32))
 
 
 def labelled(logits: np.ndarray, seed: int) -> Predictions:
@@ -28,36 +28,18 @@ def labelled(logits: np.ndarray, seed: int) -> Predictions:
 
 
 @QUICK
-@given(
-    LOGITS.map(lambda logits: logits / 3),  # scikit-learn clips what is surer
-    st.integers(0, 99),
-)
-def test_log_loss_is_that_of_scikit_learn(logits: np.ndarray, seed: int) -> None:
-    made = labelled(logits, seed)
-    exact = np.exp(logits.astype(np.float64))
-    exact /= exact.sum(axis=1, keepdims=True)
-    assert log_loss(logits, made.labels) == pytest.approx(
-        metrics.log_loss(made.labels, exact, labels=range(logits.shape[1])), abs=1e-6
-    )
-
-
-@QUICK
 @given(LOGITS, st.integers(0, 99))
-def test_accuracy_and_macro_f1_are_those_of_scikit_learn(logits: np.ndarray, seed: int) -> None:
+def test_the_metrics_are_those_of_scikit_learn(logits: np.ndarray, seed: int) -> None:
     made = labelled(logits, seed)
     found = made.metrics()
     assert found["n"] == len(logits)
     assert found["accuracy"] == metrics.accuracy_score(made.labels, made.preds)
     both = metrics.f1_score(made.labels, made.preds, average=None, labels=range(logits.shape[1]), zero_division=0)
     assert found["macro_f1"] == pytest.approx(both.mean())
-
-
-@QUICK
-@given(LOGITS)
-def test_the_prediction_is_the_more_probable_class(logits: np.ndarray) -> None:
-    made = labelled(logits, 0)
-    assert ((made.confidence >= 1 / logits.shape[1] - 1e-9) & (made.confidence <= 1)).all()
-    assert (made.preds == logits.argmax(axis=1)).all()
+    exact = softmax(logits.astype(np.float64), axis=1)
+    assert found["log_loss"] == pytest.approx(
+        metrics.log_loss(made.labels, exact, labels=range(logits.shape[1])), abs=1e-6
+    )
 
 
 def test_log_loss_of_a_sure_and_wrong_prediction_is_finite() -> None:
@@ -85,10 +67,10 @@ def test_a_batch_is_padded_to_its_longest_review() -> None:
 
 @pytest.fixture(scope="module")
 def model(tiny: dict[str, Path]) -> Any:
-    """A tiny classifier with a random head."""
+    """A tiny classifier with a random head, and much dropout, which predictions leave out."""
     from peft_study.training.model import build
 
-    return build(str(tiny["bert"]), Variant(model=str(tiny["bert"]), strategy="full"), ("no", "yes"))
+    return build(str(tiny["bert"]), Variant(model=str(tiny["bert"]), strategy="full", dropout=0.5), ("no", "yes"))
 
 
 def random_examples(count: int, seed: int) -> list[dict[str, Any]]:
@@ -126,25 +108,16 @@ def test_where_the_memory_is_short_fewer_reviews_are_classified_at_once(model: A
         np.testing.assert_allclose(predict(model, examples, range(20), pad=0).logits, expected, atol=1e-5)
         assert seen == [16, 8, 4, 4, 4, 4, 4]
         bears = 0
-        with pytest.raises(StudyError, match=r"classify one review of \d+ tokens; lower max_length"):
+        with pytest.raises(StudyError, match="classify one review; lower max_length"):
             predict(model, examples, range(20), pad=0)
     finally:
         hook.remove()
 
 
-def test_predictions_are_made_without_dropout_and_repeat_exactly(variant: Callable[..., Variant]) -> None:
-    run = make_run(variant(dropout=0.5))
-    run.model.train()
-    assert np.array_equal(run.predict().logits, run.predict().logits)
-
-
-def test_bf16_predicts_nearly_the_same(model: Any) -> None:
+def test_bf16_predicts_nearly_the_same_and_no_reviews_give_no_predictions(model: Any) -> None:
+    assert predict(model, [], [], pad=0).logits.shape == (0, 2)
     examples = random_examples(20, 0)
     exact, coarse = (predict(model, examples, range(20), pad=0, bf16=bf16).logits for bf16 in (False, True))
     assert coarse.dtype == np.float32
     np.testing.assert_allclose(exact, coarse, atol=0.1)
     assert not np.array_equal(exact, coarse)
-
-
-def test_no_reviews_give_no_predictions(model: Any) -> None:
-    assert predict(model, [], [], pad=0).logits.shape == (0, 2)

@@ -1,7 +1,6 @@
 """Real trainings of tiny models: that they learn, repeat, select and measure what they say."""
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import settings as examples
-from hypothesis import strategies as st
 from made_trainings import Run, make_run, training_losses, validation_losses
 from transformers import TrainerCallback
 
@@ -70,26 +66,17 @@ def test_learning_is_real(trained: Callable[..., Trained], strategy: str) -> Non
     assert list(validation_losses(run.training).values())[-1] < 0.5
 
 
-@pytest.mark.parametrize("strategy", ["full", "lora"])
-def test_the_same_variant_twice_gives_the_same_predictions_bit_for_bit(
-    trained: Callable[..., Trained], strategy: str
+def test_a_training_repeats_bit_for_bit_and_dropout_and_the_seed_make_a_difference(
+    trained: Callable[..., Trained],
 ) -> None:
-    first = trained(strategy=strategy)
+    fields: dict[str, Any] = {"strategy": "full", "epochs": 1.0, "dropout": 0.3}
+    first = trained(**fields)
     torch.manual_seed(12345)
-    again = trained(strategy=strategy, repeat=1)
+    again = trained(repeat=1, **fields)
     assert np.array_equal(first.test.logits, again.test.logits)
     assert training_losses(first.training) == training_losses(again.training)
-
-
-def test_dropout_is_drawn_anew_and_still_repeats(trained: Callable[..., Trained]) -> None:
-    fields: dict[str, Any] = {"strategy": "full", "epochs": 1.0, "dropout": 0.3}
-    first, again = trained(**fields), trained(repeat=1, **fields)
-    assert np.array_equal(first.test.logits, again.test.logits)
-    assert not np.array_equal(first.test.logits, trained(**fields | {"dropout": 0.0}).test.logits)
-
-
-def test_another_seed_gives_other_predictions(trained: Callable[..., Trained]) -> None:
-    assert not np.allclose(trained().test.logits, trained(seed=43).test.logits)
+    for change in ({"dropout": 0.0}, {"seed": 43}):
+        assert not np.array_equal(first.test.logits, trained(**fields | change).test.logits)
 
 
 def test_training_changes_only_what_the_strategy_trains(variant: Make, tmp_path: Path) -> None:
@@ -124,40 +111,25 @@ def test_last_keeps_the_last(trained: Callable[..., Trained]) -> None:
     assert log_loss(validation.logits, validation.labels) == pytest.approx(losses[max(losses)], abs=1e-4)
 
 
-def test_a_whole_budget_can_be_trained_on(trained: Callable[..., Trained]) -> None:
-    run = trained(strategy="full", validation_fraction=0.0, checkpoint="last", epochs=1.0)
-    assert len(run.run.examples["train"]) == 200 and run.run.examples["validation"] == []
-    assert validation_losses(run.training) == {} and run.training.figures["evaluation_seconds"] == 0
-
-
 # --- how often and how much
 
 
-@pytest.mark.parametrize("asked", [1, 2, 3, 5, 7])
-def test_there_are_as_many_evaluations_as_asked_evenly_spread_and_one_at_the_end(
+@pytest.mark.parametrize("asked", [1, 5, 7, 50])
+def test_evaluations_are_as_many_as_asked_at_most_one_a_step_evenly_spread_and_one_at_the_end(
     trained: Callable[..., Trained], asked: int
 ) -> None:
     run = trained(strategy="full", epochs=0.5, evaluations=asked)  # 12 steps
     steps = list(validation_losses(run.training))
-    assert len(steps) == asked
-    assert steps[-1] == run.training.figures["steps"] == 12
+    assert len(steps) == min(asked, 12) and steps[-1] == run.training.figures["steps"] == 12
     assert max(np.diff([0, *steps])) - min(np.diff([0, *steps])) <= 1
-
-
-def test_more_evaluations_than_steps_are_one_a_step(trained: Callable[..., Trained]) -> None:
-    run = trained(strategy="full", epochs=0.1, evaluations=50)
-    assert list(validation_losses(run.training)) == list(range(1, run.training.figures["steps"] + 1))
 
 
 @pytest.mark.parametrize(
     ("fields", "steps"),
     [
-        ({"epochs": 1.0}, 23),
         ({"epochs": 0.5}, 12),
-        ({"epochs": 1.0, "gradient_accumulation": 4}, 6),
         ({"epochs": 1.5, "gradient_accumulation": 4, "batch_size": 7}, 11),
         ({"epochs": 2.0, "batch_size": 500}, 2),
-        ({"epochs": 1.0, "max_steps": 7}, 7),
         ({"epochs": 1.0, "max_steps": 50}, 50),
         ({"epochs": 1.0, "max_steps": 9, "gradient_accumulation": 4}, 9),
     ],
@@ -170,25 +142,6 @@ def test_the_trainer_takes_the_steps_that_were_counted(
     assert run.training.figures["steps"] == len(run.training.step_seconds) == steps
 
 
-def test_fixed_steps_repeat_the_reviews_of_a_small_budget_and_are_in_the_record(
-    trained: Callable[..., Trained],
-) -> None:
-    run = trained(strategy="full", epochs=1.0, max_steps=50)
-    assert run.training.figures["epochs"] == pytest.approx(50 / 23, abs=0.01)
-    assert list(validation_losses(run.training)) == [17, 34, 50]
-    rates = [entry["learning_rate"] for entry in run.training.log if "learning_rate" in entry]
-    assert rates[-1] < 0.05 * max(rates), "the schedule ends with the training"
-
-
-@examples(deadline=None, max_examples=50)
-@given(size=st.integers(1, 3000), batch=st.integers(1, 64), accumulation=st.integers(1, 8), epochs=st.floats(0.1, 5))
-def test_the_count_of_steps_is_bounded_by_the_examples(size: int, batch: int, accumulation: int, epochs: float) -> None:
-    variant = Variant(batch_size=batch, gradient_accumulation=accumulation, epochs=epochs)
-    steps, exact = trainer.total_steps(variant, size), size * epochs / (batch * accumulation)
-    assert exact <= steps + 1e-9
-    assert steps <= math.ceil(exact + epochs) + 1
-
-
 @pytest.mark.parametrize("accumulation", [1, 4])
 def test_tokens_are_counted_without_padding(trained: Callable[..., Trained], accumulation: int) -> None:
     run = trained(strategy="full", epochs=2.0, gradient_accumulation=accumulation)
@@ -197,13 +150,11 @@ def test_tokens_are_counted_without_padding(trained: Callable[..., Trained], acc
     assert run.training.figures["tokens_per_second"] == pytest.approx(by_hand / run.training.figures["seconds"])
 
 
-@pytest.mark.parametrize("strategy", ["full", "lora"])
 def test_four_batches_of_eight_that_share_a_step_train_as_one_of_thirty_two_does(
-    strategy: str, trained: Callable[..., Trained]
+    trained: Callable[..., Trained],
 ) -> None:
     whole, parts = (
-        trained(strategy=strategy, validation_fraction=0.36, batch_size=batch, gradient_accumulation=32 // batch)
-        for batch in (32, 8)
+        trained(validation_fraction=0.36, batch_size=batch, gradient_accumulation=32 // batch) for batch in (32, 8)
     )
     assert len(whole.run.examples["train"]) == 128
     losses = [training_losses(run.training) for run in (whole, parts)]
@@ -223,9 +174,6 @@ def test_seconds_of_training_leave_evaluations_out(trained: Callable[..., Traine
     figures = run.training.figures
     assert figures["seconds"] == pytest.approx(run.training.step_seconds.sum())
     assert figures["seconds"] + figures["evaluation_seconds"] + 1.0 <= figures["wall_seconds"]
-    assert figures["evaluation_seconds"] == pytest.approx(
-        sum(entry["eval_runtime"] for entry in run.training.log if "eval_runtime" in entry)
-    )
     assert figures["seconds_per_step"] == np.median(run.training.step_seconds) > 0
     assert figures["peak_memory_bytes"] > 50 * 2**20
 
@@ -276,15 +224,6 @@ def test_auto_is_bf16_just_where_the_hardware_multiplies_it(monkeypatch: pytest.
     assert trainer.uses_bf16("bf16")
 
 
-def test_fp16_without_a_gpu_is_refused(variant: Make, tmp_path: Path) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
-    with pytest.raises(
-        StudyError, match=r"precision = 'fp16' needs a GPU, and torch sees none here; set it to auto, bf16"
-    ):
-        trainer.require_precision("fp16")
-
-
 def test_fp16_trains_with_scaled_losses_where_there_is_a_gpu(trained: Callable[..., Trained]) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no GPU: torch.cuda sees none on this machine")
@@ -309,25 +248,6 @@ def test_a_deterministic_run_refuses_what_may_differ_and_repeats_to_the_bit(trai
 # --- what is left behind
 
 
-def test_the_checkpoints_are_gone_afterwards(trained: Callable[..., Trained]) -> None:
-    assert trained(strategy="full").left == []
-
-
-@pytest.fixture
-def failing() -> Iterator[Callable[[Exception], TrainerCallback]]:
-    """Makes callbacks that raise once a checkpoint has been written."""
-
-    def make(error: Exception) -> TrainerCallback:
-        class Fails(TrainerCallback):  # type: ignore[misc]
-            def on_save(self, args: Any, *_: Any, **__: Any) -> None:
-                assert list(Path(args.output_dir).iterdir())
-                raise error
-
-        return Fails()
-
-    yield make
-
-
 @pytest.mark.parametrize(
     ("raised", "seen"),
     [
@@ -336,12 +256,17 @@ def failing() -> Iterator[Callable[[Exception], TrainerCallback]]:
         (OSError(28, "No space left on device"), StudyError),
     ],
 )
-def test_the_checkpoints_are_gone_after_a_failure_too(
-    variant: Make, tmp_path: Path, failing: Any, raised: Exception, seen: type[Exception]
+def test_the_checkpoints_are_gone_afterwards_and_after_a_failure(
+    trained: Callable[..., Trained], variant: Make, tmp_path: Path, raised: Exception, seen: type[Exception]
 ) -> None:
+    class Fails(TrainerCallback):  # type: ignore[misc]
+        def on_save(self, args: Any, *_: Any, **__: Any) -> None:
+            assert list(Path(args.output_dir).iterdir())
+            raise raised
+
     with pytest.raises(seen):
-        make_run(variant(strategy="full", epochs=0.5)).train(tmp_path / "run", failing(raised))
-    assert not list((tmp_path / "run").iterdir())
+        make_run(variant(strategy="full", epochs=0.5)).train(tmp_path / "run", Fails())
+    assert not list((tmp_path / "run").iterdir()) and trained(strategy="full").left == []
 
 
 def test_progress_is_a_line_for_every_evaluation_and_tenth(variant: Make, tmp_path: Path, capsys: Any) -> None:
