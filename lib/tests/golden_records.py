@@ -1,4 +1,4 @@
-"""Records of four made-up studies, and every statistic of them, for the comparison with numbers kept in a file.
+"""Records of four made-up studies, for the comparison of their statistics with numbers kept in a file.
 
 Written in the documented layout with plain NumPy, YAML and JSON, as another program would: they stay the same whatever
 becomes of the library. Every number follows from fixed seeds.
@@ -58,7 +58,7 @@ def write_study(home: Path, name: str) -> None:
                 _write_record(folder / run_name(point), name, point, classes)
     _write_slices(folder / "slices.csv", classes)
     sizes = sorted({size for grid in grids for size in grid["train_size"]})
-    predicted = {str(size): _logits(f"{name} words {size}", 0.8, TESTED, classes).argmax(axis=1) for size in sizes}
+    predicted = {str(size): draw_logits(f"{name} words {size}", 0.8, TESTED, classes).argmax(axis=1) for size in sizes}
     np.savez(folder / "bag_of_words.npz", ids=np.arange(TESTED), labels=np.arange(TESTED) % classes, **predicted)
 
 
@@ -72,7 +72,7 @@ def run_name(point: Mapping[str, Any]) -> str:
     return "-".join([point["strategy"], f"n{point['train_size']:05}", f"s{point['seed']}", *further])
 
 
-def _logits(name: str, accuracy: float, count: int, classes: int, sure: float = 1.5) -> np.ndarray:
+def draw_logits(name: str, accuracy: float, count: int, classes: int, sure: float = 1.5) -> np.ndarray:
     """Logits of `count` reviews (labelled 0, 1, ..., 0, 1, ...), about that share of them right."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     hard = np.random.default_rng(count).standard_normal(count)  # the same reviews are hard for all
@@ -97,7 +97,10 @@ def _write_record(folder: Path, study: str, point: Mapping[str, Any], classes: i
         ("ood_preds_and_labels", "ood", OTHER, 0.1),
         ("validation_preds_and_labels", "validation", VALIDATED, 0.0),
     ):
-        logits, labels = _logits(f"{name} {part}", accuracy - drop, count, classes, sure), np.arange(count) % classes
+        logits, labels = (
+            draw_logits(f"{name} {part}", accuracy - drop, count, classes, sure),
+            np.arange(count) % classes,
+        )
         preds = logits.argmax(axis=1)
         np.savez(folder / f"{file}.npz", preds=preds, labels=labels, logits=logits, ids=np.arange(count))
         exact = logits.astype(float)
@@ -140,86 +143,3 @@ def _write_slices(file: Path, classes: int) -> None:
         columns |= {"negation": negation, "no_negation": ~negation}
         tables.append(pd.DataFrame({"part": part, "id": ids, "label": ids % classes, **columns}))
     pd.concat(tables)[["part", "id", "label", *SLICES]].to_csv(file, index=False)
-
-
-def statistics(api: Any, name: str) -> dict[str, Any]:
-    """Every statistic of the study `name`, from the functions that `api` has as attributes."""
-    runs = api.load_runs(name)
-    summary = api.summary(runs)
-    found: dict[str, Any] = {
-        "runs": list(runs.table.index),
-        "missing": sorted(runs.missing),
-        "summary": summary,
-        "macro_f1": api.summary(runs, "macro_f1"),
-        "ood": api.summary(runs, part="ood_"),
-        "differences": api.against_baseline(runs),
-        "bag_of_words": api.against_words(runs, api.load_baseline(name)),
-        "costs": (costs := api.costs(runs)),
-        "front": api.on_front(costs, "training.seconds"),
-        "calibration": api.measured(runs),
-        "largest_pair": api.largest_pair(runs),
-    }
-    fitted, _ = api.temperatures(runs)
-    sliced = api.match(runs, api.load_slices(name))
-    scores = api.accuracies(sliced)
-    found |= {
-        "temperatures": fitted,
-        "scaled": api.scaled(runs, fitted),
-        "slices": scores,
-        "slice_differences": api.slice_differences(sliced, scores),
-        "disagreements": api.disagreements(runs, *found["largest_pair"]).head(10),
-    }
-    if name == "several":
-        found["curves"] = api.curves(runs, summary, draws=20)
-    if name == "sweep":
-        table = api.sweep(runs)
-        best = api.best(table)
-        own = api.own(best)
-        found |= {"sweep": table, "best": best, "own": own, "ratios": api.ratios(best)}
-        found["rate_differences"] = api.rate_differences(runs, table, own)
-    return plain(found)
-
-
-def functions(api: Any) -> dict[str, Any]:
-    """What the functions of arrays return on a few arrays."""
-    several, labels = np.stack([_logits(f"run {seed}", 0.85, 200, 2) for seed in range(3)]), np.arange(200) % 2
-    others, three = _logits("other", 0.8, 200, 2)[None], _logits("three", 0.8, 200, 3)
-    preds, theirs = several.argmax(axis=-1), others.argmax(axis=-1)
-    pairs = {"single": (preds[:1], theirs), "seeds": (preds, theirs), "equal": (preds[:1], preds[:1])}
-    compared = {key: api.compare(*sides, labels) for key, sides in pairs.items()}
-    corrected = api.holm([one.p_value for one in compared.values()])
-    return plain(
-        {
-            "interval": [api.interval(preds, labels), api.interval(preds, labels, api.macro_f1, level=0.9)],
-            "perfect": api.interval(labels[None], labels),
-            "compare": compared,
-            "holm": corrected,
-            "verdict": [api.verdict(one, p, 1.0) for one, p in zip(compared.values(), corrected, strict=True)],
-            "detectable": [api.detectable(one) for one in compared.values()],
-            "permutation": api.permutation(np.array([3, -1, 2, 0, 0, 1, -2, 3, 3])),
-            "mcnemar": [api.mcnemar(3, 12), api.mcnemar(0, 0)],
-            "ece": [api.ece(several[0], labels), api.ece(three, np.arange(200) % 3)],
-            "expected_error": api.expected_error(several, labels),
-            "overconfidence": api.overconfidence(several, labels),
-            "temperature": [api.temperature(several[0], labels), api.temperature(three, np.arange(200) % 3)],
-            "reliability": api.reliability(several, labels),
-            "brier": [api.brier(several[0], labels), api.brier(three, np.arange(200) % 3)],
-        }
-    )
-
-
-def plain(value: Any) -> Any:
-    """Tables as columns, arrays as lists, dataclasses as mappings: what JSON holds."""
-    if isinstance(value, pd.DataFrame):
-        return {str(name): plain(column.tolist()) for name, column in value.items()}
-    if isinstance(value, pd.Series):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if hasattr(value, "__dataclass_fields__"):
-        return {key: plain(getattr(value, key)) for key in value.__dataclass_fields__}
-    if isinstance(value, np.ndarray | list | tuple):
-        return [plain(entry) for entry in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    return None if value is pd.NA else value

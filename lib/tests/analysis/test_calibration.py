@@ -33,11 +33,8 @@ def damaged() -> Runs:
 
 EDGES: dict[str, tuple[Callable[[], Runs], str]] = {  # the runs, and why the last one has no temperature
     "no validation": (lambda: make_runs(), "no validation predictions are on record"),
-    "validation": (lambda: make_runs(validation=0.8), ""),
     "all right": (lambda: make_runs({"": 1.0}, validation=1.0), "all of its 50 validation reviews"),
     "coins": (lambda: make_runs({"": 0.5}, validation=0.3), "say nothing"),
-    "three seeds": (lambda: make_runs(validation=0.8, matrix=MATRIX | {"seed": [1, 2, 3]}), ""),
-    "a single run": (lambda: make_runs(validation=0.8, matrix={"strategy": ["full"], "train_size": [250]}), ""),
     "all strategies": (
         lambda: make_runs(validation=0.8, matrix=MATRIX | {"strategy": list(STRATEGIES), "train_size": [250]}),
         "",

@@ -13,30 +13,15 @@ from peft_study.analysis import costs
 NUMBER = some.integers(0, 3)
 
 
-def table_of(rows: list[tuple[int, float, float | None]]) -> pd.DataFrame:
-    """Costs of size, accuracy and seconds."""
-    table = pd.DataFrame(rows, columns=["train_size", "accuracy", "training.seconds"])
-    return table.astype({"training.seconds": float})
-
-
 @settings(max_examples=50, deadline=None)
 @given(some.lists(some.tuples(NUMBER, NUMBER | some.none(), some.sampled_from([250, 1000])), min_size=1, max_size=8))
 def test_a_strategy_is_on_the_front_where_no_other_of_its_size_beats_it_at_no_more_cost(rows: list[Any]) -> None:
-    table = table_of([(size, gain / 4, price) for gain, price, size in rows])
-    front = costs.on_front(table, "training.seconds")
+    table = pd.DataFrame(rows, columns=["accuracy", "training.seconds", "train_size"])
+    front = costs.on_front(table.astype({"training.seconds": float}), "training.seconds")
     for i, (gain, price, size) in enumerate(rows):
         rivals = [(g, p) for g, p, s in rows if s == size and p is not None]
         beaten = price is not None and any(g >= gain and p <= price and (g, p) != (gain, price) for g, p in rivals)
         assert front[i] is pd.NA if price is None else front[i] == (not beaten)
-
-
-@settings(max_examples=30, deadline=None)
-@given(some.lists(some.tuples(NUMBER, NUMBER), min_size=1, max_size=8), some.randoms(use_true_random=False))
-def test_the_order_of_the_rows_changes_no_front(pairs: list[tuple[int, int]], random: Any) -> None:
-    table = table_of([(250, gain / 4, float(price)) for gain, price in pairs])
-    order = random.sample(range(len(pairs)), len(pairs))
-    mixed = costs.on_front(table.iloc[order], "training.seconds")
-    assert mixed.sort_index().tolist() == costs.on_front(table, "training.seconds").tolist()
 
 
 def test_costs_are_medians_over_seeds_and_the_operations_of_all_steps() -> None:

@@ -28,40 +28,30 @@ def test_the_checked_expectations_are_those_that_were_written_before(edge: str) 
 
 
 @pytest.mark.parametrize(
-    ("number", "scores", "held"),
+    ("number", "runs", "held"),
     [
         (1, {"lora": 0.85}, "yes"),
         (1, {"lora": 0.97}, "no"),
+        (1, "no run of the baseline", "undetermined"),
+        (1, "another baseline", "undetermined"),
         (2, {"n00250": 0.8}, "yes"),
         (2, {"n01000": 0.8}, "no"),
         (2, {}, "undetermined"),
+        (2, "a single size", "undetermined"),
         (3, {}, "yes"),
+        (3, "only runs of the baseline", "undetermined"),
         (4, {"": 0.85}, "yes"),
         (4, {"lora-n00250": 0.6}, "no"),
         (5, {}, "yes"),
         (5, {"full": 0.5}, "no"),
         (5, {"full": 0.68}, "undetermined"),
+        (5, "no other reviews", "undetermined"),
     ],
 )
-def test_an_expectation_holds_where_the_numbers_say_so(number: int, scores: dict[str, float], held: str) -> None:
-    assert outcomes(make_runs(scores), make_words()).loc[number, "held"] == held
-
-
-@pytest.mark.parametrize(
-    ("number", "name"),
-    [
-        (1, "no run of the baseline"),
-        (1, "another baseline"),
-        (2, "a single size"),
-        (3, "only runs of the baseline"),
-        (4, "one seed"),
-        (5, "no other reviews"),
-    ],
-)
-def test_an_expectation_without_evidence_is_undetermined(number: int, name: str) -> None:
-    assert outcomes(EDGES[name]()).loc[number, "held"] == "undetermined"
-
-
-def test_gains_are_those_from_budget_to_budget() -> None:
-    shown = outcomes(make_runs({"full-n00250": 0.8}, without="lora-n01000")).loc[2, "outcome"]
-    assert shown == "Full fine-tuning: +10.0 points from budget to budget; 1 of 1 significant"
+def test_an_expectation_holds_where_the_numbers_say_so_and_not_without_evidence(
+    number: int, runs: str | dict[str, float], held: str
+) -> None:
+    evidence = EDGES[runs]() if isinstance(runs, str) else make_runs(runs)
+    assert outcomes(evidence, make_words()).loc[number, "held"] == held
+    if number == 4:
+        assert outcomes(evidence).loc[4, "held"] == "undetermined", "no bag of words to beat"

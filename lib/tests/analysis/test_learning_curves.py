@@ -40,21 +40,15 @@ def test_a_law_without_noise_is_recovered(floor: float, drop: float, exponent: f
     assert [curve.error(size) for size in at] == pytest.approx([law.error(size) for size in at], abs=1e-3)
 
 
-@given(some.floats(100, 1e5))
-def test_the_size_that_reaches_an_error_is_where_the_curve_has_it(size: float) -> None:
-    assert LAW.size(LAW.error(size)) == pytest.approx(size, rel=1e-6)
-
-
-def test_an_error_below_the_floor_is_never_reached() -> None:
+def test_a_size_is_where_the_curve_has_its_error_and_none_is_below_the_floor() -> None:
+    assert LAW.size(LAW.error(700)) == pytest.approx(700, rel=1e-6)
     assert LAW.size(0.08) == LAW.size(0.05) == float("inf")
 
 
 @pytest.mark.parametrize(
     ("sizes", "errors", "reason"),
     [
-        ([250], [0.2], "a curve of three parameters needs 4 budgets, not 1"),
         ([250, 500, 1000], [0.3, 0.2, 0.1], "a curve of three parameters needs 4 budgets, not 3"),
-        (SIZES, [0.3, 0.2, 0.25, 0.1], "the error does not fall at 1,000 labels"),
         (SIZES, [0.3, 0.2, 0.2, 0.2], "the error does not fall at 1,000 and at 2,000 labels"),
         (SIZES, [0.4, 0.3, 0.2, 0.1], ""),
     ],
@@ -77,16 +71,6 @@ def test_the_budget_that_matches_the_baseline_has_an_interval_around_it() -> Non
     assert re.fullmatch(r"3,[5-7]00 \[[<\d][\d, ]+, [>\d][\d, ]+\]", matched)
 
 
-def test_several_seeds_widen_the_intervals_of_a_curve() -> None:
-    matrix, other = MATRIX | {"seed": [1, 2, 3]}, {2: 0.02, 3: -0.02}
-    spread = {f"{key}-s{seed}": share + gap for key, share in SHARES.items() for seed, gap in other.items()}
-    many = make_runs(SHARES | spread, count=2000, matrix=matrix, name="many")
-    steady = make_runs(SHARES, count=2000, matrix=matrix, name="steady")
-    wide, narrow = (fitted(runs).set_index("strategy").loc["lora"] for runs in (many, steady))
-    assert wide["size"] == pytest.approx(narrow["size"], rel=0.1)
-    assert wide["floor_high"] - wide["floor_low"] >= narrow["floor_high"] - narrow["floor_low"]
-
-
 def test_a_curve_is_not_read_beyond_twice_its_largest_budget() -> None:
     row = fitted(falling()).set_index("strategy", drop=False).loc["lora"].to_dict()
     assert rate_tables.matching_budget(row | {"size": 4100.0, "size_high": float("inf")}) == "none up to 4,000"
@@ -94,16 +78,9 @@ def test_a_curve_is_not_read_beyond_twice_its_largest_budget() -> None:
     assert rate_tables.matching_budget(near) == "3,000 [< 250, > 4,000]"
 
 
-def test_a_refused_curve_is_in_the_table_with_its_reason() -> None:
-    table = fitted(make_runs({"full-n00250": 0.8, "full-n00500": 0.85, "full-n01000": 0.88}, matrix=MATRIX), draws=3)
-    shown = rate_tables.learning_curves(table)
-    assert shown.loc["Full fine-tuning", "no curve because"] == ""
-    assert shown.loc["LoRA (query, value)"].tolist() == [
-        "–", "–", "–", "the error does not fall at 500 and at 1,000 and at 2,000 labels"
-    ]  # fmt: skip
-
-
-def test_without_a_run_of_the_baseline_there_is_a_curve_and_nothing_to_match() -> None:
+def test_a_refused_curve_has_its_reason_and_without_the_baseline_there_is_nothing_to_match() -> None:
+    refused = fitted(make_runs({"full-n00250": 0.8, "full-n00500": 0.85, "full-n01000": 0.88}, matrix=MATRIX), draws=3)
+    assert rate_tables.learning_curves(refused)["no curve because"].tolist() == ["", refusal(SIZES, [0.1] * 4)]
     table = fitted(falling(without="full"), draws=3)
     assert table["target"].isna().all() and (table["refusal"] == "").all()
     assert rate_tables.learning_curves(table)["labels to match"].tolist() == ["–"]

@@ -4,14 +4,13 @@ import json
 import re
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import nbformat
 import numpy as np
 import pytest
-from made_runs import make_runs
+from made_runs import make_runs, make_study
 
 from peft_study import paths
 from peft_study.analysis import learning_rates
@@ -43,6 +42,12 @@ def swept(loss: dict[str, Any] | None = None, grids: Any = None, accuracy: Any =
     return make_runs(accuracy or ACCURACIES, loss=LOSSES if loss is None else loss, matrix=grids or GRIDS, **content)
 
 
+@cache
+def made(name: str) -> SimpleNamespace:
+    """All of an edge, made once: nothing of it is read from files again."""
+    return everything(EDGES[name]())
+
+
 def everything(runs: Runs) -> SimpleNamespace:
     """All tables of 04, as computed and as printed."""
     sweep = learning_rates.sweep(runs)
@@ -56,13 +61,13 @@ def everything(runs: Runs) -> SimpleNamespace:
 
 EDGES: dict[str, Callable[[], Runs]] = {
     "a sweep": swept,
-    "several seeds": lambda: swept({"": 0.5, "0.001": 0.3}, [grid | {"seed": [1, 2]} for grid in GRIDS]),
-    "two sizes": lambda: swept({"": 0.5, "0.001": 0.3}, [grid | {"train_size": [250, 1000]} for grid in GRIDS]),
+    "two seeds and sizes": lambda: swept(
+        {"": 0.5, "0.001": 0.3}, [grid | {"seed": [1, 2], "train_size": [250, 1000]} for grid in GRIDS]
+    ),
     "one rate": lambda: swept({"": 0.5}, [grid | {"learning_rate": [1e-3]} for grid in GRIDS]),
     "no further axis": lambda: swept(grids=[{"strategy": ["full", "lora"], "learning_rate": [1e-4, 1e-3]}]),
     "best at the edges": lambda: swept({"": 0.5, "0.0001": 0.3, "1e_05": 0.2}),
     "all diverged": lambda: swept({"": NAN}),
-    "LoRA diverged": lambda: swept({"full": 0.4, "lora": float("inf")}),
     "no validation": lambda: swept({}),
     "no run of the baseline": lambda: swept(without="full"),
     "only runs of the baseline": lambda: swept(without="lora"),
@@ -74,33 +79,27 @@ EDGES: dict[str, Callable[[], Runs]] = {
 }
 
 
-@pytest.fixture(params=EDGES)
-def edge(request: pytest.FixtureRequest) -> SimpleNamespace:
-    return made(request.param)
-
-
-@cache
-def made(name: str) -> SimpleNamespace:
-    """All of an edge, made once: nothing of it is read from files again."""
-    return everything(EDGES[name]())
-
-
-# --- What holds at every edge -----------------------------------------------------------------------------------------
-
-
-def test_no_printed_table_has_a_hole_in_it(edge: SimpleNamespace) -> None:
-    for name, table in edge.printed.items():
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", EDGES)
+def test_the_tables_and_figures_of_04_hold_at_every_edge(name: str) -> None:
+    edge = made(name)
+    for table in edge.printed.values():
         text = table.to_csv(sep="\t")
-        assert not re.search(r"\b(nan|None|inf|NaT|<NA>)\b", text), f"{name}: {text}"
-        assert "−0.0" not in text and "+0.0" not in text, name
-
-
-def test_every_finished_run_is_a_point_of_one_curve(edge: SimpleNamespace) -> None:
+        assert not re.search(r"\b(nan|None|inf|NaT|<NA>)\b", text) and "−0.0" not in text and "+0.0" not in text
     assert sorted(run_id for ids in edge.sweep["run_ids"] for run_id in ids) == sorted(edge.runs.table.index)
     assert not edge.sweep.duplicated([*learning_rates.group_axes(edge.sweep), "rate"]).any()
+    assert (edge.ratios["low"] < edge.ratios["ratio"]).all() and (edge.ratios["ratio"] < edge.ratios["high"]).all()
+    assert not edge.differences.duplicated(["strategy", "train_size", "rates"]).any()
+    assert edge.runs.study.baseline not in set(edge.differences["strategy"])
+    for column in ("loss", "accuracy"):
+        figure = rate_curves(edge.sweep, column)
+        assert len(figure.axes) == edge.sweep["strategy"].nunique()
+        figure.canvas.draw()
 
 
-def test_no_measured_rate_of_a_group_has_a_lower_validation_loss_than_its_best(edge: SimpleNamespace) -> None:
+@pytest.mark.parametrize("name", EDGES)
+def test_no_measured_rate_of_a_group_has_a_lower_validation_loss_than_its_best(name: str) -> None:
+    edge = made(name)
     groups = edge.sweep.groupby(learning_rates.group_axes(edge.sweep), sort=False)
     assert len(edge.best) == groups.ngroups
     for (_, group), row in zip(groups, edge.best.to_dict("records"), strict=True):
@@ -112,31 +111,9 @@ def test_no_measured_rate_of_a_group_has_a_lower_validation_loss_than_its_best(e
             assert low < row["rate"] < high
 
 
-def test_a_ratio_lies_within_its_range(edge: SimpleNamespace) -> None:
-    assert (edge.ratios["low"] < edge.ratios["ratio"]).all() and (edge.ratios["ratio"] < edge.ratios["high"]).all()
-    assert "full" not in set(edge.ratios["strategy"])
-
-
-def test_each_strategy_has_one_comparison_at_its_own_best_rate(edge: SimpleNamespace) -> None:
-    assert not edge.differences.duplicated(["strategy", "train_size", "rates"]).any()
-    assert edge.runs.study.baseline not in set(edge.differences["strategy"])
-
-
-@pytest.mark.filterwarnings("error")
-def test_the_curves_are_drawn_at_every_edge(edge: SimpleNamespace) -> None:
-    for column in ("loss", "accuracy"):
-        figure = rate_curves(edge.sweep, column)
-        assert len(figure.axes) == edge.sweep["strategy"].nunique()
-        figure.canvas.draw()
-
-
-# --- One by one -------------------------------------------------------------------------------------------------------
-
-
 def test_the_rate_is_chosen_on_validation_whatever_the_test_set_says() -> None:
-    best = [everything(swept(accuracy={"": share})).best["rate"].tolist() for share in (0.9, 0.5)]
-    worst = everything(swept(accuracy={"": 0.9, "full-n01000-s42-learning_rate0.0001": 0.1})).best["rate"].tolist()
-    assert best[0] == best[1] == worst == [1e-4, 1e-3, 1e-3]
+    table = learning_rates.sweep(swept(accuracy={"": 0.9, "full-n01000-s42-learning_rate0.0001": 0.1}))
+    assert learning_rates.best(table)["rate"].tolist() == [1e-4, 1e-3, 1e-3]
 
 
 def test_losses_are_means_over_seeds_and_a_rate_at_which_one_seed_diverged_is_not_chosen() -> None:
@@ -165,13 +142,9 @@ def test_a_best_rate_is_shown_between_its_neighbours_or_with_the_side_on_which_t
     assert high.printed["best"]["remark"].iloc[0] == "best at the highest rate: extend the grid upwards"
 
 
-def test_one_rate_is_no_choice() -> None:
-    edge = made("one rate")
-    assert edge.ratios.empty and set(edge.best["settled"]) == {"only"}
-    assert "the default is" not in edge.printed["defaults"]
-
-
-def test_without_validation_or_where_every_rate_diverged_none_is_chosen_and_the_table_says_why() -> None:
+def test_where_there_is_no_choice_none_is_made_and_the_table_says_why() -> None:
+    one = made("one rate")
+    assert one.ratios.empty and set(one.best["settled"]) == {"only"} and "the default is" not in one.printed["defaults"]
     for name, remark in {
         "no validation": "no rate: no validation on record",
         "all diverged": "no rate: the loss is not finite at any",
@@ -181,27 +154,14 @@ def test_without_validation_or_where_every_rate_diverged_none_is_chosen_and_the_
         assert set(edge.printed["best"]["remark"]) == {remark} and "best rate" not in edge.printed["best"]
 
 
-def test_a_ratio_has_the_range_that_the_grid_allows() -> None:
+def test_a_ratio_has_the_range_that_the_grid_allows_and_a_common_rate_compares_the_same_settings() -> None:
     assert made("a sweep").ratios["ratio"].tolist() == pytest.approx([10, 10])
     assert made("a sweep").printed["ratios"]["range"].tolist() == ["0.1 to 1e+03"] * 2
-    fine = [{"strategy": ["full", "lora"], "learning_rate": [8e-4, 1e-3, 1.2e-3]}]
-    assert (
-        everything(swept({"": 0.5, "learning_rate0.001": 0.3}, fine)).printed["ratios"]["range"].item()
-        == "0.667 to 1.5"
-    )
-
-
-def test_the_comparison_at_a_common_rate_is_of_the_same_settings() -> None:
     rows = made("a sweep").differences.set_index("rates")
     own, same = rows.loc[learning_rates.OWN], rows.loc[learning_rates.SAME]
     assert (own["learning_rate"], same["learning_rate"]) == ("1e-3", "1e-4")
     assert own["difference"] == pytest.approx(0) and same["verdict"] == "worse"
     assert rows["lora_r"].tolist() == [8, 8], "only the rate differs"
-
-
-def test_all_comparisons_of_the_table_are_one_family() -> None:
-    table = everything(swept(accuracy={"": 0.9, "lora": 0.85})).differences
-    assert len(table) == 2 and table["corrected_p"].max() == pytest.approx(min(1, 2 * table["p_value"].min()))
 
 
 def test_a_default_is_compared_with_the_range_of_the_best_rate() -> None:
@@ -221,15 +181,7 @@ def test_a_loss_too_high_to_draw_is_a_mark_at_the_upper_edge() -> None:
     assert (heights == CEILING).sum() == 4 and axis.get_ylim()[1] >= CEILING
 
 
-@pytest.mark.parametrize(("rate", "text"), [(3e-4, "3e-4"), (0.02, "2e-2"), (1.5e-5, "1.5e-5"), (1, "1e0"), (NAN, "–")])
-def test_a_rate_is_written_as_in_code(rate: float, text: str) -> None:
-    assert learning_rates.rate_text(rate) == text
-
-
-# --- The notebook -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("edge", ["a missing run", "no validation"], indirect=False)
+@pytest.mark.parametrize("edge", ["a missing run", "no validation"])
 def test_04_reports_a_sweep_and_writes_its_answer_numbers_and_figures(
     edge: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,8 +200,8 @@ def test_04_reports_a_sweep_and_writes_its_answer_numbers_and_figures(
     assert {file.stem for file in (folder / "figures").glob("*.svg")} >= {"fig-loss", "fig-accuracy"}
 
 
-def test_a_study_without_a_sweep_is_compared_by_03_and_04_refuses_it(tmp_path: Path) -> None:
-    study = make_runs().study
+def test_a_study_without_a_sweep_is_compared_by_03_and_04_refuses_it() -> None:
+    study = make_study()
     assert steps.comparison_notebook(study).name == steps.COMPARE
     with pytest.raises(StudyError, match=r"^the study 'made' has no axis learning_rate.*03_compare_variants\.ipynb"):
-        steps.execute(paths.NOTEBOOKS / steps.RATES, tmp_path / "compare.ipynb", {"study": study.name})
+        learning_rates.require_sweep(study)

@@ -1,7 +1,6 @@
 """Every strategy on every family of encoders, the way a run goes; and what a check reports of one that is wrong."""
 
 import gc
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,16 +10,14 @@ import nbformat
 import pytest
 
 from peft_study import paths
-from peft_study.analysis.strategy_checks import check_all, faults, toy_reviews
+from peft_study.analysis.strategy_checks import check_all, faults
 from peft_study.engine import steps
-from peft_study.errors import StudyError
 from peft_study.report.strategy_tables import strategy_checks
 from peft_study.strategies.table import STRATEGIES, Strategy
 
 APPENDIX = paths.NOTEBOOKS / "A_every_strategy.ipynb"
 FAMILIES = ["distilbert", "bert", "roberta"]
-PAIRS = [(family, name) for family in FAMILIES for name in STRATEGIES if family not in STRATEGIES[name].impossible]
-IMPOSSIBLE = [(family, name) for name, entry in STRATEGIES.items() for family in entry.impossible]
+PAIRS = [(family, name) for family in FAMILIES for name in STRATEGIES]
 FAR = {"prompt", "p-tuning", "prefix", "fourierft"}  # vectors of words, and random spectra
 Rows = dict[str, dict[str, dict[str, Any]]]
 Register = Callable[..., str]
@@ -42,34 +39,19 @@ def checked(families: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
     return rows
 
 
-# --- every strategy on every family
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "strategy"), PAIRS)
-def test_a_strategy_that_is_possible_works(checked: Rows, family: str, strategy: str) -> None:
+def test_a_strategy_works_or_gives_the_reason_and_what_would_work(checked: Rows, family: str, strategy: str) -> None:
     row, full = checked[family][strategy], checked[family]["full"]
+    if (reason := STRATEGIES[strategy].impossible.get(family)) is not None:
+        assert "start" not in row and row["fault"].startswith(f"strategy = {strategy!r} does not work on ")
+        assert row["fault"].endswith(reason)
+        return
     assert row["fault"] == "" and row["loss_after"] < row["loss_before"] < 1
     assert row["reloaded"] == 0, "a saved model is loaded bit for bit"
     assert (row["merged"] is not None) == STRATEGIES[strategy].merges and (row["merged"] or 0) <= 1e-5
     assert row["trainable_head"] == row["head"] == full["head"] > 0
     assert (row["start"] > 1e-5) == (strategy in FAR), "training starts from the pretrained network"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_frozen_encoder_has_the_cheapest_step(checked: Rows, family: str) -> None:
-    assert min((row["flops"], name) for name, row in checked[family].items() if "flops" in row)[1] == "head"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("family", "strategy"), IMPOSSIBLE)
-def test_an_impossible_pair_gives_the_reason_and_what_would_work(checked: Rows, family: str, strategy: str) -> None:
-    row, reason = checked[family][strategy], re.escape(STRATEGIES[strategy].impossible[family])
-    assert "start" not in row and re.match(f"strategy = {strategy!r} does not work on .*{reason}$", row["fault"])
-
-
-# --- strategies of one's own
 
 
 @pytest.fixture
@@ -84,25 +66,26 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Register:
     return add
 
 
-def test_a_new_strategy_is_checked_like_the_others(tiny: dict[str, Path], register: Register) -> None:
-    rows = list(check_all(str(tiny["bert"]), [register()]))
-    assert [row["strategy"] for row in rows] == ["full", "mine"]
-    assert rows[1]["fault"] == "" and rows[1]["trainable_backbone"] > 0
-    table = strategy_checks(rows)
-    assert table.loc["Mine", ["works", "start", "merged"]].tolist() == ["yes", "0", "no adapter"]
-    assert table.loc[STRATEGIES["full"].label, "step"] == "1.00"
+def fails(name: str, blocks: int) -> bool:
+    raise ZeroDivisionError("no <such> rank")
 
 
-def test_a_broken_strategy_has_its_reason_and_does_not_hide_the_others(
-    tiny: dict[str, Path], register: Register
+@pytest.mark.parametrize(
+    ("changes", "fault", "cells"),
+    [
+        ({}, "", ["yes", "0", "no adapter"]),
+        ({"trains": fails}, "ZeroDivisionError: no <such> rank", ["no", "–", "–"]),
+        ({"trains": lambda name, blocks: "wrod_embeddings" in name}, "only the head trains", ["no", "0", "no adapter"]),
+    ],
+)
+def test_a_strategy_of_ones_own_is_checked_like_the_others_and_does_not_hide_them(
+    tiny: dict[str, Path], register: Register, changes: dict[str, Any], fault: str, cells: list[str]
 ) -> None:
-    def trains(name: str, blocks: int) -> bool:
-        raise ZeroDivisionError("no <such> rank")
-
-    rows = list(check_all(str(tiny["distilbert"]), [register(trains=trains), "head"]))
-    assert [row["fault"] for row in rows] == ["", "ZeroDivisionError: no <such> rank", ""]
-    row = strategy_checks(rows).loc["Mine"]
-    assert row["works"] == "no" and set(row.drop("works")) == {"–"}
+    rows = list(check_all(str(tiny["bert"]), [register(**changes), "head"]))
+    assert [(row["strategy"], row["fault"]) for row in rows] == [("full", ""), ("mine", fault), ("head", "")]
+    table = strategy_checks(rows)
+    assert table.loc["Mine", ["works", "start", "merged"]].tolist() == cells
+    assert table.loc[STRATEGIES["full"].label, "step"] == "1.00"
 
 
 @pytest.mark.parametrize("changes", [{}, {"trains": None, "adapter": STRATEGIES["prompt"].adapter}])
@@ -115,12 +98,6 @@ def test_a_strategy_that_cannot_merge_as_it_claims_is_detected(
     assert strategy_checks([row]).loc["Mine", "merged"] == "fails"
 
 
-def test_a_strategy_that_trains_only_the_head_is_detected(tiny: dict[str, Path], register: Register) -> None:
-    mistyped = register(trains=lambda name, blocks: "wrod_embeddings" in name)
-    rows = list(check_all(str(tiny["bert"]), ["head", mistyped]))
-    assert [row["fault"] for row in rows] == ["", "", "only the head trains"]
-
-
 def test_an_encoder_published_in_half_precision_is_loaded_as_it_was_trained(
     tiny: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -131,34 +108,18 @@ def test_an_encoder_published_in_half_precision_is_loaded_as_it_was_trained(
     assert [row["fault"] for row in check_all(str(folder), ["lora"])] == ["", ""]
 
 
-def test_an_unknown_strategy_and_an_unknown_model_are_one_clear_error(tiny: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="strategies: unknown strategy 'lorra'; did you mean 'lora'"):
-        next(check_all(str(tiny["bert"]), ["lorra"]))
-    with pytest.raises(StudyError, match="there is no folder"):
-        next(check_all(str(tmp_path / "absent")))
-
-
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        ({"loss_after": 0.7}, "the loss does not fall: 0.7000 before training, 0.7000 after"),
         ({"loss_after": float("nan")}, "the loss does not fall: 0.7000 before training, nan after"),
         ({"unchanged": 3}, "3 of the tensors that should train did not change"),
         ({"trainable_head": 0}, "the head does not train"),
         ({"reloaded": 1e-9}, "loaded again, its logits differ by 1e-09"),
-        ({"merged": 2e-5}, "merged, its logits differ by 2e-05"),
         ({"merged": float("nan")}, "merged, its logits differ by nan"),
     ],
 )
 def test_each_check_can_fail(change: dict[str, Any], fault: str) -> None:
     assert faults(SOUND) == [] and faults(SOUND | change) == [fault]
-
-
-def test_the_toy_reviews_are_distinct_and_half_of_each_class() -> None:
-    assert toy_reviews()["text"].is_unique and toy_reviews()["label"].mean() == 0.5
-
-
-# --- the appendix
 
 
 @pytest.mark.slow

@@ -27,19 +27,10 @@ def read(path: Path) -> Any:
     return nbformat.read(path, as_version=4)
 
 
-def stripped(notebook: Any) -> Any:
-    """The notebook as git keeps it."""
-    return strip_output(copy.deepcopy(notebook), keep_output=False, keep_count=False, keep_id=True, extra_keys=EXTRA)
-
-
 def lines(cell: Any) -> list[str]:
     """The lines of a cell that are code: neither blank, nor comments, nor options of the paper, nor imports."""
     left_out = ("#", "import ", "from ")
     return [line for line in cell.source.splitlines() if line.strip() and not line.lstrip().startswith(left_out)]
-
-
-def is_parameters(cell: Any) -> bool:
-    return "parameters" in cell.metadata.get("tags", [])
 
 
 def code(notebook: Any) -> list[Any]:
@@ -56,23 +47,18 @@ def executed(request: pytest.FixtureRequest, finished: Path) -> Path:
     return finished / request.param
 
 
-# --- How they are written ---------------------------------------------------------------------------------------------
-
-
-def test_there_are_three_notebooks_one_on_rates_and_an_appendix() -> None:
-    named = [batch.EXPLORE, batch.TRAIN, batch.COMPARE, batch.RATES, "A_every_strategy.ipynb"]
-    assert [path.name for path in NOTEBOOKS] == named
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
     notebook = read(path)
-    assert notebook == stripped(notebook)
+    kept = strip_output(copy.deepcopy(notebook), keep_output=False, keep_count=False, keep_id=True, extra_keys=EXTRA)
+    assert notebook == kept, "the notebook as git keeps it"
     assert all(cell.execution_count is None and not cell.outputs for cell in code(notebook))
     assert notebook.metadata == {
         "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     }
     nbformat.validate(notebook)
+    ids = [cell["id"] for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]  # nbformat mends them unasked
+    assert len(set(ids)) == len(ids), "JupyterLab would give one of them another id on saving"
 
 
 def test_a_notebook_opens_with_its_title_and_says_what_it_is_for(notebook: Any) -> None:
@@ -85,27 +71,16 @@ def test_a_notebook_opens_with_its_title_and_says_what_it_is_for(notebook: Any) 
 
 def test_there_is_one_cell_of_parameters_and_nothing_is_derived_in_it(notebook: Any) -> None:
     first, *rest = code(notebook)
-    assert is_parameters(first) and not any(map(is_parameters, rest))
+    assert ["parameters" in cell.metadata.get("tags", []) for cell in (first, *rest)] == [True] + [False] * len(rest)
     for node in ast.parse(first.source).body:
         if isinstance(node, ast.ImportFrom) and node.module == "typing":
             continue  # papermill reads Optional[int], not int | None
         assert isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None
         ast.literal_eval(node.value)
-
-
-def test_every_parameter_is_explained(notebook: Any) -> None:
-    explained = False
-    for line in code(notebook)[0].source.splitlines():
-        if line.startswith("from typing import") or not line:
-            continue
+    explained = False  # a comment above a group of parameters, or one behind each
+    for line in filter(None, first.source.splitlines()):
         explained = explained or line.startswith("#")
-        assert explained or "  # " in line, line
-
-
-@pytest.mark.parametrize("file", sorted(paths.NOTEBOOKS.glob("*.ipynb")), ids=lambda file: file.stem)
-def test_no_two_cells_share_an_id(file: Path) -> None:
-    ids = [cell["id"] for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]]  # nbformat mends them unasked
-    assert len(set(ids)) == len(ids), "JupyterLab would give one of them another id on saving"
+        assert explained or "  # " in line or line.startswith("from typing import"), line
 
 
 def test_cells_are_short_and_prose_comes_between_them(notebook: Any) -> None:
@@ -113,24 +88,17 @@ def test_cells_are_short_and_prose_comes_between_them(notebook: Any) -> None:
     assert max(sizes) <= 15 and statistics.median(sizes) <= 6
     shown = [cell for cell in notebook.cells if "remove-cell" not in cell.metadata.get("tags", [])]
     assert "ccc" not in "".join("p" if is_prose(cell) else "c" for cell in shown)
+    prose = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
+    assert prose >= 4 * sum(len(lines(cell)) for cell in code(notebook)), "prose far outweighs code"
+    for node in ast.walk(ast.parse("\n".join(cell.source for cell in code(notebook)))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda):
+            assert (node.end_lineno or 0) - node.lineno < 5, "what is longer is in the library"
 
 
 def is_prose(cell: Any) -> bool:
     """Whether a cell is there to be read: written prose, or a call that shows a generated sentence."""
     source = re.sub(r"^#\|.*\n", "", cell.source, flags=re.MULTILINE)  # whatever options the paper takes
     return cell.cell_type != "code" or source.startswith(("display.sentence(", "paper.sentence("))
-
-
-def test_prose_far_outweighs_code(notebook: Any) -> None:
-    prose = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
-    assert prose >= 4 * sum(len(lines(cell)) for cell in code(notebook))
-
-
-def test_what_is_longer_than_five_lines_is_in_the_library(notebook: Any) -> None:
-    for cell in code(notebook):
-        for node in ast.walk(ast.parse(cell.source)):
-            if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda):
-                assert (node.end_lineno or 0) - node.lineno < 5, cell.source
 
 
 def test_every_figure_and_table_has_a_caption_and_every_figure_a_description(notebook: Any) -> None:
@@ -152,44 +120,26 @@ def test_cross_references_and_citations_lead_somewhere(notebook: Any) -> None:
     assert all((paths.NOTEBOOKS / link).exists() for link in links), links
 
 
-# --- How they run -----------------------------------------------------------------------------------------------------
-
-
 def outputs(notebook: Any) -> list[Any]:
     return [output for cell in code(notebook) for output in cell.outputs]
 
 
-def test_an_executed_notebook_shows_no_error_no_warning_and_no_widget(executed: Path) -> None:
-    for output in outputs(read(executed)):
-        assert output.output_type != "error"
-        assert output.get("name") != "stderr", output.text
-        assert not [kind for kind in output.get("data", {}) if "widget" in kind]
-    assert "widgets" not in read(executed).metadata
-    assert executed.stat().st_size <= 2**20
-
-
-def test_nothing_that_a_notebook_says_is_undefined(executed: Path) -> None:
-    for output in outputs(read(executed)):
-        for kind in ("text/plain", "text/markdown"):
-            for cell in re.findall(r"\b(nan|NaN|NaT|<NA>|inf)\b|nan%", output.get("data", {}).get(kind, "")):
-                pytest.fail(f"{cell!r} in {output.data[kind]}")
-
-
-def test_every_cell_but_the_last_prose_is_executed_in_order(executed: Path) -> None:
-    counts = [cell.execution_count for cell in code(read(executed))]
+def test_an_executed_notebook_is_the_notebook_and_shows_no_error_no_warning_no_widget_and_nothing_undefined(
+    executed: Path,
+) -> None:
+    notebook = read(executed)
+    for output in outputs(notebook):
+        data = output.get("data", {})
+        assert output.output_type != "error" and output.get("name") != "stderr", output
+        assert not [kind for kind in data if "widget" in kind]
+        shown = data.get("text/plain", "") + data.get("text/markdown", "")
+        assert not re.search(r"\b(nan|NaN|NaT|<NA>|inf)\b|nan%", shown), shown
+    assert "widgets" not in notebook.metadata and executed.stat().st_size <= 2**20
+    counts = [cell.execution_count for cell in code(notebook)]
     assert counts == list(range(1, len(counts) + 1))
-
-
-def test_an_executed_notebook_without_its_outputs_is_the_notebook(executed: Path) -> None:
     source = {"explore": batch.EXPLORE, "train": batch.TRAIN, "compare": batch.COMPARE}[executed.stem]
-    cells = [
-        cell for cell in stripped(read(executed)).cells if "injected-parameters" not in cell.metadata.get("tags", [])
-    ]
+    cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     assert [cell.source for cell in cells] == [cell.source for cell in read(paths.NOTEBOOKS / source).cells]
-    assert not any(cell.get("outputs") for cell in cells)
-
-
-# --- The report -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -229,29 +179,17 @@ def test_the_report_has_every_figure_and_table_under_its_number(page: str, pdf: 
         assert without_marks(caption) in seen and numbered in seen, numbered
         assert numbered in pdf.replace("\xa0", " "), numbered
     assert min(counts.values()) >= 3
-
-
-def test_no_cross_reference_of_the_report_is_left_open(page: str, pdf: str) -> None:
     text = re.sub(r"<(script|style)\b.*?</\1>|<details\b.*?</details>|<[^>]*>", "", page, flags=re.DOTALL)
     for form in (text, pdf):
-        assert not re.search(r"@(fig|tbl|eq)-|\?\?|\[@\w+\d{4}\]", form)
-    targets = set(re.findall(r'href="#([^"]+)"', page))
-    assert targets <= set(re.findall(r'id="([^"]+)"', page))
+        assert not re.search(r"@(fig|tbl|eq)-|\?\?|\[@\w+\d{4}\]", form), "a cross-reference is left open"
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(re.findall(r'id="([^"]+)"', page))
+    assert PLANTED.replace('"', "") in re.sub('[“”"]', "", pdf), "markup in a review is text"
 
 
-def test_markup_in_a_review_is_text_in_the_report(page: str, pdf: str, finished: Path) -> None:
-    explored = json.dumps([output.get("data", {}) for output in outputs(read(finished / "compare.ipynb"))])
-    assert "&lt;script&gt;" in explored, "no review with the planted markup is shown"
-    assert page.count("<script") == 1, "the page's own"
-    assert html.escape(PLANTED, quote=False) in page.replace("&quot;", '"').replace("&#x27;", "'").replace("&#39;", "'")
-    assert PLANTED.replace('"', "") in re.sub('[“”"]', "", pdf)
-
-
-def test_the_answer_of_the_report_is_the_one_that_is_kept_for_quoting(page: str, real_home: Path) -> None:
+def test_the_report_has_the_answer_that_is_kept_for_quoting_and_names_the_run_that_is_missing(
+    page: str, pdf: str, real_home: Path
+) -> None:
     answer = (real_home / "report" / "tiny" / "answer.md").read_text(encoding="utf-8").strip()
     assert answer.replace("**", "") in " ".join(html.unescape(re.sub(r"<[^>]*>", "", page)).split())
-
-
-def test_the_report_names_the_run_that_is_missing(page: str, pdf: str) -> None:
     for form in (re.sub(r"<[^>]*>", "", page), pdf):
         assert "Planned runs that are not compared" in form and "lora-n00100-s1" in form and "not finished" in form

@@ -68,19 +68,9 @@ def test_indented_lines_of_a_review_do_not_become_code() -> None:
     assert visible(page) == "negative Line one <b>indented</b> & far and *this*"
 
 
-def test_an_empty_review_says_so() -> None:
-    (bundle,) = shown(lambda: display.review("", 0))
-    assert "<i>(empty)</i>" in bundle["text/html"]
-    assert visible(markdown2html(bundle["text/markdown"])) == "negative (empty)"
-
-
-def test_reviews_are_shown_one_by_one_with_the_facts_asked_for() -> None:
+def test_reviews_are_shown_one_by_one_with_the_facts_asked_for_and_a_sentence_as_paragraphs() -> None:
     table = pd.DataFrame({"text": ["a", "b"], "label": [0, 1], "rating": [2.0, 9.0], "secret": ["x", "y"]})
     bundles = shown(lambda: display.reviews(table, facts=["rating"]))
+    assert shown(lambda: display.sentence("One.", "", "Two."))[0]["text/markdown"] == "One.\n\nTwo."
+    assert shown(lambda: display.sentence("", "")) == [], "nothing to say"
     assert [bundle["text/plain"] for bundle in bundles] == ["negative · rating: 2.0\na", "positive · rating: 9.0\nb"]
-
-
-def test_a_sentence_is_paragraphs_of_markdown_and_an_empty_one_is_not_shown() -> None:
-    (bundle,) = shown(lambda: display.sentence("One.", "", "Two."))
-    assert bundle["text/markdown"] == "One.\n\nTwo."
-    assert shown(lambda: display.sentence("", "")) == []

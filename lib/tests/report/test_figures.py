@@ -17,7 +17,7 @@ from peft_study import paths
 from peft_study.analysis import accuracy
 from peft_study.analysis.costs import costs
 from peft_study.report import class_figures, figures
-from peft_study.statistics.calibration import reliability
+from peft_study.report.numbers import Report
 from peft_study.strategies.table import STRATEGIES, label
 
 LOG = pd.DataFrame(
@@ -27,7 +27,6 @@ LOG = pd.DataFrame(
 LOGS = {
     "a run": LOG,
     "no validation": LOG[["step", "epoch", "loss"]].dropna(),
-    "one entry": LOG.head(1),
     "an empty log": pd.DataFrame(columns=["step", "epoch"]),
 }
 REVIEWS = pd.DataFrame({"tokens": [5, 90, 400, 90], "label": [0, 1, 1, 0]})
@@ -35,13 +34,10 @@ SCORES = pd.DataFrame({"train_size": [250, 1000], "accuracy": [0.7, 0.8], "low":
 WEIGHTS = pd.Series({f"word{i}": float(i - 15) for i in range(30)}, name="positive")
 FIGURES: dict[str, Callable[[Any], Any]] = {
     "balance of one class": lambda ax: class_figures.class_balance(REVIEWS.query("label == 1"), ax),
-    "lengths of one class": lambda ax: class_figures.text_lengths(REVIEWS.query("label == 1"), 128, ax),
     "lengths of one review": lambda ax: class_figures.text_lengths(REVIEWS.head(1), 128, ax),
     "words": lambda ax: class_figures.words(WEIGHTS, ax),
-    "few words": lambda ax: class_figures.words(WEIGHTS.head(1), ax),
     "baseline": lambda ax: figures.baseline_curve(SCORES, ax),
     "baseline at one size": lambda ax: figures.baseline_curve(SCORES.head(1), ax),
-    "time": lambda ax: figures.time_per_step(np.array([0.3, 0.1, 0.2]), ax),
     "time of one step": lambda ax: figures.time_per_step(np.array([0.3]), ax),
     "confusion of one class": lambda ax: class_figures.confusion_matrix(np.array([1]), np.array([1]), ax),
     "legend": lambda ax: figures.strategy_legend(list(STRATEGIES), ax),
@@ -74,21 +70,12 @@ def draw(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-# --- Strategies and classes -------------------------------------------------------------------------------------------
-
-
-def test_every_strategy_has_a_colour_and_a_marker_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = {name: (figures.colour(name), figures.marker(name)) for name in STRATEGIES}
-    assert len(set(pairs.values())) == len(STRATEGIES)
-    many = {**STRATEGIES, **{f"new-{i}": STRATEGIES["lora"] for i in range(20)}}
-    monkeypatch.setattr(figures, "STRATEGIES", many)
-    after = {name: (figures.colour(name), figures.marker(name)) for name in many}
-    assert len(set(after.values())) == len(many)
-    assert {name: after[name] for name in STRATEGIES} == pairs, "an added strategy must not repaint the others"
+def test_every_strategy_has_a_colour_and_a_marker_of_its_own() -> None:
+    assert len({(figures.colour(name), figures.marker(name)) for name in STRATEGIES}) == len(STRATEGIES)
     assert figures.colour("unheard-of") and figures.marker("unheard-of") and label("unheard-of") == "unheard-of"
 
 
-@pytest.mark.parametrize("count", [2, 3, 8, 30])
+@pytest.mark.parametrize("count", [2, 30])
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_figure_of_any_number_of_classes_can_be_drawn(name: str, count: int) -> None:
     names = [f"class $_{{{i}}} with quite a long name" for i in range(count)]
@@ -108,18 +95,6 @@ def test_each_class_has_its_own_words() -> None:
     weights = pd.DataFrame(np.eye(4), ["cheap", "clay", "goal", "treaty"], list("abcd"))
     shown = [axis for axis in class_figures.word_weights(weights).axes if axis.get_visible()]
     assert [axis.get_yticklabels()[-1].get_text() for axis in shown] == list(weights.index)
-
-
-@pytest.mark.parametrize(("classes", "begins"), [(2, (49, 49)), (4, (20, 45))])
-def test_the_reliability_diagram_begins_where_a_guess_would(classes: int, begins: tuple[float, float]) -> None:
-    rng = np.random.default_rng(0)
-    table = reliability(rng.normal(0, 1.5, (500, classes)), rng.integers(0, classes, 500))
-    _, axis = figures.figure()
-    figures.reliability({"one": ("full", table)}, axis)
-    assert begins[0] <= axis.get_xlim()[0] <= begins[1]
-
-
-# --- Runs -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("error")
@@ -142,7 +117,9 @@ def test_the_figures_of_a_comparison_are_drawn_for_whatever_runs_there_are(edge:
     figures.differences(against, runs.study.margin, rows)
     strategies = list(runs.table["strategy"].unique())
     drawn = [size, gaps, figures.trade_offs(costs(runs)), figures.training_curves(runs.table, runs.log, strategies)]
-    assert all(figure is not None and b"<svg" in draw(figure) for figure in drawn) and pyplot.get_fignums() == []
+    for figure in drawn:
+        assert figure is not None and pyplot.get_fignums() == []
+        figure.draw_without_rendering()
     assert len(rows.get_yticklabels()) == len(against)
     titles = list(dict.fromkeys(map(accuracy.title, summary.to_dict("records"))))
     if summary["train_size"].nunique() > 1:
@@ -167,60 +144,31 @@ def test_the_front_is_a_step_line_through_those_that_no_other_beats() -> None:
     table = costs(runs).assign(**{"training.seconds": [9.0, 3.0, 4.0]})
     _, axis = figures.figure()
     figures.trade_off(table, "training.seconds", axis)
+    assert not axis.texts, "the legend names them"
     (line,) = axis.lines
     assert line.get_drawstyle() == "steps-post" and line.get_xydata().tolist() == [[3, 80], [9, pytest.approx(90)]]
     assert len(axis.collections) == 3
 
 
-def test_the_strategies_on_a_front_are_named_where_they_are_too_many_for_a_legend() -> None:
-    few, many = ["full", "lora", "head"], ["full", "lora", "head", "bitfit", "ln", "ia3"]
-    for strategies, named in ((few, set()), (many, {"Full fine-tuning", "Head only"})):
-        runs = make_runs({"": 0.7, "full": 0.9}, matrix={"strategy": strategies, "train_size": [1000]})
-        _, axis = figures.figure()
-        figures.trade_off(costs(runs), "parameters.trainable", axis)
-        assert {text.get_text() for text in axis.texts} == named
-
-
-@pytest.mark.parametrize(("least", "most", "named"), [(70, 100, 3), (20, 100, 3), (1e4, 2e7, 3), (3e11, 1e13, 4)])
-def test_a_log_axis_of_costs_names_a_few_ticks_whatever_its_span(least: float, most: float, named: int) -> None:
-    table = costs(make_runs()).assign(**{"training.seconds": [least, least, most, most]})
-    figure, axis = figures.figure(2.2, 2)
-    figures.trade_off(table, "training.seconds", axis)
-    draw(figure)
-    low, high = axis.get_xlim()
-    ticks = [*axis.xaxis.get_major_ticks(), *axis.xaxis.get_minor_ticks()]
-    shown = [tick for tick in ticks if tick.label1.get_text() and low <= tick.get_loc() <= high]
-    assert named <= len(shown) <= 8
-
-
-def test_costs_of_nothing_or_unknown_have_no_axis_and_no_figure() -> None:
-    table = costs(make_runs())
+def test_what_costs_nothing_or_is_unknown_has_no_axis_and_what_has_no_log_no_curve() -> None:
+    runs = make_runs()
+    table = costs(runs)
     assert len((figures.trade_offs(table) or Figure()).axes) == 3
     table = table.assign(**{"training.seconds": 0.0, "training.flops": float("nan")})
     table.loc[1:, "parameters.trainable"] = float("nan")
     (axis,) = (figures.trade_offs(table) or Figure()).axes
     assert len(axis.collections) == 1, "a mark for the one run whose cost is known"
     assert figures.trade_offs(table.assign(**{"parameters.trainable": float("nan")})) is None
+    assert figures.training_curves(runs.table, lambda run_id: LOGS["an empty log"], ["full", "lora"]) is None
 
 
-def test_without_a_log_there_are_no_training_curves() -> None:
-    runs = make_runs()
-    for run_id in runs.table.index:
-        (paths.run_folder("made", run_id) / "log_history.json").unlink()
-    assert figures.training_curves(runs.table, runs.log, ["full", "lora"]) is None
-
-
-# --- Files ------------------------------------------------------------------------------------------------------------
-
-
-def test_a_figure_is_kept_in_two_forms_that_are_the_same_every_time_and_go_with_it() -> None:
-    written, folder = [], paths.report_folder("made") / "figures"
+def test_a_figure_that_is_not_drawn_leaves_no_file_of_an_earlier_report() -> None:
+    paper, folder = Report(make_runs().study), paths.report_folder("made") / "figures"
+    written = []
     for _ in range(2):
-        figure, axis = figures.figure()
-        figures.baseline_curve(SCORES, axis)
-        assert figures.save_figure(figure, "made", "words") is figure
-        written.append({path.name: path.read_bytes() for path in sorted(folder.iterdir())})
-    assert list(written[0]) == ["words.pdf", "words.svg"]
-    assert written[0]["words.pdf"].startswith(b"%PDF") and b"<svg" in written[0]["words.svg"]
-    assert written[0] == written[1]
-    assert figures.save_figure(None, "made", "words") is None and not list(folder.iterdir())
+        drawn, axis = figures.figure()
+        axis.plot([1, 2])
+        assert paper.figure("fig-one", drawn) is drawn
+        written.append({file.name: file.read_bytes() for file in sorted(folder.iterdir())})
+    assert list(written[0]) == ["fig-one.pdf", "fig-one.svg"] and written[0] == written[1], "the same every time"
+    assert paper.figure("fig-one", None) is None and not list(folder.iterdir())

@@ -1,7 +1,6 @@
 """Calibration: the measures are the field's, intervals cover, temperatures are found."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
@@ -24,26 +23,6 @@ def simulated(scale: float, count: int, seed: int) -> tuple[np.ndarray, np.ndarr
 def two(odds: np.ndarray) -> np.ndarray:
     """Logits of two classes, of the log-odds of the second."""
     return np.stack([np.zeros_like(odds), odds], axis=-1)
-
-
-@QUICK
-@given(some.integers(0, 999), some.integers(1, 300))
-def test_the_brier_score_is_that_of_scikit_learn(seed: int, count: int) -> None:
-    logits, labels = simulated(1.5, count, seed)
-    found = brier_score_loss(labels, expit(logits[:, 1]), labels=[0, 1], pos_label=1)
-    assert measures.brier(logits, labels) == pytest.approx(found)
-
-
-@QUICK
-@given(some.integers(0, 999), some.integers(1, 300), some.booleans())
-def test_bins_hold_equally_many_and_equal_values_share_one(seed: int, count: int, tied: bool) -> None:
-    values = np.random.default_rng(seed).random(count).round(1 if tied else 12)
-    found = measures.bins(values, 10)
-    assert (np.diff(found[np.argsort(values)]) >= 0).all()
-    assert pd.Series(found).groupby(values).nunique().eq(1).all()
-    if not tied:
-        sizes = np.bincount(found, minlength=10)
-        assert sizes.max() - sizes.min() <= 2 and sizes.sum() == count
 
 
 def test_the_error_of_a_model_that_is_always_equally_sure_is_its_overconfidence() -> None:
@@ -119,25 +98,13 @@ def of_classes(count: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndar
 
 
 @QUICK
-@given(some.integers(0, 999), some.integers(1, 200), some.integers(3, 6))
-def test_the_scores_of_many_classes_are_those_of_scikit_learn(seed: int, count: int, classes: int) -> None:
+@given(some.integers(0, 999), some.integers(1, 200), some.integers(2, 6))
+def test_the_scores_of_any_number_of_classes_are_those_of_scikit_learn(seed: int, count: int, classes: int) -> None:
     logits, labels = of_classes(count, classes, seed)
     chances, names = measures.probabilities(logits), list(range(classes))
     assert measures.brier(logits, labels) == pytest.approx(brier_score_loss(labels, chances, labels=names))
     assert measures.losses(logits, labels).mean() == pytest.approx(log_loss(labels, chances, labels=names), abs=1e-9)
     assert measures.confidence(logits) == pytest.approx(chances.max(axis=1))
-
-
-@QUICK
-@given(some.integers(0, 999), some.integers(1, 60))
-def test_a_class_that_nothing_speaks_for_changes_no_measure_but_the_scale_of_the_brier_score(
-    seed: int, count: int
-) -> None:
-    logits, labels = simulated(1.5, count, seed)
-    more = np.concatenate([logits, np.full((count, 1), -1e6)], axis=1)
-    assert measures.brier(more, labels) == pytest.approx(2 * measures.brier(logits, labels))
-    for measure in (measures.losses, measures.ece, measures.shortfall):
-        assert measure(more, labels) == pytest.approx(measure(logits, labels))
 
 
 def test_the_top_class_of_a_calibrated_model_of_many_classes_keeps_its_word() -> None:
@@ -146,15 +113,3 @@ def test_the_top_class_of_a_calibrated_model_of_many_classes_keeps_its_word() ->
     assert measures.temperature(logits, labels) == pytest.approx(1, abs=0.1)
     assert measures.expected_error(3 * logits, labels, draws=200).low > 0.1
     assert measures.temperature(3 * logits, labels) == pytest.approx(3, rel=0.1)
-    table = measures.reliability(logits, labels)
-    assert table["confidence"].min() < 0.5 and (table["confidence"] - table["accuracy"]).abs().max() < 0.1
-
-
-def test_seeds_that_differ_widely_widen_the_intervals() -> None:
-    logits, labels = simulated(1.0, 1000, 0)
-    alike, apart = np.stack([logits] * 3), np.stack([logits, 2 * logits, 4 * logits])
-    one = measures.overconfidence(logits, labels)
-    same, wide = (measures.overconfidence(runs, labels) for runs in (alike, apart))
-    assert same.high - same.low == pytest.approx(one.high - one.low, rel=0.05)
-    assert wide.high - wide.low > 3 * (same.high - same.low), "Student's t of two degrees of freedom"
-    assert np.ptp([getattr(measures.expected_error(apart, labels), end) for end in ("low", "high")]) > 0.1

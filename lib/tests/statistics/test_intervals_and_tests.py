@@ -1,13 +1,10 @@
 """How sure we can be: properties that intervals, tests and verdicts must have, on data made for the purpose."""
 
 import math
-import subprocess
-import sys
-from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy.stats import binom, binomtest, nct, norm, permutation_test, t
 from sklearn.metrics import accuracy_score, f1_score
@@ -28,7 +25,7 @@ from peft_study.statistics.paired_tests import (
 )
 
 pytestmark = pytest.mark.usefixtures("cheap_garbage")
-quickly = settings(max_examples=60, deadline=None)
+quickly = settings(max_examples=25, deadline=None)
 seeds = some.integers(0, 2**32 - 1)
 NONE = Interval(0.0, 0.0, 0.0)
 
@@ -43,43 +40,19 @@ def predict(truth: np.ndarray, share: float, runs: int = 1, seed: int = 1) -> np
     return np.where(right, truth, 1 - truth)
 
 
-def draw_runs(
-    share: float, runs: int, spread: float, count: int, rng: np.random.Generator, hard: np.ndarray
-) -> np.ndarray:
-    """Runs on labels of 1 whose accuracies scatter over seeds by `spread`, and which tend to fail on `hard` reviews."""
-    shares = np.clip(share + spread * rng.standard_normal(runs), 0.01, 0.99)
-    noise = rng.standard_normal((runs, count))
-    return (0.8 * hard + 0.6 * noise < norm.ppf(shares)[:, None]).astype(int)
-
-
-# --- The statistics ---------------------------------------------------------------------------------------------------
-
-
 @quickly
 @given(seeds, some.integers(1, 40), some.integers(1, 4))
-def test_accuracy_and_macro_f1_of_unweighted_reviews_are_those_of_scikit_learn(
-    seed: int, count: int, runs: int
-) -> None:
+def test_accuracy_and_macro_f1_of_weighted_reviews_are_those_of_scikit_learn(seed: int, count: int, runs: int) -> None:
     rng = np.random.default_rng(seed)
     truth, preds = rng.integers(0, 2, count), rng.integers(0, 2, (runs, count))
-    ones = np.ones((1, count))
+    weights = rng.integers(1, 4, (1, count)).astype(float)
     for row in range(runs):
-        assert accuracy(preds, truth, ones)[0, row] == pytest.approx(accuracy_score(truth, preds[row]))
-        reference = f1_score(truth, preds[row], labels=[0, 1], average="macro", zero_division=0)
-        assert macro_f1(preds, truth, ones)[0, row] == pytest.approx(reference)
-
-
-@quickly
-@given(seeds)
-def test_a_review_of_weight_two_counts_like_two_reviews(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    truth, preds, weights = rng.integers(0, 2, 12), rng.integers(0, 2, (3, 12)), rng.integers(1, 4, 12)
-    for statistic in (accuracy, macro_f1):
-        repeated = statistic(np.repeat(preds, weights, axis=1), np.repeat(truth, weights), np.ones((1, weights.sum())))
-        assert statistic(preds, truth, weights[None].astype(float)) == pytest.approx(repeated)
-
-
-# --- Intervals --------------------------------------------------------------------------------------------------------
+        share = accuracy_score(truth, preds[row], sample_weight=weights[0])
+        assert accuracy(preds, truth, weights)[0, row] == pytest.approx(share)
+        reference = f1_score(
+            truth, preds[row], labels=[0, 1], average="macro", zero_division=0, sample_weight=weights[0]
+        )
+        assert macro_f1(preds, truth, weights)[0, row] == pytest.approx(reference)
 
 
 @quickly
@@ -90,39 +63,22 @@ def test_an_interval_brackets_its_estimate(seed: int, count: int, runs: int, sha
     assert 0 <= found.low <= found.estimate <= found.high <= 1
 
 
-def test_an_interval_shrinks_with_the_root_of_the_number_of_reviews() -> None:
-    widths = []
-    for count in (400, 1600, 6400):
-        truth = labels(count)
-        found = interval(predict(truth, 0.8), truth)
-        widths.append(found.high - found.low)
-    assert widths[0] / widths[1] == pytest.approx(2, rel=0.2)
-    assert widths[1] / widths[2] == pytest.approx(2, rel=0.2)
-
-
-def test_a_higher_level_is_a_wider_interval() -> None:
-    truth = labels(300)
-    narrow, wide = (interval(predict(truth, 0.8), truth, level=level) for level in (0.9, 0.99))
-    assert wide.low < narrow.low < narrow.high < wide.high
-
-
-@pytest.mark.parametrize(("count", "share"), [(200, 0.85), (1000, 0.9)])
-def test_intervals_cover_the_true_accuracy_about_as_often_as_they_say(count: int, share: float) -> None:
-    truth, trials = labels(count), 400
-    found = [interval(predict(truth, share, seed=seed), truth, draws=400, seed=seed) for seed in range(trials)]
-    covered = sum(i.low <= share <= i.high for i in found)
+def test_intervals_cover_the_true_accuracy_about_as_often_as_they_say() -> None:
+    truth, trials, share = labels(200), 400, 0.85
+    found = [interval(predict(truth, share, seed=seed), truth, draws=200, seed=seed) for seed in range(trials)]
     low, high = binom.ppf([0.0005, 0.9995], trials, 0.95)
-    assert low <= covered <= high
+    assert low <= sum(i.low <= share <= i.high for i in found) <= high
 
 
-@pytest.mark.parametrize(("runs", "spread"), [(3, 0.0), (3, 0.04), (2, 0.04), (5, 0.02)])
+@pytest.mark.parametrize(("runs", "spread"), [(3, 0.0), (2, 0.04), (5, 0.02)])
 def test_intervals_over_few_seeds_cover_at_least_about_as_often_as_they_say(runs: int, spread: float) -> None:
-    """Seeds of known variance, none to much more than that of the reviews; strategies that do not differ."""
-    rng, trials, truth = np.random.default_rng(runs), 150, np.ones(300, dtype=int)
+    """Accuracies scatter by `spread`, not at all to more than reviews do; no difference; all fail on hard reviews."""
+    rng, trials, truth = np.random.default_rng(runs), 100, np.ones(300, dtype=int)
     single = both = rejected = 0
     for _ in range(trials):
-        hard = rng.standard_normal(300)
-        ours, theirs = (draw_runs(0.85, runs, spread, 300, rng, hard) for _ in range(2))
+        shares = np.clip(0.85 + spread * rng.standard_normal((2, runs, 1)), 0.01, 0.99)
+        noise = 0.8 * rng.standard_normal(300) + 0.6 * rng.standard_normal((2, runs, 300))
+        ours, theirs = (noise < norm.ppf(shares)).astype(int)
         found, alone = compare(ours, theirs, truth, draws=100), interval(ours, truth, draws=100)
         single += alone.low <= 0.85 <= alone.high
         both += found.difference.low <= 0 <= found.difference.high
@@ -149,9 +105,8 @@ def test_a_share_of_nothing_or_everything_still_has_an_interval() -> None:
     assert interval(1 - truth, truth) == Interval(0.0, 0.0, pytest.approx(1 - exact.low))
 
 
-@pytest.mark.parametrize("n", [30, 200])
-def test_no_model_is_surer_of_its_accuracy_than_one_that_is_always_right(n: int) -> None:
-    truth = labels(n)
+def test_no_model_is_surer_of_its_accuracy_than_one_that_is_always_right() -> None:
+    truth, n = labels(30), 30
     best = interval(truth, truth)
     for errors in range(1, 6):
         fair = interval(np.where(np.arange(n) < errors, 1 - truth, truth), truth)
@@ -166,17 +121,8 @@ def test_no_disagreement_shows_equivalence_only_on_reviews_enough(n: int, expect
     found = compare(truth, truth, truth)
     assert found.narrow.high == -found.narrow.low == pytest.approx(100 * (1 - 0.05 ** (1 / n)))
     assert found.difference.estimate == 0 and found.difference.high > found.narrow.high
+    assert found.p_value == 1 and found.discordant == (0, 0)
     assert verdict(found, 1.0, margin=1.0) == expected
-
-
-def test_a_band_over_seeds_is_wider_than_one_over_reviews_when_seeds_differ() -> None:
-    truth = labels(2000)
-    shares = (0.75, 0.8, 0.85, 0.9)
-    runs = np.concatenate([predict(truth, share, seed=i) for i, share in enumerate(shares)])
-    both = interval(runs, truth)
-    single = [interval(run, truth) for run in runs]
-    assert both.estimate == pytest.approx(np.mean([i.estimate for i in single]))
-    assert both.high - both.low > 2 * max(i.high - i.low for i in single)
 
 
 def test_seeds_that_agree_on_every_review_add_nothing_to_the_interval() -> None:
@@ -194,47 +140,21 @@ def test_the_order_of_the_reviews_changes_nothing(seed: int, runs: int) -> None:
     truth, order = labels(50, seed), rng.permutation(50)
     ours, theirs = predict(truth, 0.8, runs, seed), predict(truth, 0.7, runs, seed + 1)
     assert interval(ours[:, order], truth[order], draws=100) == interval(ours, truth, draws=100)
-    shuffled, plain = (
-        compare(ours[:, order], theirs[:, order], truth[order], draws=100),
-        compare(ours, theirs, truth, draws=100),
-    )
+    shuffled = compare(ours[:, order], theirs[:, order], truth[order], draws=100)
+    plain = compare(ours, theirs, truth, draws=100)
     assert shuffled.difference.estimate == pytest.approx(plain.difference.estimate)
     assert (shuffled.p_value, shuffled.discordant) == (plain.p_value, plain.discordant)
     assert (shuffled.difference.low, shuffled.narrow.high) == pytest.approx((plain.difference.low, plain.narrow.high))
 
 
-@quickly
-@given(seeds)
-def test_the_order_of_the_runs_changes_no_estimate(seed: int) -> None:
-    truth, order = labels(50, seed), np.random.default_rng(seed).permutation(4)
-    ours, theirs = predict(truth, 0.8, 4, seed), predict(truth, 0.7, 4, seed + 1)
-    assert interval(ours[order], truth, draws=50).estimate == pytest.approx(interval(ours, truth, draws=50).estimate)
-    shuffled, plain = compare(ours[order], theirs, truth, draws=50), compare(ours, theirs[order], truth, draws=50)
-    assert shuffled.difference.estimate == pytest.approx(plain.difference.estimate)
-    assert shuffled.discordant == plain.discordant
-    assert shuffled.improvement == pytest.approx(plain.improvement)
-
-
-def test_the_order_of_the_runs_changes_no_interval_and_no_p_value() -> None:
+def test_the_order_of_the_runs_changes_nothing() -> None:
     truth, order = labels(3000), [2, 0, 1]
     ours, theirs = predict(truth, 0.8, 3), predict(truth, 0.75, 3, seed=2)
     shuffled, plain = compare(ours[order], theirs[order], truth, draws=50), compare(ours, theirs, truth, draws=50)
-    assert shuffled.p_value == pytest.approx(plain.p_value)
+    assert shuffled.difference.estimate == pytest.approx(plain.difference.estimate)
+    assert (shuffled.p_value, shuffled.improvement) == pytest.approx((plain.p_value, plain.improvement))
+    assert shuffled.discordant == plain.discordant
     assert (shuffled.difference.low, shuffled.narrow.high) == pytest.approx((plain.difference.low, plain.narrow.high))
-
-
-def test_the_same_seed_gives_the_same_interval_and_another_one_a_like_one() -> None:
-    truth = labels(300)
-    preds = predict(truth, 0.8, 2)
-    assert interval(preds, truth, seed=5) == interval(preds, truth, seed=5) != interval(preds, truth, seed=6)
-
-
-def test_an_interval_is_printed_and_scaled_with_its_bounds_in_order() -> None:
-    assert str(Interval(0.9, 0.85, 0.95).scaled(100)) == "90.0 [85.0, 95.0]"
-    assert Interval(0.9, 0.85, 0.95).scaled(-1) == Interval(-0.9, -0.95, -0.85)
-
-
-# --- Tests and verdicts -----------------------------------------------------------------------------------------------
 
 
 @quickly
@@ -243,12 +163,7 @@ def test_mcnemar_is_that_of_statsmodels(first: int, second: int) -> None:
     reference = reference_mcnemar([[5, first], [second, 7]], exact=True).pvalue if first + second else 1.0
     assert mcnemar(first, second) == pytest.approx(min(1.0, reference))
     assert mcnemar(first, second) == mcnemar(second, first)
-
-
-def test_mcnemar_stays_exact_where_p_values_are_tiny() -> None:
-    exact = Fraction(2 * sum(math.comb(2000, k) for k in range(676)), 2**2000)
-    assert mcnemar(1325, 675) == pytest.approx(float(exact), rel=1e-9)
-    assert float(exact) == pytest.approx(1.47e-48, rel=0.01)
+    assert mcnemar(1325, 675) == pytest.approx(binomtest(675, 2000).pvalue, rel=1e-9), "exact where it is tiny"
 
 
 @quickly
@@ -276,22 +191,7 @@ def test_holm_is_that_of_statsmodels_and_keeps_the_order(p_values: list[float]) 
     assert corrected == pytest.approx(multipletests(p_values, method="holm")[1])
     assert all(p <= q <= min(1.0, p * len(p_values) * (1 + 1e-9)) for p, q in zip(p_values, corrected, strict=True))
     assert [corrected[i] for i in np.argsort(p_values, kind="stable")] == sorted(corrected)
-
-
-def test_no_comparison_needs_no_correction() -> None:
     assert holm([]) == []
-    assert holm([0.03]) == [0.03]
-
-
-@quickly
-@given(seeds, some.integers(1, 200), some.integers(1, 3))
-def test_identical_runs_differ_by_nothing_and_are_never_better(seed: int, count: int, runs: int) -> None:
-    truth = labels(count, seed)
-    preds = np.repeat(predict(truth, 0.8, 1, seed), runs, axis=0)
-    found = compare(preds, preds, truth, draws=200)
-    assert found.difference.estimate == 0 and -found.difference.low == found.difference.high > 0
-    assert found.discordant == (0, 0) and found.p_value == 1
-    assert verdict(found, found.p_value, margin=0.5) == "undetermined", "so few reviews show no equivalence"
 
 
 def test_a_clear_gap_on_many_reviews_is_better_beyond_doubt() -> None:
@@ -307,17 +207,6 @@ def test_a_clear_gap_on_many_reviews_is_better_beyond_doubt() -> None:
     assert verdict(other, other.p_value, margin=0.5) == "worse" and other.p_value == found.p_value
 
 
-@quickly
-@given(seeds, some.integers(1, 3))
-def test_swapping_the_strategies_turns_the_difference_round(seed: int, runs: int) -> None:
-    truth = labels(80, seed)
-    ours, theirs = predict(truth, 0.9, runs, seed), predict(truth, 0.7, runs, seed + 1)
-    there, back = compare(ours, theirs, truth, draws=50), compare(theirs, ours, truth, draws=50)
-    assert there.difference.estimate == pytest.approx(-back.difference.estimate)
-    assert there.discordant == back.discordant[::-1]
-    assert there.narrow.low >= there.difference.low and there.narrow.high <= there.difference.high
-
-
 def test_with_several_seeds_the_test_knows_that_seeds_vary() -> None:
     """The same gap: beyond doubt between single runs, unclear when the seeds of one strategy differ by more than it."""
     truth = labels(4000)
@@ -326,16 +215,6 @@ def test_with_several_seeds_the_test_knows_that_seeds_vary() -> None:
     erratic = np.concatenate([predict(truth, share, seed=i) for i, share in enumerate((0.8, 0.88, 0.96), start=2)])
     assert compare(steady, base, truth).p_value < 0.01
     assert compare(erratic, base, truth).p_value > 0.1
-    assert compare(steady[0], base, truth).p_value < compare(erratic, base, truth).p_value
-
-
-def test_the_test_rejects_no_more_often_than_it_says_where_there_is_no_difference() -> None:
-    truth = labels(300)
-    rejected = sum(
-        compare(predict(truth, 0.8, seed=2 * i), predict(truth, 0.8, seed=2 * i + 1), truth, draws=20).p_value < 0.05
-        for i in range(400)
-    )
-    assert rejected <= binom.ppf(0.9995, 400, 0.05)
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.004, 0.014, 0.03])
@@ -346,10 +225,7 @@ def test_equivalence_is_that_of_two_one_sided_t_tests(gap: float) -> None:
     assert (verdict(compare(ours, theirs, truth), 1.0, margin=1.5) == "equivalent") == (p_value < 0.05)
 
 
-# --- Power and the probability of improvement -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("count", "discordance"), [(1000, 0.08), (25_000, 0.08), (1000, 0.3)])
+@pytest.mark.parametrize(("count", "discordance"), [(1000, 0.08), (1000, 0.3)])
 def test_the_detectable_difference_is_found_four_times_in_five(count: int, discordance: float) -> None:
     disputed = round(count * discordance)
     gap = detectable(Comparison(NONE, NONE, 1.0, (disputed // 2, disputed - disputed // 2), n=count)) / 100
@@ -362,12 +238,6 @@ def test_the_detectable_difference_is_found_four_times_in_five(count: int, disco
 def test_the_detectable_difference_over_seeds_is_found_four_times_in_five() -> None:
     gap = detectable(Comparison(NONE, NONE, 1.0, (40, 40), error=0.7, dof=6.0, n=1000, pairs=9))
     assert 1 - nct.cdf(t.ppf(0.975, 6), 6, gap / 0.7) == pytest.approx(0.8, abs=0.03)
-
-
-def test_more_reviews_find_smaller_differences_and_a_stricter_test_larger_ones() -> None:
-    few, many = (Comparison(NONE, NONE, 1.0, (count // 20, count // 20), n=count) for count in (1000, 4000))
-    assert detectable(few) == pytest.approx(2 * detectable(many), rel=0.02)
-    assert detectable(few) < detectable(few, alpha=0.005) and detectable(few) < detectable(few, power=0.95)
 
 
 @pytest.mark.parametrize("discordant", [(0, 0), (1, 1), (2, 2)])
@@ -383,15 +253,7 @@ def test_the_probability_of_improvement_counts_pairs_and_halves_ties(first: list
     pairs = [(x > y) + 0.5 * (x == y) for x in first for y in second]
     there, back = (probability_of_improvement(np.array(x), np.array(y)) for x, y in ((first, second), (second, first)))
     assert there == pytest.approx(np.mean(pairs)) and there + back == pytest.approx(1)
-
-
-def test_one_seed_tells_no_probability_of_improvement() -> None:
-    assert math.isnan(probability_of_improvement(np.array([1]), np.array([2, 3])))
-    truth = labels(50)
-    assert math.isnan(compare(predict(truth, 0.9), predict(truth, 0.8, 3), truth, draws=20).improvement)
-
-
-# --- Verdicts ---------------------------------------------------------------------------------------------------------
+    assert math.isnan(probability_of_improvement(np.array(first[:1]), np.array(second))), "one seed tells none"
 
 
 def found(estimate: float, narrow: tuple[float, float]) -> Comparison:
@@ -405,34 +267,12 @@ def found(estimate: float, narrow: tuple[float, float]) -> Comparison:
         (0.3, (-0.4, 0.99), 0.2, "equivalent"),
         (0.3, (0.1, 0.5), 0.001, "equivalent"),  # real, and too small to matter
         (0.3, (-0.4, 1.0), 0.2, "undetermined"),  # an interval that touches the margin does not lie within it
-        (-0.3, (-1.0, 0.4), 0.2, "undetermined"),
         (2.0, (1.5, 2.5), 0.001, "better"),
         (-2.0, (-2.5, -1.5), 0.001, "worse"),
         (2.0, (1.5, 2.5), 0.05, "undetermined"),  # after correction the test does not reject
-        (0.0, (-5.0, 5.0), 1.0, "undetermined"),
     ],
 )
 def test_the_verdict_follows_the_interval_and_then_the_test(
     estimate: float, narrow: tuple[float, float], p: float, expected: str
 ) -> None:
     assert verdict(found(estimate, narrow), p, margin=1.0) == expected
-
-
-@quickly
-@given(some.floats(-10, 10), some.floats(0, 5), some.floats(0, 1), some.floats(0.01, 5))
-def test_a_verdict_is_one_of_four_and_never_contradicts_the_estimate(
-    estimate: float, half: float, p: float, margin: float
-) -> None:
-    assume(abs(estimate) > 1e-9)
-    said = verdict(found(estimate, (estimate - half, estimate + half)), p, margin)
-    assert said in ("better", "worse", "equivalent", "undetermined")
-    assert said != "better" or (estimate > 0 and p < 0.05)
-    assert said != "worse" or (estimate < 0 and p < 0.05)
-    assert (said == "equivalent") == (estimate - half > -margin and estimate + half < margin)
-
-
-def test_statistics_never_imports_torch() -> None:
-    program = (
-        "import sys; import peft_study.statistics; assert not {'torch', 'transformers', 'peft'} & set(sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

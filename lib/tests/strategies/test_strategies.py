@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from made_pairs import pairs
 from made_trainings import make_run, validation_losses
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoModelForSequenceClassification, BertConfig, DistilBertConfig, TrainerCallback
@@ -26,6 +25,8 @@ from peft_study.training.model import apply_strategy, count_parameters
 from peft_study.training.prediction import log_loss, pad_batch
 
 Make = Callable[..., Variant]
+FAMILIES = ("distilbert", "bert", "roberta")
+PAIRS = [(name, family) for name, entry in STRATEGIES.items() for family in FAMILIES if family not in entry.impossible]
 
 
 def make(variant: Variant) -> Any:
@@ -42,7 +43,7 @@ def shared(variant: str) -> Any:
 # --- parameters
 
 
-@pytest.mark.parametrize(("strategy", "family"), pairs())
+@pytest.mark.parametrize(("strategy", "family"), PAIRS)
 def test_what_trains_sits_where_the_strategy_says(
     variant: Make, families: dict[str, str], strategy: str, family: str
 ) -> None:
@@ -72,7 +73,7 @@ def batch() -> dict[str, torch.Tensor]:
     return pad_batch(rows, pad=0)
 
 
-@pytest.mark.parametrize(("strategy", "family"), pairs())
+@pytest.mark.parametrize(("strategy", "family"), PAIRS)
 def test_the_first_token_alone_gives_the_same_logits(
     variant: Make, families: dict[str, str], strategy: str, family: str
 ) -> None:
@@ -257,7 +258,7 @@ class FirstIsBest(TrainerCallback):  # type: ignore[misc]
             metrics["eval_loss"] = math.inf
 
 
-@pytest.mark.parametrize(("strategy", "family"), {pair.values[0]: pair for pair in reversed(pairs())}.values())
+@pytest.mark.parametrize(("strategy", "family"), {pair[0]: pair for pair in reversed(PAIRS)}.values())
 def test_the_model_that_remains_is_the_selected_one_and_its_loss_the_cross_entropy(
     variant: Make, families: dict[str, str], tmp_path: Path, strategy: str, family: str
 ) -> None:
