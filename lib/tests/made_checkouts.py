@@ -20,8 +20,15 @@ from peft_study.engine import steps
 from peft_study.study.variant import Variant
 
 TINY = {"title": "Tiny", "question": "Does it run?", "matrix": {"strategy": ["full", "lora"], "seed": [1]}}
-Said = subprocess.CompletedProcess[str]
 FULL, LORA = "full-n01000-s1", "lora-n01000-s1"
+
+CHECK = """\
+from peft_study import paths
+from peft_study.errors import StudyError
+def check(variants):
+    if (paths.CHECKOUT / "faulty").exists():
+        raise StudyError("no column text")
+"""
 
 TRAINING = """\
 import json, time, uuid
@@ -44,14 +51,6 @@ print(study)
 """
 
 
-def cell(source: str, *tags: str) -> nbformat.NotebookNode:
-    return nbformat.v4.new_code_cell(source, metadata={"tags": list(tags)})
-
-
-def save(path: Path, *cells: nbformat.NotebookNode) -> None:
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A title"), *cells]), path)
-
-
 class Checkout:
     """A copy of this checkout and the ways to call its run_all.sh."""
 
@@ -71,31 +70,30 @@ class Checkout:
         ignored = shutil.ignore_patterns("tests", "__pycache__", "*.egg-info", ".*_cache")
         shutil.copytree(paths.LIB, self.folder / "lib", ignore=ignored)
         shutil.copy2(paths.CHECKOUT / "run_all.sh", self.folder)
-        self.write_check("list(variants)")
-        notebooks = self.folder / "notebooks"
-        notebooks.mkdir()
-        save(notebooks / steps.EXPLORE, cell("study: str = ''", "parameters"), cell("print(study)"))
+        (self.folder / "lib" / "peft_study" / "engine" / "check.py").write_text(CHECK)
+        (self.folder / "notebooks").mkdir()
+        self.write_notebook(steps.EXPLORE, "study: str = ''", "print(study)")
         self.write_training(TRAINING)
-        save(notebooks / steps.COMPARE, cell("study: str = ''", "parameters"), cell(COMPARING))
+        self.write_notebook(steps.COMPARE, "study: str = ''", COMPARING)
         self.write_study(TINY)
+
+    def write_notebook(self, name: str, parameters: str, code: str) -> None:
+        cells = [nbformat.v4.new_markdown_cell("# A title"), *map(nbformat.v4.new_code_cell, (parameters, code))]
+        cells[1].metadata["tags"] = ["parameters"]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), self.folder / "notebooks" / name)
 
     def write_training(self, code: str) -> None:
         """A notebook 02 of this code."""
         parameters = "\n".join(f"{name}: object = None" for name in [*Variant.model_fields, "folder"])
-        save(self.folder / "notebooks" / steps.TRAIN, cell(parameters, "parameters"), cell(code))
-
-    def write_check(self, code: str) -> None:
-        """A check of models and data that needs neither."""
-        file = self.folder / "lib" / "peft_study" / "engine" / "check.py"
-        file.write_text(f"from peft_study.errors import StudyError\ndef check(variants):\n    {code}\n")
+        self.write_notebook(steps.TRAIN, parameters, code)
 
     def write_study(self, content: Mapping[str, object]) -> None:
         self.study.mkdir(parents=True, exist_ok=True)
         (self.study / "study.yaml").write_text(yaml.safe_dump(content))
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, command: str = "./run_all.sh") -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            ["./run_all.sh", *arguments],
+            [command, *arguments],
             cwd=self.folder,
             env=self.environment,
             text=True,
@@ -105,21 +103,11 @@ class Checkout:
             stderr=subprocess.STDOUT,
         )
 
-    def run(self, *arguments: str) -> Said:
-        return self.says("./run_all.sh", *arguments)
-
-    def says(self, *command: str) -> Said:
-        """What any command says in this folder."""
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self.environment,
-            text=True,
-            timeout=120,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+    def run(self, *arguments: str, command: str = "./run_all.sh") -> "subprocess.CompletedProcess[str]":
+        """Start, wait, and return what was printed."""
+        process = self.start(*arguments, command=command)
+        output, _ = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(process.args, process.returncode, output)
 
     def made(self) -> dict[str, str]:
         """run_id -> what tells one training of it from another."""

@@ -34,29 +34,22 @@ def rows(text: str) -> dict[str, str]:
     return {name: second for first, second in cells for name in re.findall(r"`([^`]+)`", first) or [first]}
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(paths.CHECKOUT)))
-def test_every_path_that_a_readme_names_exists(file: Path) -> None:
-    text = file.read_text(encoding="utf-8")
-    links = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"\w+:|#", link)]
+def test_every_path_that_a_readme_names_exists() -> None:
     computed = r"report/(?!readme/)\w+/"
-    named = re.findall(r"`(?:python )?((?:lib|notebooks|runs|report)/[\w./-]+)`", text)
-    assert [link for link in links if not (file.parent / link).exists()] == []
-    assert [path for path in named if not (re.match(computed, path) or (paths.CHECKOUT / path).exists())] == []
+    for file, text in zip(FILES, (README, RUNS, REPORT), strict=True):
+        links = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"\w+:|#", link)]
+        named = re.findall(r"`(?:python )?((?:lib|notebooks|runs|report)/[\w./-]+)`", text)
+        named = [paths.CHECKOUT / path for path in named if not re.match(computed, path)]
+        assert [path for path in [*(file.parent / link for link in links), *named] if not path.exists()] == []
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_of_the_readme_is_one_that_the_script_knows(command: str) -> None:
-    words = command.split()[1:]
+def test_every_command_of_the_readme_is_one_that_the_script_knows_and_every_study_is_shown() -> None:
     usage = subprocess.run([paths.CHECKOUT / "run_all.sh", "--help"], capture_output=True, text=True, check=True).stdout
     own = re.findall(r"^# runs/(\w+)/study\.yaml", "".join(fenced("yaml")))
-    assert not words or words[0] in [*STUDIES, *own] or re.search(rf"run_all\.sh {words[0]}\b", usage)
-    assert all(word in usage for word in words[1:] if word.startswith("-"))
-
-
-def test_the_readme_shows_the_commands_that_matter_and_every_study() -> None:
-    shown = {command.strip() for command in COMMANDS}
-    studies = {f"./run_all.sh {study}" for study in STUDIES if study != "quick"}
-    assert {"./run_all.sh", "./run_all.sh test", "./run_all.sh lab"} | studies <= shown
+    known = {"", *STUDIES, *own, *re.findall(r"run_all\.sh (\w+)\b", usage)}
+    for name, *options in ((command.split()[1:] or [""]) for command in COMMANDS):
+        assert name in known and all(word in usage for word in options if word.startswith("-")), (name, options)
+    assert {"", "test", "lab", *STUDIES} - {"quick"} <= {(command.split()[1:] or [""])[0] for command in COMMANDS}
 
 
 def test_the_lines_of_the_cluster_that_the_readme_says_to_edit_are_those_of_its_profile() -> None:
@@ -97,17 +90,13 @@ def test_the_study_of_ones_own_texts_is_ten_lines_that_are_accepted(
     assert corpus.labels == ("accounts", "press", "repairs", "sales") and len(corpus.test) == 500
 
 
-def test_the_files_that_the_readmes_list_are_those_that_a_run_and_a_report_leave(finished: Path) -> None:
+def test_the_files_and_fields_that_the_readmes_list_are_those_that_are_written(finished: Path) -> None:
     """Without `train.log`: Snakemake writes it, which had no part in this study."""
-    report = finished.parent.parent / "report" / finished.name
-    for text, folder in ((RUNS, finished / REAL_RUNS[0]), (REPORT, report)):
-        listed = {name.split("/")[0] for name in rows(text) if re.search(r"[./]", name)}
-        assert listed - {"train.log"} == {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-
-
-def test_the_fields_that_the_readmes_list_are_those_that_are_written(finished: Path) -> None:
-    folder, listed = finished / REAL_RUNS[0], rows(RUNS)
-    metrics = json.loads((folder / "metrics.json").read_text())
+    folder, report = finished / REAL_RUNS[0], finished.parent.parent / "report" / finished.name
+    for text, written in ((RUNS, folder), (REPORT, report)):
+        files = {name.split("/")[0] for name in rows(text) if re.search(r"[./]", name)}
+        assert files - {"train.log"} == {path.name for path in written.iterdir() if not path.name.startswith(".")}
+    listed, metrics = rows(RUNS), json.loads((folder / "metrics.json").read_text())
     assert set(re.findall(r"`(\w+)`", listed["metrics.json"])) == set(metrics)
     for block, values in metrics.items():
         assert set(re.findall(r"\w+", re.sub(r"\([^)]*\)", "", listed[block]))) == set(values), block

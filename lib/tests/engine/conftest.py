@@ -22,10 +22,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def notebook(tmp_path: Path) -> Callable[..., Path]:
     """Writes a notebook whose first code cell declares the parameters: `notebook("seed: int = 1", "print(seed)")`."""
 
-    def write(*sources: str, prose: str = "Prose.", name: str = "source") -> Path:
-        cells = [nbformat.v4.new_markdown_cell(prose), *map(nbformat.v4.new_code_cell, sources)]
+    def write(*sources: str) -> Path:
+        cells = [nbformat.v4.new_markdown_cell("Prose."), *map(nbformat.v4.new_code_cell, sources)]
         cells[1].metadata["tags"] = ["parameters"]
-        nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / f"{name}.ipynb")
-        return tmp_path / f"{name}.ipynb"
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "source.ipynb")
+        return tmp_path / "source.ipynb"
 
     return write

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -25,10 +26,13 @@ def imdb(monkeypatch: pytest.MonkeyPatch) -> Study:
     return read_study("imdb")
 
 
-def test_a_few_real_steps_are_measured_and_the_rest_follows(
+def test_a_few_real_steps_of_a_long_study_are_measured_and_a_short_one_is_not_kept_waiting(
     make_study: Callable[..., Path], settings: dict[str, Any]
 ) -> None:
-    make_study(defaults=settings | {"epochs": 4000, "max_length": 48})
+    make_study()
+    study = read_study("tiny")
+    assert forecast.forecast(study, list(study.variants), None, []) is None
+    make_study(defaults=settings | {"epochs": 9000, "max_length": 48}, matrix={"strategy": ["lora"], "seed": [1]})
     study = read_study("tiny")
     line = forecast.forecast(study, list(study.variants), None, [])
     assert line is not None and line.startswith("Study tiny, ") and "\n" not in line
@@ -36,47 +40,30 @@ def test_a_few_real_steps_are_measured_and_the_rest_follows(
     assert " of memory and 30" in line and " MB of disk, as a few measured steps suggest." in line
 
 
-def test_the_time_follows_from_the_steps_and_the_reviews(imdb: Study) -> None:
+def test_the_time_follows_from_the_steps_and_the_reviews(imdb: Study, variant: Callable[..., Variant]) -> None:
     runs = ["full-n25000-s42"]
-    variant = imdb.variants[runs[0]]
     trained = 25_000 * 0.9 * 3 / 32
-    predicted = (variant.ood_size or forecast.WHOLE) + 25_000 + 3 * 2_500
+    predicted = (imdb.variants[runs[0]].ood_size or forecast.WHOLE) + 25_000 + 3 * 2_500
     time = trained + 0.01 * predicted
     assert f"takes about {duration(time)}, 2 GB of memory" in forecast.describe(imdb, runs, 1)
     assert f"takes about {duration(time)}, 4 GB of memory" in forecast.describe(imdb, runs * 2, 2)
     assert f"takes about {duration(2 * time)}, 2 GB of memory" in forecast.describe(imdb, runs * 2, 1)
+    assert forecast.reviews(variant(max_steps=50, epochs=1.0, batch_size=4, gradient_accumulation=2)) == 400
 
 
-def test_each_kind_of_step_is_measured_once(imdb: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured: list[str] = []
-
-    def measure(variant: Variant) -> dict[str, float]:
-        measured.append(variant.strategy)
-        return COST
-
+def test_each_kind_of_step_is_measured_once_and_over_a_day_on_a_cpu_suggests_another_way(
+    imdb: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = Mock(return_value=COST)
     monkeypatch.setattr(forecast, "measure", measure)
-    forecast.describe(imdb, list(imdb.variants), 1)
-    assert sorted(measured) == sorted({variant.strategy for variant in imdb.variants.values()})
-
-
-def test_fixed_steps_take_as_long_as_they_are_many(variant: Callable[..., Variant]) -> None:
-    fixed = variant(max_steps=50, epochs=1.0, batch_size=4, gradient_accumulation=2)
-    assert forecast.reviews(fixed) == 400
-    assert forecast.reviews(variant(epochs=2.0, validation_fraction=0.1)) == pytest.approx(180)
-
-
-def test_a_short_study_is_not_kept_waiting(make_study: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    make_study()
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("measured"))
-    study = read_study("tiny")
-    assert forecast.forecast(study, list(study.variants), None, []) is None
-
-
-def test_a_study_whose_steps_cannot_be_measured_is_not_refused(imdb: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    failed = subprocess.CompletedProcess([], 1, "", "Traceback\nOSError: owner/unknown is not there\nLook for it.\n")
-    monkeypatch.setattr(forecast.subprocess, "run", lambda *_, **__: failed)
-    line = forecast.forecast(imdb, list(imdb.variants), None, [])
-    assert line == "What study imdb takes could not be measured: OSError: owner/unknown is not there"
+    assert "over a day" not in forecast.describe(imdb, list(imdb.variants), 1)
+    measured = sorted(call.args[0].strategy for call in measure.call_args_list)
+    assert measured == sorted({variant.strategy for variant in imdb.variants.values()})
+    measure.return_value = COST | {"training": 2}
+    said = forecast.describe(imdb, list(imdb.variants), 1)
+    assert "over a day on a CPU: take a machine with a GPU, or ./run_all.sh quick" in said
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert "over a day" not in forecast.describe(imdb, list(imdb.variants), 1)
 
 
 @pytest.mark.parametrize(
@@ -86,25 +73,16 @@ def test_as_many_runs_go_side_by_side_as_snakemake_would_start_and_each_has_one_
     imdb: Study, monkeypatch: pytest.MonkeyPatch, cores: int | None, gpus: list[str], together: int
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 4)
-    calls: list[tuple[list[str], str]] = []
-
-    def run(command: list[str], env: dict[str, str], **_: object) -> Any:
-        calls.append((command, env["CUDA_VISIBLE_DEVICES"]))
-        return subprocess.CompletedProcess(command, 0, "the line\n", "")
-
+    run = Mock(return_value=subprocess.CompletedProcess([], 0, "the line\n", ""))
     monkeypatch.setattr(forecast.subprocess, "run", run)
     runs = list(imdb.variants)[:6]
     assert len(runs) == 6 and forecast.forecast(imdb, runs, cores, gpus) == "the line"
-    assert calls == [([sys.executable, "-m", forecast.__name__, "imdb", str(together), *runs], "".join(gpus[:1]))]
-
-
-def test_over_a_day_on_a_cpu_suggests_the_quick_study_or_a_gpu(imdb: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = list(imdb.variants)
-    assert "over a day" not in forecast.describe(imdb, runs, 1)
-    monkeypatch.setattr(forecast, "measure", lambda variant: COST | {"training": 2})
-    assert "over a day on a CPU: take a machine with a GPU, or ./run_all.sh quick" in forecast.describe(imdb, runs, 1)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert "over a day" not in forecast.describe(imdb, runs, 1)
+    assert run.call_args.args[0] == [sys.executable, "-m", forecast.__name__, "imdb", str(together), *runs]
+    assert run.call_args.kwargs["env"]["CUDA_VISIBLE_DEVICES"] == "".join(gpus[:1])
+    fault = "Traceback\nOSError: owner/unknown is not there\nLook for it.\n"
+    run.return_value = subprocess.CompletedProcess([], 1, "", fault)
+    line = forecast.forecast(imdb, runs, cores, gpus)
+    assert line == "What study imdb takes could not be measured: OSError: owner/unknown is not there"
 
 
 def test_the_forecast_is_no_reason_to_load_torch() -> None:
