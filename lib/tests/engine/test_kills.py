@@ -76,11 +76,11 @@ def test_a_study_killed_at_random_points_ends_as_one_that_nobody_disturbed(
     """Kill driver or run at so many points, up to `longest` seconds after runs are at work, or until all are done."""
     checkout.write_training(TRAINING)
     checkout.write_study(STUDY)
+    quiet = Checkout(tmp_path / "quiet")
     if real:
         shutil.copy2(paths.NOTEBOOKS / steps.TRAIN, checkout.folder / "notebooks")
-        checkout.environment["PEFT_STUDY_CACHE"] = str(tmp_path / "cache")
+        quiet.environment["PEFT_STUDY_CACHE"] = checkout.environment["PEFT_STUDY_CACHE"] = str(tmp_path / "cache")
         checkout.write_study({**TINY, "matrix": {"strategy": ["full"], "seed": [0]}, "defaults": settings})
-    quiet = Checkout(tmp_path / "quiet")
     shutil.copytree(checkout.folder, quiet.folder)
     (quiet.study / "fast").touch()
     said = quiet.run("tiny", "--cores", "2", "--until", "train")
