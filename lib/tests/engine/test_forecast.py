@@ -32,7 +32,7 @@ def test_a_few_real_steps_of_a_long_study_are_measured_and_a_short_one_is_not_ke
     make_study()
     study = read_study("tiny")
     assert forecast.forecast(study, list(study.variants), None, []) is None
-    make_study(defaults=settings | {"epochs": 9000, "max_length": 48}, matrix={"strategy": ["lora"], "seed": [1]})
+    make_study(defaults=settings | {"epochs": 9000, "max_length": 48}, matrix={"strategy": ["full"], "seed": [1]})
     study = read_study("tiny")
     line = forecast.forecast(study, list(study.variants), None, [])
     assert line is not None and line.startswith("Study tiny, ") and "\n" not in line
