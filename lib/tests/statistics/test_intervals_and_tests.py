@@ -125,14 +125,6 @@ def test_no_disagreement_shows_equivalence_only_on_reviews_enough(n: int, expect
     assert verdict(found, 1.0, margin=1.0) == expected
 
 
-def test_seeds_that_agree_on_every_review_add_nothing_to_the_interval() -> None:
-    truth = labels(500)
-    once = predict(truth, 0.8)
-    single, thrice = interval(once, truth, draws=4000), interval(np.repeat(once, 3, axis=0), truth, draws=4000)
-    assert thrice.estimate == pytest.approx(single.estimate)
-    assert thrice.high - thrice.low == pytest.approx(single.high - single.low, rel=0.1)
-
-
 @quickly
 @given(seeds, some.integers(1, 4))
 def test_the_order_of_the_reviews_changes_nothing(seed: int, runs: int) -> None:
