@@ -43,13 +43,6 @@ def test_operations_are_those_of_the_matrix_products_by_hand(variant: Make) -> N
     assert frozen == pytest.approx(layers + attention + 3 * head, rel=0.01)
 
 
-def test_operations_are_the_mean_over_the_batches_and_leave_no_gradient(variant: Make) -> None:
-    made = model(variant(strategy="lora"))
-    one, two = (cost.flops(made, [labelled(length=length)]) for length in (10, 30))
-    assert cost.flops(made, [labelled(length=10), labelled(length=30)]) == pytest.approx((one + two) / 2)
-    assert all(parameter.grad is None for parameter in made.parameters())
-
-
 @pytest.mark.parametrize("accumulation", [1, 3])
 def test_a_step_is_as_many_batches_as_are_accumulated(variant: Make, tmp_path: Path, accumulation: int) -> None:
     run = make_run(variant(strategy="lora", epochs=1.0, gradient_accumulation=accumulation))

@@ -14,7 +14,7 @@ from sklearn import metrics
 
 from peft_study.errors import StudyError
 from peft_study.study.variant import Variant
-from peft_study.training.prediction import Predictions, log_loss, pad_batch, predict
+from peft_study.training.prediction import Predictions, log_loss, predict
 
 QUICK = settings(deadline=None, max_examples=25)
 # as large as scikit-learn does not clip
@@ -57,12 +57,6 @@ def test_metrics_ask_no_network_and_leave_no_file(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(config, "HF_METRICS_CACHE", str(tmp_path))
     assert labelled(np.zeros((4, 2), dtype=np.float32), 0).metrics()["n"] == 4
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]
-
-
-def test_a_batch_is_padded_to_its_longest_review() -> None:
-    batch = pad_batch([[5, 6, 7], [8]], pad=9)
-    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 9]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
 
 
 @pytest.fixture(scope="module")

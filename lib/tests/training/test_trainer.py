@@ -90,7 +90,7 @@ def test_training_changes_only_what_the_strategy_trains(variant: Make, tmp_path:
 # --- which checkpoint
 
 
-def test_the_best_checkpoint_has_the_lowest_validation_loss_and_is_the_one_that_predicts(
+def test_the_best_checkpoint_has_the_lowest_validation_loss_and_predicts_unless_the_last_is_asked_for(
     trained: Callable[..., Trained],
 ) -> None:
     run = trained(
@@ -102,13 +102,10 @@ def test_the_best_checkpoint_has_the_lowest_validation_loss_and_is_the_one_that_
     assert log_loss(validation.logits, validation.labels) == pytest.approx(losses[best], abs=1e-4)
     accuracies = {entry["step"]: entry["eval_accuracy"] for entry in run.training.log if "eval_accuracy" in entry}
     assert validation.metrics()["accuracy"] == pytest.approx(accuracies[best])
-
-
-def test_last_keeps_the_last(trained: Callable[..., Trained]) -> None:
-    run = trained(strategy="full", learning_rate=0.05, epochs=4.0, evaluations=8, checkpoint="last")
-    losses, validation = validation_losses(run.training), run.run.predict("validation")
-    assert run.training.figures["selected_step"] == run.training.figures["steps"] == max(losses)
-    assert log_loss(validation.logits, validation.labels) == pytest.approx(losses[max(losses)], abs=1e-4)
+    last = trained(strategy="full", learning_rate=0.05, epochs=4.0, evaluations=8, checkpoint="last")
+    loss, validation = validation_losses(last.training)[max(losses)], last.run.predict("validation")
+    assert last.training.figures["selected_step"] == last.training.figures["steps"] == max(losses)
+    assert log_loss(validation.logits, validation.labels) == pytest.approx(loss, abs=1e-4)
 
 
 # --- how often and how much
