@@ -1,6 +1,7 @@
 """The interactive pieces as somebody sees them, without a browser: what they show, and their controls."""
 
 import re
+from html import unescape
 from typing import Any
 
 import ipywidgets
@@ -30,3 +31,10 @@ class Screen:
     def text(self) -> str:
         """The same without markup."""
         return " ".join(re.sub("<[^>]*>", " ", self.html).split())
+
+    def follow(self, *rows: tuple[str, Any, str]) -> None:
+        """Set controls in turn, a choice by its label; each time a pattern must be found in what is then shown."""
+        for name, value, pattern in rows:
+            control = self.panel[name]
+            setattr(control, "label" if isinstance(control, ipywidgets.Dropdown) else "value", value)
+            assert re.search(pattern, unescape(self.text)), (name, value, self.text)

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 import pandas as pd
-from IPython.display import Markdown, display
+from IPython.display import HTML, Markdown, display
 
 from peft_study.data.labels import LABELS
 from peft_study.report.class_figures import colour as class_colour
@@ -31,7 +31,7 @@ def review(text: str, label: int, facts: Mapping[str, Any] | None = None, labels
     quote = "\n> ".join(markdown_escape(line.strip()) for line in text.splitlines() if line.strip())
     display(
         {
-            "text/html": card(heading, escape(text) or "<i>(empty)</i>", label),
+            "text/html": card([heading], escape(text) or "<i>(empty)</i>", label).data,
             "text/markdown": f"> **{markdown_escape(heading)}**\n>\n> {quote or '*(empty)*'}",
             "text/plain": f"{heading}\n{text}",
         },
@@ -39,9 +39,10 @@ def review(text: str, label: int, facts: Mapping[str, Any] | None = None, labels
     )
 
 
-def card(heading: str, body: str, label: int) -> str:
-    """A review as HTML in the colour of its class, under a `heading`; the `body` is HTML already."""
-    return f'<div style="{_CARD.format(colour=class_colour(label))}"><b>{escape(heading)}</b>\n{body}</div>'
+def card(heading: Iterable[str], body: str, label: int) -> HTML:
+    """A review in the colour of its class, under the parts of its `heading`; the `body` is HTML already."""
+    title, style = escape(" · ".join(heading)), _CARD.format(colour=class_colour(label))
+    return HTML(f'<div style="{style}"><b>{title}</b>\n{body}</div>')
 
 
 def reviews(table: pd.DataFrame, labels: Sequence[str] = LABELS, facts: Iterable[str] = ()) -> None:

@@ -7,10 +7,10 @@ it also computes before anything is displayed, so that nothing can say what take
 
 import os
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
 from html import escape
-from typing import Any, ParamSpec
+from typing import Any
 
 import ipywidgets
 import pandas as pd
@@ -18,9 +18,7 @@ from IPython.display import HTML, display
 
 from peft_study.errors import StudyError
 
-P = ParamSpec("P")
 Shown = Iterator[Any]  # what to display, or a tuple of it, each in place of what came before
-Render = Callable[..., Shown]
 ALERT = "border-left:3px solid #b00020;padding:.3em .9em;white-space:pre-wrap;line-height:1.4"
 
 
@@ -33,24 +31,24 @@ def live() -> bool:
     return "JPY_SESSION_NAME" in os.environ
 
 
-def where_live(piece: Callable[P, None]) -> Callable[P, None]:
+def where_live(piece: Callable[..., None]) -> Callable[..., None]:
     """A piece that does nothing unless somebody is watching: an executed notebook holds no dead controls."""
 
     @wraps(piece)
-    def shown(*args: P.args, **options: P.kwargs) -> None:
+    def shown(*args: Any, **options: Any) -> None:
         if live():
             piece(*args, **options)
 
     return shown
 
 
-def panel(render: Render, button: str = "", **controls: Any) -> tuple[ipywidgets.VBox, Callable[..., None]]:
-    """Controls with room below them, and the function that shows there what the controls ask for.
+def show(render: Callable[..., Shown], button: str = "", **controls: Any) -> None:
+    """Display controls, and below them what they ask for.
 
     `render` takes the controls' values by name and yields what to show, first what it is about to do where that takes
-    long, each in place of what came before. With a `button` it waits for a click; else every change of a control calls
-    it. A control named `place` counts through what the others find: it returns to 1 when one of them changes. A
-    `StudyError` is shown as its message, any other error with its traceback.
+    long, each in place of what came before. With a `button` it waits for a click; else it is called now and after
+    every change of a control. A control named `place` counts through what the others find: it returns to 1 when one
+    of them changes. A `StudyError` is shown as its message, any other error with its traceback.
     """
     output, place = ipywidgets.Output(), controls.get("place")
 
@@ -81,14 +79,9 @@ def panel(render: Render, button: str = "", **controls: Any) -> tuple[ipywidgets
         fields.append(ipywidgets.Button(description=button, button_style="primary"))
         fields[-1].on_click(update)
     row = ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start")
-    return ipywidgets.VBox([ipywidgets.Box(fields, layout=row), output]), update
-
-
-def show(render: Render, **controls: Any) -> None:
-    """Display a panel without a button, and then what its controls ask for as they stand."""
-    box, update = panel(render, **controls)
-    display(box)
-    update()
+    display(ipywidgets.VBox([ipywidgets.Box(fields, layout=row), output]))
+    if not button:
+        update()
 
 
 def put(output: ipywidgets.Output, contents: Any) -> None:
@@ -125,11 +118,9 @@ def classes(description: str, names: Iterable[str]) -> ipywidgets.Dropdown:
     return choice(description, [("any", tuple(range(len(each)))), *each])
 
 
-def several(description: str, options: Iterable[tuple[str, Any]]) -> ipywidgets.SelectMultiple:
-    """A choice of some of `options`, pairs of a name and a value; at first of all."""
-    pairs = list(options)
-    values, rows = [value for _, value in pairs], min(6, max(2, len(pairs)))
-    return ipywidgets.SelectMultiple(description=description, options=pairs, value=values, rows=rows)
+def several(description: str, options: Sequence[Any]) -> ipywidgets.SelectMultiple:
+    """A choice of some of `options`; at first of all."""
+    return ipywidgets.SelectMultiple(description=description, options=options, value=options)
 
 
 def search() -> ipywidgets.Text:

@@ -14,39 +14,31 @@ from peft_study.report import figures
 from peft_study.widgets import markup
 
 PAUSE = 1.0  # seconds between two drawings, at least: more often, drawing would slow down what it shows
-HINT = (
-    "■ in the toolbar ends the training after this step and keeps the best checkpoint so far; ■ again ends it at once."
-)
+HINT = "■ in the toolbar ends the training after this step and keeps the best checkpoint; ■ again ends it at once."
 
 
-class Place:
-    """A place in the output of a cell, whose content is replaced."""
-
-    handle: Any = None
-
-    def put(self, content: Any) -> None:
-        """Display `content`, in place of what was there."""
-        if self.handle is None:
-            self.handle = display(content, display_id=True)
-        else:
-            self.handle.update(content)
+def put(handle: Any, content: Any) -> Any:
+    """Display `content` in place of what a handle, None at first, shows; the handle."""
+    if handle is None:
+        return display(content, display_id=True)
+    handle.update(content)
+    return handle
 
 
 class Line:
     """A line that says what a slow step does and how far it is; a `prediction.Tell`."""
 
     def __init__(self) -> None:
-        self._place = Place()
+        self._handle: Any = None
         self._begin, self._latest = monotonic(), -PAUSE
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Show it, at most once in a `PAUSE`, and always when all is done."""
         clock = monotonic()
-        if done == total:
-            self._place.put(markup.line(f"{what}: {done:,} of {total:,}, in {clock - self._begin:.0f} s"))
-        elif clock - self._latest >= PAUSE:
+        if done == total or clock - self._latest >= PAUSE:
             self._latest = clock
-            self._place.put(markup.line(f"{what}: {done:,} of {total:,}"))
+            took = f", in {clock - self._begin:.0f} s" if done == total else ""
+            self._handle = put(self._handle, markup.line(f"{what}: {done:,} of {total:,}{took}"))
 
 
 class LiveChart(TrainerCallback):  # type: ignore[misc]
@@ -54,13 +46,12 @@ class LiveChart(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, strategy: str) -> None:
         self._colour = figures.colour(strategy)
-        self._line, self._chart = Place(), Place()
+        self._line = self._chart = None
         self._begin = self._drawn = monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Say how to stop it."""
-        self._begin = monotonic()
-        self._line.put(markup.line(f"The first steps are the slowest. {HINT}"))
+        self._line = put(self._line, markup.line(f"The first steps are the slowest. {HINT}"))
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Draw what has been logged so far."""
@@ -70,9 +61,8 @@ class LiveChart(TrainerCallback):  # type: ignore[misc]
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Draw the whole training."""
         step, last = state.global_step, state.max_steps
-        ended = f"Step {step:,} of {last:,}. {'Done in' if step == last else 'Interrupted after'}"
-        kept = "evaluations included" if step == last else "the chart and the best checkpoint so far are kept"
-        self._line.put(markup.line(f"{ended} {monotonic() - self._begin:.0f} s; {kept}."))
+        ended = f"{'Done in' if step == last else 'Interrupted after'} {monotonic() - self._begin:.0f} s"
+        self._line = put(self._line, markup.line(f"Step {step:,} of {last:,}. {ended}; evaluations included."))
         self._draw(state)
 
     def _draw(self, state: Any) -> None:
@@ -82,5 +72,5 @@ class LiveChart(TrainerCallback):  # type: ignore[misc]
         figures.validation_accuracy(log, axes[1], self._colour)
         for axis in axes:
             axis.set(xlim=(0, 1.02 * state.max_steps))  # the whole training, and room for the last mark
-        self._chart.put(figure)
+        self._chart = put(self._chart, figure)
         self._drawn = monotonic()

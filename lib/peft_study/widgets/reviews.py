@@ -1,6 +1,5 @@
 """A browser of reviews: find some, read one, and see what a window of the model keeps of it."""
 
-from collections import Counter
 from collections.abc import Collection, Sequence
 from html import escape
 from typing import Any, get_args
@@ -10,15 +9,15 @@ import numpy as np
 import pandas as pd
 
 from peft_study.analysis.slice_rules import explicit_rating
-from peft_study.analysis.windows import Window, window
+from peft_study.analysis.windows import window
 from peft_study.data.reviews import Corpus
 from peft_study.data.tokenization import load_tokenizer, tokenize_texts
+from peft_study.report import display
 from peft_study.study.variant import Variant
 from peft_study.widgets import controls, markup
 from peft_study.widgets.controls import Shown
 
 PARTS = {"pool": "pool", "test": "test set", "ood": "other test set"}
-PIECE = 'style="display:inline-block;border:1px solid #8888;border-radius:3px;padding:0 .3em;margin:1px"'
 
 
 @controls.where_live
@@ -35,13 +34,14 @@ def browse_reviews(corpus: Corpus, variant: Variant) -> None:
         row, count = controls.at_place(matches, place)
         read = window(row["text"], tokenizer, length, truncation)
         heading = [corpus.labels[row["label"]], f"review {count}", *facts(row)]
-        body = markup.windowed(row["text"], read) if view == "text" else word_pieces(row["text"], read, tokenizer)
+        pieces = " ".join(tokenizer.convert_ids_to_tokens(read.input_ids))
+        body = markup.windowed(row["text"], read) if view == "text" else escape(pieces)
         kept = f"The window keeps {len(read.input_ids):,} of {read.total:,} tokens, special tokens included."
-        yield markup.review(heading, row["label"], body or "<i>(empty)</i>"), markup.line(kept)
+        yield display.card(heading, body or "<i>(empty)</i>", row["label"]), markup.line(kept)
 
     longest = int(table["tokens"].max())
-    widest = 2 ** (max(variant.max_length, 512) - 1).bit_length()
     truncations = get_args(Variant.model_fields["truncation"].annotation)
+    widest = max(variant.max_length, 512)
     slider = {"continuous_update": False}
     controls.show(
         render,
@@ -61,17 +61,16 @@ def browse_reviews(corpus: Corpus, variant: Variant) -> None:
 def all_reviews(corpus: Corpus, tokenizer: Any, max_length: int) -> pd.DataFrame:
     """Every review of a corpus, the pool first, with the columns of `described` and its `part`, a key of `PARTS`.
 
-    `copies` counts how often the text occurs in all splits of the dataset, `repeated` says that it does more than once.
+    `repeated` says that the text occurs more than once in all splits of the dataset.
     """
-    tables = {part: table for part in PARTS if (table := getattr(corpus, part)) is not None}
-    occurrences = Counter(text for texts in corpus.splits.values() for text in texts)
-    described_parts = [
+    texts = pd.Series([text for split in corpus.splits.values() for text in split])
+    parts = [
         described(reviews, corpus.splits[corpus.split_of(part)], tokenizer, max_length).assign(part=part)
-        for part, reviews in tables.items()
+        for part in PARTS
+        if (reviews := getattr(corpus, part)) is not None
     ]
-    table = pd.concat(described_parts, ignore_index=True)
-    copies = table["text"].map(occurrences)
-    return table.assign(copies=copies, repeated=copies > 1)
+    table = pd.concat(parts, ignore_index=True)
+    return table.assign(repeated=table["text"].isin(texts[texts.duplicated()]))
 
 
 def described(reviews: pd.DataFrame, split: Sequence[str], tokenizer: Any, max_length: int) -> pd.DataFrame:
@@ -101,17 +100,4 @@ def matching(table: pd.DataFrame, words: str = "", **accepted: Collection[Any]) 
 def facts(row: Any) -> list[str]:
     """What is known of a review besides its class."""
     rating = [f"states {row['rating']:g}/10"] if row["rated"] else []
-    copies = [f"occurs {row['copies']} times in the dataset"] if row.get("copies", 1) > 1 else []
-    return [f"{row['tokens']:,} tokens", *rating, *copies]
-
-
-def word_pieces(text: str, read: Window, tokenizer: Any) -> str:
-    """The tokens of a window as the model gets them, with "…" where text between two of them is left out."""
-    pieces: list[str] = []
-    reached = 0
-    for token, span in zip(tokenizer.convert_ids_to_tokens(read.input_ids), read.spans, strict=True):
-        start, end = span or ((len(text),) * 2 if pieces else (0, 0))  # special tokens are before or after all
-        pieces.append("…" if text[reached:start].strip() else "")
-        pieces.append(f"<span {PIECE}>{escape(token)}</span>")
-        reached = end
-    return " ".join(filter(None, pieces))
+    return [f"{row['tokens']:,} tokens", *rating]

@@ -30,29 +30,28 @@ def score(model: torch.nn.Module, ids: list[int], target: int) -> float:
     return float(torch.log(chance / (1 - chance)))
 
 
-@pytest.mark.parametrize("mask", ["mask_token_id", "unk_token_id"])
-@pytest.mark.parametrize("strategy", ["full", "lora", "prompt"])
-def test_an_effect_is_what_a_forward_pass_without_the_word_changes(strategy: str, mask: str, variant: Make) -> None:
-    model, tokenizer = built(variant(strategy=strategy))
+@pytest.mark.parametrize(
+    ("strategy", "mask", "labels"),
+    [("full", "mask_token_id", "ab"), ("prompt", "unk_token_id", "ab"), ("lora", "mask_token_id", "abc")],
+)
+def test_an_effect_is_what_a_forward_pass_without_the_word_changes(
+    strategy: str, mask: str, labels: str, variant: Make
+) -> None:
+    model, tokenizer = built(variant(strategy=strategy), tuple(labels))
     if mask == "unk_token_id":
         tokenizer.mask_token = None
     verdict = explain(model, tokenizer, TEXT, 32, "head")
+    target = 1 if len(labels) == 2 else verdict.label
     assert [TEXT[start:end] for start, end, _ in verdict.words] == TEXT.split()
     ids, words = verdict.window.input_ids, verdict.window.words
     assert words.count(5) > 1, "no word of several pieces"
-    assert verdict.target == 1 and verdict.log_odds == pytest.approx(score(model, ids, 1), abs=1e-5)
+    assert verdict.target == target and verdict.label == int(verdict.logits.argmax())
+    assert verdict.log_odds == pytest.approx(score(model, ids, target), abs=1e-5)
+    assert verdict.confidence == pytest.approx(1 / (1 + np.exp(-score(model, ids, verdict.label))), abs=1e-6)
     for number, (*_, effect) in enumerate(verdict.words):
         without = [getattr(tokenizer, mask) if word == number else i for i, word in zip(ids, words, strict=True)]
-        assert effect == pytest.approx(verdict.log_odds - score(model, without, 1), abs=1e-5)
+        assert effect == pytest.approx(verdict.log_odds - score(model, without, target), abs=1e-5)
     assert max(abs(effect) for *_, effect in verdict.words) > 0.01
-
-
-def test_of_several_classes_the_predicted_one_is_explained(variant: Make) -> None:
-    model, tokenizer = built(variant(strategy="full"), ("a", "b", "c"))
-    verdict = explain(model, tokenizer, TEXT, 32, "head")
-    assert verdict.target == verdict.label == int(verdict.logits.argmax())
-    assert verdict.log_odds == pytest.approx(score(model, verdict.window.input_ids, verdict.target), abs=1e-5)
-    assert verdict.confidence == pytest.approx(1 / (1 + np.exp(-verdict.log_odds)), abs=1e-6)
 
 
 def test_neither_batches_nor_autocast_nor_dropout_change_an_effect(

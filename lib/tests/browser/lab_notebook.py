@@ -5,19 +5,16 @@
 
 import json
 import os
-import socket
+import re
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, Locator, expect
 
 EXTRA = "metadata.language_info metadata.papermill cell.metadata.papermill cell.metadata.execution"
-TOKEN = "a-token-of-the-tests"
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # every cell is in the page, also the ones out of sight
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -36,58 +33,50 @@ RUN = """() => {
 ERRORS = """() => window.panel.content.widgets.flatMap(cell => cell.model.type !== 'code' ? [] :
   cell.model.outputs.toJSON().filter(o => o.output_type === 'error' || o.name === 'stderr')
     .map(o => o.evalue ? `${o.ename}: ${o.evalue}` : o.text))"""
-EDIT = """([before, after]) => {
-  const cells = window.panel.content.widgets.map(cell => cell.model.sharedModel);
-  const cell = cells.find(cell => cell.source.includes(before));
-  cell.setSource(cell.source.replace(before, after));
-}"""
 FIND = "code => window.panel.content.widgets.findIndex(cell => cell.model.sharedModel.source.includes(code))"
 
 
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def set_parameters(notebook: Path, values: dict[str, Any]) -> None:
+    """Change the parameters of a notebook's file, and nothing else of it."""
+    text = notebook.read_text(encoding="utf-8")
+    for name, value in values.items():
+        literal = json.dumps(repr(value))[1:-1]  # Python's, within a string of JSON
+        pattern = re.compile(rf'("{name}: [^=]*= ).*?(?=  #|\\n")')
+        text, count = pattern.subn(lambda found, literal=literal: found[1] + literal, text)  # type: ignore[misc]
+        assert count == 1, name
+    notebook.write_text(text, encoding="utf-8")
 
 
 class Server:
-    """A JupyterLab server whose root is `root`, with settings and workspaces of its own under `home`."""
+    """A JupyterLab server that `command` starts, with settings and workspaces of its own under `home`."""
 
-    def __init__(self, home: Path, root: Path, environment: dict[str, str]) -> None:
-        self.root, port = root, free_port()
+    def __init__(self, home: Path, command: list[str], environment: dict[str, str]) -> None:
         for name, values in SETTINGS.items():
             file = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(values))
         own = {f"JUPYTER_{key}_DIR": str(home / key.lower()) for key in ("CONFIG", "DATA", "RUNTIME")}
         own |= {f"JUPYTERLAB_{key}_DIR": str(home / key.lower()) for key in ("SETTINGS", "WORKSPACES")}
-        options = [f"--port={port}", f"--ServerApp.root_dir={root}", f"--IdentityProvider.token={TOKEN}"]
-        options += ["--no-browser", "--ip=127.0.0.1", "--ServerApp.port_retries=0", "--allow-root"]
-        command = [sys.executable, "-m", "jupyterlab", *options, "--LabApp.expose_app_in_browser=True"]
-        self.url, log = f"http://127.0.0.1:{port}", home / "server.log"
+        own |= {"IPYTHONDIR": str(home / "ipython")}
+        log = home / "server.log"
         with log.open("w") as file:
-            environment = {**os.environ, **own, "IPYTHONDIR": str(home / "ipython"), **environment}
-            self._process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
-        end = time.monotonic() + 120
-        while time.monotonic() < end and self._process.poll() is None:
-            try:
-                urllib.request.urlopen(f"{self.url}/api?token={TOKEN}", timeout=1).close()
-                return
-            except (urllib.error.URLError, TimeoutError, ConnectionError):
-                time.sleep(0.1)
-        raise RuntimeError(log.read_text())
+            command = [*command, "--no-browser", "--allow-root"]
+            self._process = subprocess.Popen(command, env=os.environ | own | environment, stdout=file, stderr=file)
+        while not (found := re.search(r"(http://127[^/]+)/lab\S*token=(\w+)", log.read_text())):
+            assert self._process.poll() is None, log.read_text()
+            time.sleep(0.2)
+        self.address, (self.url, self.token) = found[0], found.groups()
 
     def close(self) -> None:
-        self._process.terminate()
-        self._process.wait(20)
+        self._process.kill()  # asked to end while kernels start, Jupyter's server waits for ever; they end with it
+        self._process.wait()
 
 
 class Notebook:
     """A notebook, open in JupyterLab."""
 
-    def __init__(self, browser: Browser, server: Server, name: str) -> None:
-        self.server, self.path = server, f"notebooks/{name}"
+    def __init__(self, browser: Browser, server: Server, file: Path) -> None:
+        self.server, self.file, self.source = server, file, file.read_bytes()
         self.page = browser.new_page(viewport={"width": 1400, "height": 1000})
         self.page.set_default_timeout(30_000)
         expect.set_options(timeout=30_000)
@@ -98,9 +87,9 @@ class Notebook:
 
     def open(self) -> None:
         """Open the notebook, or open it again with a fresh page: the kernel, if there is one, stays."""
-        self.page.goto(f"{self.server.url}/lab?reset&token={TOKEN}")
+        self.page.goto(f"{self.server.url}/lab?reset&token={self.server.token}")
         self.page.wait_for_function("window.jupyterapp && window.jupyterapp.restored")
-        self.page.evaluate(OPEN, self.path)
+        self.page.evaluate(OPEN, f"notebooks/{self.file.name}")
 
     def start(self) -> None:
         """Start to run all cells."""
@@ -117,7 +106,7 @@ class Notebook:
     def saved(self) -> bytes:
         """Save, and give what is in the file."""
         self.page.evaluate("() => window.panel.context.save()")
-        return (self.server.root / self.path).read_bytes()
+        return self.file.read_bytes()
 
     def stripped(self) -> bytes:
         """Save, and give the file as the check of the tests and the hook for commits want it."""
@@ -127,10 +116,6 @@ class Notebook:
     def interrupt(self) -> None:
         """Press ■ in the toolbar."""
         self.page.locator(".jp-NotebookPanel-toolbar [data-command='notebook:interrupt-kernel']").click()
-
-    def replace(self, old: str, new: str) -> None:
-        """Change a line of a cell, as somebody who types."""
-        self.page.evaluate(EDIT, [old, new])
 
     def cell(self, code: str) -> "Panel":
         """The cell with that code in it, and what it shows."""
@@ -165,12 +150,6 @@ class Panel:
         field.fill(str(text))
         field.blur()
 
-    def slide(self, description: str, text: str) -> None:
-        """Type into the figure beside a slider."""
-        readout = self.control(description).locator(".widget-readout")
-        readout.fill(text)
-        readout.press("Enter")
-
     def click(self, button: str) -> None:
         """Press a button."""
         self.output.get_by_role("button", name=button).click()
@@ -184,7 +163,3 @@ class Panel:
     def shown(self) -> Locator:
         """What is shown below the controls."""
         return self.output.locator(".widget-output").last
-
-    def picture(self) -> str | None:
-        """The figure that is shown."""
-        return self.shown.locator("img").get_attribute("src")
