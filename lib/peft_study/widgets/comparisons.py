@@ -1,19 +1,20 @@
-"""Finished runs by choice: some of them in a figure, two of them side by side, quality against cost.
+"""Finished runs by choice: those of any study in a figure, two of them side by side, quality against cost.
 
 The tables, tests and figures are those of the report; only what they are of is chosen here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from typing import Any
 
 import pandas as pd
 
+from peft_study import paths
 from peft_study.analysis.accuracy import disagreements, family, grouped, has_ood, largest_pair, summary, varying
 from peft_study.analysis.costs import COSTS, measured
 from peft_study.errors import StudyError
-from peft_study.records.read import Runs
+from peft_study.records.read import Runs, load_runs, require_runs
 from peft_study.report import display, figures, tables
 from peft_study.statistics.paired_tests import compare
 from peft_study.widgets import controls, markup
@@ -28,8 +29,22 @@ QUALITIES = {  # the column of each run's own score
 
 
 @controls.where_live
-def browse_runs(runs: Runs) -> None:
-    """03: of a study's runs the strategies, sizes and seeds that a figure and a table of scores show."""
+def browse_runs(study: str) -> None:
+    """03: a study to pick, and of its runs the strategies, sizes and seeds that a figure and a table of scores show."""
+
+    def render(study: str) -> Shown:
+        yield markup.line("Reading the records …")
+        runs = load_runs(study)
+        require_runs(runs)
+        box, update = of_one_study(runs)
+        yield box
+        update()
+
+    controls.show(render, study=controls.choice("study", paths.studies(), study))
+
+
+def of_one_study(runs: Runs) -> tuple[Any, Callable[..., None]]:
+    """The panel of one study's runs, and the function that fills it."""
 
     def render(**accepted: Any) -> Shown:
         chosen = replace(runs, table=matching(runs.table, **accepted))
@@ -43,7 +58,7 @@ def browse_runs(runs: Runs) -> None:
 
     axes = {"strategy": "strategies", "train_size": "sizes", "seed": "seeds"}
     lists = {axis: controls.several(name, runs.table[axis].unique().tolist()) for axis, name in axes.items()}
-    controls.show(render, **lists)
+    return controls.panel(render, **lists)
 
 
 @controls.where_live
@@ -92,9 +107,12 @@ def pick_trade_off(runs: Runs, costs: pd.DataFrame) -> None:
     table = runs.table
     qualities = [name for name, column in QUALITIES.items() if column in table and table[column].notna().all()]
 
-    def render(cost: str, metric: str) -> Shown:
+    sizes = sorted(set(costs["train_size"].tolist()))
+
+    def render(cost: str, metric: str, size: Sequence[int]) -> Shown:
         means = grouped(runs)[QUALITIES[metric]].agg(lambda scores: scores.astype(float).mean())
-        figure = figures.trade_offs(costs.assign(accuracy=means.to_numpy()), [cost])  # rows are the same groups of runs
+        table = costs.assign(accuracy=means.to_numpy())  # the rows are the same groups of runs
+        figure = figures.trade_offs(table[table["train_size"].isin(size)], [cost])
         if figure is None:
             raise StudyError("no run has a figure above zero for this cost; pick another")
         figure.axes[0].set_ylabel(f"{metric} (%)")
@@ -104,4 +122,5 @@ def pick_trade_off(runs: Runs, costs: pd.DataFrame) -> None:
         render,
         cost=controls.choice("cost", [(COSTS[name].words, name) for name in measured(costs)]),
         metric=controls.choice("quality", qualities),
+        size=controls.choice("size", [("all", sizes), *((f"{size:,}", [size]) for size in sizes)]),
     )

@@ -43,11 +43,21 @@ def where_live(piece: Callable[..., None]) -> Callable[..., None]:
 
 
 def show(render: Callable[..., Shown], button: str = "", **controls: Any) -> None:
-    """Display controls, and below them what they ask for.
+    """Display a panel and, unless it waits for a `button`, what its controls ask for as they stand."""
+    box, update = panel(render, button, **controls)
+    display(box)
+    if not button:
+        update()
+
+
+def panel(
+    render: Callable[..., Shown], button: str = "", **controls: Any
+) -> tuple[ipywidgets.VBox, Callable[..., None]]:
+    """Controls with room below them, and the function that shows there what they ask for.
 
     `render` takes the controls' values by name and yields what to show, first what it is about to do where that takes
-    long, each in place of what came before. With a `button` it waits for a click; else it is called now and after
-    every change of a control. A control named `place` counts through what the others find: it returns to 1 when one
+    long, each in place of what came before. With a `button` it waits for a click; else it is called after every
+    change of a control. A control named `place` counts through what the others find: it returns to 1 when one
     of them changes. A `StudyError` is shown as its message, any other error with its traceback.
     """
     output, place = ipywidgets.Output(), controls.get("place")
@@ -79,9 +89,7 @@ def show(render: Callable[..., Shown], button: str = "", **controls: Any) -> Non
         fields.append(ipywidgets.Button(description=button, button_style="primary"))
         fields[-1].on_click(update)
     row = ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start")
-    display(ipywidgets.VBox([ipywidgets.Box(fields, layout=row), output]))
-    if not button:
-        update()
+    return ipywidgets.VBox([ipywidgets.Box(fields, layout=row), output]), update
 
 
 def put(output: ipywidgets.Output, contents: Any) -> None:

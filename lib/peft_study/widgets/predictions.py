@@ -1,6 +1,7 @@
 """A trained model at work on single reviews: one's own, and those that it got wrong."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import ipywidgets
 from peft_study import paths
 from peft_study.analysis.masking import explain
 from peft_study.data.reviews import Reviews
+from peft_study.errors import StudyError
 from peft_study.records.layout import is_interrupted, label_names, recorded_metrics, recorded_params
 from peft_study.report import display
 from peft_study.study.variant import Variant
@@ -29,8 +31,10 @@ def try_review(model: Any, tokenizer: Any, variant: Variant, labels: tuple[str, 
     saved, trained = saved_models(), (model, tokenizer, variant, labels)
 
     def render(text: str, model: str) -> Shown:
+        if not text.strip():
+            raise StudyError("there is no text to classify; type a sentence or two")
         yield markup.line(f"{model}: masking one word at a time …")
-        yield explained(trained if model == THIS else load_saved(saved[model]), text, None, [model])
+        yield explained(trained if model == THIS else saved_parts(saved[model]), text, None, [model])
 
     controls.show(
         render,
@@ -50,8 +54,14 @@ def saved_models() -> dict[str, Path]:
     }
 
 
-def load_saved(folder: Path) -> Parts:
-    """The model that a finished run saved in `folder`."""
+def saved_parts(folder: Path) -> Parts:
+    """The model that a finished run saved in `folder`, as it is now."""
+    return load_saved(folder, (folder / "metrics.json").stat().st_mtime)
+
+
+@lru_cache(maxsize=1)  # asking the same model again must not load it again
+def load_saved(folder: Path, trained: float) -> Parts:
+    """The model that a finished run saved in `folder`; `trained` tells a run trained again from the one before."""
     from transformers import AutoTokenizer
 
     variant, names = Variant(**(recorded_params(folder) or {})), label_names(folder)

@@ -13,7 +13,7 @@ FULL, LORA = "full-n00060-s1", "lora-n00060-s1"
 
 
 def test_figures_and_tables_follow_the_runs_that_are_picked_and_the_stripped_file_stays(notebook: Notebook) -> None:
-    panel = notebook.cell("browse_runs(runs)")
+    panel = notebook.cell("browse_runs(study)")
     panel.says("Runs: 3")
     assert notebook.errors() == []
     drawn = panel.shown.locator("img").get_attribute("src") or ""

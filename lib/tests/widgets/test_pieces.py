@@ -16,7 +16,7 @@ from IPython.utils.capture import capture_output
 from ipywidgets.widgets.widget import _instances
 from made_folders import reviews as some_reviews
 from made_folders import save_reviews
-from made_runs import make_runs
+from made_runs import make_runs, make_study
 from made_screen import Screen
 
 from peft_study import widgets
@@ -185,6 +185,10 @@ def test_mistakes_and_texts_of_ones_own_name_the_classes(
     assert "nothing fits" in screen.text
     widgets.try_review(model, tokenizer, asked, names)
     assert screen.text == ""
+    screen.panel["review"].value, example = " ", screen.panel["review"].value
+    screen.panel["Classify"].click()
+    assert "there is no text to classify" in screen.text
+    screen.panel["review"].value = example
     screen.panel["Classify"].click()
     assert re.search(r"^this run, just trained · predicted .* with \d+\.\d%", screen.text)
     assert "speaks for" in screen.text and "<b>a <b>" not in screen.html
@@ -194,8 +198,11 @@ def test_mistakes_and_texts_of_ones_own_name_the_classes(
 
 
 def test_the_figure_and_the_table_follow_the_runs_that_are_picked(screen: Screen) -> None:
-    widgets.browse_runs(make_runs({"lora": 0.8}))
-    assert "<Figure" in screen.html and "90.0 [" in screen.text
+    make_study("empty")
+    make_runs({"lora": 0.8})
+    widgets.browse_runs("made")
+    study = next(widget for widget in _instances.values() if getattr(widget, "description", "") == "study")
+    assert study.options == ("empty", "made") and "<Figure" in screen.html and "90.0 [" in screen.text
     screen.follow(
         ("strategies", ("lora",), r"Runs: 2 .*80\.0 \[.*70\.0 \["),
         ("sizes", (250,), "Runs: 1 "),
