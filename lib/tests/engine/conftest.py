@@ -1,12 +1,25 @@
 """What the tests of the engine share: a home with one study of two runs, and notebooks of a line or two."""
 
-from collections.abc import Callable
+import asyncio
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
 from made_studies import STUDY
+
+
+@pytest.fixture(autouse=True)
+def process_of_the_driver() -> Iterator[None]:
+    """Snakemake refuses a process with an event loop, as a browser's test has; what the driver sets for it goes."""
+    loop = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    yield
+    asyncio._set_running_loop(loop)
+    for name in ("PEFT_STUDY_NAME", "PEFT_STUDY_GPUS"):
+        os.environ.pop(name, None)
 
 
 @pytest.fixture
