@@ -28,10 +28,11 @@ class Corpus:
     """Everything that runs on one dataset share.
 
     Each table has the columns `id` (the row's number in its split of the dataset), `text` and `label` (0, 1, ...).
-    `pool` is what a budget is taken from, in the order in which budgets take it. `held_out` says that the dataset has
-    no test split, so that `test` is a part of its training split. `unique` counts the distinct texts of the training
-    split, `duplicates` its rows that repeat another one or a review of the test split, which are dropped. `labels` are
-    the names of the classes, `revision` is the dataset's commit on the hub.
+    `pool` is what a budget is taken from, in the order in which budgets take it, with each review's `rank` within its
+    class. `splits` are all texts of each split, `fingerprint` hashes texts and labels. `held_out` says that the dataset
+    has no test split, so that `test` is a part of its training split. `unique` counts the distinct texts of the
+    training split, `duplicates` its rows that repeat another one or a review of the test split, which are dropped.
+    `labels` are the names of the classes, `revision` is the dataset's commit on the hub.
     """
 
     pool: pd.DataFrame

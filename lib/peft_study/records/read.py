@@ -1,8 +1,8 @@
 """All records of a study as one table, and why the other runs cannot be compared.
 
-Nothing but the layout that README documents is read, so that another program may have written it. A field that is
-absent is unknown and named in `Runs.unrecorded`; a null states that there is nothing of the kind; a damaged file
-excludes its run, with the reason.
+Nothing but the layout that runs/README.md documents is read, so that another program may have written it. A field
+that is absent is unknown and named in `Runs.unrecorded`; a null states that there is nothing of the kind; a damaged
+file excludes its run, with the reason.
 """
 
 import json
@@ -61,7 +61,7 @@ def _flat(blocks: Mapping[str, Any]) -> dict[str, Any]:
         none = {name: None for name in FIELDS if name.startswith(f"{block}.")}
         flat |= none if fields is None else {f"{block}.{key}": value for key, value in fields.items()}
     costs = {f"training.{key}": flat[f"cost.{key}"] for key in COSTS if f"cost.{key}" in flat}
-    return costs | flat | {"test.seconds": evaluation.get("test_seconds")}
+    return costs | flat
 
 
 def _of_another_kind(flat: Mapping[str, Any]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What a run leaves behind, and how it is written.
 
-Every file is written under a temporary name and moved. A run is done when its `train.ipynb` is there, which the batch
-moves into place last; README documents the files field by field, so that another program may write them.
+Every file is written under a temporary name and moved, `metrics.json` last; the engine then moves the executed notebook
+beside it, and `layout.is_done` holds. runs/README.md documents the files, so that another program may write them.
 """
 
 import errno

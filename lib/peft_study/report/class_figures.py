@@ -75,7 +75,7 @@ def text_lengths(tokens: pd.DataFrame, max_length: int, ax: Axes, names: Sequenc
 
 
 def word_weights(weights: pd.DataFrame) -> Figure:
-    """The words that a linear model of word counts leans on most, of `explore.word_weights`; of many classes, a few."""
+    """The words of the largest coefficients in a linear model: a column for each class; of many classes, a few."""
     if weights.shape[1] == 1:
         fig, ax = figure(COLUMN, 3.2)
         words(weights.iloc[:, 0], ax)

@@ -153,8 +153,8 @@ def budget_callback(parameters: Mapping[str, Any]) -> TrainerCallback:
 
         def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
             config, steps = model.peft_config["default"], state.max_steps
-            planned = {"tinit": steps // 10, "tfinal": steps // 2, "deltaT": max(1, steps // 100), "total_step": steps}
-            for name, value in (planned | dict(parameters)).items():
+            planned = {"tinit": steps // 10, "tfinal": steps // 2, "deltaT": max(1, steps // 100)}
+            for name, value in (planned | dict(parameters) | {"total_step": steps}).items():
                 setattr(config, name, value)
             if config.tinit + config.tfinal >= config.total_step:
                 raise StudyError(

@@ -113,7 +113,8 @@ def require_pretrained(model: torch.nn.Module, loading: Mapping[str, Any], varia
     if others := sorted(name for name in absent if not is_part(name, ["pooler"]) or name in mismatched):
         what = f"{len(others)} tensors are absent or of another shape, the first {others[0]}"
         raise StudyError(f"the weights of {variant.model!r} are of another model: {what}")
-    if absent and STRATEGIES[variant.strategy].adapter:
+    trains, blocks = STRATEGIES[variant.strategy].trains, model.config.num_hidden_layers  # type: ignore[union-attr]
+    if not all(trains and trains(name, blocks) for name in absent):
         raise StudyError(
             f"the weights of {variant.model!r} have no pooler, and strategy = {variant.strategy!r} does not train one; "
             "take full or last2, or other weights"
