@@ -52,12 +52,6 @@ def test_every_command_of_the_readme_is_one_that_the_script_knows_and_every_stud
     assert {"", "test", "lab", *STUDIES} - {"quick"} <= {(command.split()[1:] or [""])[0] for command in COMMANDS}
 
 
-def test_the_lines_of_the_cluster_that_the_readme_says_to_edit_are_those_of_its_profile() -> None:
-    edited = [line for line in README.splitlines() if "# edit:" in line]
-    profile = (paths.LIB / "profiles" / "slurm" / "config.yaml").read_text(encoding="utf-8").splitlines()
-    assert edited == [line for line in profile if "# edit:" in line] and len(edited) == 3
-
-
 def test_the_code_of_the_readme_runs(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (block,) = fenced("python")
     (run,) = set(re.findall(r'"(runs/[^"]+)/model"', block))
