@@ -23,10 +23,10 @@ def size(count: float) -> str:
     return f"{count / unit:,.3g} {name}"
 
 
-def listed(items: Iterable[str], last: str = "and") -> str:
+def listed(items: Iterable[str]) -> str:
     """Items in a sentence: `a, b and c`."""
     items = list(items)
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}" if items else "none"
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else "none"
 
 
 def points(value: float) -> str:

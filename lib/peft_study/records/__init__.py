@@ -1,1 +1,1 @@
-"""What a run leaves behind: how its folder is laid out, written and read."""
+"""The record of a run: how its folder is laid out, written and read."""

@@ -1,4 +1,4 @@
-"""What a run leaves behind, and how it is written.
+"""The record of a run, as it is written.
 
 Every file is written under a temporary name and moved, `metrics.json` last; the engine then moves the executed notebook
 beside it, and `layout.is_done` holds. runs/README.md documents the files, so that another program may write them.

@@ -1,4 +1,4 @@
-"""What a report leaves behind: its figures, and its sentences and tables as numbers.
+"""The files of a report: its figures, and its sentences and tables as numbers.
 
 `report/<study>/figures/` holds the figures under their labels; `numbers.json` holds the computed sentences by name and
 the rows of the tables, for whoever quotes the study, redraws its figures or checks them.
@@ -42,10 +42,10 @@ class Report:
 
         A row maps the columns' names to values. What is not known, or not finite, is null.
         """
-        asked = self.study.model_dump(include={"name", "title", "question", "baseline", "margin"})
+        study = self.study.model_dump(include={"name", "title", "question", "baseline", "margin"})
         rows = {name: _rows(table) for name, table in tables.items()}
         file = paths.report_folder(self.study.name) / NUMBERS
-        write_json(file, {"study": asked, "claims": self.claims, "tables": rows})
+        write_json(file, {"study": study, "claims": self.claims, "tables": rows})
         return file
 
 

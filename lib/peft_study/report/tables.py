@@ -63,8 +63,8 @@ def setup(runs: Runs) -> pd.DataFrame:
     """
     rows = {"test reviews": f"{len(runs.labels):,}", "classes": ", ".join(runs.class_names)}
     for name, fields in _SETUP.items():
-        asked = runs.stated(*fields) if set(fields) <= set(Variant.model_fields) else runs.table
-        stated = asked.reindex(columns=list(fields)).dropna(how="all")
+        table = runs.stated(*fields) if set(fields) <= set(Variant.model_fields) else runs.table
+        stated = table.reindex(columns=list(fields)).dropna(how="all")
         heed = [all(STRATEGIES[strategy].heeds(field) for field in fields) for strategy in runs.table["strategy"]]
         values = stated[stated.index.isin(runs.table.index[heed])].drop_duplicates()
         if len(values):

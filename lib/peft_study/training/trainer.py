@@ -62,7 +62,7 @@ class ClassifierTrainer(Trainer):  # type: ignore[misc]
         self.remove_callback(PrinterCallback)
 
     def train(self, *arguments: Any, **options: Any) -> Any:
-        """Train, and leave the model as it was found: outside autocast, and able to be trained again.
+        """Train, and leave the model outside autocast, as another Trainer needs it.
 
         Raises `StudyError` where memory or disk space is not enough, and for a second training by the same Trainer.
         """
@@ -221,12 +221,12 @@ def last_checkpoint(folder: Path, variant: Variant) -> str | None:
     Anything else there is removed: checkpoints of other values, and one that was being written when the training was
     killed, of which the Trainer writes `trainer_state.json` last.
     """
-    asked, values = folder / "variant.json", variant.model_dump_json()
-    if not (variant.resume and asked.is_file() and asked.read_text(encoding="utf-8") == values):
+    identity, values = folder / "variant.json", variant.model_dump_json()
+    if not (variant.resume and identity.is_file() and identity.read_text(encoding="utf-8") == values):
         remove(folder)
         with writing(folder):
             folder.mkdir(parents=True)
-            asked.write_text(values, encoding="utf-8")
+            identity.write_text(values, encoding="utf-8")
     for checkpoint in folder.glob("checkpoint-*"):
         try:
             json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
@@ -246,11 +246,11 @@ def fit(
     """Train a model that `build` made, as notebook 02 does; it ends as the checkpoint that the variant selects.
 
     Checkpoints are in `folder` while training runs, and stay there only for a variant that resumes: the same call then
-    goes on from the last. Raises `StudyError` where the precision cannot be had, or the memory is not enough.
+    resumes from the last. Raises `StudyError` where the precision cannot be had, or the memory is not enough.
     """
     bf16 = uses_bf16(variant.precision)
     set_deterministic(variant.deterministic)
-    asked, strategy = variant, STRATEGIES[variant.strategy]
+    requested, strategy = variant, STRATEGIES[variant.strategy]
     if variant.auto_batch:
         size, accumulation = largest_batch(model, examples["train"], variant, tokenizer.pad_token_id)
         variant = variant.model_copy(update={"batch_size": size, "gradient_accumulation": accumulation})
@@ -281,11 +281,11 @@ def fit(
         optimizers=(strategy.optimizer(model, arguments) if strategy.optimizer else None, None),
     )
     try:
-        trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints, asked))
+        trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints, requested))
     finally:
         if not variant.resume:
             remove(checkpoints)
-    return training_of(trainer, timer, asked)
+    return training_of(trainer, timer, requested)
 
 
 def training_of(trainer: ClassifierTrainer, timer: Timer, variant: Variant) -> Training:
