@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 BYTES, VALUES = 2**20, 100_000  # of a YAML file: its largest size, and the most values with aliases written out
 
+_LFS = b"version https://git-lfs.github.com/spec"
+
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
@@ -54,6 +56,12 @@ def fingerprint(*files: Path) -> str:
         with open(file, "rb") as stream:
             sums.append(hashlib.file_digest(stream, "sha256").hexdigest())
     return hashlib.sha256("".join(sorted(sums)).encode()).hexdigest()
+
+
+def is_lfs_pointer(file: Path) -> bool:
+    """Whether `file` is what git-lfs leaves in place of a large file that was not downloaded (`git lfs pull` does)."""
+    with open(file, "rb") as stream:
+        return stream.read(len(_LFS)) == _LFS
 
 
 def write_json(file: Path, content: Any) -> None:

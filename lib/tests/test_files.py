@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from peft_study.errors import StudyError
-from peft_study.files import replacing, write_json
+from peft_study.files import is_lfs_pointer, replacing, write_json
 
 
 def test_a_written_file_replaces_the_old_one_and_leaves_no_other(tmp_path: Path) -> None:
@@ -57,3 +57,10 @@ def test_a_read_only_folder_is_one_clear_error(tmp_path: Path) -> None:
     with _read_only(tmp_path), pytest.raises(StudyError, match=message):
         write_json(tmp_path / "metrics.json", {})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_pointer_of_git_lfs_is_told_from_the_file_it_stands_for(tmp_path: Path) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    for content, expected in ((pointer, True), (pointer[1:], False), (b"", False), (b"text,label\n", False)):
+        (tmp_path / "file").write_bytes(content)
+        assert is_lfs_pointer(tmp_path / "file") is expected
