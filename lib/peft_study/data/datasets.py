@@ -19,6 +19,7 @@ from peft_study import paths
 from peft_study.data import hub
 from peft_study.data.hub import causes
 from peft_study.data.labels import LABELS
+from peft_study.data.model_files import require_whole
 from peft_study.errors import StudyError, one_line, unknown, writing
 from peft_study.files import fingerprint, remove
 
@@ -74,16 +75,11 @@ def _install(folder: Path) -> None:
 
 
 def model_folder(name: str) -> Path:
-    """The local folder of a model: config, tokenizer and safetensors weights; a `StudyError` if one is missing."""
+    """The local folder of a model: config, tokenizer and safetensors weights; a `StudyError` if one is not whole."""
     if name.startswith("bundled:"):
         return bundle() / MODELS[_bundled(name, "model", MODELS)]
     folder = local(name) or hub.fetch(name, "model")
-    for needed in (("config.json",), ("*.safetensors",), ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")):
-        if not any(file for pattern in needed for file in folder.glob(pattern)):
-            raise StudyError(
-                f"model = {name!r}: the folder {folder} has no {' or '.join(needed)}; it must hold what "
-                "save_pretrained writes: config.json, the tokenizer's files and model.safetensors"
-            )
+    require_whole(name, folder)
     return folder
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from peft_study.errors import StudyError, one_line, writing
 
-PATTERNS = {"model": ["*.json", "*.txt", "*.model", "*.safetensors"], "dataset": None}  # what is fetched; None: all
+TOKENIZER = ["*.txt", "*.model", "*.codes", "*.spm", "*.bpe", "*.tokenizer"]  # files of tokenizers, beside JSON
+PATTERNS = {"model": ["*.json", *TOKENIZER, "*.safetensors"], "dataset": None}  # what is fetched; None: all
 WAITS = (1.0, 2.0, 4.0)  # seconds between tries while the hub is overloaded
 _OVERLOADED = (408, 429, 500, 502, 503, 504)  # statuses of HTTP that may be better in a moment
 

@@ -1,0 +1,79 @@
+"""The files of a pretrained model, looked at before any library reads them: what is absent, damaged or not downloaded.
+
+Of the weights only the headers are read. What they mean is the business of `training.model`.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from peft_study.data.hub import PATTERNS
+from peft_study.errors import StudyError, one_line
+from peft_study.files import is_lfs_pointer
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+_SAVED = "it must hold what save_pretrained writes: config.json, the tokenizer's files and model.safetensors"
+_PICKLED = (
+    "; pickled weights (pytorch_model.bin) are not loaded: convert them once with "
+    "AutoModel.from_pretrained(folder).save_pretrained(folder)"
+)
+
+
+def require_whole(name: str, folder: Path) -> None:
+    """Refuse the `folder` of the model `name` where it lacks a file, or one of them is damaged or not downloaded."""
+    where = f"model = {name!r}: the folder {folder}"
+    for needed in (("config.json",), ("*.safetensors",), ("tokenizer.json", "vocab.*", "*.model", "*.spm")):
+        if not any(file for pattern in needed for file in folder.glob(pattern)):
+            pickled = _PICKLED * (needed == ("*.safetensors",))
+            raise StudyError(f"{where} has no {' or '.join(needed)}; {_SAVED}{pickled}")
+    patterns = PATTERNS["model"] or []
+    if pointers := sorted(f.name for pattern in patterns for f in folder.glob(pattern) if is_lfs_pointer(f)):
+        raise StudyError(
+            f"{where} has pointers of git-lfs in place of {', '.join(pointers)}: install git-lfs and run "
+            "`git lfs pull` there"
+        )
+    if not isinstance(_read_json(folder / "config.json", where).get("model_type"), str):
+        raise StudyError(f"{where}: config.json names no model_type; take the one that save_pretrained writes")
+    for file in _weights(folder, where):
+        _require_header(file, where)
+
+
+def _weights(folder: Path, where: str) -> list[Path]:
+    """The files of the weights: one, or those that an index names."""
+    if (folder / WEIGHTS).exists():
+        return [folder / WEIGHTS]
+    if not (folder / INDEX).exists():
+        adapter = (folder / "adapter_config.json").exists()
+        advice = "merge the adapter there into its base model (save_merged) and name the result" if adapter else _SAVED
+        raise StudyError(f"{where} has neither {WEIGHTS} nor {INDEX}; {advice}")
+    shards = _read_json(folder / INDEX, where).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise StudyError(f"{where}: {INDEX} names no files of weights (weight_map)")
+    names = sorted(set(map(str, shards.values())))
+    if absent := [name for name in names if not (folder / name).is_file()]:
+        there = len(names) - len(absent)
+        raise StudyError(f"{where} has {there} of the {len(names)} files of weights; {absent[0]} is absent, fetch it")
+    return [folder / name for name in names]
+
+
+def _require_header(file: Path, where: str) -> None:
+    """Refuse a file of weights that is truncated or none: its header says how long it is."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "np"):
+            pass
+    except (OSError, SafetensorError) as error:
+        fault = f"{where}: the weights in {file.name} do not load ({one_line(error)[:200]})"
+        raise StudyError(f"{fault}; the file is damaged or incomplete, fetch it again") from error
+
+
+def _read_json(file: Path, where: str) -> dict[str, Any]:
+    """The mapping in a file of the model."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise StudyError(f"{where}: {file.name} is not readable as JSON: {one_line(error)[:200]}") from error
+    if not isinstance(content, dict):
+        raise StudyError(f"{where}: {file.name} holds {type(content).__name__}, and must be a mapping")
+    return content
