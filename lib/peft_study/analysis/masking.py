@@ -18,7 +18,7 @@ from peft_study.analysis.windows import Window, window
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerBase
 
 TOKENS_AT_ONCE = 8192  # 64 copies of a text of 128 tokens
 
@@ -57,7 +57,7 @@ class Explanation:
 
 
 def explain(
-    model: "torch.nn.Module", tokenizer: "PreTrainedTokenizerFast", text: str, max_length: int, truncation: str
+    model: "torch.nn.Module", tokenizer: "PreTrainedTokenizerBase", text: str, max_length: int, truncation: str
 ) -> Explanation:
     """The verdict of `model` on `text`, cut to its window, and the effect of every word in it.
 

@@ -1,6 +1,7 @@
 """Texts -> token ids: tokenised once and whole, kept in the cache, cut to each variant's window by slicing."""
 
 import json
+import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from functools import cached_property
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -16,11 +17,12 @@ import pandas as pd
 from peft_study import paths
 from peft_study.data.datasets import model_folder
 from peft_study.data.reviews import Reviews
-from peft_study.files import replacing
+from peft_study.errors import StudyError, one_line
+from peft_study.files import fingerprint, replacing
 from peft_study.study.variant import Variant
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerBase
 
 HEAD_SHARE = 0.25  # of the tokens that `head+tail` keeps: reviews conclude at their end
 
@@ -57,16 +59,25 @@ def kept(length: int, room: int, truncation: str) -> tuple[int, int]:
     return head, room - head
 
 
-def tokenize_texts(texts: Sequence[str], tokenizer: "PreTrainedTokenizerFast") -> Tokens:
+def tokenize_texts(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> Tokens:
     """Tokenise `texts` once: the result is kept in the cache under a hash of the texts and the tokenizer.
 
     Length and truncation are applied later, by slicing, so that every variant shares the one result.
     """
-    backend, prefix, suffix = untruncated(tokenizer)
-    digest = blake2b(backend.to_str().encode(), digest_size=12)
+    prefix, suffix = untruncated(tokenizer)
+    digest = blake2b(_identity(tokenizer).encode(), digest_size=12)
     digest.update(json.dumps(list(texts)).encode())
     file = paths.cache() / "tokens" / f"{digest.hexdigest()}.npz"
-    return Tokens(*(_read_tokens(file) or _write_tokens(texts, backend, file)), prefix, suffix)
+    return Tokens(*(_read_tokens(file) or _write_tokens(texts, tokenizer, file)), prefix, suffix)
+
+
+def _identity(tokenizer: Any) -> str:
+    """What the tokens of a text depend on; of a tokenizer in Python its class, settings, vocabulary and files."""
+    if tokenizer.is_fast:
+        return cast("str", tokenizer.backend_tokenizer.to_str())
+    files = [Path(tokenizer.name_or_path, name) for name in tokenizer.vocab_files_names.values()]
+    vocabulary, settings = sorted(tokenizer.get_vocab().items()), sorted(map(repr, tokenizer.init_kwargs.items()))
+    return repr((type(tokenizer).__name__, settings, vocabulary, fingerprint(*files)))
 
 
 def _read_tokens(file: Path) -> tuple[np.ndarray, np.ndarray] | None:
@@ -78,9 +89,13 @@ def _read_tokens(file: Path) -> tuple[np.ndarray, np.ndarray] | None:
         return None
 
 
-def _write_tokens(texts: Sequence[str], backend: Any, file: Path) -> tuple[np.ndarray, np.ndarray]:
+def _write_tokens(texts: Sequence[str], tokenizer: Any, file: Path) -> tuple[np.ndarray, np.ndarray]:
     """Tokenise and write in one step, so that a half-written file is never read."""
-    rows = [encoding.ids for encoding in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+    if tokenizer.is_fast:
+        encodings = tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        rows = [encoding.ids for encoding in encodings]
+    else:
+        rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     bounds = np.cumsum([0, *map(len, rows)])
     flat = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(bounds[-1]))
     with replacing(file) as partial:
@@ -88,19 +103,23 @@ def _write_tokens(texts: Sequence[str], backend: Any, file: Path) -> tuple[np.nd
     return flat, bounds
 
 
-def untruncated(tokenizer: "PreTrainedTokenizerFast") -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
-    """What tokenises whole texts; the special tokens that the model expects before and after a text."""
-    backend = tokenizer.backend_tokenizer
-    backend.no_truncation()
-    backend.no_padding()
-    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-    full = tokenizer("a")["input_ids"]
-    start = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
-    return backend, tuple(full[:start]), tuple(full[start + len(bare) :])
+def untruncated(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Let `tokenizer` read whole texts; the special tokens that the model expects before and after a text."""
+    if tokenizer.is_fast:
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+    bare, full = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+    starts = [i for i in range(len(full)) if bare and full[i : i + len(bare)] == bare]
+    if not starts:
+        raise StudyError(
+            f"model: the tokenizer in {tokenizer.name_or_path} makes {bare} of 'a', and {full} with special tokens, "
+            "which must hold the former; take the files that belong to the model"
+        )
+    return tuple(full[: starts[0]]), tuple(full[starts[0] + len(bare) :])
 
 
 def tokenize(
-    reviews: Reviews, tokenizer: "PreTrainedTokenizerFast", variant: Variant
+    reviews: Reviews, tokenizer: "PreTrainedTokenizerBase", variant: Variant
 ) -> dict[str, list[dict[str, Any]]]:
     """The examples of each part of a run (`train`, `validation`, `test`, and `ood` where the variant names one)."""
     corpus = reviews.corpus
@@ -116,8 +135,38 @@ def examples(table: pd.DataFrame, tokens: Tokens, variant: Variant) -> list[dict
     ]
 
 
-def load_tokenizer(variant: Variant) -> "PreTrainedTokenizerFast":
-    """The model's own fast tokenizer."""
+def load_tokenizer(variant: Variant) -> "PreTrainedTokenizerBase":
+    """The model's own tokenizer, as notebook 02 loads it. Raises `StudyError` where it does not load, or cannot pad."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(model_folder(variant.model), local_files_only=True, trust_remote_code=False)
+    folder = model_folder(variant.model)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # damaged files raise whatever they lead to, an absent package says which
+        raise StudyError(
+            f"model = {variant.model!r}: its tokenizer does not load ({type(error).__name__}: {one_line(error)[:300]})"
+            "; install the package that it names, or save the tokenizer as tokenizer.json beside the weights"
+        ) from error
+    set_padding(tokenizer, folder)
+    return tokenizer
+
+
+def set_padding(tokenizer: Any, folder: Path) -> str:
+    """Give a `tokenizer` that has no padding token the one that the model's configuration in `folder` names.
+
+    Returns what was done, as a sentence; empty where there was nothing to do. Raises `StudyError` where the
+    configuration names none either, or one that is no special token: it would be cut out of the texts.
+    """
+    if tokenizer.pad_token_id is not None:
+        return ""
+    from transformers import AutoConfig
+
+    number = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).pad_token_id
+    token = next((token for token, i in tokenizer.get_vocab().items() if i == number), None)
+    if token is None or not re.fullmatch(r"<.+>|\[.+\]", token):
+        raise StudyError(
+            f"model: the tokenizer in {folder} has no padding token, and pad_token_id = {number} in config.json is no "
+            'special token of it; name one in tokenizer_config.json, such as "pad_token": "<pad>"'
+        )
+    tokenizer.pad_token = token
+    return f"The tokenizer names no padding token; `{token}`, which the model's configuration names, is taken."

@@ -64,8 +64,9 @@ def marked(text: str, spans: Sequence[tuple[tuple[int, int], str]], is_cut: bool
     """A text with attributes on its spans; where it `is_cut`, what lies between two of them is struck through."""
     parts, reached = [], 0
     for (start, end), attributes in [*spans, ((len(text), len(text)), "")]:
+        start = max(start, reached)  # two pieces of one character or word have the same span
         between, inside = escape(text[reached:start]), escape(text[start:end])
         parts.append(f"<span {CUT}>{between}</span>" if is_cut and between.strip() else between)
         parts.append(f"<span {attributes}>{inside}</span>" if attributes else inside)
-        reached = end
+        reached = max(reached, end)
     return "".join(parts)

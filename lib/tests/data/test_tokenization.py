@@ -1,5 +1,6 @@
 """Which tokens a model is given: cut by slicing, kept in the cache, the same as the tokenizer's own."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,17 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_folders import reviews, save_reviews
+from made_folders import reviews, save_model, save_reviews
+from transformers import AutoTokenizer
 
 from peft_study import paths
+from peft_study.analysis.windows import window
 from peft_study.data import tokenization
 from peft_study.data.reviews import load_reviews
+from peft_study.engine.check import check
+from peft_study.errors import StudyError
 from peft_study.study.variant import Variant
+from peft_study.widgets import markup
 
 Make = Callable[..., Variant]
 SHARED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
@@ -100,3 +106,78 @@ def test_a_run_has_its_tables_and_their_examples(variant: Make, tmp_path: Path, 
         rows = tokenizer(run.parts[part]["text"].tolist(), truncation=True, max_length=asked.max_length)["input_ids"]
         assert [row["input_ids"].tolist() for row in examples] == rows
         assert [row["labels"] for row in examples] == run.parts[part]["label"].tolist()
+
+
+# --- tokenizers in Python, and those without a padding token
+
+
+def save_bertweet(folder: Path) -> Path:
+    """A RoBERTa whose tokenizer exists in Python only: word pieces end in @@ unless they end a word."""
+    save_model(folder, "roberta")
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    (folder / "vocab.txt").write_text("".join(f"{letter}@@ 9\n{letter} 9\n" for letter in letters))
+    (folder / "bpe.codes").write_text("#version: 0.2\n")
+    settings = {"tokenizer_class": "BertweetTokenizer", "pad_token": "<pad>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": 1, "max_position_embeddings": 65}))
+    return folder
+
+
+def test_a_tokenizer_in_python_gives_its_own_tokens_once(
+    variant: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = variant(model=str(save_bertweet(tmp_path / "bertweet")), max_length=12, truncation="head")
+    check([asked])
+    tokenizer, texts = tokenization.load_tokenizer(asked), ["good film", "a bad plot", "é"]
+    assert not tokenizer.is_fast
+    first = tokenization.tokenize_texts(texts, tokenizer)
+    for row, text in enumerate(texts):
+        assert first.encode(row, 12, "head").tolist() == tokenizer(text)["input_ids"]
+    monkeypatch.setattr(tokenization, "_write_tokens", lambda *_: pytest.fail("tokenised twice"))
+    assert tokenization.tokenize_texts(texts, tokenizer).flat.tolist() == first.flat.tolist()
+
+
+def test_the_window_of_a_tokenizer_in_python_knows_the_words_of_its_tokens(tmp_path: Path) -> None:
+    tokenizer = tokenization.load_tokenizer(Variant(model=str(save_bertweet(tmp_path / "bertweet"))))
+    read = window("good  film", tokenizer, 8, "head")
+    assert read.spans == [None, *[(0, 4)] * 4, *[(6, 10)] * 2, None] and read.is_cut
+    assert read.words == [None, *[0] * 4, *[1] * 2, None]
+    assert markup.windowed("good  film", window("good  film", tokenizer, 20, "head")) == "good  film"
+
+
+def without_padding(folder: Path, kind: str, **config: Any) -> Path:
+    """A model whose tokenizer names no padding token."""
+    save_model(folder, kind)
+    file = folder / "tokenizer_config.json"
+    file.write_text(
+        json.dumps({key: value for key, value in json.loads(file.read_text()).items() if key != "pad_token"})
+    )
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    file.write_text(json.dumps(settings | {"tokenizer_class": "PreTrainedTokenizerFast"}))
+    own = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(own | config))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_the_padding_token_that_the_configuration_names_is_taken_and_said(
+    variant: Make, tmp_path: Path, kind: str
+) -> None:
+    folder = without_padding(tmp_path / "model", kind)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.pad_token_id is None
+    assert "`[PAD]`" in tokenization.set_padding(tokenizer, folder) and tokenizer.pad_token_id == 0
+    assert tokenization.set_padding(tokenizer, folder) == ""
+    check([variant(model=str(folder))])
+
+
+@pytest.mark.parametrize("pad", [None, 7, 5000])
+def test_a_padding_token_that_is_none_a_word_or_unknown_is_refused(tmp_path: Path, pad: int | None) -> None:
+    folder = without_padding(tmp_path / "model", "bert", pad_token_id=pad)
+    with pytest.raises(
+        StudyError, match=f"has no padding token, and pad_token_id = {pad} in config.json is no special"
+    ):
+        tokenization.load_tokenizer(Variant(model=str(folder)))
