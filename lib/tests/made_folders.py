@@ -44,7 +44,7 @@ def save_tokenizer(folder: Path, kind: str) -> int:
 
 SHAPES = {  # what a family calls width, blocks, heads and inner width; its positions
     "bert": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", 64),
-    "roberta": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", 66),
+    "roberta": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", 65),
     "distilbert": ("dim", "n_layers", "n_heads", "hidden_dim", 64),
 }
 
@@ -59,7 +59,7 @@ def save_model(folder: Path, kind: str) -> Path:
     *names, positions = SHAPES[kind]
     sizes = dict(zip(names, (32, 2, 2, 64), strict=True)) | {"max_position_embeddings": positions}
     vocabulary = save_tokenizer(folder, "distilbert" if kind == "distilbert" else "bert")
-    config = AutoConfig.for_model(kind, vocab_size=vocabulary, initializer_range=0.1, **sizes)
+    config = AutoConfig.for_model(kind, vocab_size=vocabulary, pad_token_id=0, initializer_range=0.1, **sizes)
     torch.manual_seed(0)
     model = AutoModel.from_config(config)
     if kind == "roberta":

@@ -88,7 +88,7 @@ def measure(variant: Variant) -> dict[str, float]:
     fraction = 1.0 if torch.cuda.is_available() else min(1.0, TOKENS / variant.max_length / variant.batch_size)
     part = max(1, int(fraction * variant.batch_size))
     few = {"batch_size": part, "gradient_accumulation": 1, "max_steps": 3, "evaluations": 0, "checkpoint": "last"}
-    variant = variant.model_copy(update=few | {"resume": False, "auto_batch": False})
+    variant = variant.model_copy(update=few | {"resume": False, "auto_batch": False, "keep_head": False})
     on_hub = datasets.is_on_hub(variant.model)
     source, revision = hub.split(variant.model) if on_hub else (str(datasets.model_folder(variant.model)), None)
     config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)

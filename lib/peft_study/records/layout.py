@@ -123,8 +123,13 @@ def strays(study: Study) -> list[str]:
     return sorted(folders - study.variants.keys())
 
 
-def label_names(folder: Path) -> tuple[str, ...]:
-    """The names of the classes on record in `folder`; those of sentiment where there are none."""
+def recorded_labels(folder: Path) -> tuple[str, ...] | None:
+    """The names of the classes on record in `folder`; None where there are none."""
     data = (recorded_metrics(folder) or {}).get("data")
     names = data.get("labels") if isinstance(data, dict) else None
-    return tuple(map(str, names)) if isinstance(names, list) and len(names) > 1 else LABELS
+    return tuple(map(str, names)) if isinstance(names, list) and len(names) > 1 else None
+
+
+def label_names(folder: Path) -> tuple[str, ...]:
+    """The names of the classes on record in `folder`; those of sentiment where there are none."""
+    return recorded_labels(folder) or LABELS

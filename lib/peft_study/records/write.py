@@ -23,9 +23,9 @@ from peft_study.data.reviews import Reviews
 from peft_study.errors import StudyError, writing
 from peft_study.files import remove, replacing, write_json
 from peft_study.paths import CHECKPOINTS
-from peft_study.records.layout import label_names, write_params
+from peft_study.records.layout import recorded_labels, write_params
 from peft_study.study.variant import Variant
-from peft_study.training.model import count_parameters, load, merged
+from peft_study.training.model import count_parameters, load, merged, write_classes
 
 if TYPE_CHECKING:
     from peft_study.training.prediction import Predictions
@@ -125,10 +125,13 @@ def save_model(folder: Path, model: Any, tokenizer: Any, variant: Variant) -> in
     with writing(folder):
         try:
             remove(partial)
-            if adapter := getattr(model, "peft_config", {}).get("default"):
+            adapter = getattr(model, "peft_config", {}).get("default")
+            if adapter:
                 base = origin(variant.model, model_folder(variant.model))
                 adapter.base_model_name_or_path, adapter.revision = base
             model.save_pretrained(str(partial))
+            if adapter:
+                write_classes(partial, model)
             tokenizer.save_pretrained(str(partial))
             remove(folder)
             partial.replace(folder)
@@ -143,14 +146,14 @@ def save_model(folder: Path, model: Any, tokenizer: Any, variant: Variant) -> in
 def save_merged(folder: Path, output: Path) -> None:
     """Fold the adapter in `folder` (a run's `model/`) into its base model and save it as a plain transformers model.
 
-    `output` then loads with `transformers.pipeline("text-classification", ...)`, without peft, and names its classes as
-    the run's record does. Raises `StudyError` where there is no adapter.
+    `output` then loads with `transformers.pipeline("text-classification", ...)`, without peft, and names the run's
+    classes. Raises `StudyError` where there is no adapter, or where its classes have no names.
     """
     if not (folder / "adapter_config.json").exists():
         raise StudyError(f"{folder} has no adapter to be merged: it is a plain transformers model, and loads as it is")
     from transformers import AutoTokenizer
 
-    merged(load(folder, label_names(folder.parent))).save_pretrained(str(output))  # type: ignore[operator]
+    merged(load(folder, recorded_labels(folder.parent))).save_pretrained(str(output))  # type: ignore[operator]
     AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False).save_pretrained(str(output))
 
 

@@ -14,9 +14,11 @@ from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
 from peft_study.text import UNKNOWN, numbers, p_text, points
 
+_KEPT = "the model's own head kept"
 _SETUP = {  # rows of the set-up: fields of the variant, which are stated, or columns of the records
     "encoder": ("model",),
     "weights (hash)": ("environment.model",),
+    _KEPT: ("keep_head",),
     "dataset": ("dataset",),
     "distinct texts, duplicates dropped": ("data.unique", "data.duplicates"),
     "out-of-domain test set": ("ood_dataset",),
@@ -69,6 +71,8 @@ def setup(runs: Runs) -> pd.DataFrame:
         values = stated[stated.index.isin(runs.table.index[heed])].drop_duplicates()
         if len(values):
             rows[name] = "; ".join(", ".join(map(_plain, row)) for row in values.itertuples(index=False))
+    if rows.get(_KEPT) == "False":
+        del rows[_KEPT]  # the rule
     return pd.DataFrame({"value": rows}).rename_axis("setting")
 
 

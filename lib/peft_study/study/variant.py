@@ -33,6 +33,8 @@ class Variant(BaseModel):
 
     `model`, `dataset` and `ood_dataset` are `bundled:NAME`, a folder, or a hub name with an optional `@revision`; a
     dataset may also be a file. `label_names` are those of the classes in their order, None the dataset's own.
+    A classification head that comes with the model gives way to a new one unless `keep_head`; it must then be one of
+    these classes.
     Training takes `max_steps` optimizer steps, or where that is None as many as `epochs` passes over the reviews give.
     `precision` auto is bf16 where the hardware multiplies it, else fp32; fp16, with scaled losses, is for GPUs without
     bf16. With `deterministic` two runs on one GPU give the same bits, more slowly; on a CPU they do in any case.
@@ -46,6 +48,7 @@ class Variant(BaseModel):
     text_column: Text = "text"
     label_column: Text = "label"
     label_names: Annotated[list[Text], Field(min_length=2)] | None = None
+    keep_head: bool = False
     strategy: Annotated[Text, AfterValidator(_known)] = "lora"
     train_size: Count = 1000
     test_size: Count | None = 1000

@@ -7,16 +7,20 @@ weights; a saved model loaded again.
 from __future__ import annotations
 
 import copy
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peft_study.data.datasets import model_folder
 from peft_study.data.labels import LABELS
-from peft_study.errors import StudyError
+from peft_study.errors import StudyError, one_line
 from peft_study.strategies.adapters import LORA_FIELDS
 from peft_study.strategies.encoders import architecture, in_blocks, is_part
 from peft_study.strategies.table import STRATEGIES
+from peft_study.study.variant import shortened
+
+CLASSIFIER = "classifier_config.json"  # beside an adapter, of which transformers takes config.json for a whole model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,32 +69,37 @@ def attention() -> str:
     return "sdpa" if torch.cuda.is_available() else "eager"
 
 
+def class_settings(labels: Sequence[str]) -> dict[str, Any]:
+    """The fields of a model's configuration that say which classes it has; each text is of one of them."""
+    names = dict(enumerate(labels))
+    numbers = {name: i for i, name in names.items()}
+    return {"id2label": names, "label2id": numbers, "problem_type": "single_label_classification"}
+
+
 def model_options(variant: Variant, labels: Sequence[str], folder: Path | str | None = None) -> dict[str, Any]:
     """What `from_pretrained` gets besides the folder of the variant's model (or another one, `folder`).
 
-    The configuration has the names of the classes and the variant's dropout. Weights are read from safetensors only,
-    no code of the model's folder is run, and what does not fit is reported, for `require_pretrained`. Raises
-    `StudyError` for a damaged file of weights, and for a strategy that cannot work on such a model.
+    The configuration has the classes of the task, whatever the model was trained for before, and the variant's
+    dropout. Weights are read from safetensors only, no code of the model's folder is run, and what does not fit is
+    reported, for `require_pretrained`. Raises `StudyError` for a configuration that does not load, and for a strategy
+    that cannot work on such a model.
     """
-    from safetensors import SafetensorError, safe_open
     from transformers import AutoConfig
 
-    names = dict(enumerate(labels))
-    numbers = {name: i for i, name in names.items()}
     safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     path = Path(folder or model_folder(variant.model))
-    config = AutoConfig.from_pretrained(path, num_labels=len(names), id2label=names, label2id=numbers, **safe)
+    try:
+        architecture(json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"])
+        config = AutoConfig.from_pretrained(path, num_labels=len(labels), **class_settings(labels), **safe)
+    except StudyError as error:
+        raise StudyError(f"model = {variant.model!r}: {error}") from error
+    except Exception as error:  # a value of another type: every configuration says it in its own way
+        raise StudyError(f"model = {variant.model!r}: config.json does not load: {one_line(error)[:300]}") from error
     family = architecture(config.model_type)
     require_possible(variant, config.model_type)
     if variant.dropout is not None:
         for field in family.dropouts:
             setattr(config, field, variant.dropout)
-    for file in path.glob("*.safetensors"):
-        try:
-            with safe_open(file, "pt"):  # its header says how long the file is
-                pass
-        except (OSError, SafetensorError) as error:
-            raise StudyError(f"the weights in {path} do not load: {error}") from error
     return safe | {
         "config": config,
         "use_safetensors": True,
@@ -105,10 +114,12 @@ def require_pretrained(model: torch.nn.Module, loading: Mapping[str, Any], varia
     """Refuse a `model` of which more than the head is random, by the report of `from_pretrained`.
 
     transformers fills what the file of weights lacks with random numbers; only a head, and BERT's pooler where the
-    strategy trains and saves it, may begin so.
+    strategy trains and saves it, may begin so. With `keep_head` the head must be there, and be one of these classes.
     """
+    if variant.keep_head:
+        _require_own_head(model, loading, variant)
     family = architecture(model.config.model_type)  # type: ignore[union-attr]
-    mismatched = {key if isinstance(key, str) else key[0] for key in loading["mismatched_keys"]}
+    mismatched = {name for name, *_ in loading["mismatched_keys"]}
     absent = {name for name in {*loading["missing_keys"], *mismatched} if not is_part(name, family.head)}
     if others := sorted(name for name in absent if not is_part(name, ["pooler"]) or name in mismatched):
         what = f"{len(others)} tensors are absent or of another shape, the first {others[0]}"
@@ -119,6 +130,59 @@ def require_pretrained(model: torch.nn.Module, loading: Mapping[str, Any], varia
             f"the weights of {variant.model!r} have no pooler, and strategy = {variant.strategy!r} does not train one; "
             "take full or last2, or other weights"
         )
+
+
+def _require_own_head(model: Any, loading: Mapping[str, Any], variant: Variant) -> None:
+    """Refuse to keep a head that is not there, or is of other classes than the task's, or of another order."""
+    labels, keep = list(model.config.id2label.values()), f"keep_head: the head of {variant.model!r}"
+    own = json.loads(Path(model.name_or_path, "config.json").read_text(encoding="utf-8"))
+    for_texts = own.get("problem_type") in (None, model.config.problem_type) and all(
+        kind.endswith("ForSequenceClassification") for kind in own.get("architectures") or ()
+    )
+    _, absent, misfits = _head(model, loading)
+    if absent or misfits or not for_texts:
+        raise StudyError(
+            f"{keep} is not there, or not one that tells {len(labels)} classes of texts apart; set keep_head to false, "
+            "and the head is new"
+        )
+    own_names = own.get("id2label") or {}
+    names = [str(own_names[number]) for number in sorted(own_names, key=int)]
+    generic = all(re.fullmatch(r"LABEL_\d+", name) for name in names)
+    if not generic and [name.casefold() for name in names] != [label.casefold() for label in labels]:
+        raise StudyError(
+            f"{keep} has the classes {shortened(names)} and the task {shortened(labels)}, in this order; label_names "
+            "renames or reorders those of the task; or set keep_head to false, and the head is new"
+        )
+
+
+def _head(model: torch.nn.Module, loading: Mapping[str, Any]) -> tuple[set[str], set[str], set[str]]:
+    """The parameters of the head; those that the file of weights lacks, and those that are of another shape there."""
+    head = architecture(model.config.model_type).head  # type: ignore[union-attr]
+    names = {name for name, _ in model.named_parameters() if is_part(name, head)}
+    return names, names & set(loading["missing_keys"]), names & {name for name, *_ in loading["mismatched_keys"]}
+
+
+def new_head(model: torch.nn.Module, loading: Mapping[str, Any], variant: Variant) -> str:
+    """Replace a classification head that came with the weights by a new one under the seed, unless `keep_head`.
+
+    Returns what the head is, as a sentence. Nothing is touched where no such head came.
+    """
+    import torch
+    from transformers import set_seed
+
+    names, absent, _ = _head(model, loading)
+    if variant.keep_head:
+        return "The classification head that came with the model is kept (`keep_head`)."
+    if absent == names:
+        return "The classification head is new."
+    set_seed(variant.seed)
+    with torch.no_grad():
+        for name, module in model.named_modules():
+            if is_part(name, architecture(model.config.model_type).head):  # type: ignore[union-attr]
+                for parameter in module.parameters(recurse=False):
+                    parameter._is_hf_initialized = False  # type: ignore[attr-defined]  # else it would stay as loaded
+                model._init_weights(module)  # type: ignore[operator]
+    return "The model came with a classification head of its own; a new one has taken its place."
 
 
 def peft_config(variant: Variant, encoder: PretrainedConfig) -> PeftConfig | None:
@@ -155,7 +219,7 @@ def apply_strategy(model: Any, variant: Variant) -> torch.nn.Module:
         return get_peft_model(model, config)
     except Exception as error:  # peft found no such module, or cannot adapt it so: every method says it in its own way
         fields = f"target_modules = {variant.target_modules}" if variant.target_modules else f"peft = {variant.peft}"
-        raise StudyError(f"strategy = {variant.strategy!r}, {fields}: {error}") from error
+        raise StudyError(f"strategy = {variant.strategy!r}, {fields}: {one_line(error)[:300]}") from error
 
 
 def build(folder: Path | str, variant: Variant, labels: Sequence[str] = LABELS) -> torch.nn.Module:
@@ -171,7 +235,55 @@ def build(folder: Path | str, variant: Variant, labels: Sequence[str] = LABELS) 
     set_seed(variant.seed)
     model, loading = AutoModelForSequenceClassification.from_pretrained(folder, **options)
     require_pretrained(model, loading, variant)
+    new_head(model, loading, variant)
     return read_first_token(apply_strategy(model, variant))
+
+
+def load_shapes(variant: Variant, labels: Sequence[str], folder: Path) -> tuple[torch.nn.Module, Mapping[str, Any]]:
+    """The pretrained classifier without its numbers, and the report of `from_pretrained`, for `require_pretrained`.
+
+    Raises `StudyError` where the weights do not load at all.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    options = model_options(variant, labels, folder) | {"device_map": "meta"}
+    try:
+        return AutoModelForSequenceClassification.from_pretrained(folder, **options)  # type: ignore[no-any-return]
+    except Exception as error:  # whatever damaged weights lead to
+        raise StudyError(f"model = {variant.model!r}: its weights do not load: {one_line(error)[:300]}") from error
+
+
+def try_batch(variant: Variant, config: PretrainedConfig) -> None:
+    """Take a batch of two short texts forward and backward through an untrained model, as the strategy trains it.
+
+    The model has the shape that `config` says, with weights of zero. So that a large one takes little time, it has few
+    word embeddings, and two blocks where no setting of the variant can name others. Raises `StudyError` where it fails.
+    """
+    import torch
+    from accelerate import init_empty_weights
+    from transformers import AutoModelForSequenceClassification
+
+    from peft_study.training.prediction import pad_batch
+
+    config, pad = copy.deepcopy(config), config.pad_token_id or 0
+    config.vocab_size = pad + 2
+    if not (variant.peft or variant.target_modules):
+        config.num_hidden_layers = min(2, config.num_hidden_layers)
+    with init_empty_weights(include_buffers=False):
+        model = AutoModelForSequenceClassification.from_config(config, attn_implementation=attention())
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            setattr(module, name, torch.nn.Parameter(torch.zeros(parameter.shape)))
+    try:
+        model = read_first_token(apply_strategy(model, variant)).train()
+        batch = pad_batch([[pad + 1] * 4, [pad + 1] * 2], pad)
+        model(**batch, labels=torch.tensor([0, 1])).loss.backward()
+    except StudyError:
+        raise
+    except Exception as error:  # every method and model says in its own way that they do not go together
+        raise StudyError(
+            f"strategy = {variant.strategy!r} does not work on {variant.model!r}: {one_line(error)[:300]}"
+        ) from error
 
 
 def quiet() -> None:
@@ -219,15 +331,18 @@ def merged(model: torch.nn.Module) -> torch.nn.Module:
 def load(folder: Path, labels: Sequence[str] | None = None) -> torch.nn.Module:
     """A run's saved model (its `model/`), the adapter on its base model or all weights.
 
-    `labels` are the names of its classes: an adapter's configuration does not hold them.
+    An adapter's own configuration does not hold the names of its classes: they are `labels`, or else read from
+    `CLASSIFIER` beside it. Raises `StudyError` where there are none.
     """
     from peft import AutoPeftModelForSequenceClassification
     from transformers import AutoModelForSequenceClassification
 
-    adapted = (folder / "adapter_config.json").exists()
+    adapted, classes = (folder / "adapter_config.json").exists(), dict[str, Any]()
+    if adapted or labels:
+        classes = class_settings(labels or read_classes(folder))
+    if adapted:
+        classes["ignore_mismatched_sizes"] = True  # the base model may have a head of its own
     kind = AutoPeftModelForSequenceClassification if adapted else AutoModelForSequenceClassification
-    names = dict(enumerate(labels or ()))
-    classes = {"id2label": names, "label2id": {name: i for i, name in names.items()}} if names else {}
     model: torch.nn.Module = kind.from_pretrained(
         str(folder),
         **classes,
@@ -236,3 +351,22 @@ def load(folder: Path, labels: Sequence[str] | None = None) -> torch.nn.Module:
         attn_implementation=attention(),
     )
     return read_first_token(model).eval()
+
+
+def write_classes(folder: Path, model: Any) -> None:
+    """Write the configuration of the classifier `model` beside its adapter, for `read_classes`."""
+    config = copy.deepcopy(model.config)
+    config.architectures = [type(model.get_base_model()).__name__]
+    config.to_json_file(folder / CLASSIFIER)
+
+
+def read_classes(folder: Path) -> tuple[str, ...]:
+    """The names of an adapter's classes, in their order. Raises `StudyError` where they are not beside it."""
+    try:
+        names = json.loads((folder / CLASSIFIER).read_text(encoding="utf-8"))["id2label"]
+        return tuple(names[str(number)] for number in range(len(names)))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StudyError(
+            f"{folder} holds an adapter and no {CLASSIFIER} with the names of its classes in their order (id2label); "
+            "copy that file from the run that trained it, or give the names as labels"
+        ) from error

@@ -11,7 +11,7 @@ from peft_study import paths
 from peft_study.analysis.masking import explain
 from peft_study.data.reviews import Reviews
 from peft_study.errors import StudyError
-from peft_study.records.layout import is_interrupted, label_names, recorded_metrics, recorded_params
+from peft_study.records.layout import is_interrupted, label_names, recorded_labels, recorded_metrics, recorded_params
 from peft_study.report import display
 from peft_study.study.variant import Variant
 from peft_study.training.model import load
@@ -66,7 +66,7 @@ def load_saved(folder: Path, trained: float) -> Parts:
 
     variant, names = Variant(**(recorded_params(folder) or {})), label_names(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder / "model", local_files_only=True)
-    return load(folder / "model", names), tokenizer, variant, names
+    return load(folder / "model", recorded_labels(folder)), tokenizer, variant, names
 
 
 @controls.where_live
