@@ -1,43 +1,57 @@
 """What only the models and the data reveal about a study, refused before anything trains."""
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from peft_study.data import datasets
+from peft_study.data.labels import LABELS
 from peft_study.data.reviews import Corpus, budget, load_corpus
+from peft_study.data.tokenization import load_tokenizer, untruncated
 from peft_study.errors import StudyError
+from peft_study.strategies.adapters import LORA_FIELDS
 from peft_study.strategies.encoders import architecture
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
-from peft_study.training.model import apply_strategy, require_possible
+from peft_study.training.model import load_shapes, model_options, quiet, require_pretrained, try_batch
 
 _CORPUS = {"dataset", "ood_dataset", "text_column", "label_column", "label_names", "test_size", "ood_size", "data_seed"}
+_WINDOW = {"model", "strategy", "peft", "max_length"}
+_ADAPTER = {"model", "strategy", "peft", "target_modules", *LORA_FIELDS}
+
+
+class _Checks:
+    """Checks of a study, each made once; `faults` are what they raised."""
+
+    def __init__(self) -> None:
+        self.faults: dict[str, None] = {}
+        self._results: dict[Any, Any] = {}
+
+    def once(self, key: Any, check: Callable[..., Any], *arguments: Any) -> Any:
+        """What `check` returns; None where it found a fault. The `key` says what the result depends on."""
+        if (key := (check, key)) not in self._results:
+            self._results[key] = None
+            try:
+                self._results[key] = check(*arguments)
+            except StudyError as error:
+                self.faults[str(error)] = None
+        return self._results[key]
 
 
 def check(variants: Iterable[Variant]) -> None:
-    """Load the models and the data of `variants`; raises one `StudyError` with every fault, each named once."""
-    faults: dict[str, None] = {}
-    loaded: dict[str, Any] = {}  # what could not be loaded is None, and not asked for again
+    """Load the models and the data of `variants`; raises one `StudyError` with every fault, each named once.
 
-    def attempt(check: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return check(*arguments)
-        except StudyError as error:
-            faults[str(error)] = None
-
+    Of the weights only the shapes are read; each strategy takes a tiny batch through an untrained model of that shape.
+    """
+    checks = _Checks()
     for variant in variants:
-        corpus = variant.model_dump_json(include=_CORPUS)
-        if variant.model not in loaded:
-            loaded[variant.model] = attempt(datasets.model_folder, variant.model)
-        if corpus not in loaded:
-            loaded[corpus] = attempt(load_corpus, variant)
-        if folder := loaded[variant.model]:
-            attempt(_check_model, variant, folder)
-        if loaded[corpus]:
-            attempt(_check_classes, variant, loaded[corpus])
-    if faults:
+        folder = checks.once(variant.model, datasets.model_folder, variant.model)
+        corpus = checks.once(variant.model_dump_json(include=_CORPUS), load_corpus, variant)
+        if folder:
+            _check_model(checks, variant, folder, corpus.labels if corpus else LABELS)
+        if corpus:
+            checks.once(variant.model_dump_json(), _check_classes, variant, corpus)
+    if faults := checks.faults:
         raise StudyError("\n  ".join(faults if len(faults) == 1 else [f"there are {len(faults)} faults:", *faults]))
 
 
@@ -51,18 +65,32 @@ def _check_classes(variant: Variant, corpus: Corpus) -> None:
         )
 
 
-def _check_model(variant: Variant, folder: Path) -> None:
-    """Refuse an unsupported architecture, a strategy that cannot work on it, and a `max_length` above the model's."""
-    file = folder / "config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise StudyError(f"model = {variant.model!r}: {file} is not readable as JSON: {error}") from error
-    kind = config.get("model_type", "")
-    architecture(kind)
-    require_possible(variant, kind)
-    longest = config["max_position_embeddings"] - (config.get("pad_token_id", 1) + 1 if kind == "roberta" else 0)
-    adapter = STRATEGIES[variant.strategy].adapter
+def _check_model(checks: _Checks, variant: Variant, folder: Path, labels: Sequence[str]) -> None:
+    """Check the model in `folder`, and the variant's strategy on it, for a task of these `labels`."""
+    quiet()
+    model, strategy = variant.model, variant.strategy
+    options = checks.once((model, strategy, labels), model_options, variant, labels, folder)
+    if options is None:
+        return
+    shapes = checks.once((model, labels), load_shapes, variant, labels, folder)
+    passed = [
+        shapes and checks.once((model, strategy, labels, variant.keep_head), _check_weights, variant, *shapes),
+        checks.once(variant.model_dump_json(include=_WINDOW), _check_window, variant, options["config"]),
+        checks.once(model, _check_tokenizer, variant, options["config"]),
+    ]
+    if all(passed):
+        checks.once(variant.model_dump_json(include=_ADAPTER), try_batch, variant, options["config"])
+
+
+def _check_weights(variant: Variant, model: Any, loading: Any) -> bool:
+    """Refuse weights that the strategy cannot start from."""
+    require_pretrained(model, loading, variant)
+    return True
+
+
+def _check_window(variant: Variant, config: Any) -> bool:
+    """Refuse a `max_length` above the number of tokens that the model reads."""
+    longest, adapter = architecture(config.model_type).positions(config), STRATEGIES[variant.strategy].adapter
     room = longest - (virtual := adapter.virtual_tokens(variant.peft) if adapter else 0)
     if variant.max_length > room:
         taken = f", of which {variant.strategy!r} takes {virtual}" if virtual else ""
@@ -70,13 +98,24 @@ def _check_model(variant: Variant, folder: Path) -> None:
             f"max_length = {variant.max_length}: {variant.model!r} reads at most {longest} tokens{taken}; ask for at "
             f"most {room}"
         )
-    if variant.peft or variant.target_modules:
-        _check_adapter(folder, variant)
+    return True
 
 
-def _check_adapter(folder: Path, variant: Variant) -> None:
-    """Refuse what peft refuses: the adapter is put into random weights in the shape of the model in `folder`."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification
-
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    apply_strategy(AutoModelForSequenceClassification.from_config(config), variant)
+def _check_tokenizer(variant: Variant, config: Any) -> bool:
+    """Refuse a tokenizer that does not load, has no padding token, or does not fit the embeddings."""
+    tokenizer, name = load_tokenizer(variant), f"model = {variant.model!r}"
+    untruncated(tokenizer)
+    vocabulary = tokenizer.get_vocab()
+    if not vocabulary.keys() - set(tokenizer.all_special_tokens):
+        raise StudyError(f"{name}: its tokenizer knows no words; the folder lacks the file with its vocabulary")
+    if (largest := max(vocabulary.values())) >= config.vocab_size:  # `try_batch` has few embeddings
+        raise StudyError(
+            f"{name}: its tokenizer has {largest + 1:,} tokens and its embeddings have {config.vocab_size:,} rows; "
+            f"enlarge them once with model.resize_token_embeddings({largest + 1}), then save_pretrained"
+        )
+    if architecture(config.model_type).counts_from_padding and tokenizer.pad_token_id != config.pad_token_id:
+        raise StudyError(
+            f"{name}: its tokenizer pads with token {tokenizer.pad_token_id}, and config.json says pad_token_id = "
+            f"{config.pad_token_id}, from which such a model counts positions; name the same token in both"
+        )
+    return True

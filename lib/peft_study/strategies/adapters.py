@@ -74,6 +74,7 @@ class Adapter:
         import peft
 
         kind, own = getattr(peft, self.method), own or {}
+        self.virtual_tokens(own)
         family = architecture(encoder.model_type)
         values: dict[str, Any] = {"task_type": "SEQ_CLS", "modules_to_save": list(family.head)}
         if target_modules:
@@ -97,8 +98,9 @@ class Adapter:
 
     def virtual_tokens(self, own: Mapping[str, Any]) -> int:
         """How many of the encoder's positions the adapter takes from the reviews, with the parameters `own` of peft."""
-        count = ({"num_virtual_tokens": 0} | self.values | dict(own))["num_virtual_tokens"]
-        if not isinstance(count, int) or count < 0:
+        if (count := (self.values | dict(own)).get("num_virtual_tokens")) is None:
+            return 0
+        if type(count) is not int or count < 1:
             raise StudyError(f"peft = {own}: num_virtual_tokens = {count!r}; it must be a whole number above 0")
         return count
 

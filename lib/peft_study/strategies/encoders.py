@@ -2,9 +2,13 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from peft_study.errors import StudyError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 @dataclass(frozen=True)
@@ -13,7 +17,8 @@ class Architecture:
 
     The linear layers are named from their block on (`attention.q_lin` of `transformer.layer.0.attention.q_lin`), in the
     order query, key, value, attention output, and the two of the feed-forward part. `norms` are layer normalisations,
-    `head` the classifier's modules, `dropouts` the fields of the configuration that hold a dropout rate.
+    `head` the classifier's modules, `dropouts` the fields of the configuration that hold a dropout rate. With
+    `counts_from_padding` the first token's position is the number after that of the padding token, not 0.
     """
 
     attention: tuple[str, str, str, str]
@@ -21,6 +26,7 @@ class Architecture:
     norms: tuple[str, ...]
     head: tuple[str, ...]
     dropouts: tuple[str, ...] = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+    counts_from_padding: bool = False
 
     def linears(self, which: str) -> tuple[str, ...]:
         """The linear layers called `query-value`, `feed-forward`, `feed-forward-out`, `ia3` or `all`."""
@@ -32,6 +38,11 @@ class Architecture:
             "ia3": (key, value, self.feed_forward[1]),
             "all": self.attention + self.feed_forward,
         }[which]
+
+    def positions(self, encoder: "PretrainedConfig") -> int:
+        """How many tokens an encoder of this configuration reads at once."""
+        before = (encoder.pad_token_id or 0) + 1 if self.counts_from_padding else 0
+        return int(encoder.max_position_embeddings - before)
 
 
 _BERT = Architecture(
@@ -49,7 +60,7 @@ ARCHITECTURES = {
         dropouts=("dropout", "attention_dropout"),
     ),
     "bert": _BERT,
-    "roberta": _BERT,
+    "roberta": replace(_BERT, counts_from_padding=True),
 }
 
 
@@ -57,8 +68,8 @@ def architecture(model_type: str) -> Architecture:
     """The architecture of a transformers `model_type`, or a `StudyError` naming those that are known."""
     if model_type not in ARCHITECTURES:
         raise StudyError(
-            f"model type {model_type!r} is not supported; supported: {', '.join(ARCHITECTURES)}. "
-            "Add an entry to ARCHITECTURES in lib/peft_study/strategies/encoders.py"
+            f"model type {model_type!r} is not supported; supported: {', '.join(ARCHITECTURES)}; take an encoder of "
+            "one of these"
         )
     return ARCHITECTURES[model_type]
 

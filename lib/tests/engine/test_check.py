@@ -1,15 +1,19 @@
 """What only models and data can tell of a study is refused before anything trains, all of it in one error."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
 from made_folders import reviews, save_model, save_reviews
+from transformers import AutoModel, AutoTokenizer
 
 from peft_study.engine.check import check
 from peft_study.errors import StudyError
+from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
 
 Make = Callable[..., Variant]
@@ -56,3 +60,100 @@ def test_a_budget_that_leaves_out_a_class_is_refused_before_anything_trains(vari
     check([variant(train_size=100, **fields)])
     with pytest.raises(StudyError, match="train_size = 20 leaves no review of 'c' to train on; raise it"):
         check([variant(train_size=20, **fields)])
+
+
+# --- models
+
+
+def edit(folder: Path, **values: Any) -> Path:
+    """Change values of a model's configuration."""
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(content | values))
+    return folder
+
+
+def add_tokens(folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<user>", "<url>"])
+    tokenizer.save_pretrained(folder)
+
+
+def need_a_package(folder: Path) -> None:
+    names = {"tokenizer_class": "BertJapaneseTokenizer", "word_tokenizer_type": "mecab"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(names))
+    (folder / "tokenizer.json").rename(folder / "vocab.txt")
+
+
+def lose_the_vocabulary(folder: Path) -> None:
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    (folder / "tokenizer.json").rename(folder / "spiece.model")
+
+
+def lose_the_pooler(folder: Path) -> None:
+    AutoModel.from_pretrained(folder, add_pooling_layer=False).save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "damage", "said"),
+    [
+        (
+            "bert",
+            add_tokens,
+            r"its tokenizer has \d+ tokens and .* have \d+ rows; .*resize_token_embeddings",
+        ),
+        ("bert", need_a_package, "its tokenizer does not load .*fugashi.*; install the package"),
+        ("bert", lose_the_vocabulary, "its tokenizer knows no words"),
+        ("bert", lose_the_pooler, "no pooler, and strategy = 'lora' does not train one; take full or last2"),
+        ("bert", lambda folder: edit(folder, hidden_size=48), "the weights of .* are of another model"),
+        ("bert", lambda folder: edit(folder, num_hidden_layers=3), "the weights of .* are of another model"),
+        ("bert", lambda folder: edit(folder, hidden_size="wide"), "config.json does not load"),
+        ("roberta", lambda folder: edit(folder, pad_token_id=1), "pads with token 0, and .* pad_token_id = 1"),
+        ("roberta", lambda folder: edit(folder, pad_token_id=None), "pads with token 0, and .* pad_token_id = None"),
+    ],
+)
+def test_a_model_that_would_fail_or_mislead_in_training_is_refused(
+    variant: Make, tmp_path: Path, kind: str, damage: Callable[[Path], object], said: str
+) -> None:
+    damage(folder := save_model(tmp_path / "model", kind))
+    with pytest.raises(StudyError, match=said) as error:
+        check([variant(model=str(folder), strategy=strategy, max_length=16) for strategy in ("full", "lora")])
+    assert str(folder) in str(error.value) and len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("room", [65, 66])
+def test_a_window_ends_where_the_positions_of_a_roberta_do(
+    variant: Make, families: dict[str, str], tmp_path: Path, room: int
+) -> None:
+    """The first position is the number after that of the padding token: of 65 positions 64 are left."""
+    check([variant(model=families["roberta"], max_length=64)])
+    with pytest.raises(StudyError, match=f"max_length = {room}: .* at most 64 tokens"):
+        check([variant(model=families["roberta"], max_length=room)])
+
+
+@pytest.mark.parametrize("family", ["distilbert", "bert", "roberta"])
+def test_every_strategy_passes_the_check_of_every_family_in_seconds(
+    variant: Make, families: dict[str, str], family: str
+) -> None:
+    names = [name for name, strategy in STRATEGIES.items() if family not in strategy.impossible]
+    start = perf_counter()
+    check([variant(strategy=name, model=families[family], learning_rate=None) for name in names])
+    assert perf_counter() - start < 30  # one to three on an idle machine
+
+
+def test_a_strategy_that_a_model_is_too_narrow_for_is_refused(variant: Make, tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "model", "bert")
+    with pytest.raises(StudyError, match=r"strategy = 'miss'"):
+        check([variant(model=str(folder), strategy="miss", peft={"r": 33})])
+
+
+@pytest.mark.parametrize("count", [0, -1, True, "16"])
+def test_no_vectors_before_the_words_are_refused(variant: Make, count: Any) -> None:
+    with pytest.raises(StudyError, match=f"num_virtual_tokens = {count!r}; it must be a whole number above 0"):
+        check([variant(strategy="prompt", peft={"num_virtual_tokens": count})])
+
+
+def test_an_unsupported_family_is_refused_with_those_that_are_supported(variant: Make, tmp_path: Path) -> None:
+    folder = edit(save_model(tmp_path / "model", "roberta"), model_type="xlm-roberta")
+    with pytest.raises(StudyError, match=r"'xlm-roberta' is not supported; supported: .*; take an") as error:
+        check([variant(model=str(folder))])
+    assert "ARCHITECTURES" not in str(error.value)
