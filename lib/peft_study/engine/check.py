@@ -47,8 +47,10 @@ def check(variants: Iterable[Variant]) -> None:
     for variant in variants:
         folder = checks.once(variant.model, datasets.model_folder, variant.model)
         corpus = checks.once(variant.model_dump_json(include=_CORPUS), load_corpus, variant)
-        if folder:
-            _check_model(checks, variant, folder, corpus.labels if corpus else LABELS)
+        if folder and corpus:
+            _check_model(checks, variant, folder, corpus.labels)
+        elif folder:  # of the classes nothing is known
+            _check_model(checks, variant.model_copy(update={"keep_head": False}), folder, LABELS)
         if corpus:
             checks.once(variant.model_dump_json(), _check_classes, variant, corpus)
     if faults := checks.faults:
