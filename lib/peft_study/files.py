@@ -84,8 +84,9 @@ def write_figure(file: Path, figure: "Figure") -> None:
 def read_yaml(file: Path) -> Any:
     """What a YAML file holds: dicts, lists, texts, numbers, booleans, dates and None; no tag makes a Python object.
 
-    Raises `OSError`, or `ValueError` that says in a line where the file is no such YAML: `1e-3` is a number as in YAML
-    1.2; a key that is given twice, or is no text, is refused; so are aliases that contain themselves or blow up.
+    Raises `OSError`, or `ValueError` that says in a line where the file is no such YAML. As in YAML 1.2 `1e-3` is a
+    number, and `no` a text. Refused are a key that is given twice or is no text, and aliases that contain themselves or
+    blow up.
     """
     if (size := file.stat().st_size) > BYTES:
         raise ValueError(f"it has {size:,} bytes, at most {BYTES:,} are read")
@@ -127,6 +128,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_BOOLEAN = "tag:yaml.org,2002:bool"  # true and false alone, as in YAML 1.2: yes, no, on and off are texts
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOLEAN, re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )

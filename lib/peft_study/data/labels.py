@@ -1,79 +1,120 @@
 """The classes of a dataset: what they are called, and how a column of labels becomes 0, 1, 2, ...
 
-Their names are those that a study gives (`label_names`), else those of the dataset (a `ClassLabel` of the hub, or the
-sorted strings of the column). Whole numbers are named as they stand, but 0 and 1, which are negative and positive.
+Labels of different sources are the same where they say the same: "1", 1, 1.0 and the class "1" of a `ClassLabel` do,
+and True and "true". Their places never count. The names of the classes are those that a study gives (`label_names`),
+else those of the dataset (a `ClassLabel`, or the sorted labels). Labels 0 and 1 are called negative and positive.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from peft_study.data.tables import Split
 from peft_study.errors import StudyError
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
 LABELS = ("negative", "positive")  # of 0 and 1, where nothing else is said
-MOST = 100  # classes: a column of more values is hardly one of labels
+FEW = 20  # classes: with more than these, a label must occur twice on average
+_NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})(\.0+)?")  # no code such as 007
+_SHOWN = 40  # characters of a label that a message shows
 
-Key = int | str  # a label as the dataset has it: a name, or a whole number that has none
+Key = int | str  # what a label says: within one column all are whole numbers, or all are texts
 
 
 @dataclass(frozen=True)
 class Column:
     """The labels of one split, row by row; `names` are those of a `ClassLabel` in its order, empty for other columns.
 
-    `where` says in errors which column of which split it is.
+    In errors, `where` says which column of which split it is, `remedy` what to do where labels are withheld.
     """
 
     labels: list[Key]
-    names: list[str]
+    names: list[Key]
     where: str
+    remedy: str
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The names of the classes 0, 1, ..., and the label that each has in the training split."""
+    """The names of the classes 0, 1, ..., and the label that each has in the training split.
+
+    `numbers` gives the class of each number that the training split stores, be it the label or that of a `ClassLabel`
+    (`declared`). `given` says that the study named the classes.
+    """
 
     names: tuple[str, ...]
     labels: tuple[Key, ...]
+    numbers: Mapping[int, int]
+    declared: bool
+    given: bool
+
+    @property
+    def ranks(self) -> np.ndarray:
+        """The place of each class among the sorted labels: what does not depend on how they were stored."""
+        order = _distinct(self.labels)
+        return np.array([order.index(label) for label in self.labels], dtype="int64")
 
     def encode(self, column: Column) -> list[int]:
-        """The class of each row. Raises `StudyError` for labels that no class has.
+        """The class of each row. Raises `StudyError` for labels that no class has, or that two may be.
 
-        Where the labels of the training split are names, a whole number stands for the class of that number, and as
-        many names, all of them other ones, for the same classes in the same order.
+        A label is that of the class whose label or name says the same. Where the labels are numbers on one side and a
+        `ClassLabel` on the other, which numbers its classes, it may also be that of the same number.
         """
-        codes = {label: i for labels in (self.labels, self.names) for i, label in enumerate(labels)}
-        if len(column.names) == len(self.names) and codes.keys().isdisjoint(column.names):
-            codes |= {name: i for i, name in enumerate(column.names)}
-        if not any(isinstance(label, int) for label in codes):
-            codes |= {i: i for i in range(len(self.names))}
-        if strange := _distinct(label for label in column.labels if label not in codes):
+        values = _distinct(column.labels)
+        same = {text: i for texts in (map(str, self.labels), self.names) for i, text in enumerate(texts)}
+        by_name = {value: same.get(str(value)) for value in values}
+        by_number = {value: self._numbered(value, column) for value in values}
+        complete = [codes for codes in (by_name, by_number) if None not in codes.values()]
+        if not complete:
+            strange = [value for value in values if by_name[value] is None]
             raise StudyError(
                 f"{column.where} has labels that the training split lacks: {_quoted(strange)}; it has "
-                f"{_quoted(self.labels)}. Remove those rows, or add some of them to the training split"
+                f"{_quoted(self._called)}. Call the same classes alike (label_names renames those of the training "
+                f"split), or remove those rows{f'; {column.remedy}' * bool(column.remedy)}"
             )
-        return [codes[label] for label in column.labels]
+        if len(complete) == 2 and by_name != by_number and not self.given:
+            raise StudyError(
+                f"{column.where} has the labels {_quoted(values)}, which are other classes of the training split by "
+                f"their names than by their numbers ({_quoted(self._called)}); set label_names, or call them alike"
+            )
+        return [code for label in column.labels if (code := complete[0][label]) is not None]
+
+    @property
+    def _called(self) -> list[str]:
+        """Each class by its label and, where that is another, its name."""
+        pairs = zip(map(str, self.labels), self.names, strict=True)
+        return [label if label == name else f"{label} ({name})" for label, name in pairs]
+
+    def _numbered(self, value: Key, column: Column) -> int | None:
+        """The class of the number under which `column` stores a label; two `ClassLabel`s number as they like."""
+        if column.names:
+            return None if self.declared else self.numbers.get(column.names.index(value))
+        return self.numbers.get(value) if isinstance(value, int) else None
 
 
-def read_labels(split: "Dataset", field: str, name: str) -> Column:
+def read_labels(split: Split, field: str, name: str, remedy: str = "") -> Column:
     """The labels of a split, which messages call `name`. Raises `StudyError` for rows without one, and for no labels.
 
-    True and False are 1 and 0; numbers with a fraction, lists and mappings are no labels.
+    Numbers with a fraction, lists and mappings are no labels; -1 is none in a `ClassLabel`, and one elsewhere. `remedy`
+    says what to do where labels are withheld.
     """
-    from datasets import ClassLabel
-
-    feature, where = split.features[field], f"label_column = {field!r}: {name}"
-    labels: list[Any] = list(map(_whole, split[field][:]))
-    if odd := [row for row, label in enumerate(labels) if not _is_label(label)]:
-        raise StudyError(
-            f"{where} has {rows(odd, 'without a label')} ({labels[odd[0]]!r}): a label is text or a whole number from "
-            "0; correct or remove them"
-        )
-    names = list(feature.names) if isinstance(feature, ClassLabel) else []
-    labels = [names[label] for label in labels] if names else labels
-    return Column(labels, names, where)
+    where = f"label_column = {field!r}: {name}"
+    names = _said(split.names.get(field, ()))
+    values: list[Any] = list(split.columns[field])
+    if names:
+        values = [_class(value, names) for value in values]
+    missing = [row for row, value in enumerate(values) if _is_missing(value)]
+    if len(missing) == len(values):
+        raise StudyError(f"{where} has no labels{f'; {remedy}' * bool(remedy)}")
+    if missing:
+        raise StudyError(f"{where} has {rows(missing, 'without a label')}; correct or remove them")
+    if odd := [row for row, value in enumerate(values) if not _is_label(value)]:
+        kind = repr(values[odd[0]]) if isinstance(values[odd[0]], float) else f"a {type(values[odd[0]]).__name__}"
+        raise StudyError(f"{where} has {rows(odd, 'that hold no label')} ({kind}): a label is text or a whole number")
+    return Column(_said(values), names, where, remedy)
 
 
 def rows(numbers: Sequence[int], lacking: str) -> str:
@@ -82,46 +123,80 @@ def rows(numbers: Sequence[int], lacking: str) -> str:
     return f"{count} {lacking}, the first being row {numbers[0]} (counted from 0)"
 
 
-def _is_label(value: object) -> bool:
-    """Whether a value can be a label: no empty text, no negative number (on the hub -1 marks rows without one)."""
-    return value >= 0 if isinstance(value, int) else isinstance(value, str) and value != ""
+def _class(value: Any, names: Sequence[Key]) -> Key | None:
+    """The name of a class that a `ClassLabel` stores as a number, and a text file by name or number."""
+    if isinstance(value, str):
+        texts = list(map(str, names))
+        if value in texts:
+            return names[texts.index(value)]
+        value = int(value) if re.fullmatch(r"\d{1,9}", value) else None
+    return names[int(value)] if value is not None and 0 <= value < len(names) else None
 
 
-def _whole(label: object) -> object:
-    """A whole number, however it is stored, as an `int`; anything else as it is."""
-    return int(label) if isinstance(label, int | float) and float(label).is_integer() else label
+def _is_missing(value: Any) -> bool:
+    """Whether a row has no label: nothing, not a number, or a text of spaces."""
+    return (
+        value is None or (isinstance(value, float) and value != value) or (isinstance(value, str) and not value.strip())
+    )
+
+
+def _is_label(value: Any) -> bool:
+    """Whether a value can be a label."""
+    return isinstance(value, int | str) or (isinstance(value, float) and value.is_integer())
+
+
+def _said(values: Iterable[Any]) -> list[Key]:
+    """What labels say: whole numbers where all are numbers, True and False where all are these, else texts."""
+    values = list(values)
+    texts = [str(int(value) if isinstance(value, float) else value) for value in values]
+    distinct = set(texts)
+    if all(map(_NUMBER.fullmatch, distinct)):
+        return [int(text.partition(".")[0]) for text in texts]
+    if {text.lower() for text in distinct} <= {"true", "false"}:
+        return [text.capitalize() for text in texts]
+    return list(texts)
 
 
 def classes(column: Column, names: Sequence[str] | None = None) -> Classes:
     """The classes of a training split. Raises `StudyError` where there is only one, or where the `names` do not fit.
 
-    `names` (a study's `label_names`) are in the order of the labels: that of the `ClassLabel`, or ascending. Labels
-    that are text already have names, and `names` then says their order.
+    `names` (a study's `label_names`) say the order of the labels where they are the same, else what the labels are
+    called, in the order of the `ClassLabel` or of the numbers.
     """
-    labels = _distinct(column.labels)
+    labels, given = _distinct(column.labels), names is not None
     if len(labels) < 2:
         raise StudyError(f"{column.where} has one class only, {_quoted(labels)}; at least two are needed to tell apart")
-    if len(labels) > MOST:
+    if len(labels) > max(FEW, len(column.labels) / 2):
         raise StudyError(
-            f"{column.where} has {len(labels):,} different labels, and at most {MOST} classes are allowed; name the "
-            "column of the labels"
+            f"{column.where} has {len(labels):,} different labels in {len(column.labels):,} rows, hardly any twice, as "
+            "a column of texts or measurements has; name the column of the classes"
         )
     if column.names:
-        labels.sort(key=lambda label: column.names.index(str(label)))
-    if names is None:
-        names = LABELS if labels == [0, 1] else list(map(str, labels))
-    elif isinstance(labels[0], str) and not column.names:
-        if set(names) != set(labels):
-            raise StudyError(
-                f"label_names = {list(names)}: {column.where} has the labels {_quoted(labels)}; name those"
-            )
-        labels = list(names)
-    elif len(names) != len(labels):
-        raise StudyError(
-            f"label_names = {list(names)}: {column.where} has {len(labels)} classes, {_quoted(labels)}; give a name to "
-            "each, in this order"
-        )
-    return Classes(tuple(names), tuple(labels))
+        labels.sort(key=column.names.index)
+    numbers = {column.names.index(label) if column.names else label: i for i, label in enumerate(labels)}
+    stored = {number: labels[i] for number, i in numbers.items() if isinstance(number, int)}
+    called = list(map(str, labels))
+    if names is not None and set(names) == set(called):
+        labels = [labels[called.index(name)] for name in names]
+    elif names is not None:
+        wrong = f"label_names = {_quoted(names)}: {column.where} has {len(labels)} classes, {_quoted(labels)}; "
+        if len(names) != len(labels):
+            raise StudyError(f"{wrong}give a name to each, in this order")
+        if set(names) & set(called) or (isinstance(labels[0], str) and not column.names):
+            raise StudyError(f"{wrong}name those, in the order you want")
+    else:
+        names = LABELS if labels == [0, 1] else called
+    places = {number: labels.index(label) for number, label in stored.items()}
+    return Classes(tuple(names), tuple(labels), places, bool(column.names), given)
+
+
+def near_equal(labels: Iterable[Key]) -> list[str]:
+    """The labels that differ from another one in nothing but case, spaces or their form in Unicode."""
+    alike: dict[str, list[str]] = {}
+    for label in map(str, labels):
+        form = unicodedata.normalize("NFKC", label).casefold()
+        alike.setdefault(" ".join(form.split()), []).append(label)
+    return [label for group in alike.values() if len(group) > 1 for label in group]
 
 
 def unnamed(count: int) -> tuple[str, ...]:
@@ -130,11 +205,14 @@ def unnamed(count: int) -> tuple[str, ...]:
 
 
 def _distinct(labels: Iterable[Key]) -> list[Key]:
-    """The different labels: numbers ascending, then texts in the order of the alphabet."""
+    """The different labels, numbers ascending or texts in the order of the alphabet."""
     return sorted(set(labels), key=lambda label: (isinstance(label, str), label))
 
 
 def _quoted(labels: Sequence[Key]) -> str:
-    """Labels in a message, the first ten of many."""
+    """Labels in a message, the first ten of many, and of each no more than its beginning."""
     more = f" and {len(labels) - 10:,} more" if len(labels) > 10 else ""
-    return ", ".join(repr(label) for label in labels[:10]) + more
+    shown = (
+        label[:_SHOWN] + "..." if isinstance(label, str) and len(label) > _SHOWN else label for label in labels[:10]
+    )
+    return ", ".join(map(repr, shown)) + more

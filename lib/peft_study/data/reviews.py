@@ -5,20 +5,18 @@ of the rows in the files. Budgets are prefixes of one order, so that 5,000 is pa
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from peft_study.data.datasets import load_dataset, revision
-from peft_study.data.labels import LABELS, Classes, classes, read_labels, rows
+from peft_study.data.datasets import Splits, load_dataset, revision
+from peft_study.data.labels import LABELS, Classes, classes, near_equal, read_labels, rows
+from peft_study.data.tables import Split
 from peft_study.errors import StudyError
 from peft_study.study.variant import Variant
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
@@ -29,10 +27,11 @@ class Corpus:
 
     Each table has the columns `id` (the row's number in its split of the dataset), `text` and `label` (0, 1, ...).
     `pool` is what a budget is taken from, in the order in which budgets take it, with each review's `rank` within its
-    class. `splits` are all texts of each split, `fingerprint` hashes texts and labels. `held_out` says that the dataset
-    has no test split, so that `test` is a part of its training split. `unique` counts the distinct texts of the
-    training split, `duplicates` its rows that repeat another one or a review of the test split, which are dropped.
-    `labels` are the names of the classes, `revision` is the dataset's commit on the hub.
+    class and the `turn` of the class. `splits` are all texts of each split, `fingerprint` hashes texts and labels.
+    `held_out` says that `test` is a part of the training split. `unique` counts the distinct texts of the training
+    split, `duplicates` its rows that repeat another one or a review of the test split, which are dropped.
+    `conflicts` counts the texts that carry more than one label. `labels` are the names of the classes, `revision` is
+    the dataset's commit on the hub. `notes` say what a reader of the study should know of how the data were read.
     """
 
     pool: pd.DataFrame
@@ -45,6 +44,8 @@ class Corpus:
     fingerprint: str
     labels: tuple[str, ...] = LABELS
     revision: str | None = None
+    conflicts: int = 0
+    notes: tuple[str, ...] = ()
 
     def split_of(self, part: str) -> str:
         """The split of the dataset, a key of `splits`, whose rows a part of a run is taken from."""
@@ -83,81 +84,154 @@ def load_corpus(variant: Variant) -> Corpus:
 
     Exact duplicates (after cleaning) are dropped from the training split, the first row staying, and so is what the
     official test split holds too. That split itself is left as it is, to stay comparable; without one, `test_size`
-    reviews are held out of the training split.
+    reviews are held out of the training split, of each class but those with a single text.
     """
-    splits = load_dataset(variant.dataset)
-    if "train" not in splits:
-        raise StudyError(f"dataset = {variant.dataset!r} has no split 'train'; it has {', '.join(splits)}")
-    raw, named = _table(splits["train"], f"the training split of {variant.dataset!r}", variant)
-    table = raw.drop_duplicates("text")
+    name, train = variant.dataset, variant.train_split
+    loaded = load_dataset(name, "dataset", variant.dataset_config, variant.encoding, variant.delimiter)
+    tested = variant.test_split or ("test" if "test" in loaded.splits else train)
+    for field, split in (("train_split", train), ("test_split", tested)):
+        if split not in loaded.splits:
+            raise StudyError(f"dataset = {name!r} has no split {split!r}; set {field} to one of {_listed(loaded)}")
+    raw, named = _table(loaded.splits[train], f"the training split of {name!r}", variant)
+    table, notes = raw.drop_duplicates("text"), [*loaded.notes]
     texts: dict[str, list[str]] = {"train": raw["text"].tolist()}
-    if held_out := "test" not in splits:
+    labelled = [raw]
+    if held_out := tested == train:
         if variant.test_size is None:
-            raise StudyError(
-                f"test_size = None: dataset {variant.dataset!r} has no test split; say how many reviews to hold out"
-            )
-        test = _sample(table, variant.test_size, "test_size", variant.data_seed)
+            raise StudyError(f"test_size = None: dataset {name!r} has no test split; say how many reviews to hold out")
+        repeated = table.groupby("label")["text"].transform("size") > 1  # else there were none to train on
+        test = _sample(table[repeated], variant.test_size, "test_size", variant.data_seed, named.ranks)
         table = table.drop(test.index)
     else:
-        whole, _ = _table(splits["test"], f"the test split of {variant.dataset!r}", variant, named)
+        remedy = _other_test_splits(variant, loaded, tested)
+        whole, _ = _table(loaded.splits[tested], f"the split {tested!r} of {name!r}", variant, named, remedy)
         texts["test"] = whole["text"].tolist()
+        labelled.append(whole)
         table = table[~table["text"].isin(texts["test"])]
-        test = _sample(whole, variant.test_size, "test_size", variant.data_seed)
+        test = _sample(whole, variant.test_size, "test_size", variant.data_seed, named.ranks)
+    if unused := [split for split in loaded.splits if split not in (train, tested)]:
+        notes.append(f"the dataset's {_splits(unused)} not used: validation reviews are part of each budget")
     ood = None
     if variant.ood_dataset is not None:
-        splits = load_dataset(variant.ood_dataset)
-        split = splits["test" if "test" in splits else next(iter(splits))]
-        ood, _ = _table(split, f"ood_dataset = {variant.ood_dataset!r}", variant, named)
+        where = f"ood_dataset = {variant.ood_dataset!r}"
+        others = load_dataset(variant.ood_dataset, "ood_dataset", variant.ood_dataset_config)
+        split = variant.ood_split or ("test" if "test" in others.splits else next(iter(others.splits)))
+        if split not in others.splits:
+            raise StudyError(f"{where} has no split {split!r}; set ood_split to one of {_listed(others)}")
+        ood, _ = _table(others.splits[split], where, variant, named)
         texts["ood"] = ood["text"].tolist()
-        ood = _sample(ood, variant.ood_size, "ood_size", variant.data_seed)
+        ood = _sample(ood, variant.ood_size, "ood_size", variant.data_seed, named.ranks)
+        notes += [f"ood_dataset: {note}" for note in others.notes]
+    conflicts = int((pd.concat(labelled).groupby("text")["label"].nunique() > 1).sum())
     return Corpus(
-        pool=_in_order(table, variant.data_seed),
+        pool=_in_order(table, variant.data_seed, named.ranks),
         test=test,
         ood=ood,
         splits=texts,
         held_out=held_out,
         unique=raw["text"].nunique(),
         duplicates=len(raw) - len(table) - held_out * len(test),
-        fingerprint=_fingerprint(raw, test),
+        fingerprint=_fingerprint(named.ranks, raw, test),
         labels=named.names,
-        revision=revision(variant.dataset),
+        revision=revision(name),
+        conflicts=conflicts,
+        notes=(*notes, *_oddities(conflicts, named, test)),
     )
 
 
-def _table(split: "Dataset", name: str, variant: Variant, named: Classes | None = None) -> tuple[pd.DataFrame, Classes]:
+def _oddities(conflicts: int, named: Classes, test: pd.DataFrame) -> list[str]:
+    """Notes on labels that disagree, that may be meant to be the same, and that the test set lacks."""
+    notes = []
+    if conflicts:
+        rule = "of the training rows with the same text, the first and its label are kept"
+        notes.append(f"{_texts(conflicts)} more than one label; {rule}")
+    if alike := near_equal(named.labels):
+        notes.append(f"the labels {', '.join(map(repr, alike[:10]))} are different classes, though much alike")
+    if absent := [name for label, name in enumerate(named.names) if label not in set(test["label"])]:
+        more = f" and {len(absent) - 5} more" * (len(absent) > 5)
+        notes.append(f"the test set has no review of {', '.join(map(repr, absent[:5]))}{more}")
+    return notes
+
+
+def _texts(count: int) -> str:
+    return "1 text carries" if count == 1 else f"{count:,} texts carry"
+
+
+def _splits(names: Sequence[str]) -> str:
+    return f"split {names[0]!r} is" if len(names) == 1 else f"splits {', '.join(map(repr, names))} are"
+
+
+def _listed(loaded: Splits) -> str:
+    return ", ".join(map(repr, loaded.splits))
+
+
+def _other_test_splits(variant: Variant, loaded: Splits, tested: str) -> str:
+    """What to do where the labels of the split to test on are withheld, as those of a competition are."""
+    train = variant.train_split
+    others = [split for split in loaded.splits if split not in (train, tested)]
+    choices = [f"set test_split to {' or '.join(map(repr, others))}"] if others else []
+    held_out = f"set test_split: {train} (test_size reviews are then held out of it)"
+    if len(files := loaded.files.get(train, [])) == 1:
+        held_out += f", as does dataset: {variant.dataset}/{files[0]} alone"
+    return "where the labels are withheld, " + ", or ".join([*choices, held_out])
+
+
+def _table(
+    split: Split,
+    name: str,
+    variant: Variant,
+    named: Classes | None = None,
+    remedy: str = "",
+) -> tuple[pd.DataFrame, Classes]:
     """A split, which messages call `name`, as a table, and its classes: those `named` before, or those that it has.
 
-    Raises `StudyError` for a missing column, for rows without a text or a label, and for labels that are no classes.
+    Raises `StudyError` for a missing column, for rows without a text or a label, and for labels that are no classes;
+    `remedy` says what to do where labels are withheld.
     """
     for field in ("text_column", "label_column"):
-        if (column := getattr(variant, field)) not in split.column_names:
-            raise StudyError(f"{field} = {column!r}: {name} has no such column; it has {', '.join(split.column_names)}")
-    labels = read_labels(split, variant.label_column, name)
+        if (column := getattr(variant, field)) not in split.columns:
+            advice = [_columns(split), *[remedy] * bool(remedy and field == "label_column")]
+            raise StudyError(f"{field} = {column!r}: {name} has no such column; {'; '.join(advice)}")
+    values, where = list(split.columns[variant.text_column]), f"text_column = {variant.text_column!r}: {name}"
+    if not values:
+        raise StudyError(f"{where} has no rows")
+    labels = read_labels(split, variant.label_column, name, remedy)
     named = named or classes(labels, variant.label_names)
-    texts, where = split[variant.text_column][:], f"text_column = {variant.text_column!r}: {name}"
-    if odd := [row for row, text in enumerate(texts) if not isinstance(text, str)]:
+    if odd := [row for row, text in enumerate(values) if not isinstance(text, str)]:
         raise StudyError(f"{where} has {rows(odd, 'without a text')}; remove them, or make them empty texts")
-    table = pd.DataFrame({"id": np.arange(len(texts)), "text": list(map(clean, texts))})
+    table = pd.DataFrame({"id": np.arange(len(values)), "text": list(map(clean, values))})
     return table.assign(label=np.array(named.encode(labels), dtype="int64")), named
 
 
-def _sample(table: pd.DataFrame, size: int | None, field: str, seed: int) -> pd.DataFrame:
+def _columns(split: Split) -> str:
+    """The names of a split's columns, for a message; those that look like a text are not shown."""
+    names = [name for name in split.columns if len(name) <= 40 and len(name.split()) <= 4]
+    if len(names) < len(split.columns):
+        return "the first line of the file must name the columns, and seems to be a row; add a line such as text,label"
+    return f"it has {', '.join(names[:20])}{', ...' * (len(names) > 20)}"
+
+
+def _sample(table: pd.DataFrame, size: int | None, field: str, seed: int, ranks: np.ndarray) -> pd.DataFrame:
     """`size` reviews in the proportion of the labels, or all; in the order of the dataset."""
     if size is None:
         return table
     if size > len(table):
         raise StudyError(f"{field} = {size}: there are only {len(table)} reviews; ask for fewer")
-    return _in_order(table, seed, salt="test").iloc[:size].sort_index().drop(columns="rank")
+    return _in_order(table, seed, ranks, salt="test").iloc[:size].sort_index().drop(columns=["rank", "turn"])
 
 
-def _in_order(table: pd.DataFrame, seed: int, salt: str = "pool") -> pd.DataFrame:
-    """The reviews in an order that depends on nothing but their texts and `seed`, every prefix having the labels'
-    proportion to within one review."""
+def _in_order(table: pd.DataFrame, seed: int, ranks: np.ndarray, salt: str = "pool") -> pd.DataFrame:
+    """The reviews in an order that depends on nothing but their texts, their labels (see `Classes.ranks`) and `seed`.
+
+    Every prefix has the labels' proportion, with two classes to within one review. Beside each review stand its `rank`
+    within its class and the `turn` of its class (0 to 1).
+    """
     keys = [blake2b(f"{salt}\0{seed}\0{text}".encode(), digest_size=8).digest() for text in table["text"]]
     ranked = table.iloc[np.argsort(np.array(keys, dtype="S8"), kind="stable")]
     rank = ranked.groupby("label").cumcount()
     share = (rank + 0.5) / ranked.groupby("label")["label"].transform("size")
-    return ranked.assign(rank=rank).iloc[np.lexsort((ranked["label"], share))]
+    turn = (ranks[ranked["label"]] + 0.5) / len(ranks)
+    return ranked.assign(rank=rank, turn=turn).iloc[np.lexsort((turn, share))]
 
 
 def budget(corpus: Corpus, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -175,9 +249,10 @@ def budget(corpus: Corpus, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame
         )
     taken = corpus.pool.iloc[: variant.train_size]
     fraction = variant.validation_fraction
-    start = (1 - fraction) * (taken["label"] + 0.5) / len(corpus.labels)
+    start = (1 - fraction) * taken["turn"]
     chosen = np.floor(start + (taken["rank"] + 1) * fraction) > np.floor(start + taken["rank"] * fraction)
-    parts = taken[~chosen].drop(columns="rank"), taken[chosen].drop(columns="rank")
+    taken = taken.drop(columns=["rank", "turn"])
+    parts = taken[~chosen], taken[chosen]
     if fraction and parts[1].empty:
         raise StudyError(
             f"train_size = {variant.train_size} with validation_fraction = {fraction} leaves no review for "
@@ -192,10 +267,10 @@ def load_reviews(variant: Variant, corpus: Corpus | None = None) -> Reviews:
     return Reviews(corpus, *budget(corpus, variant), corpus.test, corpus.ood)
 
 
-def _fingerprint(*tables: pd.DataFrame) -> str:
-    """A hash of the tables' texts and labels: equal exactly when these are."""
+def _fingerprint(ranks: np.ndarray, *tables: pd.DataFrame) -> str:
+    """A hash of the tables' texts and labels: equal exactly when these are, however labels are stored."""
     digest = blake2b(digest_size=8)
     for table in tables:
         digest.update("\0".join(table["text"]).encode())
-        digest.update(table["label"].to_numpy().tobytes())
+        digest.update(ranks[table["label"]].tobytes())
     return digest.hexdigest()

@@ -1,8 +1,11 @@
 """What only the models and the data reveal about a study, refused before anything trains."""
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from peft_study.data import datasets
 from peft_study.data.labels import LABELS
@@ -12,10 +15,9 @@ from peft_study.errors import StudyError
 from peft_study.strategies.adapters import LORA_FIELDS
 from peft_study.strategies.encoders import architecture
 from peft_study.strategies.table import STRATEGIES
-from peft_study.study.variant import Variant
+from peft_study.study.variant import TESTED, Variant
 from peft_study.training.model import load_shapes, model_options, quiet, require_pretrained, try_batch
 
-_CORPUS = {"dataset", "ood_dataset", "text_column", "label_column", "label_names", "test_size", "ood_size", "data_seed"}
 _WINDOW = {"model", "strategy", "peft", "max_length"}
 _ADAPTER = {"model", "strategy", "peft", "target_modules", *LORA_FIELDS}
 
@@ -43,16 +45,19 @@ def check(variants: Iterable[Variant]) -> None:
 
     Of the weights only the shapes are read; each strategy takes a tiny batch through an untrained model of that shape.
     """
-    checks = _Checks()
+    checks, notes = _Checks(), dict[str, None]()
     for variant in variants:
         folder = checks.once(variant.model, datasets.model_folder, variant.model)
-        corpus = checks.once(variant.model_dump_json(include=_CORPUS), load_corpus, variant)
+        corpus = checks.once(variant.model_dump_json(include=set(TESTED)), load_corpus, variant)
         if folder and corpus:
             _check_model(checks, variant, folder, corpus.labels)
         elif folder:  # of the classes nothing is known
             _check_model(checks, variant.model_copy(update={"keep_head": False}), folder, LABELS)
         if corpus:
+            notes |= dict.fromkeys(corpus.notes)
             checks.once(variant.model_dump_json(), _check_classes, variant, corpus)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     if faults := checks.faults:
         raise StudyError("\n  ".join(faults if len(faults) == 1 else [f"there are {len(faults)} faults:", *faults]))
 
@@ -60,11 +65,17 @@ def check(variants: Iterable[Variant]) -> None:
 def _check_classes(variant: Variant, corpus: Corpus) -> None:
     """Refuse a budget that leaves no review of some class to train on."""
     present = set(budget(corpus, variant)[0]["label"])
-    if absent := [repr(name) for label, name in enumerate(corpus.labels) if label not in present]:
-        raise StudyError(
-            f"train_size = {variant.train_size} leaves no review of {', '.join(absent)} to train on; raise it, or "
-            "lower validation_fraction"
-        )
+    absent = [label for label in range(len(corpus.labels)) if label not in present]
+    if not absent:
+        return
+    shown = ", ".join(repr(corpus.labels[label][:40]) for label in absent[:5]) + ", ..." * (len(absent) > 5)
+    fault = f"train_size = {variant.train_size} leaves no review of {shown} to train on"
+    first = [
+        int(np.argmax(corpus.pool["label"] == label)) + 1 for label in absent if label in set(corpus.pool["label"])
+    ]
+    if len(first) < len(absent):
+        raise StudyError(f"{fault}: all are in the test set; merge or remove so rare a class, or lower test_size")
+    raise StudyError(f"{fault}; raise it to {max(first)}")
 
 
 def _check_model(checks: _Checks, variant: Variant, folder: Path, labels: Sequence[str]) -> None:

@@ -104,6 +104,8 @@ def _data_block(variant: Variant, reviews: Reviews) -> dict[str, Any]:
         "fingerprint": corpus.fingerprint,
         "unique": corpus.unique,
         "duplicates": corpus.duplicates,
+        "conflicts": corpus.conflicts,
+        "notes": list(corpus.notes),
         "held_out": corpus.held_out,
         **{part: len(table) for part, table in reviews.parts.items()},
     }

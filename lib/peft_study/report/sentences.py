@@ -10,7 +10,7 @@ from statsmodels.stats.proportion import proportion_confint
 from peft_study.analysis.accuracy import FEW, counterpart, further, groups, title
 from peft_study.records.read import Runs
 from peft_study.strategies.table import STRATEGIES
-from peft_study.text import listed, points
+from peft_study.text import listed, markdown_escape, points
 
 VERDICTS = ("better", "equivalent", "undetermined", "worse")
 
@@ -134,7 +134,9 @@ def untrained(runs: Runs, summary: pd.DataFrame) -> str:
 
 def limits(runs: Runs) -> str:
     """What limits the conclusions of these runs in particular, as a Markdown list; empty where nothing does."""
-    lines = []
+    recorded = runs.table.get("data.notes", pd.Series(dtype=object))
+    notes = dict.fromkeys(note for entry in recorded if isinstance(entry, list) for note in entry)
+    lines = [f"- **Data.** {markdown_escape(str(note))}." for note in notes]
     if runs.table.groupby(["strategy", "train_size"])["learning_rate"].nunique(dropna=False).max() == 1:
         lines.append(
             "- **Learning rates.** Each strategy runs at one rate, and rankings depend on how well each rate was "

@@ -13,7 +13,7 @@ from peft_study import paths
 from peft_study.errors import StudyError, unknown
 from peft_study.files import read_yaml
 from peft_study.strategies.table import STRATEGIES
-from peft_study.study.variant import Text, Variant, describe
+from peft_study.study.variant import TESTED, Text, Variant, describe, shortened
 
 RUNS = 10_000  # the most that a study may have
 _NAME = re.compile(r"\w[\w .+-]*")  # of a study: a name that no shell, pattern or page reads as anything else
@@ -89,7 +89,7 @@ class Study(BaseModel):
                 faults |= dict.fromkeys(_idle(variant, point, self.strategies.get(strategy, {})))
             except ValidationError as error:
                 faults |= dict.fromkeys(describe(error, Variant))
-        return variants, [*faults, *self._faults_of_names()]
+        return variants, [*faults, *self._faults_of_names(), *_faults_of_test_sets(variants.values())]
 
     def _default_strategy(self) -> Any:
         """The strategy of every variant where it is no axis of the matrix."""
@@ -130,6 +130,18 @@ def read_study(name: str) -> Study:
         count = f"matrix: {len(long)} runs have names of more than {_LONGEST} characters ({long[0][:60]}...)"
         raise _faulty(name, [f"{count}; keep long values in defaults or strategies"])
     return study
+
+
+def _faults_of_test_sets(variants: Iterable[Variant]) -> list[str]:
+    """A fault for each field by which runs would be tested on different reviews, so that none could be compared."""
+    faults = []
+    for field in TESTED:
+        values = list(dict.fromkeys(shortened(getattr(variant, field)) for variant in variants))
+        if len(values) > 1:
+            shown = ", ".join(values[:3]) + ", ..." * (len(values) > 3)
+            advice = "the runs of a study share their test reviews, so make a study of each"
+            faults.append(f"{field} has {len(values)} values ({shown}); {advice}")
+    return faults
 
 
 def _sound_part(content: dict[str, Any], error: ValidationError) -> Study:

@@ -4,6 +4,7 @@ A variant is validated when it is built, so that a typo, a wrong type or an impo
 before anything starts.
 """
 
+import codecs
 import re
 from collections.abc import Iterable, MutableMapping
 from typing import Annotated, Any, Literal
@@ -17,6 +18,11 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
 
+# What decides which reviews a run is tested on: one study has one value of each.
+TESTED = (
+    "dataset", "dataset_config", "train_split", "test_split", "encoding", "delimiter", "text_column", "label_column",
+    "label_names", "test_size", "data_seed", "ood_dataset", "ood_dataset_config", "ood_split", "ood_size",
+)  # fmt: skip
 _SHOWN = 200  # characters of a value that an error shows
 _PLAIN = (str, int, float, bool, list, dict, type(None))  # what papermill can inject
 _CHECKED = "_parameters_are_checked"  # in the namespace of a notebook
@@ -28,11 +34,32 @@ def _known(strategy: str) -> str:
     return strategy
 
 
+def _codec(encoding: str) -> str:
+    try:
+        is_text = codecs.lookup(encoding)._is_text_encoding
+    except LookupError:
+        is_text = False
+    if not is_text:
+        raise ValueError(
+            "Python knows no encoding of that name; take utf-8, utf-16, cp1252, latin-1, ... or leave it out"
+        )
+    return encoding
+
+
+def _separates(delimiter: str) -> str:
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise ValueError("a delimiter is one character, such as ',' or ';' or \"\\t\" (in double quotes)")
+    return delimiter
+
+
 class Variant(BaseModel):
     """One run: every choice that its result depends on. The defaults are those of the quick study.
 
     `model`, `dataset` and `ood_dataset` are `bundled:NAME`, a folder, or a hub name with an optional `@revision`; a
-    dataset may also be a file. `label_names` are those of the classes in their order, None the dataset's own.
+    dataset may also be a file. Of several configurations on the hub, `dataset_config` names one; without a `test_split`
+    (None: `test`, where there is one), or where it is the `train_split`, `test_size` reviews are held out of that.
+    `encoding` and `delimiter` are those of text files, None what they prove to be. `label_names` are those of the
+    classes in their order, None the dataset's own.
     A classification head that comes with the model gives way to a new one unless `keep_head`; it must then be one of
     these classes.
     Training takes `max_steps` optimizer steps, or where that is None as many as `epochs` passes over the reviews give.
@@ -44,7 +71,14 @@ class Variant(BaseModel):
 
     model: Text = "bundled:all-MiniLM-L6-v2"
     dataset: Text = "bundled:imdb"
+    dataset_config: Text | None = None
+    train_split: Text = "train"
+    test_split: Text | None = None
+    encoding: Annotated[Text, AfterValidator(_codec)] | None = None
+    delimiter: Annotated[str, AfterValidator(_separates)] | None = None
     ood_dataset: Text | None = "bundled:rotten-tomatoes"
+    ood_dataset_config: Text | None = None
+    ood_split: Text | None = None
     text_column: Text = "text"
     label_column: Text = "label"
     label_names: Annotated[list[Text], Field(min_length=2)] | None = None
@@ -97,6 +131,9 @@ class Variant(BaseModel):
         for name in ("peft", "target_modules"):
             if getattr(self, name) and not strategy.heeds(name):
                 raise ValueError(f"{name}: the strategy {self.strategy!r} has no adapter that reads it; leave it out")
+        for name in ("ood_dataset_config", "ood_split"):
+            if getattr(self, name) and self.ood_dataset is None:
+                raise ValueError(f"{name} = {getattr(self, name)!r}: there is no ood_dataset; leave it out")
         if self.checkpoint == "best" and not (self.validation_fraction and self.evaluations):
             raise ValueError("checkpoint = 'best' needs validation_fraction and evaluations above 0; or take 'last'")
         if self.resume and strategy.unsaved:
@@ -167,7 +204,8 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
         elif not field:
             lines.append(message)
         else:
-            lines.append(f"{field} = {shortened(fault['input'])}: {message[0].lower()}{message[1:]}")
+            quotes = "; put it in quotes" if fault["type"] == "string_type" else ""
+            lines.append(f"{field} = {shortened(fault['input'])}: {message[0].lower()}{message[1:]}{quotes}")
     return lines
 
 

@@ -52,7 +52,8 @@ for name in sys.argv[1:]:
             print(folder := datasets.model_folder(name))
             print(datasets.commit_of(name, folder))
         else:
-            print({split: table.num_rows for split, table in datasets.load_dataset(name).items()})
+            splits = datasets.load_dataset(name).splits
+            print({name: len(split.columns["text"]) for name, split in splits.items()})
             print(datasets.revision(name))
     except StudyError as error:
         print(f"{type(error).__name__}: {error}")

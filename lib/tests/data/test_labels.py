@@ -1,5 +1,6 @@
 """Any dataset of texts and labels is a study: its columns, its classes and their names, whatever file it is in."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,42 +97,174 @@ def test_the_names_of_a_class_label_are_kept_in_its_order(load: Any, tmp_path: P
     assert load(folder, label_names=["a", "b", "c"]).labels == ("a", "b", "c")
 
 
-def test_another_kind_of_reviews_may_call_the_same_classes_otherwise(load: Any, tmp_path: Path) -> None:
+# --- labels of several sources
+
+
+SAID = {  # the same labels of two classes, as sources may store them
+    "numbers": {
+        "numbers": lambda i: i,
+        "floats": float,
+        "texts": str,
+        "texts of floats": lambda i: f"{i}.0",
+        "classes": lambda i: ("0", "1"),
+    },
+    "words": {"texts": lambda i: ("bad", "good")[i], "classes": lambda i: ("bad", "good")},
+    "truths": {"truths": bool, "texts": lambda i: str(bool(i)), "lower case": lambda i: str(bool(i)).lower()},
+}
+PAIRS = [(kind, one, other) for kind, ways in SAID.items() for one in ways for other in ways]
+
+
+def save_said(folder: Path, split: str, table: pd.DataFrame, way: Callable[[int], Any]) -> Path:
+    """Reviews whose labels are stored in one of these ways; a `ClassLabel` where that is a tuple of names."""
+    values = [way(label) for label in table["label"]]
+    if isinstance(values[0], tuple):
+        return save_named(folder, list(values[0]), **{split: table})
+    return save_reviews(folder, **{split: table.assign(label=values)})
+
+
+@pytest.mark.parametrize(("kind", "one", "other"), PAIRS)
+def test_labels_are_the_same_where_they_say_the_same(
+    kind: str, one: str, other: str, load: Any, tmp_path: Path
+) -> None:
+    table, texts = reviews(200), reviews(40, seed=2)
+    main = save_said(tmp_path / "main", "train", table, SAID[kind][one])
+    second = save_said(tmp_path / "second", "test", texts, SAID[kind][other])
+    corpus = load(main, ood_dataset=str(second), ood_size=None)
+    assert corpus.ood["label"].tolist() == texts["label"].tolist()
+    assert corpus.labels == {"numbers": ("negative", "positive"), "words": ("bad", "good")}.get(kind, ("False", "True"))
+    first = load(save_said(tmp_path / "first", "train", table, next(iter(SAID[kind].values()))))
+    assert corpus.pool.equals(first.pool) and corpus.fingerprint == first.fingerprint
+
+
+def test_the_order_of_a_class_label_changes_neither_the_reviews_of_a_split_nor_the_fingerprint(
+    load: Any, tmp_path: Path
+) -> None:
+    table = reviews(200).assign(label=[i % 3 for i in range(200)])
+    one = load(save_named(tmp_path / "one", ["a", "b", "c"], train=table))
+    other = load(save_named(tmp_path / "other", ["c", "a", "b"], train=table.assign(label=(table["label"] + 1) % 3)))
+    assert one.labels == ("a", "b", "c") and other.labels == ("c", "a", "b")
+    assert one.fingerprint == other.fingerprint
+    for part in ("pool", "test"):
+        rows, others = getattr(one, part), getattr(other, part)
+        assert rows["text"].tolist() == others["text"].tolist()
+        assert [one.labels[i] for i in rows["label"]] == [other.labels[i] for i in others["label"]]
+
+
+def test_numbers_are_those_of_a_class_label_on_the_other_side_unless_names_say_otherwise(
+    load: Any, tmp_path: Path
+) -> None:
+    texts = reviews(40, seed=2)
+    numbers = save_reviews(tmp_path / "numbers", train=reviews(200), test=texts)
+    classes = save_named(tmp_path / "classes", ["down", "up"], train=reviews(200), test=texts)
+    turned = save_named(tmp_path / "turned", ["positive", "negative"], test=texts)
+    for main, second in ((numbers, classes), (classes, numbers)):
+        assert load(main, ood_dataset=str(second), ood_size=None).ood["label"].tolist() == texts["label"].tolist()
+    with pytest.raises(
+        StudyError, match="which are other classes of the training split by their names than by their n"
+    ):
+        load(numbers, ood_dataset=str(turned), ood_size=None)
+    corpus = load(numbers, ood_dataset=str(turned), ood_size=None, label_names=["negative", "positive"])
+    assert corpus.ood["label"].tolist() == (1 - texts["label"]).tolist()
+
+
+def test_labels_that_say_something_else_are_refused_and_never_matched_by_their_places(
+    load: Any, tmp_path: Path
+) -> None:
     texts = reviews(40, seed=2)
     main = save_reviews(tmp_path / "main", train=reviews(200).assign(label=["bad", "good"] * 100))
     others = {
         "numbers": save_reviews(tmp_path / "numbers", test=texts),
-        "names": save_reviews(tmp_path / "names", test=texts.assign(label=["bad", "good"] * 20)),
-        "order": save_named(tmp_path / "order", ["good", "bad"], test=texts.assign(label=1 - texts["label"])),
         "words": save_named(tmp_path / "words", ["down", "up"], test=texts),
+        "strange": save_reviews(tmp_path / "strange", test=texts.assign(label=["bad", "ugly"] * 20)),
     }
-    for folder in others.values():
-        ood = load(main, ood_dataset=str(folder), ood_size=None).ood
-        assert ood is not None and ood["label"].tolist() == texts["label"].tolist()
-    strange = save_reviews(tmp_path / "strange", test=texts.assign(label=["bad", "ugly"] * 20))
-    with pytest.raises(StudyError, match=r"ood_dataset = .* has labels that the training split lacks: 'ugly'"):
-        load(main, ood_dataset=str(strange), ood_size=None)
+    for name, said in (("numbers", "0, 1"), ("words", "'down', 'up'"), ("strange", "'ugly'")):
+        with pytest.raises(
+            StudyError, match=f"ood_dataset = .* has labels that the training split lacks: {said}; it has"
+        ):
+            load(main, ood_dataset=str(others[name]), ood_size=None)
+    renamed = load(save_named(tmp_path / "named", ["no", "yes"], train=reviews(200)), label_names=["down", "up"])
+    assert renamed.labels == ("down", "up")
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.csv", "text,label\nfine,a\nbad,b,c,d\n", "cannot be read as a dataset .ParserError: .*line 3"),
-        ("a.jsonl", '{"text": "fine"\nwhat', "cannot be read as a dataset .ArrowInvalid: JSON parse error"),
-        ("a.parquet", "no parquet", "cannot be read as a dataset .ArrowInvalid: Parquet magic bytes"),
-        (
-            "a.xls",
-            "text",
-            "there is no folder .*a.xls, nor a dataset in a file of that name .*.csv, .tsv, .json, .jsonl, .parq",
-        ),
-    ],
-)
-def test_a_file_that_cannot_be_read_says_where_it_goes_wrong(
-    name: str, content: str, message: str, load: Any, tmp_path: Path
+def test_minus_one_is_a_label_but_in_a_class_label(load: Any, tmp_path: Path) -> None:
+    table = reviews(200).assign(label=[-1, 0, 1, 1] * 50)
+    folder = save_reviews(tmp_path / "polarity", train=table)
+    assert load(folder).labels == ("-1", "0", "1")
+    corpus = load(folder, label_names=["negative", "neutral", "positive"])
+    assert [corpus.labels[i] for i in corpus.test["label"].head(3)]
+    assert corpus.labels == ("negative", "neutral", "positive") and set(corpus.pool["label"]) == {0, 1, 2}
+    with pytest.raises(
+        StudyError, match=r"has 50 rows without a label, the first being row 0 .*; correct or remove them"
+    ):
+        load(save_named(tmp_path / "named", ["a", "b"], train=table))
+
+
+def test_codes_stay_what_they_are_wherever_they_stand(load: Any, tmp_path: Path) -> None:
+    table = reviews(200).assign(label=["007", "7"] * 100)
+    table.loc[0, "label"] = "7"
+    table.to_csv(tmp_path / "codes.csv", index=False)
+    assert load(tmp_path / "codes.csv").labels == ("007", "7")
+
+
+def test_one_text_with_two_labels_is_told_and_so_are_labels_much_alike(load: Any, tmp_path: Path) -> None:
+    table = reviews(200).assign(label=["spam", "ham"] * 100)
+    table.loc[[0, 2], "label"] = ["Spam", "spam "]
+    corpus = load(save_reviews(tmp_path / "untidy", train=pd.concat([table, table.head(30).assign(label="ham")])))
+    assert corpus.conflicts == 15
+    text = " | ".join(corpus.notes)
+    assert "15 texts carry more than one label; of the training rows with the same text, the first" in text
+    assert "the labels 'Spam', 'spam', 'spam ' are different classes, though much alike" in text
+    first = table.drop_duplicates("text").set_index("text")["label"]
+    kept = corpus.pool.assign(named=[corpus.labels[i] for i in corpus.pool["label"]])
+    assert (first[kept["text"]].to_numpy() == kept["named"].to_numpy()).all()
+
+
+# --- splits
+
+
+def test_a_split_whose_labels_are_withheld_is_explained_and_another_can_be_tested_on(load: Any, tmp_path: Path) -> None:
+    train, test, hidden = reviews(200), reviews(60, seed=1), reviews(60, seed=2).assign(label=-1)
+    folder = save_named(tmp_path / "glue", ["down", "up"], train=train, validation=test, test=hidden)
+    with pytest.raises(
+        StudyError, match=r"has no labels; where .* test_split to 'validation', or set test_split: train"
+    ):
+        load(folder, test_size=None)
+    corpus = load(folder, test_size=None, test_split="validation")
+    assert not corpus.held_out and len(corpus.test) == 60
+    assert any("split 'test' is not used" in note for note in corpus.notes)
+    corpus = load(folder, test_split="train")
+    assert corpus.held_out and (len(corpus.test), len(corpus.pool)) == (40, 160)
+    with pytest.raises(StudyError, match="has no split 'dev'; set test_split to one of 'train', 'validation', 'test'"):
+        load(folder, test_split="dev")
+
+
+def test_a_competition_whose_test_file_has_no_labels_says_which_line_to_write(load: Any, tmp_path: Path) -> None:
+    reviews(200).to_csv(tmp_path / "train.csv", index=False)
+    reviews(60, seed=1).drop(columns="label").to_csv(tmp_path / "test.csv", index=False)
+    with pytest.raises(StudyError, match=r"no such column; it has text; where .* as does dataset: .*/train.csv alone"):
+        load(tmp_path)
+    assert load(tmp_path / "train.csv").pool.equals(load(tmp_path, test_split="train").pool)
+
+
+def test_one_of_several_configurations_is_named_by_a_field(load: Any, tmp_path: Path) -> None:
+    for name, labels in (("desks", ["a", "b"]), ("urgency", ["high", "low"])):
+        (tmp_path / name).mkdir()
+        reviews(200).assign(label=labels * 100).to_csv(tmp_path / name / "train.csv", index=False)
+    configs = [{"config_name": name, "data_files": f"{name}/train.csv"} for name in ("desks", "urgency")]
+    (tmp_path / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n")
+    with pytest.raises(StudyError, match="unknown configuration ''; allowed: desks, urgency; set dataset_config"):
+        load(tmp_path)
+    assert load(tmp_path, dataset_config="urgency").labels == ("high", "low")
+    assert load(tmp_path / "desks" / "train.csv", ood_dataset=str(tmp_path), ood_dataset_config="desks").ood is not None
+
+
+def test_a_class_with_a_single_text_is_trained_on_and_the_test_set_is_said_to_lack_it(
+    load: Any, tmp_path: Path
 ) -> None:
-    (tmp_path / name).write_text(content)
-    with pytest.raises(StudyError, match=message):
-        load(tmp_path / name)
+    table = reviews(100).assign(label=["a", "b"] * 50)
+    table.loc[0, "label"] = "rare"
+    corpus = load(save_reviews(tmp_path / "tail", train=table), test_size=90)
+    assert corpus.pool["label"].nunique() == 3 and "the test set has no review of 'rare'" in corpus.notes
 
 
 @pytest.mark.parametrize("names", [["one"], ["a", "a"], ["a", ""], "ab"])

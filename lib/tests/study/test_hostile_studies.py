@@ -135,7 +135,7 @@ def test_long_names_spaces_and_letters_of_any_language_are_ordinary(capsys: pyte
 
 def test_a_run_is_named_by_letters_digits_and_a_few_signs_whatever_its_values(make_study: Callable[..., Path]) -> None:
     values = ["; touch owned", "$(touch owned)", "../../x", "<b>"]
-    make_study(matrix={"strategy": ["full"], "text_column": values})
+    make_study(matrix={"strategy": ["full"], "model": values})
     runs = read_study("tiny").variants
     assert len(runs) == len(values)
     assert all(set(run) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_.+") for run in runs)

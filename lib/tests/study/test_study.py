@@ -208,6 +208,18 @@ def test_a_broken_section_hides_no_fault_of_the_others(refusal: Callable[..., st
             {"matrix": [MATRIX | {"strategy": ["full", "adalora"]}], "defaults": {"precision": "fp16"}},
             "precision = 'fp16' does not work with 'adalora'; take auto, bf16 or fp32",
         ),
+        (
+            {"matrix": [MATRIX | {"data_seed": [1, 2]}]},
+            "data_seed has 2 values (1, 2); the runs of a study share their test reviews, so make a study of each",
+        ),
+        ({"strategies": {"full": {"test_size": 7}}}, "test_size has 2 values (7, 1000)"),
+        ({"defaults": {"encoding": "base64"}}, "encoding = 'base64': python knows no encoding of that name"),
+        ({"defaults": {"delimiter": "::"}}, "delimiter = '::': a delimiter is one character"),
+        ({"defaults": {"ood_dataset": None, "ood_split": "x"}}, "ood_split = 'x': there is no ood_dataset"),
+        (
+            {"defaults": {"label_names": [False, "b"]}},
+            "label_names.0 = False: input should be a valid string; put it in",
+        ),
     ],
 )
 def test_a_fault_of_a_study_is_named(refusal: Callable[..., str], content: dict[str, Any], said: str) -> None:
@@ -219,7 +231,7 @@ def test_a_fault_of_a_study_is_named(refusal: Callable[..., str], content: dict[
     [
         ("title: [", "is not readable as YAML"),
         ("title: a\ntitle: b\n", "the key 'title' is given twice"),
-        ("title: a\non: b\n", "the key True is no text; put it in quotes"),
+        ("title: a\n1: b\n", "the key 1 is no text; put it in quotes"),
         ("title: 2026-13-45\n", "is not readable as YAML: month must be in 1..12"),
         ("- title\n- question\n", "is list; it must be a mapping"),
         ("", "is NoneType; it must be a mapping"),

@@ -1,0 +1,272 @@
+"""CSV, TSV and JSON files as columns. Nothing is guessed: what can be read in two ways is refused.
+
+Every value of a CSV or TSV file is text, as it stands there; JSON keeps its types. Faults are `ValueError`s that name
+the line; a row's text is never quoted.
+"""
+
+import codecs
+import csv
+import gzip
+import io
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson")  # also with .gz
+DELIMITERS = (",", ";", "\t", "|")
+_BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"} | {
+    codecs.BOM_UTF16_LE: "utf-16",  # after UTF-32, whose mark begins with this one
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+# The bytes above ASCII that Windows reads alike in Western and in Central Europe: in the code pages of both they are
+# the same letter, or a punctuation mark. Letters below 0xA0 are left out, which are others on a Macintosh.
+_WESTERN = {
+    byte
+    for byte in range(0x80, 0x100)
+    for character in [bytes([byte]).decode("cp1252", "ignore")]
+    if character == bytes([byte]).decode("cp1250", "ignore") and not (byte < 0xA0 and character.isalpha())
+}
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_BREAK = re.compile("\r\n|\r|\n")
+_SEPARATOR = re.compile("sep=(.)\r?\n")  # the first line by which spreadsheets tell one another the delimiter
+
+Columns = dict[str, Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The columns of a split, value by row; `names` are those of the classes of a column that is a `ClassLabel`."""
+
+    columns: Columns
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def suffix(file: str | Path) -> str:
+    """The end of a file's name that says how to read it, in lower case and without `.gz`."""
+    return Path(str(file).lower().removesuffix(".gz")).suffix
+
+
+def read_table(file: Path, encoding: str | None = None, delimiter: str | None = None) -> tuple[Columns, list[str]]:
+    """The columns of a file whose name ends in one of `SUFFIXES`, and notes on how it was read.
+
+    `encoding` and `delimiter` (of CSV and TSV) are recognised unless they are given. Raises `ValueError` where the file
+    cannot be read, or not with certainty.
+    """
+    raw = file.read_bytes()
+    if file.name.lower().endswith(".gz"):
+        try:
+            raw = gzip.decompress(raw)
+        except (OSError, EOFError) as error:
+            raise ValueError("is no whole gzip file") from error
+    text, notes = _decode(raw, encoding)
+    text = text.removeprefix("\ufeff")
+    delimited = suffix(file) in (".csv", ".tsv")
+    columns = _read_delimited(text, delimiter) if delimited else _read_json(text, lines=suffix(file) != ".json")
+    if not any(columns.values()):
+        raise ValueError("holds no rows")
+    return columns, notes
+
+
+def _decode(raw: bytes, encoding: str | None) -> tuple[str, list[str]]:
+    """The text of a file: UTF-8, or what a byte-order mark or its bytes prove; a note where it is not UTF-8."""
+    named = encoding or next((name for mark, name in _BOMS.items() if raw.startswith(mark)), None)
+    if named is None and raw.count(0) > len(raw) / 4:  # of UTF-16, every second byte of plain English is zero
+        named = "utf-16-le" if raw[1::2].count(0) > raw[::2].count(0) else "utf-16-be"
+    try:
+        return raw.decode(named or "utf-8"), []
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        at = f"line {line} (byte 0x{raw[error.start]:02X})"
+        if named:
+            raise ValueError(f"is not {named}, see {at}; set another `encoding`, or save it as UTF-8") from error
+        if _is_western(raw):
+            return raw.decode("cp1252"), ["is not UTF-8 and was read as Windows-1252"]
+        raise ValueError(
+            f"is not UTF-8, see {at}; save it as UTF-8, or set `encoding` (cp1252 is that of Windows in Western Europe)"
+        ) from error
+
+
+def _is_western(raw: bytes) -> bool:
+    """Whether bytes that are not UTF-8 can only be Windows-1252, or a code page that agrees with it.
+
+    All bytes above ASCII must be of those on which the code pages of Europe agree. Letters among them must stand in
+    words that are mostly ASCII, which is never so of Cyrillic or Greek; words of one or two letters prove nothing.
+    """
+    if not _WESTERN.issuperset(byte for byte in set(raw) if byte >= 0x80):
+        return False
+    words = "".join(c if c.isalpha() else " " for c in raw.decode("cp1252")).split()
+    foreign = [word for word in set(words) if not word.isascii()]
+    proving = [2 * sum(not c.isascii() for c in word) < len(word) for word in foreign if len(word) > 2]
+    return all(proving) and (bool(proving) or not foreign)
+
+
+# --- CSV and TSV
+
+
+def _read_delimited(text: str, delimiter: str | None) -> Columns:
+    """The columns of delimited text, whose first line names them."""
+    if told := _SEPARATOR.match(text):
+        delimiter, text = delimiter or told[1], text[told.end() :]
+    head = text.lstrip("\r\n").partition("\n")[0]
+    candidates = [delimiter] if delimiter else [mark for mark in DELIMITERS if mark in head] or [","]
+    readings, faults = {}, {}
+    for mark in candidates:
+        try:
+            readings[mark] = _records(text, mark)
+        except ValueError as error:
+            faults[mark] = error
+    if not readings:
+        raise faults[candidates[0]]
+    if len(readings) > 1:
+        raise ValueError(f"can be read with the delimiters {' and '.join(map(repr, readings))}; set `delimiter` to one")
+    (names, *rows) = next(iter(readings.values())) or [[""]]
+    names = [name.strip() for name in names]
+    if twice := [name for name, count in Counter(names).items() if name and count > 1]:
+        raise ValueError(f"names the column {twice[0][:40]!r} twice; rename one")
+    return {name: [row[i] for row in rows] for i, name in enumerate(names) if name}
+
+
+def _records(text: str, delimiter: str) -> list[list[str]]:
+    """The records of delimited text, all with as many fields as the first.
+
+    Quotes are those of RFC 4180. In a TSV file, where they often are none (a text that begins with a quotation mark,
+    and goes on), all of them may be plain characters.
+    """
+    try:
+        numbered = _parse(text, delimiter, csv.QUOTE_MINIMAL)
+    except ValueError:
+        if delimiter != "\t":
+            raise
+        try:
+            plain = [fields for _, fields in _parse(text, delimiter, csv.QUOTE_NONE)]
+        except ValueError:
+            plain = []
+        if not plain or any(len(field) > 1 and field[0] == field[-1] == '"' for row in plain for field in row):
+            raise
+        return plain
+    if swallowed := _swallowed(text, numbered, delimiter):
+        raise ValueError(
+            f"has a quotation mark in line {swallowed} that makes one row of several; double it and put quotation "
+            'marks around that text ("" within "..."), or save the table as JSON lines'
+        )
+    return [fields for _, fields in numbered]
+
+
+def _parse(text: str, delimiter: str, quoting: int) -> list[tuple[int, list[str]]]:
+    """Each record and the line on which it begins; blank lines are none."""
+    csv.field_size_limit(sys.maxsize)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)  # type: ignore[arg-type]
+    records, line = [], 1
+    try:
+        for fields in reader:
+            if fields:
+                records.append((line, fields))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(
+            f"has a quotation mark in the row that begins in line {line} which is not closed, or closed within a field;"
+            ' put quotation marks around that text and double those within it ("")'
+        ) from error
+    width = len(records[0][1]) if records else 0
+    if odd := next(((line, fields) for line, fields in records if len(fields) != width), None):
+        raise ValueError(
+            f"has {_fields(len(odd[1]))} in line {odd[0]} and {width} in its first line, delimited by {delimiter!r}; "
+            "put quotation marks around texts that contain the delimiter, or set `delimiter`"
+        )
+    return records
+
+
+def _fields(count: int) -> str:
+    return "1 field" if count == 1 else f"{count} fields"
+
+
+def _swallowed(text: str, numbered: list[tuple[int, list[str]]], delimiter: str) -> int | None:
+    """The line of the first record of several lines that all look like records, as after a stray quotation mark.
+
+    A line does where it has as many fields as the others and one of them, a label, also stands in that column of
+    another line, or where all lines of the file have as many. A text with line breaks has such lines hardly ever.
+    """
+    if not any("\n" in field or "\r" in field for _, fields in numbered for field in fields):
+        return None
+    lines = [line.split(delimiter) for line in _BREAK.split(text)]
+    width = len(numbered[0][1])
+    plain = all(len(line) == width for line in lines if line != [""])
+    counts = [Counter(line[i].strip('"') for line in lines if len(line) == width) for i in range(width)]
+    ends = [line for line, _ in numbered[1:]] + [len(lines) + 1]
+    for (first, _), end in zip(numbered, ends, strict=True):
+        own = [line for line in lines[first - 1 : end - 1] if line != [""]]
+        if len(own) > 1 and all(
+            len(line) == width and (plain or any(counts[i][field.strip('"')] > 1 for i, field in enumerate(line)))
+            for line in own
+        ):
+            return first
+    return None
+
+
+# --- JSON
+
+
+def _read_json(text: str, lines: bool) -> Columns:
+    """The columns of JSON: an object to a line, a list of objects, that list under a key, or an object of columns."""
+    try:
+        rows = _read_lines(text) if lines else _rows(json.loads(text))
+    except json.JSONDecodeError as error:
+        if not error.msg.startswith("Extra data"):  # one object after another: lines, whatever the file is called
+            raise ValueError(f"is no valid JSON in line {error.lineno} ({error.msg})") from error
+        rows = _read_lines(text)
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
+    columns: Columns = {
+        name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)
+    }
+    for name, column in columns.items():
+        if broken := [row for row, value in enumerate(column) if isinstance(value, str) and _SURROGATE.search(value)]:
+            raise ValueError(
+                f"holds half a character (a lone surrogate) in row {broken[0]} of {name[:40]!r}; correct it"
+            )
+    return columns
+
+
+def _read_lines(text: str) -> list[Mapping[str, Any]]:
+    """The objects of JSON lines."""
+    rows: list[Mapping[str, Any]] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        try:
+            row = json.loads(line) if line.strip() else {}
+        except json.JSONDecodeError as error:
+            raise ValueError(f"is no valid JSON in line {number} ({error.msg})") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"has no object in line {number}; each line must be one, with a key for each column")
+        rows += [row] if row else []
+    return rows
+
+
+def _rows(content: Any) -> list[Mapping[str, Any]]:
+    """The rows of a JSON document. Raises `ValueError` for one that is laid out in another way."""
+    if isinstance(content, list) and all(isinstance(row, dict) for row in content):
+        return content
+    if isinstance(content, dict):
+        values = list(content.values())
+        nested = [value for value in values if isinstance(value, list) and value and isinstance(value[0], dict)]
+        if len(nested) == 1:
+            return _rows(nested[0])
+        keys = [list(value) if isinstance(value, dict) else range(len(value)) for value in values if _is_column(value)]
+        if len(keys) == len(values) and all(list(other) == list(keys[0]) for other in keys):
+            columns = [value.values() if isinstance(value, dict) else value for value in values]
+            return [dict(zip(content, row, strict=True)) for row in zip(*columns, strict=True)]
+    raise ValueError(
+        "is laid out in another way than as JSON lines, a list of objects, one such list under a key, or an object of "
+        'columns; write [{"text": "...", "label": "..."}, ...]'
+    )
+
+
+def _is_column(value: Any) -> bool:
+    """Whether a value of a JSON object can be a column: plain values in a list, or by row."""
+    values = list(value.values()) if isinstance(value, dict) else value
+    return isinstance(values, list) and not any(isinstance(item, dict) for item in values)
