@@ -218,7 +218,8 @@ def _read_folder(
         configs = datasets.get_dataset_config_names(str(root))
         config = config or datasets.get_dataset_default_config_name(str(root))
         if config not in configs:
-            raise _Unreadable(f"{unknown('configuration', config or '', configs)}; set {field}_config")
+            fault = unknown("configuration", config, configs) if config else f"configurations: {', '.join(configs)}"
+            raise _Unreadable(f"{fault}; set {field}_config to one")
         options: dict[str, Any] = {"name": config, "cache_dir": str(scratch / "cache")}
         builder = datasets.load_dataset_builder(str(root), **options)
         used = {

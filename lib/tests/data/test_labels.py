@@ -252,7 +252,7 @@ def test_one_of_several_configurations_is_named_by_a_field(load: Any, tmp_path: 
         reviews(200).assign(label=labels * 100).to_csv(tmp_path / name / "train.csv", index=False)
     configs = [{"config_name": name, "data_files": f"{name}/train.csv"} for name in ("desks", "urgency")]
     (tmp_path / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n")
-    with pytest.raises(StudyError, match="unknown configuration ''; allowed: desks, urgency; set dataset_config"):
+    with pytest.raises(StudyError, match="configurations: desks, urgency; set dataset_config to one"):
         load(tmp_path)
     assert load(tmp_path, dataset_config="urgency").labels == ("high", "low")
     assert load(tmp_path / "desks" / "train.csv", ood_dataset=str(tmp_path), ood_dataset_config="desks").ood is not None
