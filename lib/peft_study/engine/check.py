@@ -55,6 +55,8 @@ def check(variants: Iterable[Variant]) -> None:
             _check_model(checks, variant.model_copy(update={"keep_head": False}), folder, LABELS)
         if corpus:
             notes |= dict.fromkeys(corpus.notes)
+            if variant.train_size > (distinct := len(corpus.pool)):
+                notes[f"train_size = {variant.train_size} counts repeated rows, too: {distinct:,} are distinct"] = None
             checks.once(variant.model_dump_json(), _check_classes, variant, corpus)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)

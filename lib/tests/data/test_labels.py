@@ -1,5 +1,6 @@
 """Any dataset of texts and labels is a study: its columns, its classes and their names, whatever file it is in."""
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -21,11 +22,14 @@ KINDS: dict[str, Write] = {
     ".tsv": lambda table, file: table.to_csv(file, index=False, sep="\t"),
     ".json": lambda table, file: table.to_json(file, orient="records"),
     ".jsonl": lambda table, file: table.to_json(file, orient="records", lines=True),
+    ".NDJSON": lambda table, file: table.to_json(file, orient="records", lines=True),
+    ".csv.gz": lambda table, file: table.to_csv(file, index=False, encoding="utf-16"),
+    ".tsv.gz": lambda table, file: table.to_csv(file, index=False, sep=";", quoting=csv.QUOTE_ALL),
     ".parquet": lambda table, file: table.to_parquet(file, index=False),
 }
 
 
-def named(count: int = 200, names: tuple[str, ...] = ("None", "b", "NA", "a"), seed: int = 0) -> pd.DataFrame:
+def named(count: int = 200, names: tuple[Any, ...] = ("None", "b", "NA", "a"), seed: int = 0) -> pd.DataFrame:
     """Reviews whose labels are the `names` in turn; some are what pandas would take for nothing."""
     return reviews(count, seed).assign(label=[names[i % len(names)] for i in range(count)])
 
@@ -51,10 +55,17 @@ def load(variant: Make) -> Callable[..., data.Corpus]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_of_any_kind_gives_the_same_reviews(kind: str, load: Any, tmp_path: Path) -> None:
-    KINDS[kind](named(), tmp_path / f"texts{kind}")
-    corpus, same = load(tmp_path / f"texts{kind}"), load(save_reviews(tmp_path / "folder", train=named()))
-    assert corpus.labels == ("NA", "None", "a", "b") and corpus.held_out
+@pytest.mark.parametrize(
+    "names", [("None", "b", "NA", "a"), (0, 1, 2, 3), (0.0, 1.0), (True, False), ("007", "7", "é ")]
+)
+def test_a_file_of_any_kind_gives_the_same_reviews(
+    kind: str, names: tuple[Any, ...], load: Any, tmp_path: Path
+) -> None:
+    table = named(names=names)
+    KINDS[kind](table, tmp_path / f"texts{kind}")
+    corpus, same = load(tmp_path / f"texts{kind}"), load(save_reviews(tmp_path / "folder", train=table))
+    expected = ("negative", "positive") if names == (0.0, 1.0) else tuple(sorted(map(str, names)))
+    assert corpus.labels == expected and corpus.held_out and not corpus.notes
     assert corpus.fingerprint == same.fingerprint and len(corpus.test) == 40
     pd.testing.assert_frame_equal(corpus.pool, same.pool)
 
