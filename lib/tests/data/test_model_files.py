@@ -11,6 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from peft_study.data.datasets import model_folder
 from peft_study.errors import StudyError
+from peft_study.study.variant import Variant
+from peft_study.training.model import build
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22e\nsize 12345\n"
 
@@ -21,7 +23,7 @@ def shard(folder: Path) -> None:
     names = {name: f"model-0000{1 + i % 2}-of-00002.safetensors" for i, name in enumerate(weights)}
     for file in set(names.values()):
         save_file({name: value for name, value in weights.items() if names[name] == file}, folder / file)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
     (folder / "model.safetensors").unlink()
 
 
@@ -79,3 +81,4 @@ def test_weights_in_shards_and_pointers_that_nobody_reads_are_accepted(tmp_path:
     (folder / "onnx").mkdir()
     (folder / "onnx" / "model.onnx").write_text(POINTER)
     assert model_folder(str(folder)) == folder
+    build(folder, Variant(model=str(folder)))
