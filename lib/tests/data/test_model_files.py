@@ -18,7 +18,7 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab29
 
 
 def shard(folder: Path) -> None:
-    """Part the weights in two files and an index, of which the second is lost."""
+    """Part the weights in two files and an index."""
     weights = load_file(folder / "model.safetensors")
     names = {name: f"model-0000{1 + i % 2}-of-00002.safetensors" for i, name in enumerate(weights)}
     for file in set(names.values()):
