@@ -15,13 +15,13 @@ from nbformat import NotebookNode
 from traitlets import Bool, Unicode, default
 
 from nbpaper.compose import compose
-from nbpaper.glyphs import unprintable
+from nbpaper.fonts import fallbacks, font_faces, unprintable, visible
 from nbpaper.images import place_images
 from nbpaper.pandoc import ASSETS, convert
 from nbpaper.paper import Paper, read_paper
 from nbpaper.target_html import HtmlTarget, data_uri
 from nbpaper.target_typst import TypstTarget, typst_string
-from nbpaper.typeset import font_folders, typeset, write_project
+from nbpaper.typeset import system_fonts, typeset, write_project
 
 
 class PaperExporter(Exporter):
@@ -60,7 +60,8 @@ class PaperHTMLExporter(PaperExporter):
         """The page as HTML."""
         pieces = compose(paper.cells, HtmlTarget(shows_code=self.show_code), self.log)
         page = convert(paper, pieces, "html", self.log, f"--variable=script-hash:{_script_hash()}")
-        return place_images(page, paper, data_uri)
+        page = visible(place_images(page, paper, data_uri))
+        return page.replace("</style>", f"{font_faces(page)}\n</style>", 1)  # the first: no text comes before it
 
 
 class PaperPDFExporter(PaperExporter):
@@ -68,9 +69,7 @@ class PaperPDFExporter(PaperExporter):
 
     export_from_notebook = "Paper (PDF)"
     output_mimetype = "application/pdf"
-    system_fonts = Bool(
-        False, help="Also use the fonts of this machine, for scripts that the bundled ones lack (CJK, emoji)."
-    ).tag(config=True)
+    system_fonts = Bool(True, help="Use this machine's fonts for characters that no bundled font has.").tag(config=True)
     keep_typst = Unicode("", help="Folder to keep the Typst source in.").tag(config=True)
 
     @default("file_extension")
@@ -82,14 +81,13 @@ class PaperPDFExporter(PaperExporter):
         target = TypstTarget()
         pieces = compose(paper.cells, target, self.log)
         document = convert(paper, pieces, "typst", self.log)
-        document = place_images(document, paper, target.add_file)
-        missing = {} if self.system_fonts else unprintable(document, font_folders())
+        document = visible(place_images(document, paper, target.add_file))
+        drawn = b"".join(data for name, data in target.files.items() if name.endswith(".svg")).decode()
+        missing = unprintable(document + drawn, fallbacks())
+        if uses_system := bool(missing) and self.system_fonts:
+            missing = unprintable("".join(missing), system_fonts())
         if missing:
-            self.log.warning(
-                "the PDF names the characters that its fonts lack (%s); --PaperPDFExporter.system_fonts=True adds the "
-                "fonts of this machine",
-                " ".join(missing),
-            )
+            self.log.warning("no font here has these characters, and the PDF names them: %s", " ".join(missing))
         names = "".join(f"{typst_string(author)}, " for author in paper.front.authors)
         shown = "".join(f"{typst_string(char)}: {typst_string(name)}, " for char, name in missing.items())
         settings = f"#let settings = (author-names: ({names}), named-characters: ({shown or ':'}))"
@@ -97,7 +95,7 @@ class PaperPDFExporter(PaperExporter):
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(self.keep_typst or scratch)
             write_project(folder, target.files)
-            return typeset(folder, _timestamp(paper), self.system_fonts, self.log)
+            return typeset(folder, _timestamp(paper), uses_system, self.log)
 
 
 class _CommandLine(PaperExporter):

@@ -2,11 +2,18 @@
 
 Text stays text so that it can be selected, searched and read out. Matplotlib places it by the metrics of the font it
 ships, STIX; the PDF is set with that very font, and a page falls back to Times, whose letters are as wide.
+Other scripts are placed by the metrics of `fonts.fallbacks`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+from nbpaper.fonts import FAMILY, fallbacks
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLUMN = 3.3
 """Width in inches of one column of the PDF (A4)."""
@@ -17,8 +24,8 @@ FULL = 6.85
 # Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), readable with any colour vision, darkest first.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
-SERIF = ("STIXGeneral", "STIX Two Text", "Times New Roman", "Times", "Liberation Serif")
-"""Fonts of one width: the first ships with matplotlib, and every system has one of the others."""
+SERIF = ("STIXGeneral", "STIX Two Text", "Times New Roman", "Times", "Liberation Serif", FAMILY)
+"""Fonts of one width: the first ships with matplotlib, every system has one of the others; then that of the page."""
 
 RC: dict[str, Any] = {
     "figure.figsize": (COLUMN, 2.2),
@@ -56,10 +63,16 @@ def use_paper_style() -> None:
     """
     import matplotlib
     from cycler import cycler
+    from matplotlib.figure import Figure
+    from matplotlib.font_manager import fontManager
 
     settings: Any = matplotlib.rcParams
     settings.update(RC)
     settings["axes.prop_cycle"] = cycler(color=PALETTE)
+    for file in fallbacks():
+        fontManager.addfont(file)
+        if (family := fontManager.ttflist[-1].name) not in SERIF:
+            settings["font.family"].append(family)
     _show_whole_tables()
     try:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -67,8 +80,19 @@ def use_paper_style() -> None:
         return
     from IPython.core.getipython import get_ipython
 
-    if get_ipython() is not None:
-        set_matplotlib_formats("svg", bbox_inches="tight", pad_inches=0.02, metadata={"Date": None})
+    if shell := get_ipython():
+        set_matplotlib_formats("svg")
+        shell.display_formatter.formatters["image/svg+xml"].for_type(Figure, svg)
+
+
+def svg(figure: Figure) -> str:
+    """A figure as SVG. The fallback fonts are left to its reader: in each text their names would double the file."""
+    import matplotlib
+
+    stream = StringIO()
+    figure.savefig(stream, format="svg", bbox_inches="tight", pad_inches=0.02, metadata={"Date": None})
+    families = matplotlib.rcParams["font.family"][1:]
+    return stream.getvalue().replace("".join(f", {family!r}" for family in families), "")
 
 
 def _show_whole_tables() -> None:

@@ -72,7 +72,7 @@ class TypstTarget:
 def typst_string(text: str) -> str:
     """A Typst string literal."""
     escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    return '"' + "".join(escapes.get(char, char) for char in text if char >= " " or char in "\n\t\r") + '"'
+    return '"' + "".join(escapes.get(char, char) for char in text) + '"'
 
 
 def _header(table: Table) -> str:

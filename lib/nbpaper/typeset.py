@@ -7,7 +7,6 @@ So the places of all floats are asked for first, and one that is in trouble trie
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nbpaper.errors import PaperError
+from nbpaper.fonts import folders
 from nbpaper.pandoc import ASSETS
 
 PLACEMENTS = ("page", "text", "broken")
@@ -49,10 +49,11 @@ class Box:
         return not beside and self.top < other.bottom - TOLERANCE and other.top < self.bottom - TOLERANCE
 
 
-def font_folders() -> list[str]:
-    """The fonts that figures are drawn with: those that matplotlib ships, where it is installed."""
-    found = importlib.util.find_spec("matplotlib")
-    return [str(Path(found.origin).parent / "mpl-data" / "fonts" / "ttf")] if found and found.origin else []
+def system_fonts() -> list[Path]:
+    """The files of this machine's fonts."""
+    import typst
+
+    return [Path(font.path) for font in typst.Fonts(include_embedded_fonts=False).fonts() if font.path]
 
 
 def write_project(folder: Path, files: dict[str, bytes]) -> None:
@@ -70,7 +71,7 @@ def typeset(folder: Path, timestamp: int, system_fonts: bool, log: logging.Logge
     shared: dict[str, Any] = {
         "root": str(folder),
         "ignore_system_fonts": not system_fonts,
-        "font_paths": typst.Fonts(include_system_fonts=system_fonts, font_paths=font_folders()),
+        "font_paths": typst.Fonts(include_system_fonts=system_fonts, font_paths=folders()),
     }
     main = str(folder / "main.typ")
     placements: dict[str, str] = {}

@@ -13,7 +13,7 @@ from paper_everything import PROSE, chart, everything
 from paper_notebooks import md, pdf, table
 from PIL import Image
 
-from nbpaper.typeset import font_folders
+from nbpaper.fonts import folders
 
 typst = pytest.importorskip("typst")
 
@@ -26,7 +26,11 @@ DESCENDERS = 4
 
 def ink(folder: Path) -> list[Any]:
     """The pages of a kept project, a pixel a point, True where there is ink."""
-    options: Any = {"root": str(folder), "ignore_system_fonts": True, "font_paths": font_folders()}
+    options: Any = {
+        "root": str(folder),
+        "ignore_system_fonts": True,
+        "font_paths": folders(),
+    }
     pages = typst.compile(str(folder / "main.typ"), format="png", ppi=72, **options)
     return [np.array(Image.open(io.BytesIO(page)).convert("L")) < 160 for page in _as_list(pages)]
 

@@ -104,13 +104,16 @@ def test_a_wide_table_spans_the_page_and_a_narrow_one_does_not(tmp_path: Path) -
     assert 'number: "1", full: true' in source and 'number: "2", full: false' in source
 
 
-def test_characters_without_a_glyph_are_shown_by_name_and_reported(caplog: pytest.LogCaptureFixture) -> None:
+def test_characters_that_no_font_has_are_shown_by_name_and_reported_in_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     logger = logging.getLogger("nbpaper-test")
-    assert "‹" not in text_of(pdf(md("plain, naïve, Σ ≤ —, $\\mathbb{E}$, שלום, مرحبا, ☂"), log=logger))
+    assert "‹" not in text_of(pdf(md("plain, naïve, Σ ≤ —, $\\mathbb{E}$, ☂ 雨 🌧 한 שלום"), log=logger))
     assert caplog.text == ""
-    data = pdf(md("## Rain 雨 {#雨}"), code("x", shows(html="<table><tr><td>🌧</td></tr></table>")), log=logger)
-    assert "‹U+96E8›" in text_of(data) and "‹cloud with rain›" in text_of(data)
-    assert "system_fonts" in caplog.text and "雨 🌧" in caplog.text
+    cells = [md("## Rain \ue0fe {#\ue0fe}"), code("x", shows(html="<table><tr><td>\U0001cefe</td></tr></table>"))]
+    text = text_of(pdf(*cells, log=logger))
+    assert "‹U+E0FE›" in text and "‹U+1CEFE›" in text
+    assert len(caplog.messages) == 1 and caplog.messages[0].endswith("names them: \ue0fe \U0001cefe")
 
 
 def test_callouts_and_an_appendix_look_like_it() -> None:

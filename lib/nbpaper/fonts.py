@@ -1,0 +1,118 @@
+"""Fonts for what the font of a text lacks: other scripts, and emoji. Figures, PDF and page use the same files.
+
+Packages bring Noto's fonts of single scripts and its font for Chinese, Japanese and Korean; matplotlib brings DejaVu
+Sans. Figures are laid out with these files, the PDF embeds what it sets, and a page carries the glyphs that its text
+needs, so that a paper reads the same on a machine without fonts.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import io
+import re
+import unicodedata
+from collections.abc import Iterable
+from functools import cache, lru_cache
+from pathlib import Path
+
+FOLDERS = {"manimgx_fonts": ".", "noto_cjk_sans_jp_regular": ".", "matplotlib": "mpl-data/fonts/ttf"}
+"""Packages with fonts, and where in them."""
+
+FALLBACKS = ("NotoEmoji*", "NotoSans[!-[]*", "DejaVuSans.ttf", "STIXGeneral.ttf")
+"""The fonts in `FOLDERS` that are tried in turn for a character; Noto's of Latin letters are none of them."""
+
+FAMILY = "nbpaper"
+"""What a page calls the font that it carries."""
+
+EVERYWHERE = re.compile("[\\s\u0000-\u058f\u1e00-\u23ff\u2500-\u25ff]")
+"""Latin, Greek and Cyrillic letters and common signs: every machine with a browser has them, and so has Typst."""
+
+JOINERS = frozenset(map(ord, "\u200c\u200d\u25cc\ufe0e\ufe0f"))
+"""What letters of some scripts, and emoji, combine by."""
+
+HIDDEN = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Variation selectors: they choose a glyph and have none."""
+
+CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that are no text, or that turn round the text after them."""
+
+UNUSED = ["fvar", "gvar", "avar", "HVAR", "MVAR", "STAT", "DSIG", "vhea", "vmtx", "VORG", "BASE"]
+"""Tables of a font that upright text of regular weight does without."""
+
+
+@cache
+def folders() -> list[str]:
+    """The folders of fonts, of the packages that are installed."""
+    specs = [(importlib.util.find_spec(package), place) for package, place in FOLDERS.items()]
+    return [str(Path(spec.origin).parent / place) for spec, place in specs if spec and spec.origin]
+
+
+@cache
+def fallbacks() -> list[Path]:
+    """The fonts to try for a character, in this order."""
+    return [file for pattern in FALLBACKS for folder in folders() for file in sorted(Path(folder).glob(pattern))]
+
+
+def visible(text: str) -> str:
+    """The text with its control characters, which would hide or reverse a part of it, shown as their code points."""
+    return CONTROLS.sub(lambda match: f"‹U+{ord(match[0]):04X}›", text)
+
+
+def unprintable(text: str, fonts: Iterable[Path]) -> dict[str, str]:
+    """The characters in `text` without a glyph in any of the `fonts`, and what to show for each."""
+    missing = _special(text)
+    for file in fonts:
+        if not missing:
+            break
+        missing -= _covered(file)
+    return {char: _shown(char) for char in map(chr, sorted(missing))}
+
+
+def font_faces(page: str) -> str:
+    """The glyphs that the text of a page needs as style rules: a subset of each font, under the name `FAMILY`."""
+    missing, rules = _special(page), []
+    for file in fallbacks():
+        if missing and (found := missing & _covered(file)):
+            missing -= found
+            rules.append(_face(file, frozenset(found)))
+    return "\n".join(rules)
+
+
+def _special(text: str) -> set[int]:
+    """The characters that not every machine has a font for."""
+    chars = {char for char in set(text) if not (EVERYWHERE.match(char) or HIDDEN.match(char))}
+    return {ord(char) for char in chars if unicodedata.category(char) != "Cf"}
+
+
+@cache
+def _covered(font: Path) -> frozenset[int]:
+    from fontTools.ttLib import TTFont, TTLibError
+
+    try:
+        with TTFont(font, lazy=True, fontNumber=0) as opened:
+            return frozenset(opened.getBestCmap() or ())
+    except TTLibError:  # one of the machine's, in a format of its own
+        return frozenset()
+
+
+@lru_cache(8)
+def _face(file: Path, chars: frozenset[int]) -> str:
+    """A subset of a font as a style rule, in the format that needs no other package to be compressed."""
+    from fontTools import subset
+
+    options = subset.Options(flavor="woff", drop_tables=[*subset.Options().drop_tables, *UNUSED], hinting=False)
+    subsetter, buffer = subset.Subsetter(options), io.BytesIO()
+    subsetter.populate(unicodes=chars | JOINERS)
+    with subset.load_font(str(file), options) as font:
+        subsetter.subset(font)
+        subset.save_font(font, buffer, options)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    scope = ",".join(f"U+{char:X}" for char in sorted(chars | JOINERS))
+    return f"@font-face {{ font-family: {FAMILY}; src: url(data:font/woff;base64,{data}); unicode-range: {scope}; }}"
+
+
+def _shown(char: str) -> str:
+    """A picture by its name, which can be read; a letter, whose name could not, by its code point."""
+    name = unicodedata.name(char, "") if unicodedata.category(char) == "So" else ""
+    return name.lower() or f"U+{ord(char):04X}"
