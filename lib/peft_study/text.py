@@ -1,6 +1,7 @@
 """Numbers and names as text: for a terminal, a table or a sentence."""
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNKNOWN = "–"
+_JOINERS = "\u200c\u200d\u200e\u200f"  # Persian, Hindi and emoji need them; they turn round no more than a letter does
 
 
 def duration(seconds: float) -> str:
@@ -47,6 +49,20 @@ def numbers(values: "pd.Series[float]", form: str) -> "pd.Series[str]":
     return values.map(lambda value: UNKNOWN if value != value or value is None else form.format(value))
 
 
+def printable(text: str) -> str:
+    """Text on one line. What shows nothing, or turns round the text after it, stands as its code point: `‹U+202E›`."""
+    hidden = {char for char in text if unicodedata.category(char)[0] == "C" and char not in _JOINERS}
+    return "".join(f"‹U+{ord(char):04X}›" if char in hidden else char for char in " ".join(text.split()))
+
+
+def shortened(text: str, most: int) -> str:
+    """`printable` text, cut where it is wider than `most` letters; a Chinese character has the width of two."""
+    from wcwidth import clip, width
+
+    text = printable(text)
+    return text if width(text) <= most else f"{clip(text, 0, most - 1).rstrip()}…"
+
+
 def markdown_escape(text: str) -> str:
-    """Text that Markdown shows as it is: every ASCII punctuation mark behind a backslash."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+    """Text that Markdown shows as it is: on one line, every ASCII punctuation mark behind a backslash."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))

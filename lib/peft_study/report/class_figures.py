@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from peft_study.data.labels import LABELS
-from peft_study.report.figures import COLUMN, FULL, GREY, figure, legend_below
+from peft_study.report.figures import COLUMN, FULL, GREY, figure, legend_below, literal
+from peft_study.text import shortened
 
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's, as in plots
 NAMED = 8  # of more classes a figure cannot show each
@@ -46,8 +47,8 @@ def _class_ticks(ax: Axes, names: Sequence[str]) -> None:
 
 
 def short(name: str, most: int = 18) -> str:
-    """The name of a class where there is little room; a dollar sign is one, not the beginning of a formula."""
-    return (name if len(name) <= most else f"{name[: most - 1]}…").replace("$", r"\$")
+    """The name of a class where there is little room."""
+    return literal(shortened(name, most))
 
 
 def class_width(least: float, names: Sequence[str]) -> float:
@@ -86,7 +87,8 @@ def word_weights(weights: pd.DataFrame) -> Figure:
     axes = fig.subplots(rows, 2).ravel()
     for ax, (place, name) in zip(axes, shown, strict=False):
         most = weights[name].sort_values().tail(8)
-        ax.barh([short(word) for word in most.index], most, color=colour(place))
+        ax.barh(range(len(most)), most, color=colour(place))
+        ax.set_yticks(range(len(most)), [short(word) for word in most.index])
         ax.set_title(short(str(name), 24))
     for ax in axes:
         ax.set_visible(ax.has_data())
@@ -99,7 +101,8 @@ def words(weights: "pd.Series[float]", ax: Axes, count: int = 10) -> Axes:
     """The words with the largest weights on both sides; `weights` maps word to coefficient, its name is the class."""
     ordered = weights.sort_values()
     shown = pd.concat([ordered.head(count), ordered.tail(count)])
-    ax.barh(shown.index, shown, color=[colour(int(value > 0)) for value in shown])
+    ax.barh(range(len(shown)), shown, color=[colour(int(value > 0)) for value in shown])
+    ax.set_yticks(range(len(shown)), [short(word, 24) for word in shown.index])
     ax.axvline(0, color=GREY, linewidth=0.8)
     ax.tick_params(axis="y", labelsize="small")
     ax.set(xlabel=f"coefficient (towards {short(str(weights.name), 40)} →)")

@@ -17,7 +17,7 @@ from matplotlib.ticker import EngFormatter, NullFormatter
 
 from nbpaper.style import COLUMN as COLUMN
 from nbpaper.style import FULL as FULL
-from nbpaper.style import PALETTE
+from nbpaper.style import PALETTE, svg
 from peft_study import paths
 from peft_study.analysis.accuracy import few, further, largest, title
 from peft_study.analysis.costs import COSTS, on_front
@@ -71,8 +71,20 @@ def save_figure(fig: Figure | None, study: str, name: str) -> Figure | None:
             file.unlink(missing_ok=True)
             continue
         with replacing(file) as partial:
-            fig.savefig(partial, metadata={"CreationDate": None} if kind == "pdf" else {"Date": None})
+            if kind == "pdf":
+                fig.savefig(partial, metadata={"CreationDate": None})
+            else:
+                partial.write_text(svg(fig), encoding="utf-8")
     return fig
+
+
+def literal(text: str) -> str:
+    """Text for a figure, in which dollar signs begin no formula."""
+    return text.replace("$", r"\$")
+
+
+def _title(row: Mapping[Any, Any]) -> str:
+    return literal(title(row))
 
 
 def legend_below(ax: Axes, columns: int = 2) -> Axes:
@@ -112,7 +124,7 @@ def _interval(ax: Axes, place: float, row: Mapping[Any, Any], value: str, scale:
 
 def _named_rows(ax: Axes, names: Sequence[str]) -> None:
     """Names for the rows of an axis, the first on top."""
-    ax.set_yticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), map(literal, names))
     ax.set_ylim(len(names) - 0.4, -0.6)
 
 
@@ -158,8 +170,8 @@ def _accuracy_by_size(summary: pd.DataFrame, runs: pd.DataFrame, baseline: pd.Da
         part, own = part.sort_values("train_size"), colour(strategy)
         line = LINES[(drawn[strategy] + _place(strategy) // len(PALETTE)) % len(LINES)]
         ax.fill_between(part["train_size"], 100 * part["low"], 100 * part["high"], color=own, alpha=0.15, linewidth=0)
-        style = _style(strategy) | {"linestyle": line, "linewidth": 1.4, "label": title(part.iloc[0].to_dict())}
-        ax.plot(part["train_size"], 100 * part["accuracy"], **style)
+        style = _style(strategy) | {"linestyle": line, "linewidth": 1.4}
+        ax.plot(part["train_size"], 100 * part["accuracy"], label=_title(part.iloc[0].to_dict()), **style)
         drawn[strategy] += 1
     for strategy, dots in runs.groupby("strategy", sort=False):
         style = _style(str(strategy)) | {"s": 16, "zorder": 3, "alpha": 0.7, "linewidth": 0}
@@ -211,7 +223,7 @@ def slice_differences(compared: pd.DataFrame, titles: Sequence[str], margin: flo
     fig, ax = figure(COLUMN, height_of(len(names)) + 0.1 * len(drawn))
     for row in rows:
         place, name = names.index(row["slice"]), title(row) if row["slice"] == names[0] else None
-        style: dict[str, Any] = {"label": name, "markersize": 3.5, "elinewidth": 0.8, "capsize": 2}
+        style: dict[str, Any] = {"label": name and literal(name), "markersize": 3.5, "elinewidth": 0.8, "capsize": 2}
         _interval(ax, place + shift[title(row)], row, "difference", **style)
     _named_rows(ax, [f"{SLICES.get(name, name)} ({sizes[name]:,})" for name in names])
     legend_below(_margin(ax, margin))
@@ -327,7 +339,7 @@ def trade_off(table: pd.DataFrame, cost: str, ax: Axes) -> Axes:
         for row in front[front["train_size"] == sizes[-1]].to_dict("records"):
             side = {"ha": "left", "xytext": (4, 4)} if row[cost] < middle else {"ha": "right", "xytext": (-4, 4)}
             style = {"textcoords": "offset points", "fontsize": "x-small"}
-            ax.annotate(title(row), (row[cost], 100 * row["accuracy"]), **style, **side)
+            ax.annotate(_title(row), (row[cost], 100 * row["accuracy"]), **style, **side)
     ticks = sorted({float(f"{value:.1g}") for value in np.geomspace(known[cost].min(), known[cost].max(), 4)})
     ax.set_xticks(ticks, map(EngFormatter(), ticks))
     ax.minorticks_off()
@@ -358,7 +370,8 @@ def reliability(diagram: Mapping[str, tuple[str, pd.DataFrame]], ax: Axes) -> Ax
         values = 100 * rows[["confidence", "accuracy", "low", "high"]]
         error = np.clip([values["accuracy"] - values["low"], values["high"] - values["accuracy"]], 0, None)
         style = {"linestyle": LINES[place % len(LINES)], "markersize": 3, "linewidth": 1, "elinewidth": 0.5}
-        ax.errorbar(values["confidence"], values["accuracy"], yerr=error, label=name, **_style(strategy), **style)
+        style |= _style(strategy) | {"label": literal(name)}
+        ax.errorbar(values["confidence"], values["accuracy"], yerr=error, **style)
     ax.set(xlabel="confidence (%)", ylabel="test accuracy (%)", xlim=(lowest - 1, 101))
     return legend_below(ax, LEGEND_COLUMNS)
 
@@ -373,7 +386,7 @@ def accuracy_and_calibration(measured: pd.DataFrame, scaled: pd.DataFrame, ax: A
         style = _style(row["strategy"]) | {"linestyle": "none"}
         error = np.clip([[row["ece"] - row["ece_low"]], [row["ece_high"] - row["ece"]]], 0, None)
         place = 100 * row["accuracy"]
-        ax.errorbar(place, 100 * row["ece"], yerr=100 * error, capsize=2, elinewidth=0.6, label=title(row), **style)
+        ax.errorbar(place, 100 * row["ece"], yerr=100 * error, capsize=2, elinewidth=0.6, label=_title(row), **style)
         if (ece := after.get(tuple(row["run_ids"]))) is not None:
             ax.plot(place, 100 * ece, markerfacecolor="white", **style)
             ax.plot([place, place], [100 * row["ece"], 100 * ece], color=GREY, linewidth=0.5, zorder=0)

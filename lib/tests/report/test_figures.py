@@ -84,6 +84,23 @@ def test_a_figure_of_any_number_of_classes_can_be_drawn(name: str, count: int) -
     assert b"<svg" in draw(figure) and figure.get_figwidth() <= figures.FULL
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_figure_shows_the_names_of_classes_as_they_are_and_on_one_short_line(name: str) -> None:
+    names = ["C:\\new {x}", "😀 $5 $x$ | *b*", "שלום", "日本" * 40, "tab\tnew\nline", "a\u202eb\x07c\u200b"]
+    figure, axis = figures.figure(4, 3)
+    CLASSES[name](axis, names)
+    drawn = draw(figure).decode()
+    for shown in ("C:\\new {x}", "😀 $5 $x$ | *b*", "שלום", "日本日本日本日本…", "tab new line", "a‹U+202E›b‹U+0007…"):
+        assert f">{shown}</text>" in drawn, shown
+
+
+def test_names_are_cut_between_letters_as_readers_count_them() -> None:
+    assert class_figures.short("e\u0301" * 30, 9) == "e\u0301" * 8 + "…"
+    assert class_figures.short("👩‍👩‍👧" * 30, 9) == "👩‍👩‍👧" * 4 + "…"
+    assert class_figures.short("می‌خواهم") == "می‌خواهم", "what joins letters stays"
+
+
 def test_the_confusion_matrix_counts_every_class() -> None:
     labels, preds = np.random.default_rng(0).integers(0, 4, (2, 200))
     _, axis = figures.figure()
