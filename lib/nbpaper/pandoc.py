@@ -37,7 +37,8 @@ def convert(paper: Paper, pieces: list[Piece], target: str, log: logging.Logger,
     job: dict[str, Any] = {"target": target, "meta": meta, "pieces": [asdict(piece) for piece in pieces]}
     reader = ["--from", str(ASSETS / "reader.lua"), "--wrap=none"]
     command = [pypandoc.get_pandoc_path(), *reader, *WRITER[target], *options]
-    done = subprocess.run(command, input=json.dumps(job).encode(), capture_output=True, check=False)
+    # In the folder of the Lua modules: on Lua's path of modules, a folder with ";" or "?" in its name cannot stand.
+    done = subprocess.run(command, input=json.dumps(job).encode(), capture_output=True, check=False, cwd=ASSETS)
     messages = done.stderr.decode(errors="replace").splitlines()
     problems = [line.removeprefix(PROBLEM) for line in messages if line.startswith(PROBLEM)]
     if problems:

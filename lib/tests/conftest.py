@@ -162,7 +162,7 @@ def cheap_garbage() -> Iterator[None]:
 @pytest.fixture
 def odd_name() -> str:
     """The name of a folder that would trip a careless command."""
-    return 'it\'s "a" {checkout}, $HOME & more'
+    return 'it\'s "a" [new] {checkout}; $HOME & more?'
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@
 -- parsed on its own. Figures, tables and equations become Divs of class `paper-float` or `paper-equation`, are
 -- numbered in order of appearance, and are written out for the target last, when every label is known.
 
-package.path = pandoc.path.join {pandoc.path.directory(PANDOC_SCRIPT_FILE), '?.lua'} .. ';' .. package.path
 local callouts = require 'callouts'
 local equations = require 'equations'
 local labels = require 'labels'
