@@ -1,6 +1,7 @@
 """The commands behind `run_all.sh` and the Snakefile: `python -m peft_study COMMAND STUDY`."""
 
 import argparse
+import os
 import sys
 import traceback
 
@@ -21,8 +22,23 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command. Returns 0, 1 for a failure, 2 for what is refused before anything starts, 130 for Ctrl-C."""
+    """Run one command.
+
+    Returns 0, 1 for a failure, 2 for what is refused before anything starts, 130 for Ctrl-C, 141 where nobody reads on.
+    """
     options = _parser().parse_args(arguments)
+    try:
+        code = _run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has read enough; what is still buffered would raise at the end again
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        return 141
+    return code
+
+
+def _run(options: argparse.Namespace) -> int:
     study = options.study.removeprefix("runs/").rstrip("/")  # a shell completes it to a path
     try:
         if options.command in STEPS:

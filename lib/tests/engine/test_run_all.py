@@ -76,6 +76,26 @@ def test_a_study_runs_to_the_report_whatever_fails_on_the_way_and_is_finished_wh
     assert "compare the runs" in said.stdout and "write the report" in said.stdout and "train " not in said.stdout
 
 
+@pytest.mark.slow
+def test_homes_temporary_folders_and_caches_may_have_any_name(checkout: Checkout, tmp_path: Path) -> None:
+    odd = tmp_path / "-ü [x] {run} 'q' \"d\" $HOME $(x) # % & * ? \\ ; $USER"
+    for name, folder in (("PEFT_STUDY_HOME", "home"), ("PEFT_STUDY_CACHE", "cache"), ("TMPDIR", "tmp")):
+        (odd / folder).mkdir(parents=True)
+        checkout.environment[name] = str(odd / folder)
+    shutil.move(checkout.study.parent, odd / "home")
+    said = checkout.run("tiny")
+    assert said.returncode == 0 and (odd / "home" / "report" / "tiny" / "report.pdf").exists(), said.stdout
+    assert "Nothing to be done" in checkout.run("tiny").stdout
+
+
+def test_a_reader_who_has_seen_enough_ends_the_command_quietly(checkout: Checkout) -> None:
+    for words in (("tiny", "-n"), ("no-such-study",)):
+        process = checkout.start(*words)
+        assert process.stdout
+        process.stdout.close()
+        assert process.wait(60) == 141
+
+
 def test_what_changed_is_trained_again_and_nothing_else(checkout: Checkout) -> None:
     (texts := checkout.folder / "own.csv").write_text("text,label\na,0\n")
     own = {**TINY, "defaults": {"dataset": "own.csv", "ood_dataset": None}}
