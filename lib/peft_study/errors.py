@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
+_LONGEST = 600  # characters of a message
+
 
 class StudyError(Exception):
     """A fault that the user can mend: the message names the field or file, the value, what is allowed, what to do."""
@@ -25,8 +27,13 @@ def unknown(what: str, value: str, allowed: Iterable[str]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, without its breaks."""
-    return " ".join(str(error).split())
+    """What an error says, without its breaks, in at most `_LONGEST` characters."""
+    return cut(" ".join(str(error).split()), _LONGEST)
+
+
+def cut(text: str, most: int) -> str:
+    """Text of at most `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 @contextmanager
@@ -49,6 +56,9 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def message(name: str, value: str) -> str:
-    """The one line of an exception that says what went wrong: its name and the first line of its value."""
+    """The one line of an exception that says what went wrong: its name and the first line of its value.
+
+    What another library says may quote the data at length: of that, the beginning.
+    """
     first = next((line.strip() for line in _ANSI.sub("", value).splitlines() if line.strip()), "")
-    return first if name == StudyError.__name__ else f"{name}: {first}"
+    return cut(first, _LONGEST) if name == StudyError.__name__ else f"{name}: {cut(first, _LONGEST // 3)}"
