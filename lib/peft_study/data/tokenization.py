@@ -137,18 +137,23 @@ def examples(table: pd.DataFrame, tokens: Tokens, variant: Variant) -> list[dict
 
 def load_tokenizer(variant: Variant) -> "PreTrainedTokenizerBase":
     """The model's own tokenizer, as notebook 02 loads it. Raises `StudyError` where it does not load, or cannot pad."""
+    tokenizer = read_tokenizer(variant)
+    set_padding(tokenizer, model_folder(variant.model))
+    return tokenizer
+
+
+def read_tokenizer(variant: Variant) -> "PreTrainedTokenizerBase":
+    """The tokenizer as it is in the model's folder. Raises `StudyError` where it does not load."""
     from transformers import AutoTokenizer
 
     folder = model_folder(variant.model)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # damaged files raise whatever they lead to, an absent package says which
         raise StudyError(
             f"model = {variant.model!r}: its tokenizer does not load ({type(error).__name__}: {one_line(error)[:300]})"
             "; install the package that it names, or save the tokenizer as tokenizer.json beside the weights"
         ) from error
-    set_padding(tokenizer, folder)
-    return tokenizer
 
 
 def set_padding(tokenizer: Any, folder: Path) -> str:

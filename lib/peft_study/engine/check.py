@@ -10,23 +10,24 @@ import numpy as np
 from peft_study.data import datasets
 from peft_study.data.labels import LABELS
 from peft_study.data.reviews import Corpus, budget, load_corpus
-from peft_study.data.tokenization import load_tokenizer, untruncated
+from peft_study.data.tokenization import read_tokenizer, set_padding, untruncated
 from peft_study.errors import StudyError
 from peft_study.strategies.adapters import LORA_FIELDS
 from peft_study.strategies.encoders import architecture
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import TESTED, Variant
-from peft_study.training.model import load_shapes, model_options, quiet, require_pretrained, try_batch
+from peft_study.training.model import brings_head, load_shapes, model_options, quiet, require_pretrained, try_batch
 
 _WINDOW = {"model", "strategy", "peft", "max_length"}
 _ADAPTER = {"model", "strategy", "peft", "target_modules", *LORA_FIELDS}
 
 
 class _Checks:
-    """Checks of a study, each made once; `faults` are what they raised."""
+    """Checks of a study, each made once; `faults` are what they raised, `notes` what a user should know."""
 
     def __init__(self) -> None:
         self.faults: dict[str, None] = {}
+        self.notes: dict[str, None] = {}
         self._results: dict[Any, Any] = {}
 
     def once(self, key: Any, check: Callable[..., Any], *arguments: Any) -> Any:
@@ -45,7 +46,7 @@ def check(variants: Iterable[Variant]) -> None:
 
     Of the weights only the shapes are read; each strategy takes a tiny batch through an untrained model of that shape.
     """
-    checks, notes = _Checks(), dict[str, None]()
+    checks = _Checks()
     for variant in variants:
         folder = checks.once(variant.model, datasets.model_folder, variant.model)
         corpus = checks.once(variant.model_dump_json(include=set(TESTED)), load_corpus, variant)
@@ -54,11 +55,12 @@ def check(variants: Iterable[Variant]) -> None:
         elif folder:  # of the classes nothing is known
             _check_model(checks, variant.model_copy(update={"keep_head": False}), folder, LABELS)
         if corpus:
-            notes |= dict.fromkeys(corpus.notes)
+            checks.notes |= dict.fromkeys(corpus.notes)
             if variant.train_size > (distinct := len(corpus.pool)):
-                notes[f"train_size = {variant.train_size} counts repeated rows, too: {distinct:,} are distinct"] = None
+                rows = f"train_size = {variant.train_size} counts repeated rows, too: {distinct:,} are distinct"
+                checks.notes[rows] = None
             checks.once(variant.model_dump_json(), _check_classes, variant, corpus)
-    for note in notes:
+    for note in checks.notes:
         print(f"note: {note}", file=sys.stderr)
     if faults := checks.faults:
         raise StudyError("\n  ".join(faults if len(faults) == 1 else [f"there are {len(faults)} faults:", *faults]))
@@ -89,17 +91,20 @@ def _check_model(checks: _Checks, variant: Variant, folder: Path, labels: Sequen
         return
     shapes = checks.once((model, labels), load_shapes, variant, labels, folder)
     passed = [
-        shapes and checks.once((model, strategy, labels, variant.keep_head), _check_weights, variant, *shapes),
+        shapes and checks.once((model, strategy, labels, variant.keep_head), _check_weights, variant, *shapes, checks),
         checks.once(variant.model_dump_json(include=_WINDOW), _check_window, variant, options["config"]),
-        checks.once(model, _check_tokenizer, variant, options["config"]),
+        checks.once(model, _check_tokenizer, variant, folder, options["config"], checks),
     ]
     if all(passed):
         checks.once(variant.model_dump_json(include=_ADAPTER), try_batch, variant, options["config"])
 
 
-def _check_weights(variant: Variant, model: Any, loading: Any) -> bool:
+def _check_weights(variant: Variant, model: Any, loading: Any, checks: _Checks) -> bool:
     """Refuse weights that the strategy cannot start from."""
     require_pretrained(model, loading, variant)
+    if brings_head(model, loading) and not variant.keep_head:
+        note = "brings a classification head; every run starts from a new one (keep_head: true keeps it)"
+        checks.notes[f"model = {variant.model!r} {note}"] = None
     return True
 
 
@@ -116,9 +121,11 @@ def _check_window(variant: Variant, config: Any) -> bool:
     return True
 
 
-def _check_tokenizer(variant: Variant, config: Any) -> bool:
+def _check_tokenizer(variant: Variant, folder: Path, config: Any, checks: _Checks) -> bool:
     """Refuse a tokenizer that does not load, has no padding token, or does not fit the embeddings."""
-    tokenizer, name = load_tokenizer(variant), f"model = {variant.model!r}"
+    tokenizer, name = read_tokenizer(variant), f"model = {variant.model!r}"
+    if note := set_padding(tokenizer, folder):
+        checks.notes[f"{name}: {note}"] = None
     untruncated(tokenizer)
     vocabulary = tokenizer.get_vocab()
     if not vocabulary.keys() - set(tokenizer.all_special_tokens):

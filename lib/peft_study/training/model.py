@@ -162,6 +162,12 @@ def _head(model: torch.nn.Module, loading: Mapping[str, Any]) -> tuple[set[str],
     return names, names & set(loading["missing_keys"]), names & {name for name, *_ in loading["mismatched_keys"]}
 
 
+def brings_head(model: torch.nn.Module, loading: Mapping[str, Any]) -> bool:
+    """Whether the file of weights holds any part of a classification head, of whatever shape."""
+    names, absent, _ = _head(model, loading)
+    return absent != names
+
+
 def new_head(model: torch.nn.Module, loading: Mapping[str, Any], variant: Variant) -> str:
     """Replace a classification head that came with the weights by a new one under the seed, unless `keep_head`.
 
@@ -170,10 +176,9 @@ def new_head(model: torch.nn.Module, loading: Mapping[str, Any], variant: Varian
     import torch
     from transformers import set_seed
 
-    names, absent, _ = _head(model, loading)
     if variant.keep_head:
         return "The classification head that came with the model is kept (`keep_head`)."
-    if absent == names:
+    if not brings_head(model, loading):
         return "The classification head is new."
     set_seed(variant.seed)
     with torch.no_grad():

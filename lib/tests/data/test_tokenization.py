@@ -164,7 +164,7 @@ def without_padding(folder: Path, kind: str, **config: Any) -> Path:
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 def test_the_padding_token_that_the_configuration_names_is_taken_and_said(
-    variant: Make, tmp_path: Path, kind: str
+    variant: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     folder = without_padding(tmp_path / "model", kind)
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -172,6 +172,7 @@ def test_the_padding_token_that_the_configuration_names_is_taken_and_said(
     assert "`[PAD]`" in tokenization.set_padding(tokenizer, folder) and tokenizer.pad_token_id == 0
     assert tokenization.set_padding(tokenizer, folder) == ""
     check([variant(model=str(folder))])
+    assert "The tokenizer names no padding token; `[PAD]`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("pad", [None, 7, 5000])

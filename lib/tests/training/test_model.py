@@ -60,11 +60,17 @@ def randomised(network: Any) -> Any:
     ],
 )
 def test_a_head_that_comes_with_the_weights_gives_way_to_the_one_that_the_seed_makes(
-    variant: Make, families: dict[str, str], tmp_path: Path, family: str, own: dict[str, Any]
+    variant: Make,
+    families: dict[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    family: str,
+    own: dict[str, Any],
 ) -> None:
     classifier = save_classifier(tmp_path / "classifier", families[family], **own)
     asked = variant(model=classifier, strategy="full")
     check([asked])
+    assert "brings a classification head; every run starts from a new one" in capsys.readouterr().err
     network: Any = build(classifier, asked, ("ham", "spam"))
     expected = head(build(families[family], variant(model=families[family], strategy="full"), ("ham", "spam")))
     for name, value in head(network).items():
