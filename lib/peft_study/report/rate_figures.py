@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from peft_study.analysis.accuracy import further, title
-from peft_study.report.figures import FULL, GREY, LINES, MARKERS, colour, marker
+from peft_study.report.figures import FULL, GREY, LINES, MARKERS, colour, literal, marker
 from peft_study.strategies.table import label
 
 CHANCE = float(np.log(2))  # the loss of two equally likely classes (nats)
@@ -43,7 +43,8 @@ def _panel(ax: Axes, table: pd.DataFrame, column: str) -> None:
         values = line[column].mask(high, CEILING) if column == "loss" else 100 * line[column]
         settings = title(row).removeprefix(label(row["strategy"])).removeprefix(", ")
         name = ", ".join(filter(None, [settings, f"{row['train_size']:,} labels" if sizes else ""]))
-        ax.plot(line["rate"], values, label=name, color=own, linestyle=LINES[place % len(LINES)], linewidth=1.2)
+        style = {"linestyle": LINES[place % len(LINES)], "linewidth": 1.2}
+        ax.plot(line["rate"], values, label=literal(name), color=own, **style)
         for rows, shape, area in ((~high, marker(row["strategy"]), 12), (high, MARKERS[3], 24)):
             ax.scatter(line["rate"][rows], values[rows], marker=shape, s=area, color=own, zorder=3)
         ring = {"s": 70, "facecolors": "none", "edgecolors": GREY, "zorder": 4}
