@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = "–"
 _JOINERS = "\u200c\u200d\u200e\u200f"  # Persian, Hindi and emoji need them; they turn round no more than a letter does
+NAME = 60  # characters of a class in a list
 
 
 def duration(seconds: float) -> str:
@@ -29,6 +30,12 @@ def listed(items: Iterable[str]) -> str:
     """Items in a sentence: `a, b and c`."""
     items = list(items)
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else "none"
+
+
+def several(names: Sequence[str], most: int = 12) -> str:
+    """Names with commas; of more than `most`, their number and the first ones. A long name is cut."""
+    shown = [name if len(name) <= NAME else f"{name[: NAME - 1]}…" for name in names[:most]]
+    return ", ".join(shown) if len(names) <= most else f"{len(names):,}: {', '.join(shown)}, …"
 
 
 def points(value: float) -> str:

@@ -22,11 +22,13 @@ from peft_study import paths
 from peft_study.data.labels import unnamed
 from peft_study.errors import StudyError, one_line
 from peft_study.records import layout
+from peft_study.statistics.intervals import accuracy, macro_f1
 from peft_study.study.study import Study, read_study
 from peft_study.study.variant import Variant
 
 IDENTITY = ("strategy", "train_size", "seed")
 COSTS = ("seconds", "tokens_per_second", "flops_per_step", "peak_memory_bytes")  # of a training, stated in `cost` too
+MOST = 10_000  # classes of a record without logits: larger numbers are no classes
 REASONS = 5  # of runs that cannot be compared, that an error lists
 
 Arrays = dict[str, np.ndarray]
@@ -107,15 +109,18 @@ def read_log(folder: Path) -> pd.DataFrame:
 def read_arrays(file: Path) -> Arrays:
     """`preds`, `labels` and `ids` (n,) and `logits` (n, classes) of a predictions file, in the order of the ids.
 
-    The logits are NaN where the file has none; the classes are then those of the labels, two at least. The arrays are
-    read-only. Pickle is never loaded.
+    The logits are NaN where the file has none; the classes are then those up to the largest, two at least. The arrays
+    are read-only. Pickle is never loaded.
     """
     with _reading(file), np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in ("preds", "labels", "ids")}
         if "logits" in archive:
             arrays["logits"] = archive["logits"]
         preds, labels, ids = arrays["preds"], arrays["labels"], arrays["ids"]
-        logits = arrays.setdefault("logits", np.full((ids.size, max(2, len(np.unique(labels)))), np.nan))
+        largest = int(max(preds.max(initial=1), labels.max(initial=1)))
+        if largest >= MOST:
+            raise ValueError(f"it has a class {largest:,}; classes are numbered 0, 1, ...")
+        logits = arrays.setdefault("logits", np.full((ids.size, largest + 1), np.nan))
         count, classes = ids.size, logits.shape[-1]
         shapes = {name: array.shape for name, array in arrays.items()}
         fit = {"preds": (count,), "labels": (count,), "logits": (count, classes), "ids": (count,)}
@@ -170,7 +175,9 @@ def _read_run(folder: Path, variant: Variant) -> tuple[dict[str, Any], dict[str,
     kinds = _of_another_kind(fields)
     row = variant.model_dump() | dict.fromkeys(FIELDS) | fields | dict.fromkeys([*kinds, "ood.accuracy"])
     for part, arrays in predictions.items():
-        row["ood.accuracy" if part else "test.accuracy"] = (arrays["preds"] == arrays["labels"]).mean()
+        every, name = np.ones((1, len(arrays["ids"]))), "ood" if part else "test"
+        for metric, score in (("accuracy", accuracy), ("macro_f1", macro_f1)):
+            row[f"{name}.{metric}"] = score(arrays["preds"][None], arrays["labels"], every).item()
 
     unrecorded = [f"params.yaml: {name}" for name in variant.model_dump() if name not in {**params, **run}]
     unrecorded = [*(unrecorded if params else ["params.yaml"]), *_unrecorded(fields)]

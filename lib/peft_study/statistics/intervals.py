@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.stats import norm, t
 
 DRAWS = 2000
@@ -53,16 +54,26 @@ def accuracy(preds: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.n
 
 
 def macro_f1(preds: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Macro F1 of the classes 0, 1, ... up to the largest; shapes as in `accuracy`.
+    """Macro F1: the mean F1 of the classes that occur among the labels of a draw; shapes as in `accuracy`.
 
-    There are two at least. A class neither present nor predicted counts 0.
+    A class that no prediction hits counts 0. One that no review of the draw has is not averaged; predicting it costs
+    the true class its recall.
     """
+    classes, true = np.unique(labels, return_inverse=True)
+    present = weights @ _members(true, len(classes))
     scores = []
-    for cls in range(max(1, labels.max(initial=0), preds.max(initial=0)) + 1):
-        hits = weights @ ((preds == cls) & (labels == cls)).T.astype(float)
-        either = weights @ (preds == cls).T.astype(float) + weights @ (labels == cls).astype(float)[:, None]
-        scores.append(np.divide(2 * hits, either, out=np.zeros_like(hits), where=either > 0))
-    return np.mean(scores, axis=0)
+    for run in preds:
+        predicted = weights @ _members(np.where(np.isin(run, classes), np.searchsorted(classes, run), -1), len(classes))
+        hits = weights @ _members(np.where(run == labels, true, -1), len(classes))
+        f1 = np.divide(2 * hits, present + predicted, out=np.zeros_like(hits), where=present > 0)
+        scores.append(f1.sum(axis=1) / (present > 0).sum(axis=1))
+    return np.stack(scores, axis=1)
+
+
+def _members(places: np.ndarray, count: int) -> csr_array:
+    """Which of `count` classes each review (n,) belongs to, as a sparse (n, count); -1 is none of them."""
+    rows = np.flatnonzero(places >= 0)
+    return csr_array((np.ones(len(rows)), (rows, places[rows])), shape=(len(places), count))
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class Predictions:
     def metrics(self) -> dict[str, float]:
         """`accuracy`, `macro_f1`, `log_loss` (in nats per review) and `n`."""
         return {
-            **_metrics(self.logits.shape[1]).compute(predictions=self.preds, references=self.labels),
+            **_metrics().compute(predictions=self.preds, references=self.labels),
             "log_loss": log_loss(self.logits, self.labels),
             "n": len(self.labels),
         }
@@ -54,8 +54,8 @@ def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(losses(logits, labels)))
 
 
-def _metrics(classes: int) -> Any:
-    """Accuracy and macro F1 over so many `classes` as one `evaluate` metric that needs no hub."""
+def _metrics() -> Any:
+    """Accuracy and macro F1, over the classes that occur among the labels, as one `evaluate` metric without a hub."""
     import datasets
     import evaluate
     from sklearn.metrics import accuracy_score, f1_score
@@ -66,7 +66,7 @@ def _metrics(classes: int) -> Any:
             return evaluate.MetricInfo(description="accuracy and macro F1", citation="", features=kinds)
 
         def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-            every = {"average": "macro", "labels": range(classes), "zero_division": 0.0}
+            every = {"average": "macro", "labels": np.unique(references), "zero_division": 0.0}
             return {
                 "accuracy": float(accuracy_score(references, predictions)),
                 "macro_f1": float(f1_score(references, predictions, **every)),

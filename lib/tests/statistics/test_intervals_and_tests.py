@@ -41,18 +41,32 @@ def predict(truth: np.ndarray, share: float, runs: int = 1, seed: int = 1) -> np
 
 
 @quickly
-@given(seeds, some.integers(1, 40), some.integers(1, 4))
-def test_accuracy_and_macro_f1_of_weighted_reviews_are_those_of_scikit_learn(seed: int, count: int, runs: int) -> None:
+@given(seeds, some.integers(1, 40), some.integers(1, 4), some.integers(1, 6), some.integers(1, 6))
+def test_accuracy_and_macro_f1_of_weighted_reviews_are_those_of_scikit_learn(
+    seed: int, count: int, runs: int, classes: int, predicted: int
+) -> None:
     rng = np.random.default_rng(seed)
-    truth, preds = rng.integers(0, 2, count), rng.integers(0, 2, (runs, count))
+    truth, preds = rng.integers(0, classes, count), rng.integers(0, predicted, (runs, count))
     weights = rng.integers(1, 4, (1, count)).astype(float)
     for row in range(runs):
         share = accuracy_score(truth, preds[row], sample_weight=weights[0])
         assert accuracy(preds, truth, weights)[0, row] == pytest.approx(share)
         reference = f1_score(
-            truth, preds[row], labels=[0, 1], average="macro", zero_division=0, sample_weight=weights[0]
+            truth, preds[row], labels=np.unique(truth), average="macro", zero_division=0, sample_weight=weights[0]
         )
         assert macro_f1(preds, truth, weights)[0, row] == pytest.approx(reference)
+
+
+@quickly
+@given(seeds, some.integers(2, 30), some.integers(1, 5))
+def test_a_draw_has_the_macro_f1_of_the_reviews_that_it_repeats(seed: int, count: int, classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth, preds = rng.integers(0, classes, count), rng.integers(0, classes, (1, count))
+    weights = rng.multinomial(count, np.full(count, 1 / count), size=3).astype(float)
+    for weight, drawn in zip(weights.astype(int), macro_f1(preds, truth, weights)[:, 0], strict=True):
+        labels, found = np.repeat(truth, weight), np.repeat(preds[0], weight)
+        reference = f1_score(labels, found, labels=np.unique(labels), average="macro", zero_division=0)
+        assert drawn == pytest.approx(reference), "a class that is not drawn is not averaged"
 
 
 @quickly
