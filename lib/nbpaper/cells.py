@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
+from nbconvert.filters import strip_ansi
 from nbformat import NotebookNode
 
 from nbpaper.errors import PaperError
@@ -14,6 +15,9 @@ from nbpaper.errors import PaperError
 REMOVED = {"remove-cell", "papermill-error-cell-tag"}  # papermill's banners point at a failure the paper shows anyway
 PARAMETERS = {"injected-parameters": "Parameters of this run", "parameters": "Parameters"}
 """Tags of the cells that hold parameters, and what their code is folded under."""
+
+MAY_FAIL = "raises-exception"
+"""Tag of a cell that others do not need: nbclient and JupyterLab go on after its error, and the paper names it."""
 
 FLOAT_LABEL = re.compile(r"(fig|tbl)-[\w-]+")
 
@@ -38,6 +42,20 @@ class CellOptions:
 def tags_of(cell: NotebookNode) -> set[str]:
     """The cell's tags."""
     return set(cell.metadata.get("tags", []))
+
+
+def left_out(cell: NotebookNode, number: int, error: NotebookNode) -> str:
+    """The sentence that stands in for the output of a cell that may fail, and did with `error`."""
+    options, _ = split_options(cell, number)
+    caption = options.caption.partition(".")[0].strip()
+    kind = {"fig": "the figure", "tbl": "the table"}.get(options.float_label[:3], f"the output of cell {number}")
+    what = f"{kind} “{_cut(caption, 90)}”" if caption else kind
+    lines = strip_ansi(error.evalue).strip().splitlines() or [""]
+    return f"Left out: {what} ({_cut(f'{error.ename}: {lines[0]}', 200).rstrip(': .')})."
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def split_options(cell: NotebookNode, number: int) -> tuple[CellOptions, str]:

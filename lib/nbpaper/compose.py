@@ -9,7 +9,7 @@ from typing import Literal
 
 from nbformat import NotebookNode
 
-from nbpaper.cells import PARAMETERS, tags_of
+from nbpaper.cells import MAY_FAIL, PARAMETERS, left_out, tags_of
 from nbpaper.errors import PaperError
 from nbpaper.outputs import WIDGET, Shown, Target, is_visible, show
 from nbpaper.paper import PaperCell
@@ -45,6 +45,12 @@ def compose(cells: list[PaperCell], target: Target, log: logging.Logger) -> list
     return [piece for cell in cells for piece in _cell_pieces(cell, target, log)]
 
 
+def absent_labels(cells: list[PaperCell], pieces: list[Piece]) -> list[str]:
+    """The labels of cells that made no figure or table: a reference to one of them says so, and is no error."""
+    made = {piece.label for piece in pieces}
+    return [cell.options.float_label for cell in cells if cell.options.float_label not in {"", *made}]
+
+
 def _cell_pieces(cell: PaperCell, target: Target, log: logging.Logger) -> Iterator[Piece]:
     if cell.node.cell_type == "markdown":
         yield Piece("markdown", cell.number, cell.node.source, trusted=True)
@@ -59,6 +65,10 @@ def _cell_pieces(cell: PaperCell, target: Target, log: logging.Logger) -> Iterat
 def _output_pieces(cell: PaperCell, target: Target, log: logging.Logger) -> Iterator[Piece]:
     label = cell.options.float_label
     for output in cell.node.outputs:
+        if output.output_type == "error" and MAY_FAIL in tags_of(cell.node):
+            log.warning(sentence := left_out(cell.node, cell.number, output))
+            yield Piece("raw", cell.number, target.gap(sentence))
+            return
         notes = output.get("metadata", {})  # a caption or an alt text that the code computed
         caption = notes.get("caption") or cell.options.caption
         alt = notes.get("alt") or cell.options.alt or caption
@@ -114,4 +124,4 @@ def _gap(output: NotebookNode, number: int, target: Target, log: logging.Logger)
     data = output.get("data", {})
     if WIDGET not in data and is_visible(data.get("text/html", "")):
         log.warning("cell %d: nothing in %s can be shown in %s", number, ", ".join(sorted(data)), target.name)
-        yield Piece("raw", number, target.gap())
+        yield Piece("raw", number, target.gap(f"An output stands here that {target.lacks}."))

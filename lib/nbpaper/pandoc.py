@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nbpaper.compose import Piece
+from nbpaper.compose import Piece, absent_labels
 from nbpaper.errors import PaperError
 from nbpaper.paper import Paper
 
@@ -35,6 +35,7 @@ def convert(paper: Paper, pieces: list[Piece], target: str, log: logging.Logger,
     if paper.front.bibliography:
         meta["bibliography"] = str(paper.file(paper.front.bibliography, "bibliography"))
     job: dict[str, Any] = {"target": target, "meta": meta, "pieces": [asdict(piece) for piece in pieces]}
+    job["absent"] = absent_labels(paper.cells, pieces)
     reader = ["--from", str(ASSETS / "reader.lua"), "--wrap=none"]
     command = [pypandoc.get_pandoc_path(), *reader, *WRITER[target], *options]
     # In the folder of the Lua modules: on Lua's path of modules, a folder with ";" or "?" in its name cannot stand.

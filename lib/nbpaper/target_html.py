@@ -29,6 +29,7 @@ class HtmlTarget:
     """Writes what outputs hold as HTML: every method returns text in the language of its target."""
 
     name = "html"
+    lacks = "needs scripts or the network, and cannot be shown"  # of outputs that the target cannot show
     image_types = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")
 
     def __init__(self, shows_code: bool = True) -> None:
@@ -75,9 +76,9 @@ class HtmlTarget:
         clean = sanitised(html) if html else ""
         return f'<div class="fragment">{clean}</div>' if clean.strip() else ""
 
-    def gap(self) -> str:
-        """A line that stands for an output which the target cannot show."""
-        return '<p class="gap">An output stands here that needs scripts or the network, and cannot be shown.</p>'
+    def gap(self, text: str) -> str:
+        """A line that stands for an output which is not there."""
+        return f'<p class="gap">{escape(text)}</p>'
 
 
 def data_uri(data: bytes, mime: str) -> str:

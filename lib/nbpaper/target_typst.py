@@ -28,6 +28,7 @@ class TypstTarget:
     """What `HtmlTarget` does, for Typst. `files` collects the images that the document refers to, by name."""
 
     name = "PDF"
+    lacks = "only the HTML page can show"
     shows_code = False
     image_types = tuple(SUFFIXES)
 
@@ -65,8 +66,8 @@ class TypstTarget:
     def fragment(self, html: str) -> str:
         return ""  # Typst cannot show HTML: the output's Markdown or text stands in for it
 
-    def gap(self) -> str:
-        return "#paper-gap[An output stands here that only the HTML page can show.]"
+    def gap(self, text: str) -> str:
+        return f"#paper-gap({typst_string(text)})"
 
 
 def typst_string(text: str) -> str:

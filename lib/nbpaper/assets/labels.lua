@@ -11,6 +11,7 @@ local numbers = {}                       -- label -> "Figure 3"
 local counts = {fig = 0, tbl = 0, eq = 0}
 local identifiers = {}                   -- everything a link inside the paper may point to
 local problems = pandoc.List {}
+local absent = {}                        -- labels of cells that made no figure or table
 
 local function problem(cell, text)
   problems:insert((cell == 0 and 'abstract: ' or 'cell ' .. cell .. ': ') .. text)
@@ -85,7 +86,8 @@ local book = {
   end,
 }
 
-function labels.number(parts, target)
+function labels.number(parts, target, left_out)
+  for _, label in ipairs(left_out) do absent[label] = true end
   local number_heading = headings.numberer(parts, target, book)
   for _, part in ipairs(parts) do
     part.blocks = part.blocks:walk {Table = table_float, Figure = figure_float}
@@ -102,7 +104,9 @@ function labels.number(parts, target)
   end
 end
 
+-- A figure or table that its cell left out has no number, and nothing to link to.
 local function reference(label, cell)
+  if absent[label] and not numbers[label] then return pandoc.Str(WORDS[kind_of(label)] .. '\u{a0}(left\u{a0}out)') end
   if not numbers[label] then problem(cell, "unknown reference '@" .. label .. "'") end
   local name = (numbers[label] or label):gsub(' ', '\u{a0}')
   return pandoc.Link(pandoc.Inlines(name), '#' .. label, '', {class = 'reference'})

@@ -97,7 +97,7 @@ function Reader(input)
     parts:insert {cell = cell_of(piece), blocks = pandoc.Blocks(blocks_of(piece, job.target))}
   end
   local meta = metadata(job, parts)
-  labels.number(parts, job.target)
+  labels.number(parts, job.target, job.absent)
   local document = labels.resolve(parts, meta, job.target)
   return write.finish(document, job.target)
 end

@@ -7,7 +7,7 @@ failed says so in the last line of its log; what was stopped or killed has a log
 from pathlib import Path
 
 from peft_study import paths
-from peft_study.engine.steps import FAILURE
+from peft_study.engine.steps import FAILURE, LEFT_OUT
 from peft_study.records.layout import is_done, is_foreign, is_interrupted, outdated, recorded_params, strays
 from peft_study.study.study import Study, read_study
 from peft_study.study.variant import Variant
@@ -27,6 +27,11 @@ def status(name: str) -> str:
     for run in left:
         lines.append(f"  {run}: {_state(folder / run, study.variants[run])}")
     lines += [f"  {stray} is no run of this study" for stray in strays(study)]
+    gaps: dict[str, str] = {}  # what is left out: the step that says so first
+    for step in ("explore", *study.variants, "compare"):
+        log = _log(folder / (f"{step}/train" if step in study.variants else step))
+        gaps |= {line: step for line in log if line.startswith(LEFT_OUT) and line not in gaps}
+    lines += [f"  {step}: {line}" for line, step in gaps.items()]
     faults = {step: fault for step in ("explore", "compare", "report", "pages") if (fault := _failure(folder / step))}
     lines += [f"  {step}: {fault}" for step, fault in faults.items()]
     metrics = [file for run in study.variants if (file := folder / run / "metrics.json").exists()]
@@ -53,10 +58,16 @@ def _state(folder: Path, variant: Variant) -> str:
     return _failure(folder / "train") or ("stopped" if (folder / "train.log").exists() else "not started")
 
 
+def _log(step: Path) -> list[str]:
+    """The lines of a step's log, which lies beside its notebook; none without one."""
+    log = step.with_name(f"{step.name}.log")
+    return log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines() if log.exists() else []
+
+
 def _failure(step: Path) -> str:
     """Why a step (its notebook's path without the suffix) failed, and where to look; empty where it did not."""
-    log, partial = step.with_name(f"{step.name}.log"), step.with_name(f"{step.name}.partial.ipynb")
-    last = log.read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2] if log.exists() else ""
+    log, partial = (step.with_name(f"{step.name}.{kind}") for kind in ("log", "partial.ipynb"))
+    last = (_log(step) or [""])[-1]
     if not last.startswith(FAILURE):
         return ""
     where = f"open {_relative(partial)}; {log.name} is beside it" if partial.exists() else f"read {_relative(log)}"

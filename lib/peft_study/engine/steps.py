@@ -22,10 +22,12 @@ from peft_study.errors import StudyError, message, one_line, unknown, writing
 from peft_study.files import fingerprint, remove_partial, replacing
 from peft_study.records.layout import is_done, is_foreign, remove_record, write_params
 from peft_study.study.study import Study, read_study
+from peft_study.text import markdown_escape
 
 EXPLORE, TRAIN = "01_explore_data.ipynb", "02_train_variant.ipynb"
 COMPARE, RATES = "03_compare_variants.ipynb", "04_learning_rates.ipynb"
 FAILURE = "error: "  # opens the last line of the log of a step that failed
+LEFT_OUT = "Left out: "  # opens the sentence that stands in for a figure or table, and its line in the log
 # Set before a kernel starts, where the user has not: what glibc's malloc frees stays with the kernel, up to a gigabyte,
 # for the next step, which allocates the same large tensors again; the kernel of this environment, not one of ~/.local.
 _OF_KERNELS = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**30), "JUPYTER_PREFER_ENV_PATH": "1"}
@@ -137,6 +139,7 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
                 _unformatted(notebook),
                 _unformatted(partial),
                 parameters,
+                engine_name=_engine(),
                 kernel_name="python3",
                 language="python",
                 cwd=str(notebook.parent),
@@ -160,6 +163,41 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
             raise  # a fault of ours
         fault = f"the Jupyter kernel python3 does not start ({error})"
         raise StudyError(f"{fault}; run the same command again, or install ipykernel again") from error
+
+
+def _engine() -> str:
+    """The name of papermill's engine that goes on after a figure or table that cannot be made, and names it instead.
+
+    papermill ends with the first error in a notebook, even that of a cell which may fail (`nbpaper.cells.MAY_FAIL`).
+    """
+    from papermill.engines import NBClientEngine, papermill_engines
+
+    class Tolerant(NBClientEngine):  # type: ignore[misc]
+        @classmethod
+        def execute_managed_notebook(cls, nb_man: Any, *words: Any, **options: Any) -> None:
+            super().execute_managed_notebook(nb_man, *words, **options)
+            for number, cell in enumerate(nb_man.nb.cells, start=1):
+                if cell.cell_type == "code":
+                    cell.outputs = [_named(cell, number, output) for output in cell.outputs]
+
+    papermill_engines.register("tolerant", Tolerant)
+    return "tolerant"
+
+
+def _named(cell: Any, number: int, output: Any) -> Any:
+    """An output, or, of a cell that may fail and did, the sentence that names it; what is left out is printed."""
+    from nbformat.v4 import new_output
+
+    from nbpaper.cells import MAY_FAIL, left_out, tags_of
+
+    if output.output_type == "error" and MAY_FAIL in tags_of(cell):
+        print(_ANSI.sub("", "\n".join(output.traceback)))
+        sentence = left_out(cell, number, output)
+        print(sentence)
+        return new_output("display_data", {"text/plain": sentence, "text/markdown": markdown_escape(sentence)})
+    if (sentence := output.get("data", {}).get("text/markdown", "")).startswith(LEFT_OUT):
+        print(sentence)
+    return output
 
 
 def _unformatted(path: Path) -> str:

@@ -17,6 +17,7 @@ from peft_study.text import shortened
 
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's, as in plots
 NAMED = 8  # of more classes a figure cannot show each
+MANY = 12  # of more classes a figure or table shows a few, or all in one
 
 
 def colour(label: int) -> str:
@@ -25,15 +26,26 @@ def colour(label: int) -> str:
 
 
 def class_balance(table: pd.DataFrame, ax: Axes, names: Sequence[str] = LABELS) -> Axes:
-    """How many reviews of each class there are; `table` has the column `label`, `names` are those of the classes."""
+    """How many reviews of each class there are; `table` has the column `label`, `names` are those of the classes.
+
+    Of more than `MANY` classes, the counts are in descending order, and the ends of the axis are named.
+    """
     counts = table["label"].value_counts().reindex(range(len(names)), fill_value=0)
+    ax.set(ylabel="reviews")
+    ax.yaxis.set_major_formatter("{x:,.0f}")
+    ax.margins(y=0.15)
+    if len(names) > MANY:
+        counts = counts.sort_values(ascending=False, kind="stable")
+        ax.bar(range(len(names)), counts, color=COLOURS[1], width=1)
+        ends = ax.set_xticks([0, len(names) - 1], [short(names[counts.index[place]], 30) for place in (0, -1)])
+        for tick, side in zip(ends, ("left", "right"), strict=True):
+            tick.label1.set_horizontalalignment(side)
+        ax.set(xlabel=f"{len(names):,} classes, the most common first", ylim=(0, None))
+        return ax
     bars = ax.bar(range(len(names)), counts, color=[colour(i) for i in counts.index], width=0.6)
     _class_ticks(ax, names)
     if len(names) <= NAMED:
         ax.bar_label(bars, fmt="{:,.0f}", padding=2)
-    ax.set(ylabel="reviews")
-    ax.yaxis.set_major_formatter("{x:,.0f}")
-    ax.margins(y=0.15)
     return ax
 
 
@@ -76,7 +88,10 @@ def text_lengths(tokens: pd.DataFrame, max_length: int, ax: Axes, names: Sequenc
 
 
 def word_weights(weights: pd.DataFrame) -> Figure:
-    """The words of the largest coefficients in a linear model: a column for each class; of many classes, a few."""
+    """The words of the largest coefficients in a linear model: a column for each class, of many the first `NAMED`.
+
+    The columns are in the order of the classes.
+    """
     if weights.shape[1] == 1:
         fig, ax = figure(COLUMN, 3.2)
         words(weights.iloc[:, 0], ax)
@@ -86,7 +101,7 @@ def word_weights(weights: pd.DataFrame) -> Figure:
     fig = Figure(figsize=(1.3 * COLUMN, 1.6 * rows + 0.2), layout="constrained")
     axes = fig.subplots(rows, 2).ravel()
     for ax, (place, name) in zip(axes, shown, strict=False):
-        most = weights[name].sort_values().tail(8)
+        most = weights.iloc[:, place].sort_values().tail(8)
         ax.barh(range(len(most)), most, color=colour(place))
         ax.set_yticks(range(len(most)), [short(word) for word in most.index])
         ax.set_title(short(str(name), 24))
@@ -109,13 +124,42 @@ def words(weights: "pd.Series[float]", ax: Axes, count: int = 10) -> Axes:
     return ax
 
 
+def confusions(labels: np.ndarray, preds: np.ndarray, names: Sequence[str] = LABELS) -> Figure:
+    """What each class is taken for: a matrix, or of more than `MANY` classes the pairs that are confused most.
+
+    `labels` and `preds` (n,) are true and predicted classes, `names` those of the classes.
+    """
+    if len(names) > MANY:
+        return _confused_pairs(labels, preds, names)
+    width, height = (class_width(inches, names) for inches in (2.6, 2.4))
+    fig, ax = figure(width, height)
+    confusion_matrix(labels, preds, ax, names)
+    return fig
+
+
+def _confused_pairs(labels: np.ndarray, preds: np.ndarray, names: Sequence[str], most: int = 15) -> Figure:
+    """The pairs of a true and a predicted class that most reviews share, with the share of the true class."""
+    wrong = pd.DataFrame({"true": labels, "predicted": preds})[labels != preds]
+    pairs = wrong.value_counts().sort_index().sort_values(ascending=False, kind="stable").head(most)
+    fig, ax = figure(1.5 * COLUMN, 0.7 + 0.18 * max(1, len(pairs)))
+    bars = ax.barh(range(len(pairs)), pairs, color=COLOURS[1])
+    shares = [f"{count:,} ({count / (labels == true).sum():.0%})" for (true, _), count in pairs.items()]
+    ax.bar_label(bars, shares, padding=3, fontsize="small")
+    ax.set_yticks(range(len(pairs)), [f"{short(names[a], 24)} → {short(names[b], 24)}" for a, b in pairs.index])
+    ax.set(xlabel="reviews (share of the true class)" if len(pairs) else "no review is misclassified")
+    ax.set_ylim(max(1, len(pairs)) - 0.4, -0.6)
+    ax.set_xlim(0, 1.2 * pairs.max() if len(pairs) else 1)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    return fig
+
+
 def confusion_matrix(labels: np.ndarray, preds: np.ndarray, ax: Axes, names: Sequence[str] = LABELS) -> Axes:
     """True against predicted classes, in reviews; `names` are those of the classes."""
     from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
     counts = confusion_matrix(labels, preds, labels=range(len(names)))
     display = ConfusionMatrixDisplay(counts, display_labels=[short(name) for name in names])
-    display.plot(ax=ax, cmap="Blues", colorbar=False, include_values=len(names) <= 3 * NAMED, values_format=",d")
+    display.plot(ax=ax, cmap="Blues", colorbar=False, values_format=",d")
     _class_ticks(ax, names)
     ax.set(xlabel="predicted", ylabel="true")
     return ax

@@ -15,6 +15,7 @@ from peft_study.data.labels import LABELS
 from peft_study.report.class_figures import colour as class_colour
 from peft_study.text import markdown_escape
 
+LONGEST = 8_000  # characters of a review on a page: as many as two pages of the PDF hold
 _CARD = "border-left:3px solid {colour};padding:.3em .9em;margin:.8em 0;white-space:pre-wrap;max-width:48rem"
 
 
@@ -25,7 +26,12 @@ def sentence(*parts: str) -> None:
 
 
 def review(text: str, label: int, facts: Mapping[str, Any] | None = None, labels: Sequence[str] = LABELS) -> None:
-    """Show one review in full, with its class and what else is known of it; `labels` are the names of the classes."""
+    """Show one review, cut after `LONGEST` characters, with its class and what else is known of it.
+
+    `labels` are the names of the classes.
+    """
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]} … ({len(text) - LONGEST:,} more characters)"
     notes = [f"{key}: {value}" for key, value in (facts or {}).items()]
     heading = " · ".join([labels[label], *notes])
     quote = "\n> ".join(markdown_escape(line.strip()) for line in text.splitlines() if line.strip())

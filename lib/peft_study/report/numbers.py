@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from peft_study import paths
-from peft_study.files import replacing, write_json
+from peft_study.files import remove, replacing, write_json
 from peft_study.records.read import Runs
 from peft_study.report.display import sentence
 from peft_study.report.figures import save_figure
@@ -27,6 +27,8 @@ class Report:
     def __init__(self, study: Study) -> None:
         self.study = study
         self.claims: dict[str, str] = {}
+        self.tables: dict[str, pd.DataFrame] = {}
+        remove(paths.report_folder(study.name) / "figures")  # what is left out now must not stay from before
 
     def sentence(self, name: str, *parts: str) -> None:
         """Show computed Markdown, each part a paragraph, and keep it under `name`; empty parts are left out."""
@@ -34,16 +36,20 @@ class Report:
         sentence(*parts)
 
     def figure(self, label: str, figure: Figure | None) -> Figure | None:
-        """Save a figure as `<label>.pdf` and `.svg` and return it; of None, delete what an earlier report saved."""
+        """Save a figure as `<label>.pdf` and `.svg` and return it; of None, delete what this cell saved before."""
         return save_figure(figure, self.study.name, label)
 
+    def keep(self, **tables: pd.DataFrame) -> None:
+        """Keep tables that `write` need not find: those of cells that may fail."""
+        self.tables |= tables
+
     def write(self, **tables: pd.DataFrame) -> Path:
-        """Write `numbers.json`: what the study asks, the claims by name, and the rows of the `tables`.
+        """Write `numbers.json`: what the study asks, the claims by name, and the rows of the `tables` and those kept.
 
         A row maps the columns' names to values. What is not known, or not finite, is null.
         """
         study = self.study.model_dump(include={"name", "title", "question", "baseline", "margin"})
-        rows = {name: _rows(table) for name, table in tables.items()}
+        rows = {name: _rows(table) for name, table in (tables | self.tables).items()}
         file = paths.report_folder(self.study.name) / NUMBERS
         write_json(file, {"study": study, "claims": self.claims, "tables": rows})
         return file

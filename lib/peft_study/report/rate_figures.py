@@ -10,37 +10,38 @@ from peft_study.analysis.accuracy import further, title
 from peft_study.report.figures import FULL, GREY, LINES, MARKERS, colour, literal, marker
 from peft_study.strategies.table import label
 
-CHANCE = float(np.log(2))  # the loss of two equally likely classes (nats)
-CEILING = 1.5 * CHANCE  # losses above it only show that a rate does not work
+CEILING = 1.5  # times the loss of guessing: losses above it only show that a rate does not work
 ACROSS = 3  # panels in a row
 LABELS = {"loss": "validation loss (nats)", "accuracy": "test accuracy (%)"}
 
 
-def rate_curves(sweep: pd.DataFrame, column: str = "loss") -> Figure:
+def rate_curves(sweep: pd.DataFrame, column: str = "loss", classes: int = 2) -> Figure:
     """Validation `loss`, or `accuracy` on the test set, against the rate on a log axis; all panels share their axes.
 
-    `sweep` is of `learning_rates.sweep`. Each group is a line, its chosen rate has a ring. A loss above `CEILING`, or
-    one that is not finite, is a triangle at that height.
+    `sweep` is of `learning_rates.sweep`. Each group is a line, its chosen rate has a ring. Guessing among `classes`
+    equally likely ones is a dotted line; a loss above `CEILING` times as much, or one that is not finite, is a triangle
+    at that height.
     """
     parts = [part for _, part in sweep.groupby("strategy", sort=False)]
     rows = -(-len(parts) // ACROSS)
     fig = Figure(figsize=(FULL, 2.4 * rows), layout="constrained")
     axes = fig.subplots(rows, min(len(parts), ACROSS), sharex=True, sharey=True, squeeze=False).ravel()
     for ax, part in zip(axes, parts, strict=False):
-        _panel(ax, part, column)
+        _panel(ax, part, column, float(np.log(classes)))
     for spare in axes[len(parts) :]:
         spare.remove()
     return fig
 
 
-def _panel(ax: Axes, table: pd.DataFrame, column: str) -> None:
-    """The curves of one strategy."""
+def _panel(ax: Axes, table: pd.DataFrame, column: str, chance: float) -> None:
+    """The curves of one strategy; `chance` is the loss of guessing (nats)."""
+    ceiling = CEILING * chance
     drawn = table[table["measured"]] if column == "loss" else table
     sizes = table["train_size"].nunique() > 1
     for place, (_, line) in enumerate(drawn.sort_values("rate").groupby(["train_size", *further(table)], sort=False)):
         row = line.iloc[0].to_dict()
-        own, high = colour(row["strategy"]), (column == "loss") & ~(line[column] <= CEILING)
-        values = line[column].mask(high, CEILING) if column == "loss" else 100 * line[column]
+        own, high = colour(row["strategy"]), (column == "loss") & ~(line[column] <= ceiling)
+        values = line[column].mask(high, ceiling) if column == "loss" else 100 * line[column]
         settings = title(row).removeprefix(label(row["strategy"])).removeprefix(", ")
         name = ", ".join(filter(None, [settings, f"{row['train_size']:,} labels" if sizes else ""]))
         style = {"linestyle": LINES[place % len(LINES)], "linewidth": 1.2}
@@ -50,7 +51,7 @@ def _panel(ax: Axes, table: pd.DataFrame, column: str) -> None:
         ring = {"s": 70, "facecolors": "none", "edgecolors": GREY, "zorder": 4}
         ax.scatter(line["rate"][line["chosen"]], values[line["chosen"]], **ring)
     if column == "loss":
-        ax.axhline(CHANCE, color=GREY, linestyle=":", linewidth=0.8)
+        ax.axhline(chance, color=GREY, linestyle=":", linewidth=0.8)
     ax.set(title=label(table["strategy"].iloc[0]), xscale="log", xlabel="peak learning rate")
     ax.set_ylabel(LABELS[column] if ax.get_subplotspec().is_first_col() else "")
     ax.tick_params(labelbottom=True)  # shared axes leave them to the last row, which may be shorter

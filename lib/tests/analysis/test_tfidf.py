@@ -5,16 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_runs import make_study
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import accuracy_score
 
 from peft_study import paths
+from peft_study.analysis import tfidf
 from peft_study.analysis.tfidf import Baseline, load_baseline, write_baseline
 
 
 def keep() -> tuple[Baseline, Path]:
     make_study()
     ids = np.arange(5) * 7
-    baseline = Baseline(ids, ids % 2, {1000: ids % 2, 250: 1 - ids % 2})
+    baseline = Baseline(ids, ids % 2, {1000: ids % 2, 250: 1 - ids % 2}, {60: "no word occurs in two of its texts"})
     write_baseline("made", baseline)
     return baseline, paths.study_folder("made") / "bag_of_words.npz"
 
@@ -48,3 +50,14 @@ def test_a_missing_or_damaged_baseline_is_no_baseline() -> None:
     assert load_baseline("made") is None
     file.unlink()
     assert load_baseline("made") is None
+
+
+@pytest.mark.parametrize("texts", [["aa", "bb", "cc", "dd"], ["", ".", "?", "!"], ["你好", "再见", "猫", "狗"]])
+def test_a_baseline_that_cannot_be_fitted_says_why_and_advises_nothing(texts: list[str]) -> None:
+    with pytest.raises(ValueError) as error:
+        TfidfVectorizer(ngram_range=(1, 2), min_df=2).fit(texts)
+    why = tfidf.reason(error.value)
+    empty = Baseline(np.arange(4), np.arange(4) % 2, {}, {2000: why, 50: why})
+    said = list(tfidf.unfitted(empty))
+    assert said[0] == "Left out: the bag of words with 50 labels (no word occurs in two of its texts)."
+    assert "with 2,000 labels" in said[1] and empty.scores().empty and not list(tfidf.unfitted(None))

@@ -28,6 +28,16 @@ def test_the_closing_list_says_what_became_of_every_run(home: Path) -> None:
     assert f"{RUN}: outdated: epochs changed since; another program left it" in status("tiny")
 
 
+def test_the_closing_list_names_what_was_left_out(home: Path) -> None:
+    make_done(folder := paths.run_folder("tiny", RUN))
+    (folder / "train.log").write_text("loading\nLeft out: the figure “Loss” (ValueError: no).\ndone\n")
+    (home / "runs" / "tiny" / "explore.log").write_text("Left out: a.\nLeft out: a.\n")
+    text = status("tiny")
+    assert (
+        f"  {RUN}: Left out: the figure “Loss” (ValueError: no)." in text and text.count("explore: Left out: a.") == 1
+    )
+
+
 def test_a_report_that_is_older_than_a_run_says_so(home: Path) -> None:
     (report := paths.report_folder("tiny")).mkdir(parents=True)
     (report / "report.html").touch()

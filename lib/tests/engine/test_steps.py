@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
+import nbformat
 import pytest
 import yaml
 from made_studies import RUN, make_done
@@ -15,6 +16,7 @@ from peft_study import paths
 from peft_study.engine import steps
 from peft_study.errors import StudyError
 from peft_study.study.study import read_study
+from peft_study.text import markdown_escape
 
 Write = Callable[..., Path]
 
@@ -31,6 +33,25 @@ def test_a_notebook_is_executed_with_its_parameters_in_its_own_folder_whatever_i
     assert f"2.5 {folder} 0 5" in capfd.readouterr().out, "what the user sets wins"
     assert {path.name for path in (folder / "out").iterdir()} == {"train.ipynb"}
     assert steps.code(folder / "out" / "train.ipynb") == steps.code(source), "injected parameters do not count"
+
+
+def test_a_cell_that_may_fail_ends_nothing_and_is_named_in_the_notebook_and_the_log(
+    tmp_path: Path, notebook: Write, capfd: pytest.CaptureFixture[str]
+) -> None:
+    figure = "#| label: fig-a\n#| fig-cap: Words *by* class. More.\nraise ValueError('no words_')"
+    source = notebook("seed: int = 1", figure, "print('went on')")
+    content = nbformat.read(source, as_version=4)
+    content.cells[2].metadata["tags"] = ["raises-exception"]
+    nbformat.write(content, source)
+    steps.execute(source, tmp_path / "out.ipynb", {"seed": 2})
+    log, said = capfd.readouterr().out, "Left out: the figure “Words *by* class” (ValueError: no words_)."
+    assert "went on" in log and said in log.splitlines() and "Traceback" in log
+    (output,) = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[-2].outputs
+    assert output.data["text/plain"] == said and output.data["text/markdown"] == markdown_escape(said)
+    content.cells[3].source = "1 / 0"
+    nbformat.write(content, source)
+    with pytest.raises(StudyError, match="ZeroDivisionError"):
+        steps.execute(source, tmp_path / "again.ipynb", {"seed": 2})
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere ports are what there is")

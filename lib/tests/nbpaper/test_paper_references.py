@@ -140,3 +140,24 @@ def test_what_cannot_be_shown_is_one_line_that_names_the_place(cells: list[Any],
 def test_a_failed_cell_keeps_its_label() -> None:
     page = html(code("#| label: fig-a\n#| fig-cap: Lost.\nplot()", fails()), md("See @fig-a."))
     assert "division by zero" in page and "See Figure 1." in text_of(page)
+
+
+def test_what_a_cell_that_may_fail_did_not_make_is_named_and_references_to_it_lead_nowhere(tmp_path: Path) -> None:
+    source = "#| label: fig-b\n#| fig-cap: Accuracy by size. With *intervals*.\nplot()"
+    cells = [
+        md("See @fig-a, @fig-b and [@tbl-c; @fig-d]."),
+        figure("fig-a"),
+        code(source, shows(markdown="Before."), fails(value="no $x^2$ <b>\nmore"), tags=("raises-exception",)),
+        code("#| label: tbl-c\n#| tbl-cap: A table.\n#| optional: true\nNone"),
+        figure("fig-d"),
+    ]
+    page, document = text_of(html(*cells)), typst(*cells, kept=tmp_path)
+    said = "Left out: the figure “Accuracy by size” (ZeroDivisionError: no $x^2$ &lt;b&gt;)."
+    assert said in page and "Before." in page and "more" not in page and "failed" not in page
+    assert "See Figure 1, Figure (left out) and Table (left out), Figure 2." in page
+    assert "Figure~(left~out)" in document and "<fig-d>" in document and "ZeroDivisionError: no $x^2$ <b>" in document
+
+
+def test_a_long_reason_is_cut() -> None:
+    page = text_of(html(code("plot()", fails(value="x" * 1000), tags=("raises-exception",))))
+    assert "Left out: the output of cell 1 (ZeroDivisionError: xxx" in page and page.count("x") < 250

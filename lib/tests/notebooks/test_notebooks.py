@@ -108,6 +108,23 @@ def test_every_figure_and_table_has_a_caption_and_every_figure_a_description(not
             assert kind != "fig" or "#| fig-alt: " in cell.source, label
 
 
+def test_a_figure_or_table_may_fail_and_nothing_else_needs_what_its_cell_defines(notebook: Any) -> None:
+    cells = code(notebook)
+    for place, cell in enumerate(cells):
+        may_fail = "raises-exception" in cell.metadata.get("tags", [])
+        assert may_fail or not re.match(r"#\| label: (fig|tbl)-", cell.source), cell.source
+        for later in cells[place + 1 :] if may_fail else ():
+            assert not names(cell, ast.Store) & (names(later, ast.Load) - names(later, ast.Store)), later.source
+
+
+def names(cell: Any, context: type) -> set[str]:
+    """The names that a cell defines or imports (`ast.Store`), or uses (`ast.Load`)."""
+    nodes = list(ast.walk(ast.parse(cell.source)))
+    found = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, context)}
+    imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) and context is ast.Store]
+    return found | {alias.asname or alias.name for node in imports for alias in node.names}
+
+
 def test_cross_references_and_citations_lead_somewhere(notebook: Any) -> None:
     labels = set(re.findall(r"^#\| label: (\S+)", "\n".join(cell.source for cell in code(notebook)), re.MULTILINE))
     prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
@@ -133,7 +150,7 @@ def test_an_executed_notebook_is_the_notebook_and_shows_no_error_no_warning_no_w
         assert output.output_type != "error" and output.get("name") != "stderr", output
         assert not [kind for kind in data if "widget" in kind]
         shown = data.get("text/plain", "") + data.get("text/markdown", "")
-        assert not re.search(r"\b(nan|NaN|NaT|<NA>|inf)\b|nan%", shown), shown
+        assert not re.search(r"\b(nan|NaN|NaT|<NA>|inf)\b|nan%|Left out", shown), shown
     assert "widgets" not in notebook.metadata and executed.stat().st_size <= 2**20
     counts = [cell.execution_count for cell in code(notebook)]
     assert counts == list(range(1, len(counts) + 1))

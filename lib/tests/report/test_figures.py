@@ -53,6 +53,7 @@ CLASSES: dict[str, Callable[[Any, list[str]], Any]] = {
     "lengths": lambda ax, names: class_figures.text_lengths(REVIEWS, 128, ax, names),
     "confusion": lambda ax, names: class_figures.confusion_matrix(np.array([0, 1]), np.array([1, 1]), ax, names),
 }
+PAIRS = np.array([[0, 0, 0, 7, 7, 149], [3, 3, 0, 0, 7, 149]])  # true and predicted classes
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +107,27 @@ def test_the_confusion_matrix_counts_every_class() -> None:
     _, axis = figures.figure()
     class_figures.confusion_matrix(labels, preds, axis, list("abcd"))
     assert [int(text.get_text()) for text in axis.texts] == confusion_matrix(labels, preds).ravel().tolist()
+
+
+@pytest.mark.parametrize("wrong", [True, False])
+def test_of_many_classes_the_pairs_that_are_confused_most_are_drawn(wrong: bool) -> None:
+    names = [f"intent {i}" for i in range(150)]
+    figure = class_figures.confusions(PAIRS[0], PAIRS[int(wrong)], names)
+    (axis,) = figure.axes
+    pairs = ["intent 0 → intent 3", "intent 7 → intent 0"] if wrong else []
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == pairs
+    assert [text.get_text() for text in axis.texts] == ["2 (67%)", "1 (50%)"][: len(pairs)]
+    assert ("no review is misclassified" in axis.get_xlabel()) == (not pairs) and b"<svg" in draw(figure)
+
+
+def test_the_balance_of_many_classes_is_in_order_and_names_the_most_and_the_least_common() -> None:
+    table = pd.DataFrame({"label": np.repeat(np.arange(150), np.arange(150) % 7 + 1)})
+    figure, axis = figures.figure()
+    class_figures.class_balance(table, axis, [f"intent {i}" for i in range(150)])
+    heights = [bar.get_height() for bar in axis.patches]
+    assert heights == sorted(heights, reverse=True) and len(heights) == 150 and sum(heights) == len(table)
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["intent 6", "intent 147"]
+    assert figure.get_figwidth() <= figures.FULL
 
 
 def test_each_class_has_its_own_words() -> None:

@@ -1,0 +1,106 @@
+"""A study of 150 classes, most of them rare, is explored, trained and reported like one of two."""
+
+import html
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pypdf
+import pytest
+from made_folders import save_reviews
+from made_runs import make_runs
+from made_studies import execute
+from sklearn.metrics import f1_score
+
+from peft_study import paths
+from peft_study.engine import steps
+from peft_study.records.read import load_runs
+
+pytestmark = pytest.mark.slow
+CLASSES, RUN = 150, "lora-n00450-s1"
+
+
+@pytest.fixture(scope="module")
+def home(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home where 01, 02 and 03 have run; in the smaller budget no word occurs twice, and many tests lack a class."""
+    root = tmp_path_factory.mktemp("scale")
+    kinds = np.arange(600) % CLASSES
+    kinds[kinds == CLASSES - 1] = 0  # of the last class there is one text
+    kinds[-1] = CLASSES - 1
+    texts = [f"intent{kind:03} number{place}" for place, kind in enumerate(kinds)]
+    save_reviews(
+        root / "intents", train=pd.DataFrame({"text": texts, "label": [f"intent {kind:03}" for kind in kinds]})
+    )
+    study = {
+        "title": "Intents",
+        "question": "Which intent is it?",
+        "defaults": {"model": str(tiny["distilbert"]), "dataset": "intents", "test_size": 100, "max_length": 16}
+        | {"precision": "fp32", "epochs": 2.0, "evaluations": 1},
+        "matrix": {"strategy": ["lora"], "train_size": [150, 450], "seed": [1]},
+    }
+    execute(root, "intents", study, [RUN])
+    return root
+
+
+def seen(page: Path) -> str:
+    """What a reader sees of a page."""
+    hidden = r"<(script|style|details|svg)\b.*?</\1>|<[^>]*>"
+    return " ".join(html.unescape(re.sub(hidden, " ", page.read_text(encoding="utf-8"), flags=re.DOTALL)).split())
+
+
+def test_the_report_of_many_classes_is_as_long_as_another_and_leaves_out_only_the_budget_without_a_baseline(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PEFT_STUDY_HOME", str(home))
+    report = home / "report" / "intents"
+    assert len(pypdf.PdfReader(report / "report.pdf").pages) <= 8
+    explored, compared, run = (seen(report / name) for name in ("explore.html", "report.html", f"runs/{RUN}.html"))
+    assert "150: intent 000, intent 001," in compared and "intent 149" not in compared
+    assert explored.count("intent 0") < 60 and "Left out: the bag of words with 150 labels (no word" in explored
+    for page in (explored, compared, run):
+        assert re.findall(r"[Ll]eft.out: (?!the bag of words with 150)[^.]*", page) == []
+    card = (home / "runs" / "intents" / RUN / "model" / "README.md").read_text(encoding="utf-8")
+    assert "into 150 classes (150: intent 000, intent 001" in card
+
+
+def test_macro_f1_of_a_test_set_that_lacks_classes_is_the_same_in_record_report_and_card(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PEFT_STUDY_HOME", str(home))
+    folder = home / "runs" / "intents" / RUN
+    found = load_runs("intents").arrays(RUN)
+    assert len(np.unique(found["labels"])) < CLASSES == found["logits"].shape[1]
+    occurring = {"labels": np.unique(found["labels"]), "average": "macro", "zero_division": 0}
+    expected = f1_score(found["labels"], found["preds"], **occurring)
+    recorded = json.loads((folder / "metrics.json").read_text())["evaluation"]["test"]["macro_f1"]
+    numbers = json.loads((home / "report" / "intents" / "numbers.json").read_text(encoding="utf-8"))
+    assert recorded == pytest.approx(expected)
+    assert [row["macro_f1"] for row in numbers["tables"]["macro_f1"]] == [pytest.approx(expected)]
+    printed = f"{100 * expected:.1f} ["
+    for text in ((folder / "model" / "README.md").read_text(), seen(home / "report" / "intents" / "report.html")):
+        assert printed in text
+
+
+def test_a_figure_that_cannot_be_drawn_is_named_and_the_study_ends_with_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    make_runs({"lora": 0.85}, count=60)
+    (startup := tmp_path / "ipython" / "profile_default" / "startup").mkdir(parents=True)
+    broken = "def accuracy(*_):\n    raise ValueError('no ink')\nfrom peft_study.report import figures\n"
+    (startup / "broken.py").write_text(broken + "figures.accuracy = accuracy\n")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    steps.compare("made")
+    steps.report("made")
+    said = next(line for line in capfd.readouterr().out.splitlines() if line.startswith("Left out: "))
+    assert said.startswith("Left out: the figure “Test accuracy with 95% intervals") and said.endswith("no ink).")
+    folder = paths.report_folder("made")
+    page = seen(folder / "report.html")
+    assert said in page and "and Figure (left out) give the accuracy" in page and page.count("Left out") == 1
+    text = " ".join(" ".join(page.extract_text() for page in pypdf.PdfReader(folder / "report.pdf").pages).split())
+    assert "Left out: the figure" in text and "no ink" in text
+    assert not (folder / "figures" / "fig-size.svg").exists() and (folder / "figures" / "fig-differences.svg").exists()
+    cells = nbformat.read(paths.study_folder("made") / "compare.ipynb", as_version=4).cells
+    assert not [output for cell in cells for output in cell.get("outputs", []) if output.output_type == "error"]
