@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = "–"
 _JOINERS = "\u200c\u200d\u200e\u200f"  # Persian, Hindi and emoji need them; they turn round no more than a letter does
-NAME = 60  # characters of a class in a list
+NAME = 40  # letters of a class in a list or a heading
 
 
 def duration(seconds: float) -> str:
@@ -33,9 +33,9 @@ def listed(items: Iterable[str]) -> str:
 
 
 def several(names: Sequence[str], most: int = 12) -> str:
-    """Names with commas; of more than `most`, their number and the first ones. A long name is cut."""
-    shown = [name if len(name) <= NAME else f"{name[: NAME - 1]}…" for name in names[:most]]
-    return ", ".join(shown) if len(names) <= most else f"{len(names):,}: {', '.join(shown)}, …"
+    """Names with commas, each `shortened`; of more than `most`, their number and the first ones."""
+    shown = ", ".join(shortened(name, NAME) for name in names[:most])
+    return shown if len(names) <= most else f"{len(names):,}: {shown}, …"
 
 
 def points(value: float) -> str:

@@ -13,7 +13,7 @@ from IPython.display import HTML, Markdown, display
 
 from peft_study.data.labels import LABELS
 from peft_study.report.class_figures import colour as class_colour
-from peft_study.text import markdown_escape
+from peft_study.text import NAME, markdown_escape, shortened
 
 LONGEST = 8_000  # characters of a review on a page: as many as two pages of the PDF hold
 _CARD = "border-left:3px solid {colour};padding:.3em .9em;margin:.8em 0;white-space:pre-wrap;max-width:48rem"
@@ -33,7 +33,7 @@ def review(text: str, label: int, facts: Mapping[str, Any] | None = None, labels
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]} … ({len(text) - LONGEST:,} more characters)"
     notes = [f"{key}: {value}" for key, value in (facts or {}).items()]
-    heading = " · ".join([labels[label], *notes])
+    heading = " · ".join([shortened(labels[label], NAME), *notes])
     quote = "\n> ".join(markdown_escape(line.strip()) for line in text.splitlines() if line.strip())
     display(
         {
