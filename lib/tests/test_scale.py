@@ -25,7 +25,7 @@ CLASSES, RUN = 150, "lora-n00450-s1"
 
 @pytest.fixture(scope="module")
 def home(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home where 01, 02 and 03 have run; in the smaller budget no word occurs twice, and many tests lack a class."""
+    """A home where 01, 02 and 03 have run without validation; in the smaller budget no word occurs twice, and many tests lack a class."""
     root = tmp_path_factory.mktemp("scale")
     kinds = np.arange(600) % CLASSES
     kinds[kinds == CLASSES - 1] = 0  # of the last class there is one text
@@ -37,8 +37,9 @@ def home(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Pat
     study = {
         "title": "Intents",
         "question": "Which intent is it?",
+        "baseline": "lora",
         "defaults": {"model": str(tiny["distilbert"]), "dataset": "intents", "test_size": 100, "max_length": 16}
-        | {"precision": "fp32", "epochs": 2.0, "evaluations": 1},
+        | {"precision": "fp32", "epochs": 2.0, "validation_fraction": 0, "checkpoint": "last"},
         "matrix": {"strategy": ["lora"], "train_size": [150, 450], "seed": [1]},
     }
     execute(root, "intents", study, [RUN])
