@@ -20,16 +20,15 @@ from peft_study.engine import steps
 from peft_study.records.read import load_runs
 
 pytestmark = pytest.mark.slow
-CLASSES, RUN = 150, "lora-n00450-s1"
+CLASSES, RUN = 150, "lora-n00390-s1"
 
 
 @pytest.fixture(scope="module")
 def home(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home where 01, 02 and 03 have run without validation; in the smaller budget no word occurs twice, and many tests lack a class."""
+    """A home where 01, 02 and 03 have run without validation; of some classes no text is tested, and in the smaller
+    budget no word occurs twice."""
     root = tmp_path_factory.mktemp("scale")
-    kinds = np.arange(600) % CLASSES
-    kinds[kinds == CLASSES - 1] = 0  # of the last class there is one text
-    kinds[-1] = CLASSES - 1
+    kinds = np.append(np.arange(4 * (CLASSES - 1)) % (CLASSES - 1), CLASSES - 1)  # of the last class there is one text
     texts = [f"intent{kind:03} number{place}" for place, kind in enumerate(kinds)]
     save_reviews(
         root / "intents", train=pd.DataFrame({"text": texts, "label": [f"intent {kind:03}" for kind in kinds]})
@@ -40,7 +39,7 @@ def home(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Pat
         "baseline": "lora",
         "defaults": {"model": str(tiny["distilbert"]), "dataset": "intents", "test_size": 100, "max_length": 16}
         | {"precision": "fp32", "epochs": 2.0, "validation_fraction": 0, "checkpoint": "last"},
-        "matrix": {"strategy": ["lora"], "train_size": [150, 450], "seed": [1]},
+        "matrix": {"strategy": ["lora"], "train_size": [140, 390], "seed": [1]},
     }
     execute(root, "intents", study, [RUN])
     return root
@@ -60,9 +59,9 @@ def test_the_report_of_many_classes_is_as_long_as_another_and_leaves_out_only_th
     assert len(pypdf.PdfReader(report / "report.pdf").pages) <= 8
     explored, compared, run = (seen(report / name) for name in ("explore.html", "report.html", f"runs/{RUN}.html"))
     assert "150: intent 000, intent 001," in compared and "intent 149" not in compared
-    assert explored.count("intent 0") < 60 and "Left out: the bag of words with 150 labels (no word" in explored
+    assert explored.count("intent 0") < 60 and "Left out: the bag of words with 140 labels (no word" in explored
     for page in (explored, compared, run):
-        assert re.findall(r"[Ll]eft.out: (?!the bag of words with 150)[^.]*", page) == []
+        assert re.findall(r"[Ll]eft.out: (?!the bag of words with 140)[^.]*", page) == []
     card = (home / "runs" / "intents" / RUN / "model" / "README.md").read_text(encoding="utf-8")
     assert "into 150 classes (150: intent 000, intent 001" in card
 
