@@ -33,9 +33,9 @@ def listed(items: Iterable[str]) -> str:
 
 
 def several(names: Sequence[str], most: int = 12) -> str:
-    """Names with commas, each `shortened`; of more than `most`, their number and the first ones."""
+    """Names with commas, each `shortened`; of more than `most`, the first ones and how many more there are."""
     shown = ", ".join(shortened(name, NAME) for name in names[:most])
-    return shown if len(names) <= most else f"{len(names):,}: {shown}, …"
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
 
 
 def points(value: float) -> str:
