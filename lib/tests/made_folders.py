@@ -44,7 +44,7 @@ def save_tokenizer(folder: Path, kind: str) -> int:
 
 SHAPES = {  # what a family calls width, blocks, heads and inner width; its positions
     "bert": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", 64),
-    "roberta": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", 65),
+    "roberta": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", 66),
     "distilbert": ("dim", "n_layers", "n_heads", "hidden_dim", 64),
 }
 
