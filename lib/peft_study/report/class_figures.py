@@ -141,11 +141,11 @@ def _confused_pairs(labels: np.ndarray, preds: np.ndarray, names: Sequence[str],
     """The pairs of a true and a predicted class that most reviews share, with the share of the true class."""
     wrong = pd.DataFrame({"true": labels, "predicted": preds})[labels != preds]
     pairs = wrong.value_counts().sort_index().sort_values(ascending=False, kind="stable").head(most)
-    fig, ax = figure(1.5 * COLUMN, 0.7 + 0.18 * max(1, len(pairs)))
+    fig, ax = figure(FULL, 0.7 + 0.18 * max(1, len(pairs)))
     bars = ax.barh(range(len(pairs)), pairs, color=COLOURS[1])
     shares = [f"{count:,} ({count / (labels == true).sum():.0%})" for (true, _), count in pairs.items()]
     ax.bar_label(bars, shares, padding=3, fontsize="small")
-    ax.set_yticks(range(len(pairs)), [f"{short(names[a], 24)} → {short(names[b], 24)}" for a, b in pairs.index])
+    ax.set_yticks(range(len(pairs)), [f"{short(names[a], 32)} → {short(names[b], 32)}" for a, b in pairs.index])
     ax.set(xlabel="reviews (share of the true class)" if len(pairs) else "no review is misclassified")
     ax.set_ylim(max(1, len(pairs)) - 0.4, -0.6)
     ax.set_xlim(0, 1.2 * pairs.max() if len(pairs) else 1)
