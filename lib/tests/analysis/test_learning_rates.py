@@ -174,11 +174,13 @@ def test_a_default_is_compared_with_the_range_of_the_best_rate() -> None:
     assert outside.printed["ratios"]["range"].tolist() == ["at least 0.1"] * 2
 
 
-def test_a_loss_too_high_to_draw_is_a_mark_at_the_upper_edge() -> None:
+@pytest.mark.parametrize("classes", [2, 150])
+def test_a_loss_too_high_to_draw_is_a_mark_at_the_upper_edge(classes: int) -> None:
     table = learning_rates.sweep(swept({"": 0.5, "0.001": 40.0, "0.01": NAN})).query("strategy == 'lora'")
-    (axis,) = rate_curves(table).axes
+    ceiling = CEILING * np.log(classes)
+    (axis,) = rate_curves(table, classes=classes).axes
     heights = np.concatenate([dots.get_offsets()[:, 1] for dots in axis.collections])
-    assert (heights == CEILING).sum() == 4 and axis.get_ylim()[1] >= CEILING
+    assert (heights == ceiling).sum() == 4 and axis.get_ylim()[1] >= ceiling
 
 
 @pytest.mark.parametrize("edge", ["a missing run", "no validation"])
