@@ -17,7 +17,7 @@ PARAMETERS = {"injected-parameters": "Parameters of this run", "parameters": "Pa
 """Tags of the cells that hold parameters, and what their code is folded under."""
 
 MAY_FAIL = "raises-exception"
-"""Tag of a cell that others do not need: nbclient and JupyterLab go on after its error, and the paper names it."""
+"""Tag of a cell that no other depends on: nbclient and JupyterLab continue after its error, which the paper names."""
 
 FLOAT_LABEL = re.compile(r"(fig|tbl)-[\w-]+")
 
@@ -45,7 +45,7 @@ def tags_of(cell: NotebookNode) -> set[str]:
 
 
 def left_out(cell: NotebookNode, number: int, error: NotebookNode) -> str:
-    """The sentence that stands in for the output of a cell that may fail, and did with `error`."""
+    """The sentence that replaces the output of a cell that failed with `error`, and may."""
     options, _ = split_options(cell, number)
     caption = options.caption.partition(".")[0].strip()
     kind = {"fig": "the figure", "tbl": "the table"}.get(options.float_label[:3], f"the output of cell {number}")

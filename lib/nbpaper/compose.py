@@ -46,7 +46,7 @@ def compose(cells: list[PaperCell], target: Target, log: logging.Logger) -> list
 
 
 def absent_labels(cells: list[PaperCell], pieces: list[Piece]) -> list[str]:
-    """The labels of cells that made no figure or table: a reference to one of them says so, and is no error."""
+    """The labels of cells that made no figure or table: a reference to one is valid, and says that it is left out."""
     made = {piece.label for piece in pieces}
     return [cell.options.float_label for cell in cells if cell.options.float_label not in {"", *made}]
 

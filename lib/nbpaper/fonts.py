@@ -1,4 +1,4 @@
-"""Fonts for what the font of a text lacks: other scripts, and emoji. Figures, PDF and page use the same files.
+"""Fallback fonts for other scripts and emoji. Figures, PDF and page use the same files.
 
 Packages bring Noto's fonts of single scripts and its font for Chinese, Japanese and Korean; matplotlib brings DejaVu
 Sans. Figures are laid out with these files, the PDF embeds what it sets, and a page carries the glyphs that its text
@@ -17,45 +17,45 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 FOLDERS = {"manimgx_fonts": ".", "noto_cjk_sans_jp_regular": ".", "matplotlib": "mpl-data/fonts/ttf"}
-"""Packages with fonts, and where in them."""
+"""Packages with fonts, and the folder of the fonts in each."""
 
 FALLBACKS = ("NotoEmoji*", "NotoSans[!-[]*", "DejaVuSans.ttf", "STIXGeneral.ttf")
-"""The fonts in `FOLDERS` that are tried in turn for a character; Noto's of Latin letters are none of them."""
+"""The fallback fonts in `FOLDERS`, in order of preference, without Noto's Latin fonts."""
 
 FAMILY = "nbpaper"
-"""What a page calls the font that it carries."""
+"""The font family of the glyphs that a page embeds."""
 
 EVERYWHERE = re.compile("[\\s\u0000-\u058f\u1e00-\u23ff\u2500-\u25ff]")
 """Latin, Greek and Cyrillic letters and common signs: every machine with a browser has them, and so has Typst."""
 
 JOINERS = frozenset(map(ord, "\u200c\u200d\u25cc\ufe0e\ufe0f"))
-"""What letters of some scripts, and emoji, combine by."""
+"""Code points that join the letters of some scripts, and emoji."""
 
 HIDDEN = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 """Variation selectors: they choose a glyph and have none."""
 
 CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Characters that are no text, or that turn round the text after them."""
+"""Control characters, and those that reverse the direction of text."""
 
 UNUSED = ["fvar", "gvar", "avar", "HVAR", "MVAR", "STAT", "DSIG", "vhea", "vmtx", "VORG", "BASE"]
-"""Tables of a font that upright text of regular weight does without."""
+"""Font tables that upright text of regular weight does not need."""
 
 
 @cache
 def folders() -> list[str]:
-    """The folders of fonts, of the packages that are installed."""
+    """The folders of fonts in the installed packages."""
     specs = [(importlib.util.find_spec(package), place) for package, place in FOLDERS.items()]
     return [str(Path(spec.origin).parent / place) for spec, place in specs if spec and spec.origin]
 
 
 @cache
 def fallbacks() -> list[Path]:
-    """The fonts to try for a character, in this order."""
+    """The fallback fonts, in order of preference."""
     return [file for pattern in FALLBACKS for folder in folders() for file in sorted(Path(folder).glob(pattern))]
 
 
 def visible(text: str) -> str:
-    """The text with its control characters, which would hide or reverse a part of it, shown as their code points."""
+    """The text with `CONTROLS` as code points, since they would hide or reverse a part of it."""
     return CONTROLS.sub(lambda match: f"‹U+{ord(match[0]):04X}›", text)
 
 
@@ -70,7 +70,7 @@ def unprintable(text: str, fonts: Iterable[Path]) -> dict[str, str]:
 
 
 def font_faces(page: str) -> str:
-    """The glyphs that the text of a page needs as style rules: a subset of each font, under the name `FAMILY`."""
+    """Style rules that embed the glyphs of a page's text: a subset of each fallback font, under the name `FAMILY`."""
     missing, rules = _special(page), []
     for file in fallbacks():
         if missing and (found := missing & _covered(file)):
@@ -92,13 +92,13 @@ def _covered(font: Path) -> frozenset[int]:
     try:
         with TTFont(font, lazy=True, fontNumber=0) as opened:
             return frozenset(opened.getBestCmap() or ())
-    except TTLibError:  # one of the machine's, in a format of its own
+    except TTLibError:  # a system font in another format
         return frozenset()
 
 
 @lru_cache(8)
 def _face(file: Path, chars: frozenset[int]) -> str:
-    """A subset of a font as a style rule, in the format that needs no other package to be compressed."""
+    """A subset of a font as a style rule, in WOFF, since WOFF2 needs another package."""
     from fontTools import subset
 
     options = subset.Options(flavor="woff", drop_tables=[*subset.Options().drop_tables, *UNUSED], hinting=False)

@@ -38,7 +38,7 @@ def convert(paper: Paper, pieces: list[Piece], target: str, log: logging.Logger,
     job["absent"] = absent_labels(paper.cells, pieces)
     reader = ["--from", str(ASSETS / "reader.lua"), "--wrap=none"]
     command = [pypandoc.get_pandoc_path(), *reader, *WRITER[target], *options]
-    # In the folder of the Lua modules: on Lua's path of modules, a folder with ";" or "?" in its name cannot stand.
+    # Run in the folder of the Lua modules: Lua's module path cannot hold a folder with ";" or "?" in its name.
     done = subprocess.run(command, input=json.dumps(job).encode(), capture_output=True, check=False, cwd=ASSETS)
     messages = done.stderr.decode(errors="replace").splitlines()
     problems = [line.removeprefix(PROBLEM) for line in messages if line.startswith(PROBLEM)]

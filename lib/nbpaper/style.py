@@ -25,7 +25,7 @@ FULL = 6.85
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 SERIF = ("STIXGeneral", "STIX Two Text", "Times New Roman", "Times", "Liberation Serif", FAMILY)
-"""Fonts of one width: the first ships with matplotlib, every system has one of the others; then that of the page."""
+"""Fonts of one width: the first ships with matplotlib, every system has one of the others; a page embeds the last."""
 
 RC: dict[str, Any] = {
     "figure.figsize": (COLUMN, 2.2),
@@ -86,7 +86,7 @@ def use_paper_style() -> None:
 
 
 def svg(figure: Figure) -> str:
-    """A figure as SVG. The fallback fonts are left to its reader: in each text their names would double the file."""
+    """A figure as SVG, without the names of the fallback fonts: repeated in each text, they would double the file."""
     import matplotlib
 
     stream = StringIO()

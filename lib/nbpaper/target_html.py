@@ -29,7 +29,7 @@ class HtmlTarget:
     """Writes what outputs hold as HTML: every method returns text in the language of its target."""
 
     name = "html"
-    lacks = "needs scripts or the network, and cannot be shown"  # of outputs that the target cannot show
+    lacks = "needs scripts or the network, and cannot be shown"  # why an output is missing
     image_types = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")
 
     def __init__(self, shows_code: bool = True) -> None:
@@ -77,7 +77,7 @@ class HtmlTarget:
         return f'<div class="fragment">{clean}</div>' if clean.strip() else ""
 
     def gap(self, text: str) -> str:
-        """A line that stands for an output which is not there."""
+        """A line in place of a missing output."""
         return f'<p class="gap">{escape(text)}</p>'
 
 
