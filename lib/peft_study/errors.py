@@ -36,6 +36,11 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def quoted(value: object, most: int = 200) -> str:
+    """A value as a message shows it, in at most `most` characters."""
+    return cut(repr(value), most)
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn what the file system says while `path` is written into one clear `StudyError`."""
@@ -58,7 +63,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 def message(name: str, value: str) -> str:
     """The one line of an exception that says what went wrong: its name and the first line of its value.
 
-    What another library says may quote the data at length: of that, the beginning.
+    Other libraries may quote the data, so their messages are cut at a third of the length.
     """
     first = next((line.strip() for line in _ANSI.sub("", value).splitlines() if line.strip()), "")
     return cut(first, _LONGEST) if name == StudyError.__name__ else f"{name}: {cut(first, _LONGEST // 3)}"

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNKNOWN = "–"
-_JOINERS = "\u200c\u200d\u200e\u200f"  # Persian, Hindi and emoji need them; they turn round no more than a letter does
-NAME = 40  # letters of a class in a list or a heading
+_JOINERS = "\u200c\u200d\u200e\u200f"  # in Persian, Hindi and emoji; they do not reverse the text after them
+NAME = 40  # width of a class name in a list or a heading, in letters
 
 
 def duration(seconds: float) -> str:
@@ -32,10 +32,15 @@ def listed(items: Iterable[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else "none"
 
 
-def several(names: Sequence[str], most: int = 12) -> str:
-    """Names with commas, each `shortened`; of more than `most`, the first ones and how many more there are."""
-    shown = ", ".join(shortened(name, NAME) for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+def several(items: Sequence[str], most: int) -> str:
+    """Items with commas; of more than `most`, the first ones and how many more there are."""
+    shown = ", ".join(items[:most])
+    return shown if len(items) <= most else f"{shown} and {len(items) - most:,} more"
+
+
+def class_list(names: Sequence[str]) -> str:
+    """The names of up to twelve classes, `shortened`, and how many more there are."""
+    return several([shortened(name, NAME) for name in names], 12)
 
 
 def points(value: float) -> str:
@@ -57,7 +62,7 @@ def numbers(values: "pd.Series[float]", form: str) -> "pd.Series[str]":
 
 
 def printable(text: str) -> str:
-    """Text on one line. What shows nothing, or turns round the text after it, stands as its code point: `‹U+202E›`."""
+    """Text on one line, with characters that are invisible or reverse the text as code points: `‹U+202E›`."""
     hidden = {char for char in text if unicodedata.category(char)[0] == "C" and char not in _JOINERS}
     return "".join(f"‹U+{ord(char):04X}›" if char in hidden else char for char in " ".join(text.split()))
 

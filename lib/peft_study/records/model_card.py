@@ -17,7 +17,7 @@ from peft_study.statistics.calibration import expected_error, losses
 from peft_study.statistics.intervals import accuracy, interval, macro_f1
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
-from peft_study.text import UNKNOWN, markdown_escape, several
+from peft_study.text import UNKNOWN, class_list, markdown_escape
 
 _TEMPLATE = Path(__file__).with_suffix(".md")
 
@@ -54,7 +54,7 @@ def card(folder: Path) -> str:
             adapted=adapted,
             on_hub=is_on_hub(variant.model),
             names=dict(enumerate(labels)),
-            classes=markdown_escape(several(labels)),
+            classes=markdown_escape(class_list(labels)),
             counts=metrics["parameters"],
             data=metrics["data"],
             training=metrics["training"],

@@ -12,7 +12,7 @@ from peft_study.analysis.slice_rules import SLICES
 from peft_study.records.read import Runs
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
-from peft_study.text import UNKNOWN, numbers, p_text, points, several
+from peft_study.text import UNKNOWN, class_list, numbers, p_text, points
 
 _KEPT = "the model's own head kept"
 _SETUP = {  # rows of the set-up: fields of the variant, which are stated, or columns of the records
@@ -64,7 +64,7 @@ def setup(runs: Runs) -> pd.DataFrame:
 
     Of a field that a strategy ignores, only the runs of the others count.
     """
-    rows = {"test reviews": f"{len(runs.labels):,}", "classes": several(runs.class_names)}
+    rows = {"test reviews": f"{len(runs.labels):,}", "classes": class_list(runs.class_names)}
     for name, fields in _SETUP.items():
         table = runs.stated(*fields) if set(fields) <= set(Variant.model_fields) else runs.table
         stated = table.reindex(columns=list(fields)).dropna(how="all")
@@ -73,7 +73,7 @@ def setup(runs: Runs) -> pd.DataFrame:
         if len(values):
             rows[name] = "; ".join(", ".join(map(_plain, row)) for row in values.itertuples(index=False))
     if rows.get(_KEPT) == "False":
-        del rows[_KEPT]  # the rule
+        del rows[_KEPT]  # the default
     return pd.DataFrame({"value": rows}).rename_axis("setting")
 
 

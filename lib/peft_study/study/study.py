@@ -10,10 +10,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from peft_study import paths
-from peft_study.errors import StudyError, unknown
+from peft_study.errors import StudyError, quoted, unknown
 from peft_study.files import read_yaml
 from peft_study.strategies.table import STRATEGIES
-from peft_study.study.variant import TESTED, Text, Variant, describe, shortened
+from peft_study.study.variant import TESTED, Text, Variant, describe
+from peft_study.text import several
 
 RUNS = 10_000  # the most that a study may have
 _NAME = re.compile(r"\w[\w .+-]*")  # of a study: a name that no shell, pattern or page reads as anything else
@@ -133,14 +134,13 @@ def read_study(name: str) -> Study:
 
 
 def _faults_of_test_sets(variants: Iterable[Variant]) -> list[str]:
-    """A fault for each field by which runs would be tested on different reviews, so that none could be compared."""
+    """A fault for each field of `TESTED` that differs between runs, which could then not be compared."""
     faults = []
     for field in TESTED:
-        values = list(dict.fromkeys(shortened(getattr(variant, field)) for variant in variants))
+        values = list(dict.fromkeys(quoted(getattr(variant, field)) for variant in variants))
         if len(values) > 1:
-            shown = ", ".join(values[:3]) + ", ..." * (len(values) > 3)
             advice = "the runs of a study share their test reviews, so make a study of each"
-            faults.append(f"{field} has {len(values)} values ({shown}); {advice}")
+            faults.append(f"{field} has {len(values)} values ({several(values, 3)}); {advice}")
     return faults
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from peft_study.errors import StudyError, unknown
+from peft_study.errors import StudyError, quoted, unknown
 from peft_study.strategies.table import STRATEGIES
 
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -23,7 +23,6 @@ TESTED = (
     "dataset", "dataset_config", "train_split", "test_split", "encoding", "delimiter", "text_column", "label_column",
     "label_names", "test_size", "data_seed", "ood_dataset", "ood_dataset_config", "ood_split", "ood_size",
 )  # fmt: skip
-_SHOWN = 200  # characters of a value that an error shows
 _PLAIN = (str, int, float, bool, list, dict, type(None))  # what papermill can inject
 _CHECKED = "_parameters_are_checked"  # in the namespace of a notebook
 
@@ -40,9 +39,7 @@ def _codec(encoding: str) -> str:
     except LookupError:
         is_text = False
     if not is_text:
-        raise ValueError(
-            "Python knows no encoding of that name; take utf-8, utf-16, cp1252, latin-1, ... or leave it out"
-        )
+        raise ValueError("it is no encoding of Python; take utf-8, utf-16, cp1252, latin-1, ... or leave it out")
     return encoding
 
 
@@ -56,12 +53,11 @@ class Variant(BaseModel):
     """One run: every choice that its result depends on. The defaults are those of the quick study.
 
     `model`, `dataset` and `ood_dataset` are `bundled:NAME`, a folder, or a hub name with an optional `@revision`; a
-    dataset may also be a file. Of several configurations on the hub, `dataset_config` names one; without a `test_split`
-    (None: `test`, where there is one), or where it is the `train_split`, `test_size` reviews are held out of that.
-    `encoding` and `delimiter` are those of text files, None what they prove to be. `label_names` are those of the
-    classes in their order, None the dataset's own.
-    A classification head that comes with the model gives way to a new one unless `keep_head`; it must then be one of
-    these classes.
+    dataset may also be a file. `dataset_config` is the configuration of a dataset that has several. Budgets are drawn
+    from `train_split`, test reviews from `test_split` (None: `test`); where there is no such split, or both are the
+    same, `test_size` reviews are held out of the training split. `encoding` and `delimiter` describe text files; None
+    detects them. `label_names` name the classes in order; None takes the dataset's names. `keep_head` starts from the
+    model's own classification head, which must have these classes; otherwise the head is new.
     Training takes `max_steps` optimizer steps, or where that is None as many as `epochs` passes over the reviews give.
     `precision` auto is bf16 where the hardware multiplies it, else fp32; fp16, with scaled losses, is for GPUs without
     bf16. With `deterministic` two runs on one GPU give the same bits, more slowly; on a CPU they do in any case.
@@ -205,14 +201,8 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
             lines.append(message)
         else:
             quotes = "; put it in quotes" if fault["type"] == "string_type" else ""
-            lines.append(f"{field} = {shortened(fault['input'])}: {message[0].lower()}{message[1:]}{quotes}")
+            lines.append(f"{field} = {quoted(fault['input'])}: {message[0].lower()}{message[1:]}{quotes}")
     return lines
-
-
-def shortened(value: Any) -> str:
-    """A value as an error shows it, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _slug(value: Any) -> str:

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from peft_study.data.datasets import model_folder
 from peft_study.data.labels import LABELS
-from peft_study.errors import StudyError, one_line
+from peft_study.errors import StudyError, one_line, quoted
 from peft_study.strategies.adapters import LORA_FIELDS
 from peft_study.strategies.encoders import architecture, in_blocks, is_part
 from peft_study.strategies.table import STRATEGIES
-from peft_study.study.variant import shortened
 
 CLASSIFIER = "classifier_config.json"  # beside an adapter, of which transformers takes config.json for a whole model
 
@@ -150,7 +149,7 @@ def _require_own_head(model: Any, loading: Mapping[str, Any], variant: Variant) 
     generic = all(re.fullmatch(r"LABEL_\d+", name) for name in names)
     if not generic and [name.casefold() for name in names] != [label.casefold() for label in labels]:
         raise StudyError(
-            f"{keep} has the classes {shortened(names)} and the task {shortened(labels)}, in this order; label_names "
+            f"{keep} has the classes {quoted(names)} and the task {quoted(labels)}, in this order; label_names "
             "renames or reorders those of the task; or set keep_head to false, and the head is new"
         )
 

@@ -170,9 +170,7 @@ def test_numbers_are_those_of_a_class_label_on_the_other_side_unless_names_say_o
     turned = save_named(tmp_path / "turned", ["positive", "negative"], test=texts)
     for main, second in ((numbers, classes), (classes, numbers)):
         assert load(main, ood_dataset=str(second), ood_size=None).ood["label"].tolist() == texts["label"].tolist()
-    with pytest.raises(
-        StudyError, match="which are other classes of the training split by their names than by their n"
-    ):
+    with pytest.raises(StudyError, match="which match different classes of the training split by name and by number"):
         load(numbers, ood_dataset=str(turned), ood_size=None)
     corpus = load(numbers, ood_dataset=str(turned), ood_size=None, label_names=["negative", "positive"])
     assert corpus.ood["label"].tolist() == (1 - texts["label"]).tolist()
@@ -223,8 +221,8 @@ def test_one_text_with_two_labels_is_told_and_so_are_labels_much_alike(load: Any
     corpus = load(save_reviews(tmp_path / "untidy", train=pd.concat([table, table.head(30).assign(label="ham")])))
     assert corpus.conflicts == 15
     text = " | ".join(corpus.notes)
-    assert "15 texts carry more than one label; of the training rows with the same text, the first" in text
-    assert "the labels 'Spam', 'spam', 'spam ' are different classes, though much alike" in text
+    assert "texts with more than one label: 15 (the first training row of each is kept)" in text
+    assert "the labels 'Spam', 'spam', 'spam ' differ only in case, spaces or Unicode form; each is a class" in text
     first = table.drop_duplicates("text").set_index("text")["label"]
     kept = corpus.pool.assign(named=[corpus.labels[i] for i in corpus.pool["label"]])
     assert (first[kept["text"]].to_numpy() == kept["named"].to_numpy()).all()
@@ -242,7 +240,7 @@ def test_a_split_whose_labels_are_withheld_is_explained_and_another_can_be_teste
         load(folder, test_size=None)
     corpus = load(folder, test_size=None, test_split="validation")
     assert not corpus.held_out and len(corpus.test) == 60
-    assert any("split 'test' is not used" in note for note in corpus.notes)
+    assert any("unused splits: 'test'" in note for note in corpus.notes)
     corpus = load(folder, test_split="train")
     assert corpus.held_out and (len(corpus.test), len(corpus.pool)) == (40, 160)
     with pytest.raises(StudyError, match="has no split 'dev'; set test_split to one of 'train', 'validation', 'test'"):

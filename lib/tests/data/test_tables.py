@@ -48,7 +48,7 @@ def test_what_a_csv_writer_wrote_is_read_row_by_row(
     try:
         assert read(tmp_path, "a.csv", content) == rows
     except ValueError as error:  # rows that could as well be others
-        assert "makes one row of several" in str(error) and any(set("\n\r") & set(text) for text, _ in rows)
+        assert "merges several rows into one" in str(error) and any(set("\n\r") & set(text) for text, _ in rows)
 
 
 @FAST
@@ -127,7 +127,7 @@ def test_a_code_page_is_recognised_where_it_is_certain_and_else_the_field_is_nam
         (
             "a.csv",
             'text,label\n"5 inch,a\nfine,b\n6 inch",a\nbad,b\n',
-            "quotation mark in line 2 that makes one row of",
+            "quotation mark in line 2 that merges several rows",
         ),
         ("a.csv", "text;label,x\na;b,c\n", "can be read with the delimiters ',' and ';'; set `delimiter` to one"),
         ("a.csv", "text,text,label\na,b,c\n", "names the column 'text' twice"),
@@ -136,14 +136,14 @@ def test_a_code_page_is_recognised_where_it_is_certain_and_else_the_field_is_nam
         (
             "a.json",
             '{"text": 3}',
-            "is laid out in another way than as JSON lines, a list of objects, one such list under",
+            "has an unknown layout; it must be JSON lines, a list of objects, one such list under",
         ),
         (
             "a.json",
             '[{"text": "\\ud83d", "label": "a"}]',
             r"holds half a character \(a lone surrogate\) in row 0 of 'te",
         ),
-        ("a.csv.gz", "text,label\n", "is no whole gzip file"),
+        ("a.csv.gz", "text,label\n", "is a truncated or invalid gzip file"),
         ("a.csv", "", "holds no rows"),
         ("a.csv", "text,label\n", "holds no rows"),
         ("a.jsonl", "\n", "holds no rows"),
@@ -207,7 +207,7 @@ def test_pointers_of_git_lfs_and_files_that_no_split_takes_are_named(tmp_path: P
     for name in ("train.csv", "test.csv", ".backup/train.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(written([("fine", "a")]))
-    assert load_dataset(str(tmp_path)).notes == ("ignored, being of no split: .backup/train.csv",)
+    assert load_dataset(str(tmp_path)).notes == ("ignored files, which belong to no split: .backup/train.csv",)
     assert set(load_dataset(str(tmp_path / ".backup")).splits) == {"train"}
     (tmp_path / "test.csv").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n")
     with pytest.raises(StudyError, match=r"test\.csv is a pointer of git-lfs, not the data; run `git lfs pull`"):
@@ -219,7 +219,7 @@ def test_capitals_in_the_names_of_files_change_no_split_and_several_files_of_one
         (tmp_path / name).write_text(written([("fine", "a")]))
     loaded = load_dataset(str(tmp_path))
     assert {split: len(table.columns["text"]) for split, table in loaded.splits.items()} == {"train": 2, "test": 1}
-    assert loaded.notes == ("the split 'train' is these files together: Train.csv, train_2.CSV",)
+    assert loaded.notes == ("the split 'train' combines several files: Train.csv, train_2.CSV",)
 
 
 def test_a_field_that_says_nothing_is_refused(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def save_bertweet(folder: Path) -> Path:
     settings = {"tokenizer_class": "BertweetTokenizer", "pad_token": "<pad>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": 1, "max_position_embeddings": 65}))
+    (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": 1}))
     return folder
 
 

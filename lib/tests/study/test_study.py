@@ -213,7 +213,7 @@ def test_a_broken_section_hides_no_fault_of_the_others(refusal: Callable[..., st
             "data_seed has 2 values (1, 2); the runs of a study share their test reviews, so make a study of each",
         ),
         ({"strategies": {"full": {"test_size": 7}}}, "test_size has 2 values (7, 1000)"),
-        ({"defaults": {"encoding": "base64"}}, "encoding = 'base64': python knows no encoding of that name"),
+        ({"defaults": {"encoding": "base64"}}, "encoding = 'base64': it is no encoding of Python"),
         ({"defaults": {"delimiter": "::"}}, "delimiter = '::': a delimiter is one character"),
         ({"defaults": {"ood_dataset": None, "ood_split": "x"}}, "ood_split = 'x': there is no ood_dataset"),
         (
