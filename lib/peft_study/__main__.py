@@ -24,7 +24,7 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
-    Returns 0, 1 for a failure, 2 for what is refused before anything starts, 130 for Ctrl-C, 141 where nobody reads on.
+    Returns 0, 1 for a failure, 2 for what is refused before anything starts, 130 for Ctrl-C, 141 for a closed pipe.
     """
     options = _parser().parse_args(arguments)
     try:

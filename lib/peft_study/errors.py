@@ -26,9 +26,9 @@ def unknown(what: str, value: str, allowed: Iterable[str]) -> str:
     return f"unknown {what} {value!r}; {guess}allowed: {', '.join(allowed) or 'none'}"
 
 
-def one_line(error: BaseException) -> str:
-    """What an error says, without its breaks, in at most `_LONGEST` characters."""
-    return cut(" ".join(str(error).split()), _LONGEST)
+def one_line(error: BaseException, most: int = _LONGEST) -> str:
+    """What an error says, without its breaks, in at most `most` characters."""
+    return cut(" ".join(str(error).split()), most)
 
 
 def cut(text: str, most: int) -> str:

@@ -162,9 +162,11 @@ def against_baseline(runs: Runs) -> pd.DataFrame:
 def against_words(runs: Runs, baseline: Baseline | None) -> pd.DataFrame:
     """Every strategy against the bag-of-words baseline at the same size; columns as in `against_baseline`."""
     rows, comparisons = [], []
-    same = baseline and np.array_equal(baseline.ids, runs.preds.index) and np.array_equal(baseline.labels, runs.labels)
+    comparable = (
+        baseline and np.array_equal(baseline.ids, runs.preds.index) and np.array_equal(baseline.labels, runs.labels)
+    )
     for row in groups(runs).to_dict("records"):
-        if baseline and same and row["train_size"] in baseline.preds:
+        if baseline and comparable and row["train_size"] in baseline.preds:
             rows.append({axis: row[axis] for axis in varying(runs)})
             preds = runs.preds[row["run_ids"]].to_numpy().T
             comparisons.append(compare(preds, baseline.preds[row["train_size"]], runs.labels))

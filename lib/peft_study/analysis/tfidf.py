@@ -17,7 +17,7 @@ from peft_study.statistics.intervals import interval
 class Baseline:
     """The baseline's predictions: `preds` maps training-set sizes to classes (n,) of the test reviews `ids` (n,).
 
-    `unfitted` maps the other sizes to the reason why it cannot be fitted there.
+    `unfitted` maps the sizes at which it cannot be fitted to the reason.
     """
 
     ids: np.ndarray
@@ -34,13 +34,13 @@ class Baseline:
 
 
 def reason(error: ValueError) -> str:
-    """Why scikit-learn cannot fit the baseline; its own words on an empty vocabulary advise what no study can do."""
+    """Why scikit-learn cannot fit the baseline, without its advice on parameters that a study does not have."""
     empty = "no terms remain" in str(error) or "empty vocabulary" in str(error)
     return "no word occurs in two of its texts" if empty else str(error).rstrip(".")
 
 
 def unfitted(baseline: Baseline | None) -> Iterable[str]:
-    """Of each size at which the baseline could not be fitted, the sentence that says so."""
+    """A sentence for each size at which the baseline could not be fitted."""
     for size, why in sorted((baseline.unfitted if baseline else {}).items()):
         yield f"Left out: the bag of words with {size:,} labels ({why})."
 

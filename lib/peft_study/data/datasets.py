@@ -129,9 +129,9 @@ def local(name: str) -> Path | None:
         return path
     if path.exists() or suffix(path) in KINDS or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise StudyError(
-            f"there is no folder {path}, nor a dataset in a file of that name ({', '.join(KINDS)}; all but the last "
-            f"also with .gz); a relative name counts from {paths.home()}; give bundled:NAME, an existing folder or "
-            "file, or a hub name"
+            f"there is no folder {path}, and no dataset file of that name ({', '.join(KINDS)}; text files also with "
+            f".gz); relative paths start at {paths.home()}; give bundled:NAME, an existing folder or file, or a hub "
+            "name"
         )
     return None
 
@@ -172,8 +172,8 @@ def load_dataset(
             shown = {f"train{suffix(place)}": place} if place.is_file() else files  # whatever that file is called
             return _read_folder(shown, Path(scratch), field, config, encoding, delimiter)
     except _Unreadable as error:
-        fault = str(error) if field == "dataset" else str(error).replace("set `", "(of `dataset` alone) set `")
-        raise StudyError(f"{field} = {name!r}: {fault}") from error
+        alone = "; these fields apply to `dataset` only" * (field != "dataset" and "set `" in str(error))
+        raise StudyError(f"{field} = {name!r}: {error}{alone}") from error
 
 
 def _read_bundled(name: str) -> Splits:
@@ -200,21 +200,13 @@ def _read_folder(
 ) -> Splits:
     """Files in the hub's layout: `datasets` says which belong to which split, and reads those that are no text.
 
-    It is shown a tree of links in `scratch`, since it takes brackets in a path for a pattern, knows no `.CSV`, and
-    would take `Test.csv` for training data. Raises `_Unreadable`.
+    Raises `_Unreadable`.
     """
     import datasets
 
     datasets.disable_progress_bars()  # they become dead widgets in an executed notebook
-    root, names = scratch / "data", dict[str, str]()
-    configured = "README.md" in files and b"configs:" in files["README.md"].read_bytes()  # then by these very names
-    for relative, file in files.items():
-        link = root / (relative.lower() if suffix(relative) in KINDS and not configured else relative)
-        if link.exists():
-            raise _Unreadable(f"holds {relative} and {names[str(link)]}, which differ in case alone; rename one")
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(file.absolute())
-        names[str(link)] = relative
+    root = scratch / "data"
+    names = _link(files, root)
     try:
         configs = datasets.get_dataset_config_names(str(root))
         config = config or datasets.get_dataset_default_config_name(str(root))
@@ -239,7 +231,7 @@ def _read_folder(
     except Exception as error:  # every reader raises its own
         *_, cause = causes(error)
         raise _Unreadable(
-            f"cannot be read as a dataset ({type(cause).__name__}: {one_line(cause)[:200]}); it must be, or hold, "
+            f"cannot be read as a dataset ({type(cause).__name__}: {one_line(cause, 200)}); it must be, or hold, "
             "parquet, CSV or JSON files in the layout of the hub"
         ) from error
     splits = {}
@@ -247,6 +239,23 @@ def _read_folder(
         columns = {name: table[name] for name in table.column_names}
         splits[str(split)] = Split(columns, _class_names(table.features))
     return Splits(splits, {split: list(part) for split, part in used.items()}, notes)
+
+
+def _link(files: Mapping[str, Path], root: Path) -> dict[str, str]:
+    """Make a tree of links to `files` under `root`, and return the file that each stands for.
+
+    `datasets` takes brackets in a path for a pattern, does not know `.CSV`, and takes `Test.csv` for training data.
+    """
+    names: dict[str, str] = {}
+    configured = "README.md" in files and b"configs:" in files["README.md"].read_bytes()  # which names files exactly
+    for relative, file in files.items():
+        link = root / (relative.lower() if suffix(relative) in KINDS and not configured else relative)
+        if link.exists():
+            raise _Unreadable(f"holds {relative} and {names[str(link)]}, which differ in case alone; rename one")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(file.absolute())
+        names[str(link)] = relative
+    return names
 
 
 def _class_names(features: Mapping[str, Any] | None) -> dict[str, list[str]]:

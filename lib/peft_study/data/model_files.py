@@ -1,6 +1,6 @@
-"""The files of a pretrained model, looked at before any library reads them: what is absent, damaged or not downloaded.
+"""Refuses the files of a pretrained model that are absent, damaged or not downloaded, before any library reads them.
 
-Of the weights only the headers are read. What they mean is the business of `training.model`.
+Of the weights only the headers are read. `training.model` checks that they fit the configuration.
 """
 
 import json
@@ -64,7 +64,7 @@ def _require_header(file: Path, where: str) -> None:
         with safe_open(file, "np"):
             pass
     except (OSError, SafetensorError) as error:
-        fault = f"{where}: the weights in {file.name} do not load ({one_line(error)[:200]})"
+        fault = f"{where}: the weights in {file.name} do not load ({one_line(error, 200)})"
         raise StudyError(f"{fault}; the file is damaged or incomplete, fetch it again") from error
 
 
@@ -73,7 +73,7 @@ def _read_json(file: Path, where: str) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, OSError) as error:
-        raise StudyError(f"{where}: {file.name} is not readable as JSON: {one_line(error)[:200]}") from error
+        raise StudyError(f"{where}: {file.name} is not readable as JSON: {one_line(error, 200)}") from error
     if not isinstance(content, dict):
         raise StudyError(f"{where}: {file.name} holds {type(content).__name__}, and must be a mapping")
     return content

@@ -113,15 +113,10 @@ def load_corpus(variant: Variant) -> Corpus:
         notes.append(f"unused splits: {', '.join(map(repr, unused))} (validation reviews come out of each budget)")
     ood = None
     if variant.ood_dataset is not None:
-        where = f"ood_dataset = {variant.ood_dataset!r}"
-        others = load_dataset(variant.ood_dataset, "ood_dataset", variant.ood_dataset_config)
-        split = variant.ood_split or ("test" if "test" in others.splits else next(iter(others.splits)))
-        if split not in others.splits:
-            raise StudyError(f"{where} has no split {split!r}; set ood_split to one of {_listed(others)}")
-        ood, _ = _table(others.splits[split], where, variant, named)
-        texts["ood"] = ood["text"].tolist()
-        ood = _sample(ood, variant.ood_size, "ood_size", variant.data_seed, named.ranks)
-        notes += [f"ood_dataset: {note}" for note in others.notes]
+        whole, ood_notes = _load_ood(variant.ood_dataset, variant, named)
+        texts["ood"] = whole["text"].tolist()
+        ood = _sample(whole, variant.ood_size, "ood_size", variant.data_seed, named.ranks)
+        notes += ood_notes
     conflicts = int((pd.concat(labelled).groupby("text")["label"].nunique() > 1).sum())
     return Corpus(
         pool=_in_order(table, variant.data_seed, named.ranks),
@@ -139,8 +134,18 @@ def load_corpus(variant: Variant) -> Corpus:
     )
 
 
+def _load_ood(name: str, variant: Variant, named: Classes) -> tuple[pd.DataFrame, list[str]]:
+    """All out-of-domain reviews, and notes on how they were read."""
+    loaded = load_dataset(name, "ood_dataset", variant.ood_dataset_config)
+    split = variant.ood_split or ("test" if "test" in loaded.splits else next(iter(loaded.splits)))
+    if split not in loaded.splits:
+        raise StudyError(f"ood_dataset = {name!r} has no split {split!r}; set ood_split to one of {_listed(loaded)}")
+    table, _ = _table(loaded.splits[split], f"ood_dataset = {name!r}", variant, named)
+    return table, [f"ood_dataset: {note}" for note in loaded.notes]
+
+
 def _oddities(conflicts: int, named: Classes, test: pd.DataFrame) -> list[str]:
-    """Notes on labels that disagree, that may be meant to be the same, and that the test set lacks."""
+    """Notes on conflicting labels, on labels that are almost equal, and on those that the test set lacks."""
     notes = []
     if conflicts:
         notes.append(f"texts with more than one label: {conflicts:,} (the first training row of each is kept)")

@@ -113,7 +113,7 @@ def untruncated(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     if not starts:
         raise StudyError(
             f"model: the tokenizer in {tokenizer.name_or_path} makes {bare} of 'a', and {full} with special tokens, "
-            "which must hold the former; take the files that belong to the model"
+            "which must contain the former; take the tokenizer's files that belong to the model"
         )
     return tuple(full[: starts[0]]), tuple(full[starts[0] + len(bare) :])
 
@@ -151,15 +151,15 @@ def read_tokenizer(variant: Variant) -> "PreTrainedTokenizerBase":
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # damaged files raise whatever they lead to, an absent package says which
         raise StudyError(
-            f"model = {variant.model!r}: its tokenizer does not load ({type(error).__name__}: {one_line(error)[:300]})"
+            f"model = {variant.model!r}: its tokenizer does not load ({type(error).__name__}: {one_line(error, 300)})"
             "; install the package that it names, or save the tokenizer as tokenizer.json beside the weights"
         ) from error
 
 
 def set_padding(tokenizer: Any, folder: Path) -> str:
-    """Give a `tokenizer` that has no padding token the one that the model's configuration in `folder` names.
+    """Give a `tokenizer` without a padding token that of the model's configuration in `folder`.
 
-    Returns what was done, as a sentence; empty where there was nothing to do. Raises `StudyError` where the
+    Returns a sentence that says so; empty where nothing was to be done. Raises `StudyError` where the
     configuration names none either, or one that is no special token: it would be cut out of the texts.
     """
     if tokenizer.pad_token_id is not None:
@@ -174,4 +174,4 @@ def set_padding(tokenizer: Any, folder: Path) -> str:
             'special token of it; name one in tokenizer_config.json, such as "pad_token": "<pad>"'
         )
     tokenizer.pad_token = token
-    return f"The tokenizer names no padding token; `{token}`, which the model's configuration names, is taken."
+    return f"The tokenizer has no padding token; texts are padded with `{token}`, as the model's configuration says."

@@ -11,11 +11,12 @@ from peft_study.data import datasets
 from peft_study.data.labels import LABELS
 from peft_study.data.reviews import Corpus, budget, load_corpus
 from peft_study.data.tokenization import read_tokenizer, set_padding, untruncated
-from peft_study.errors import StudyError
+from peft_study.errors import StudyError, quoted
 from peft_study.strategies.adapters import LORA_FIELDS
 from peft_study.strategies.encoders import architecture
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import TESTED, Variant
+from peft_study.text import several
 from peft_study.training.model import brings_head, load_shapes, model_options, quiet, require_pretrained, try_batch
 
 _WINDOW = {"model", "strategy", "peft", "max_length"}
@@ -23,7 +24,7 @@ _ADAPTER = {"model", "strategy", "peft", "target_modules", *LORA_FIELDS}
 
 
 class _Checks:
-    """Checks of a study, each made once; `faults` are what they raised, `notes` what a user should know."""
+    """Checks of a study, each made once, with their `faults` and `notes`."""
 
     def __init__(self) -> None:
         self.faults: dict[str, None] = {}
@@ -52,13 +53,15 @@ def check(variants: Iterable[Variant]) -> None:
         corpus = checks.once(variant.model_dump_json(include=set(TESTED)), load_corpus, variant)
         if folder and corpus:
             _check_model(checks, variant, folder, corpus.labels)
-        elif folder:  # of the classes nothing is known
+        elif folder:  # the classes are unknown
             _check_model(checks, variant.model_copy(update={"keep_head": False}), folder, LABELS)
         if corpus:
             checks.notes |= dict.fromkeys(corpus.notes)
             if variant.train_size > (distinct := len(corpus.pool)):
-                rows = f"train_size = {variant.train_size} counts repeated rows, too: {distinct:,} are distinct"
-                checks.notes[rows] = None
+                note = (
+                    f"train_size = {variant.train_size} includes repeated rows: only {distinct:,} reviews are distinct"
+                )
+                checks.notes[note] = None
             checks.once(variant.model_dump_json(), _check_classes, variant, corpus)
     for note in checks.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -68,15 +71,13 @@ def check(variants: Iterable[Variant]) -> None:
 
 def _check_classes(variant: Variant, corpus: Corpus) -> None:
     """Refuse a budget that leaves no review of some class to train on."""
-    present = set(budget(corpus, variant)[0]["label"])
+    present, pool = set(budget(corpus, variant)[0]["label"]), corpus.pool["label"].to_numpy()
     absent = [label for label in range(len(corpus.labels)) if label not in present]
     if not absent:
         return
-    shown = ", ".join(repr(corpus.labels[label][:40]) for label in absent[:5]) + ", ..." * (len(absent) > 5)
-    fault = f"train_size = {variant.train_size} leaves no review of {shown} to train on"
-    first = [
-        int(np.argmax(corpus.pool["label"] == label)) + 1 for label in absent if label in set(corpus.pool["label"])
-    ]
+    names = several([quoted(corpus.labels[label], 40) for label in absent], 5)
+    fault = f"train_size = {variant.train_size} leaves no review of {names} to train on"
+    first = [int(np.argmax(pool == label)) + 1 for label in absent if label in pool]
     if len(first) < len(absent):
         raise StudyError(f"{fault}: all are in the test set; merge or remove so rare a class, or lower test_size")
     raise StudyError(f"{fault}; raise it to {max(first)}")
@@ -103,7 +104,7 @@ def _check_weights(variant: Variant, model: Any, loading: Any, checks: _Checks) 
     """Refuse weights that the strategy cannot start from."""
     require_pretrained(model, loading, variant)
     if brings_head(model, loading) and not variant.keep_head:
-        note = "brings a classification head; every run starts from a new one (keep_head: true keeps it)"
+        note = "has a classification head; every run starts from a new one (keep_head: true keeps it)"
         checks.notes[f"model = {variant.model!r} {note}"] = None
     return True
 
@@ -129,7 +130,9 @@ def _check_tokenizer(variant: Variant, folder: Path, config: Any, checks: _Check
     untruncated(tokenizer)
     vocabulary = tokenizer.get_vocab()
     if not vocabulary.keys() - set(tokenizer.all_special_tokens):
-        raise StudyError(f"{name}: its tokenizer knows no words; the folder lacks the file with its vocabulary")
+        raise StudyError(
+            f"{name}: its tokenizer has no vocabulary; add its file (tokenizer.json or vocab.txt) to the folder"
+        )
     if (largest := max(vocabulary.values())) >= config.vocab_size:  # `try_batch` has few embeddings
         raise StudyError(
             f"{name}: its tokenizer has {largest + 1:,} tokens and its embeddings have {config.vocab_size:,} rows; "

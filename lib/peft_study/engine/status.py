@@ -27,11 +27,11 @@ def status(name: str) -> str:
     for run in left:
         lines.append(f"  {run}: {_state(folder / run, study.variants[run])}")
     lines += [f"  {stray} is no run of this study" for stray in strays(study)]
-    gaps: dict[str, str] = {}  # what is left out: the step that says so first
+    omissions: dict[str, str] = {}  # the first step to report each
     for step in ("explore", *study.variants, "compare"):
         log = _log(folder / (f"{step}/train" if step in study.variants else step))
-        gaps |= {line: step for line in log if line.startswith(LEFT_OUT) and line not in gaps}
-    lines += [f"  {step}: {line}" for line, step in gaps.items()]
+        omissions |= {line: step for line in log if line.startswith(LEFT_OUT) and line not in omissions}
+    lines += [f"  {step}: {line}" for line, step in omissions.items()]
     faults = {step: fault for step in ("explore", "compare", "report", "pages") if (fault := _failure(folder / step))}
     lines += [f"  {step}: {fault}" for step, fault in faults.items()]
     metrics = [file for run in study.variants if (file := folder / run / "metrics.json").exists()]

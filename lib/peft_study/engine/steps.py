@@ -27,7 +27,7 @@ from peft_study.text import markdown_escape
 EXPLORE, TRAIN = "01_explore_data.ipynb", "02_train_variant.ipynb"
 COMPARE, RATES = "03_compare_variants.ipynb", "04_learning_rates.ipynb"
 FAILURE = "error: "  # opens the last line of the log of a step that failed
-LEFT_OUT = "Left out: "  # opens the sentence that stands in for a figure or table, and its line in the log
+LEFT_OUT = "Left out: "  # opens the sentence that replaces a figure or table, and its line in the log
 # Set before a kernel starts, where the user has not: what glibc's malloc frees stays with the kernel, up to a gigabyte,
 # for the next step, which allocates the same large tensors again; the kernel of this environment, not one of ~/.local.
 _OF_KERNELS = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**30), "JUPYTER_PREFER_ENV_PATH": "1"}
@@ -166,9 +166,9 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
 
 
 def _engine() -> str:
-    """The name of papermill's engine that goes on after a figure or table that cannot be made, and names it instead.
+    """Register an engine of papermill that continues after a cell which may fail, and return its name.
 
-    papermill ends with the first error in a notebook, even that of a cell which may fail (`nbpaper.cells.MAY_FAIL`).
+    papermill alone ends with the first error in a notebook, whatever its cell's tags (`nbpaper.cells.MAY_FAIL`).
     """
     from papermill.engines import NBClientEngine, papermill_engines
 
@@ -178,14 +178,14 @@ def _engine() -> str:
             super().execute_managed_notebook(nb_man, *words, **options)
             for number, cell in enumerate(nb_man.nb.cells, start=1):
                 if cell.cell_type == "code":
-                    cell.outputs = [_named(cell, number, output) for output in cell.outputs]
+                    cell.outputs = [_without_error(cell, number, output) for output in cell.outputs]
 
     papermill_engines.register("tolerant", Tolerant)
     return "tolerant"
 
 
-def _named(cell: Any, number: int, output: Any) -> Any:
-    """An output, or, of a cell that may fail and did, the sentence that names it; what is left out is printed."""
+def _without_error(cell: Any, number: int, output: Any) -> Any:
+    """An output; in place of the error of a cell that may fail, the sentence on what is left out, which is printed."""
     from nbformat.v4 import new_output
 
     from nbpaper.cells import MAY_FAIL, left_out, tags_of

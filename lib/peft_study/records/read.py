@@ -28,7 +28,7 @@ from peft_study.study.variant import Variant
 
 IDENTITY = ("strategy", "train_size", "seed")
 COSTS = ("seconds", "tokens_per_second", "flops_per_step", "peak_memory_bytes")  # of a training, stated in `cost` too
-MOST = 10_000  # classes of a record without logits: larger numbers are no classes
+CLASSES = 10_000  # the most that a record without logits may have
 REASONS = 5  # of runs that cannot be compared, that an error lists
 
 Arrays = dict[str, np.ndarray]
@@ -118,7 +118,7 @@ def read_arrays(file: Path) -> Arrays:
             arrays["logits"] = archive["logits"]
         preds, labels, ids = arrays["preds"], arrays["labels"], arrays["ids"]
         largest = int(max(preds.max(initial=1), labels.max(initial=1)))
-        if largest >= MOST:
+        if largest >= CLASSES:
             raise ValueError(f"it has a class {largest:,}; classes are numbered 0, 1, ...")
         logits = arrays.setdefault("logits", np.full((ids.size, largest + 1), np.nan))
         count, classes = ids.size, logits.shape[-1]

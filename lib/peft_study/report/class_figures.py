@@ -17,7 +17,7 @@ from peft_study.text import shortened
 
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's, as in plots
 NAMED = 8  # of more classes a figure cannot show each
-MANY = 12  # of more classes a figure or table shows a few, or all in one
+MANY = 12  # of more classes a figure or table shows a selection
 
 
 def colour(label: int) -> str:
@@ -125,7 +125,7 @@ def words(weights: "pd.Series[float]", ax: Axes, count: int = 10) -> Axes:
 
 
 def confusions(labels: np.ndarray, preds: np.ndarray, names: Sequence[str] = LABELS) -> Figure:
-    """What each class is taken for: a matrix, or of more than `MANY` classes the pairs that are confused most.
+    """The confusion matrix; of more than `MANY` classes, the most frequent confusions.
 
     `labels` and `preds` (n,) are true and predicted classes, `names` those of the classes.
     """
@@ -138,7 +138,7 @@ def confusions(labels: np.ndarray, preds: np.ndarray, names: Sequence[str] = LAB
 
 
 def _confused_pairs(labels: np.ndarray, preds: np.ndarray, names: Sequence[str], most: int = 15) -> Figure:
-    """The pairs of a true and a predicted class that most reviews share, with the share of the true class."""
+    """The most frequent confusions, in reviews, with the share of the true class."""
     wrong = pd.DataFrame({"true": labels, "predicted": preds})[labels != preds]
     pairs = wrong.value_counts().sort_index().sort_values(ascending=False, kind="stable").head(most)
     fig, ax = figure(FULL, 0.7 + 0.18 * max(1, len(pairs)))

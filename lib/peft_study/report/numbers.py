@@ -28,7 +28,7 @@ class Report:
         self.study = study
         self.claims: dict[str, str] = {}
         self.tables: dict[str, pd.DataFrame] = {}
-        remove(paths.report_folder(study.name) / "figures")  # what is left out now must not stay from before
+        remove(paths.report_folder(study.name) / "figures")  # of an earlier report, which may have had more
 
     def sentence(self, name: str, *parts: str) -> None:
         """Show computed Markdown, each part a paragraph, and keep it under `name`; empty parts are left out."""
@@ -40,7 +40,7 @@ class Report:
         return save_figure(figure, self.study.name, label)
 
     def keep(self, **tables: pd.DataFrame) -> None:
-        """Keep tables that `write` need not find: those of cells that may fail."""
+        """Keep tables for `write`, in a cell that may fail."""
         self.tables |= tables
 
     def write(self, **tables: pd.DataFrame) -> Path:

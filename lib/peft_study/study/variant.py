@@ -18,7 +18,7 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
 
-# What decides which reviews a run is tested on: one study has one value of each.
+# Fields that decide which reviews a run is tested on: a study has one value of each.
 TESTED = (
     "dataset", "dataset_config", "train_split", "test_split", "encoding", "delimiter", "text_column", "label_column",
     "label_names", "test_size", "data_seed", "ood_dataset", "ood_dataset_config", "ood_split", "ood_size",

@@ -93,7 +93,7 @@ def model_options(variant: Variant, labels: Sequence[str], folder: Path | str | 
     except StudyError as error:
         raise StudyError(f"model = {variant.model!r}: {error}") from error
     except Exception as error:  # a value of another type: every configuration says it in its own way
-        raise StudyError(f"model = {variant.model!r}: config.json does not load: {one_line(error)[:300]}") from error
+        raise StudyError(f"model = {variant.model!r}: config.json does not load: {one_line(error, 300)}") from error
     family = architecture(config.model_type)
     require_possible(variant, config.model_type)
     if variant.dropout is not None:
@@ -122,7 +122,7 @@ def require_pretrained(model: torch.nn.Module, loading: Mapping[str, Any], varia
     absent = {name for name in {*loading["missing_keys"], *mismatched} if not is_part(name, family.head)}
     if others := sorted(name for name in absent if not is_part(name, ["pooler"]) or name in mismatched):
         what = f"{len(others)} tensors are absent or of another shape, the first {others[0]}"
-        raise StudyError(f"the weights of {variant.model!r} are of another model: {what}")
+        raise StudyError(f"the weights of {variant.model!r} are of another model than config.json: {what}")
     trains, blocks = STRATEGIES[variant.strategy].trains, model.config.num_hidden_layers  # type: ignore[union-attr]
     if not all(trains and trains(name, blocks) for name in absent):
         raise StudyError(
@@ -132,7 +132,7 @@ def require_pretrained(model: torch.nn.Module, loading: Mapping[str, Any], varia
 
 
 def _require_own_head(model: Any, loading: Mapping[str, Any], variant: Variant) -> None:
-    """Refuse to keep a head that is not there, or is of other classes than the task's, or of another order."""
+    """Refuse to keep a head that is absent, or whose classes or their order differ from the task's."""
     labels, keep = list(model.config.id2label.values()), f"keep_head: the head of {variant.model!r}"
     own = json.loads(Path(model.name_or_path, "config.json").read_text(encoding="utf-8"))
     for_texts = own.get("problem_type") in (None, model.config.problem_type) and all(
@@ -141,8 +141,8 @@ def _require_own_head(model: Any, loading: Mapping[str, Any], variant: Variant) 
     _, absent, misfits = _head(model, loading)
     if absent or misfits or not for_texts:
         raise StudyError(
-            f"{keep} is not there, or not one that tells {len(labels)} classes of texts apart; set keep_head to false, "
-            "and the head is new"
+            f"{keep} is absent, or does not distinguish {len(labels)} classes of texts; set keep_head to false for a "
+            "new head"
         )
     own_names = own.get("id2label") or {}
     names = [str(own_names[number]) for number in sorted(own_names, key=int)]
@@ -150,7 +150,7 @@ def _require_own_head(model: Any, loading: Mapping[str, Any], variant: Variant) 
     if not generic and [name.casefold() for name in names] != [label.casefold() for label in labels]:
         raise StudyError(
             f"{keep} has the classes {quoted(names)} and the task {quoted(labels)}, in this order; label_names "
-            "renames or reorders those of the task; or set keep_head to false, and the head is new"
+            "renames or reorders those of the task, and keep_head: false makes a new head"
         )
 
 
@@ -168,17 +168,17 @@ def brings_head(model: torch.nn.Module, loading: Mapping[str, Any]) -> bool:
 
 
 def new_head(model: torch.nn.Module, loading: Mapping[str, Any], variant: Variant) -> str:
-    """Replace a classification head that came with the weights by a new one under the seed, unless `keep_head`.
+    """Replace a pretrained classification head by a new one under the seed, unless `keep_head`.
 
-    Returns what the head is, as a sentence. Nothing is touched where no such head came.
+    Returns a sentence on the head. Without a pretrained head nothing changes.
     """
     import torch
     from transformers import set_seed
 
     if variant.keep_head:
-        return "The classification head that came with the model is kept (`keep_head`)."
+        return "The classification head of the pretrained weights is kept (`keep_head`)."
     if not brings_head(model, loading):
-        return "The classification head is new."
+        return "The classification head is newly initialised."
     set_seed(variant.seed)
     with torch.no_grad():
         for name, module in model.named_modules():
@@ -186,7 +186,7 @@ def new_head(model: torch.nn.Module, loading: Mapping[str, Any], variant: Varian
                 for parameter in module.parameters(recurse=False):
                     parameter._is_hf_initialized = False  # type: ignore[attr-defined]  # else it would stay as loaded
                 model._init_weights(module)  # type: ignore[operator]
-    return "The model came with a classification head of its own; a new one has taken its place."
+    return "A newly initialised classification head replaces that of the pretrained weights."
 
 
 def peft_config(variant: Variant, encoder: PretrainedConfig) -> PeftConfig | None:
@@ -223,7 +223,7 @@ def apply_strategy(model: Any, variant: Variant) -> torch.nn.Module:
         return get_peft_model(model, config)
     except Exception as error:  # peft found no such module, or cannot adapt it so: every method says it in its own way
         fields = f"target_modules = {variant.target_modules}" if variant.target_modules else f"peft = {variant.peft}"
-        raise StudyError(f"strategy = {variant.strategy!r}, {fields}: {one_line(error)[:300]}") from error
+        raise StudyError(f"strategy = {variant.strategy!r}, {fields}: {one_line(error, 300)}") from error
 
 
 def build(folder: Path | str, variant: Variant, labels: Sequence[str] = LABELS) -> torch.nn.Module:
@@ -254,7 +254,7 @@ def load_shapes(variant: Variant, labels: Sequence[str], folder: Path) -> tuple[
     try:
         return AutoModelForSequenceClassification.from_pretrained(folder, **options)  # type: ignore[no-any-return]
     except Exception as error:  # whatever damaged weights lead to
-        raise StudyError(f"model = {variant.model!r}: its weights do not load: {one_line(error)[:300]}") from error
+        raise StudyError(f"model = {variant.model!r}: its weights do not load: {one_line(error, 300)}") from error
 
 
 def try_batch(variant: Variant, config: PretrainedConfig) -> None:
@@ -286,12 +286,12 @@ def try_batch(variant: Variant, config: PretrainedConfig) -> None:
         raise
     except Exception as error:  # every method and model says in its own way that they do not go together
         raise StudyError(
-            f"strategy = {variant.strategy!r} does not work on {variant.model!r}: {one_line(error)[:300]}"
+            f"strategy = {variant.strategy!r} does not work on {variant.model!r}: {one_line(error, 300)}"
         ) from error
 
 
 def quiet() -> None:
-    """Let transformers say nothing of a head whose weights are new, as they must be, and draw no bars."""
+    """Silence transformers' warning of a new head, which every run has, and its progress bars."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()

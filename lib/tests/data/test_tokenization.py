@@ -172,7 +172,7 @@ def test_the_padding_token_that_the_configuration_names_is_taken_and_said(
     assert "`[PAD]`" in tokenization.set_padding(tokenizer, folder) and tokenizer.pad_token_id == 0
     assert tokenization.set_padding(tokenizer, folder) == ""
     check([variant(model=str(folder))])
-    assert "The tokenizer names no padding token; `[PAD]`" in capsys.readouterr().err
+    assert "The tokenizer has no padding token; texts are padded with `[PAD]`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("pad", [None, 7, 5000])

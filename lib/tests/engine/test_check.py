@@ -102,7 +102,7 @@ def lose_the_pooler(folder: Path) -> None:
             r"its tokenizer has \d+ tokens and .* have \d+ rows; .*resize_token_embeddings",
         ),
         ("bert", need_a_package, "its tokenizer does not load .*fugashi.*; install the package"),
-        ("bert", lose_the_vocabulary, "its tokenizer knows no words"),
+        ("bert", lose_the_vocabulary, "its tokenizer has no vocabulary"),
         ("bert", lose_the_pooler, "no pooler, and strategy = 'lora' does not train one; take full or last2"),
         ("bert", lambda folder: edit(folder, hidden_size=48), "the weights of .* are of another model"),
         ("bert", lambda folder: edit(folder, num_hidden_layers=3), "the weights of .* are of another model"),

@@ -70,7 +70,7 @@ def test_a_head_that_comes_with_the_weights_gives_way_to_the_one_that_the_seed_m
     classifier = save_classifier(tmp_path / "classifier", families[family], **own)
     asked = variant(model=classifier, strategy="full")
     check([asked])
-    assert "brings a classification head; every run starts from a new one" in capsys.readouterr().err
+    assert "has a classification head; every run starts from a new one" in capsys.readouterr().err
     network: Any = build(classifier, asked, ("ham", "spam"))
     expected = head(build(families[family], variant(model=families[family], strategy="full"), ("ham", "spam")))
     for name, value in head(network).items():
@@ -102,9 +102,9 @@ def test_a_head_of_the_same_classes_can_be_kept(
     [
         ({"names": ("positive", "negative")}, r"\['positive', 'negative'\] and the task \['negative', 'positive'\]"),
         ({"names": ("spam", "ham")}, "label_names renames or reorders"),
-        ({"names": ("a", "b", "c")}, "not one that tells 2 classes of texts apart"),
-        ({"count": 2, "problem_type": "regression"}, "not one that tells 2 classes"),
-        ({}, "is not there"),
+        ({"names": ("a", "b", "c")}, "does not distinguish 2 classes of texts; set keep_head"),
+        ({"count": 2, "problem_type": "regression"}, "does not distinguish 2 classes"),
+        ({}, "is absent"),
     ],
 )
 def test_a_head_of_other_classes_is_not_kept_and_that_is_said_before_training(
