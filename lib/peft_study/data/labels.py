@@ -9,13 +9,14 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from peft_study.data.tables import Split
 from peft_study.errors import StudyError, quoted
 from peft_study.text import several
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LABELS = ("negative", "positive")  # of 0 and 1, where nothing else is said
 FEW = 20  # classes; with more, a label must occur twice on average
@@ -53,8 +54,10 @@ class Classes:
     given: bool
 
     @property
-    def ranks(self) -> np.ndarray:
+    def ranks(self) -> "np.ndarray":
         """The place of each class among the sorted labels: what does not depend on how they were stored."""
+        import numpy as np
+
         order = _distinct(self.labels)
         return np.array([order.index(label) for label in self.labels], dtype="int64")
 
