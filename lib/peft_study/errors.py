@@ -19,11 +19,11 @@ class StudyError(Exception):
 
 
 def unknown(what: str, value: str, allowed: Iterable[str]) -> str:
-    """The message for a name that does not exist: the nearest one that does, then all of them."""
+    """The message for a name that does not exist: the nearest one that does, then all of them, or the first of many."""
     allowed = list(allowed)
     near = get_close_matches(value, allowed, n=1)
     guess = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {what} {value!r}; {guess}allowed: {', '.join(allowed) or 'none'}"
+    return f"unknown {what} {value!r}; {guess}allowed: {cut(', '.join(allowed), _LONGEST - 200) or 'none'}"
 
 
 def one_line(error: BaseException, most: int = _LONGEST) -> str:
