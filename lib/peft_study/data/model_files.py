@@ -1,6 +1,6 @@
 """Refuses the files of a pretrained model that are absent, damaged or not downloaded, before any library reads them.
 
-Of the weights only the headers are read. `training.model` checks that they fit the configuration.
+`training.model` checks that the weights fit the configuration.
 """
 
 import json
@@ -66,6 +66,28 @@ def _require_header(file: Path, where: str) -> None:
     except (OSError, SafetensorError) as error:
         fault = f"{where}: the weights in {file.name} do not load ({one_line(error, 200)})"
         raise StudyError(f"{fault}; the file is damaged or incomplete, fetch it again") from error
+
+
+def require_trained(name: str, folder: Path) -> bool:
+    """Read all numbers of a whole model's weights; refuse such as no training leaves behind."""
+    from safetensors import safe_open
+
+    where = f"model = {name!r}: the folder {folder}"
+    for file in _weights(folder, where):
+        with safe_open(file, "pt") as weights:
+            for key in weights.keys():  # noqa: SIM118 - no mapping
+                tensor = weights.get_tensor(key)
+                in_block, damaged = ".layer." in key, "; the file is damaged, fetch it again"
+                if in_block and tensor.element_size() == 1:
+                    fault = f"{tensor.dtype} numbers, whose scale is lost; take the weights before they were quantised"
+                elif in_block and tensor.ndim > 1 and not tensor.any():  # a download that broke off
+                    fault = f"nothing but zeros{damaged}"
+                elif not tensor.isfinite().all():
+                    fault = f"numbers that are not finite (NaN or infinite){damaged}"
+                else:
+                    continue
+                raise StudyError(f"{where}: {key} in {file.name} holds {fault}")
+    return True
 
 
 def _read_json(file: Path, where: str) -> dict[str, Any]:

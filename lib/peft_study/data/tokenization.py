@@ -24,6 +24,7 @@ from peft_study.study.variant import Variant
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+UNHEARD_OF = "𓂀"  # a character that hardly any vocabulary has
 HEAD_SHARE = 0.25  # of the tokens that `head+tail` keeps: reviews conclude at their end
 
 
@@ -48,7 +49,8 @@ class Tokens:
         """The model's input for text `row`: at most `max_length` ids, special tokens included; int32."""
         ids = self.flat[self.bounds[row] : self.bounds[row + 1]]
         head, tail = kept(len(ids), max_length - len(self.prefix) - len(self.suffix), truncation)
-        return np.concatenate([self.prefix, ids[:head], ids[len(ids) - tail :], self.suffix], dtype=np.int32)
+        parts = (self.prefix, ids[:head], ids[len(ids) - tail :], self.suffix)
+        return np.concatenate([np.asarray(part, dtype=np.int32) for part in parts])  # one without tokens is no float
 
 
 def kept(length: int, room: int, truncation: str) -> tuple[int, int]:
@@ -108,12 +110,24 @@ def untruncated(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     if tokenizer.is_fast:
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
-    bare, full = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+    try:
+        bare, full = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+        tokenizer(UNHEARD_OF)
+    except Exception as error:  # such as a vocabulary without the token for what is unknown
+        raise StudyError(
+            f"model: the tokenizer in {tokenizer.name_or_path} does not read every text: {one_line(error, 200)}; take "
+            "the files that belong to the model"
+        ) from error
     starts = [i for i in range(len(full)) if bare and full[i : i + len(bare)] == bare]
     if not starts:
         raise StudyError(
             f"model: the tokenizer in {tokenizer.name_or_path} makes {bare} of 'a', and {full} with special tokens, "
             "which must contain the former; take the tokenizer's files that belong to the model"
+        )
+    if not starts[0]:
+        raise StudyError(
+            f"model: the tokenizer in {tokenizer.name_or_path} puts no token such as [CLS] before a text, and the "
+            "classifier reads nothing but the first; take the files that belong to the model"
         )
     return tuple(full[: starts[0]]), tuple(full[starts[0] + len(bare) :])
 

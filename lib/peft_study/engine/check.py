@@ -9,6 +9,7 @@ import numpy as np
 
 from peft_study.data import datasets
 from peft_study.data.labels import LABELS
+from peft_study.data.model_files import require_trained
 from peft_study.data.reviews import Corpus, budget, load_corpus
 from peft_study.data.tokenization import read_tokenizer, set_padding, untruncated
 from peft_study.errors import StudyError, quoted
@@ -19,6 +20,7 @@ from peft_study.study.variant import TESTED, Variant
 from peft_study.text import several
 from peft_study.training.model import brings_head, load_shapes, model_options, quiet, require_pretrained, try_batch
 
+_SOME, _UNKNOWN = 100, 0.2  # texts that are tried; a share of unknown tokens that is told
 _WINDOW = {"model", "strategy", "peft", "max_length"}
 _ADAPTER = {"model", "strategy", "peft", "target_modules", *LORA_FIELDS}
 
@@ -45,14 +47,14 @@ class _Checks:
 def check(variants: Iterable[Variant]) -> None:
     """Load the models and the data of `variants`; raises one `StudyError` with every fault, each named once.
 
-    Of the weights only the shapes are read; each strategy takes a tiny batch through an untrained model of that shape.
+    The weights are read once, and not kept; each strategy takes a tiny batch through an untrained model of their shape.
     """
     checks = _Checks()
     for variant in variants:
         folder = checks.once(variant.model, datasets.model_folder, variant.model)
         corpus = checks.once(variant.model_dump_json(include=set(TESTED)), load_corpus, variant)
         if folder and corpus:
-            _check_model(checks, variant, folder, corpus.labels)
+            _check_model(checks, variant, folder, corpus.labels, corpus.pool["text"].head(_SOME).tolist())
         elif folder:  # the classes are unknown
             _check_model(checks, variant.model_copy(update={"keep_head": False}), folder, LABELS)
         if corpus:
@@ -83,8 +85,10 @@ def _check_classes(variant: Variant, corpus: Corpus) -> None:
     raise StudyError(f"{fault}; raise it to {max(first)}")
 
 
-def _check_model(checks: _Checks, variant: Variant, folder: Path, labels: Sequence[str]) -> None:
-    """Check the model in `folder`, and the variant's strategy on it, for a task of these `labels`."""
+def _check_model(
+    checks: _Checks, variant: Variant, folder: Path, labels: Sequence[str], texts: Sequence[str] = ()
+) -> None:
+    """Check the model in `folder`, and the variant's strategy on it, for a task of these `labels`, on some `texts`."""
     quiet()
     model, strategy = variant.model, variant.strategy
     options = checks.once((model, strategy, labels), model_options, variant, labels, folder)
@@ -93,9 +97,12 @@ def _check_model(checks: _Checks, variant: Variant, folder: Path, labels: Sequen
     shapes = checks.once((model, labels), load_shapes, variant, labels, folder)
     passed = [
         shapes and checks.once((model, strategy, labels, variant.keep_head), _check_weights, variant, *shapes, checks),
+        checks.once(model, require_trained, model, folder),
         checks.once(variant.model_dump_json(include=_WINDOW), _check_window, variant, options["config"]),
-        checks.once(model, _check_tokenizer, variant, folder, options["config"], checks),
+        tokenizer := checks.once(model, _check_tokenizer, variant, folder, options["config"], checks),
     ]
+    if tokenizer and texts:
+        checks.once((model, *texts), _check_words, variant, tokenizer, texts, checks)
     if all(passed):
         checks.once(variant.model_dump_json(include=_ADAPTER), try_batch, variant, options["config"])
 
@@ -122,8 +129,8 @@ def _check_window(variant: Variant, config: Any) -> bool:
     return True
 
 
-def _check_tokenizer(variant: Variant, folder: Path, config: Any, checks: _Checks) -> bool:
-    """Refuse a tokenizer that does not load, has no padding token, or does not fit the embeddings."""
+def _check_tokenizer(variant: Variant, folder: Path, config: Any, checks: _Checks) -> Any:
+    """The tokenizer; one that does not load, has no padding token, or does not fit the embeddings is refused."""
     tokenizer, name = read_tokenizer(variant), f"model = {variant.model!r}"
     if note := set_padding(tokenizer, folder):
         checks.notes[f"{name}: {note}"] = None
@@ -143,4 +150,17 @@ def _check_tokenizer(variant: Variant, folder: Path, config: Any, checks: _Check
             f"{name}: its tokenizer pads with token {tokenizer.pad_token_id}, and config.json says pad_token_id = "
             f"{config.pad_token_id}, from which such a model counts positions; name the same token in both"
         )
-    return True
+    if tokenizer.pad_token_id != config.pad_token_id or config.vocab_size > 1.1 * largest + 128:
+        checks.notes[
+            f"{name}: its tokenizer has {largest + 1:,} tokens and pads with number {tokenizer.pad_token_id}; the "
+            f"embeddings have {config.vocab_size:,} rows, padding {config.pad_token_id}; make sure that it is their own"
+        ] = None
+    return tokenizer
+
+
+def _check_words(variant: Variant, tokenizer: Any, texts: Sequence[str], checks: _Checks) -> None:
+    """Note where a good part of some `texts` is unknown to the tokenizer, as those of another language are."""
+    tokens = [token for ids in tokenizer(texts, add_special_tokens=False)["input_ids"] for token in ids]
+    if (share := tokens.count(tokenizer.unk_token_id) / max(1, len(tokens))) > _UNKNOWN:
+        of = f"{share:.0%} of the tokens of the first {len(texts)} texts are {tokenizer.unk_token}"
+        checks.notes[f"model = {variant.model!r}: {of}: its vocabulary is not of their language or script"] = None

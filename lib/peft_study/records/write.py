@@ -25,7 +25,7 @@ from peft_study.files import remove, replacing, write_json
 from peft_study.paths import CHECKPOINTS
 from peft_study.records.layout import recorded_labels, write_params
 from peft_study.study.variant import Variant
-from peft_study.training.model import count_parameters, load, merged, write_classes
+from peft_study.training.model import CLASSIFIER, count_parameters, load, merged, write_classes
 
 if TYPE_CHECKING:
     from peft_study.training.prediction import Predictions
@@ -155,7 +155,8 @@ def save_merged(folder: Path, output: Path) -> None:
         raise StudyError(f"{folder} has no adapter to be merged: it is a plain transformers model, and loads as it is")
     from transformers import AutoTokenizer
 
-    merged(load(folder, recorded_labels(folder.parent))).save_pretrained(str(output))  # type: ignore[operator]
+    labels = None if (folder / CLASSIFIER).exists() else recorded_labels(folder.parent)
+    merged(load(folder, labels)).save_pretrained(str(output))  # type: ignore[operator]
     AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False).save_pretrained(str(output))
 
 

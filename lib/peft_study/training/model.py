@@ -94,6 +94,11 @@ def model_options(variant: Variant, labels: Sequence[str], folder: Path | str | 
         raise StudyError(f"model = {variant.model!r}: {error}") from error
     except Exception as error:  # a value of another type: every configuration says it in its own way
         raise StudyError(f"model = {variant.model!r}: config.json does not load: {one_line(error, 300)}") from error
+    if getattr(config, "is_decoder", False):
+        raise StudyError(
+            f"model = {variant.model!r}: config.json has is_decoder, so the classifier would read only the first "
+            "token, which sees no other; take an encoder"
+        )
     family = architecture(config.model_type)
     require_possible(variant, config.model_type)
     if variant.dropout is not None:
@@ -110,7 +115,7 @@ def model_options(variant: Variant, labels: Sequence[str], folder: Path | str | 
 
 
 def require_pretrained(model: torch.nn.Module, loading: Mapping[str, Any], variant: Variant) -> None:
-    """Refuse a `model` of which more than the head is random, by the report of `from_pretrained`.
+    """Refuse a `model` of which more than the head is random, or a part is left out, by `from_pretrained`'s report.
 
     transformers fills what the file of weights lacks with random numbers; only a head, and BERT's pooler where the
     strategy trains and saves it, may begin so. With `keep_head` the head must be there, and be one of these classes.
@@ -123,6 +128,11 @@ def require_pretrained(model: torch.nn.Module, loading: Mapping[str, Any], varia
     if others := sorted(name for name in absent if not is_part(name, ["pooler"]) or name in mismatched):
         what = f"{len(others)} tensors are absent or of another shape, the first {others[0]}"
         raise StudyError(f"the weights of {variant.model!r} are of another model than config.json: {what}")
+    if extra := sorted(name for name in loading["unexpected_keys"] if re.search(r"\blayer\.\d+\.", name)):
+        raise StudyError(
+            f"the weights of {variant.model!r} hold {len(extra)} tensors in blocks for which config.json has no place, "
+            f"the first {extra[0]}; take the config.json that belongs to them"
+        )
     trains, blocks = STRATEGIES[variant.strategy].trains, model.config.num_hidden_layers  # type: ignore[union-attr]
     if not all(trains and trains(name, blocks) for name in absent):
         raise StudyError(
@@ -144,14 +154,17 @@ def _require_own_head(model: Any, loading: Mapping[str, Any], variant: Variant) 
             f"{keep} is absent, or does not distinguish {len(labels)} classes of texts; set keep_head to false for a "
             "new head"
         )
-    own_names = own.get("id2label") or {}
-    names = [str(own_names[number]) for number in sorted(own_names, key=int)]
-    generic = all(re.fullmatch(r"LABEL_\d+", name) for name in names)
-    if not generic and [name.casefold() for name in names] != [label.casefold() for label in labels]:
-        raise StudyError(
-            f"{keep} has the classes {quoted(names)} and the task {quoted(labels)}, in this order; label_names "
-            "renames or reorders those of the task, and keep_head: false makes a new head"
-        )
+    by_number, by_name = own.get("id2label") or {}, own.get("label2id") or {}
+    for names in (
+        [by_number[i] for i in sorted(by_number, key=int)],
+        sorted(by_name, key=lambda name: int(by_name[name])),
+    ):
+        generic = all(re.fullmatch(r"LABEL_\d+", str(name)) for name in names)
+        if not generic and [str(name).casefold() for name in names] != [label.casefold() for label in labels]:
+            raise StudyError(
+                f"{keep} has the classes {quoted(names)} and the task {quoted(labels)}, in this order; label_names "
+                "renames or reorders those of the task, and keep_head: false makes a new head"
+            )
 
 
 def _head(model: torch.nn.Module, loading: Mapping[str, Any]) -> tuple[set[str], set[str], set[str]]:
@@ -219,6 +232,10 @@ def apply_strategy(model: Any, variant: Variant) -> torch.nn.Module:
     if (config := peft_config(variant, model.config)) is None:
         set_trainable(model, variant)
         return model
+    names = [f".{name}" for name, _ in model.named_modules()]
+    for asked in variant.target_modules or ():
+        if not any(name.endswith(f".{asked}") for name in names):
+            raise StudyError(f"target_modules: {variant.model!r} has no module {quoted(asked)}; leave it out")
     try:
         return get_peft_model(model, config)
     except Exception as error:  # peft found no such module, or cannot adapt it so: every method says it in its own way
@@ -280,6 +297,8 @@ def try_batch(variant: Variant, config: PretrainedConfig) -> None:
             setattr(module, name, torch.nn.Parameter(torch.zeros(parameter.shape)))
     try:
         model = read_first_token(apply_strategy(model, variant)).train()
+        if empty := [name for name, parameter in model.named_parameters() if not parameter.numel()]:
+            raise StudyError(f"strategy = {variant.strategy!r}, peft = {variant.peft}: {empty[0]} would be empty")
         batch = pad_batch([[pad + 1] * 4, [pad + 1] * 2], pad)
         model(**batch, labels=torch.tensor([0, 1])).loss.backward()
     except StudyError:
@@ -336,24 +355,31 @@ def load(folder: Path, labels: Sequence[str] | None = None) -> torch.nn.Module:
     """A run's saved model (its `model/`), the adapter on its base model or all weights.
 
     An adapter's own configuration does not hold the names of its classes: they are `labels`, or else read from
-    `CLASSIFIER` beside it. Raises `StudyError` where there are none.
+    `CLASSIFIER` beside it. Raises `StudyError` where there are none, or where adapter, base model and classes do not go
+    together.
     """
-    from peft import AutoPeftModelForSequenceClassification
+    from peft import PeftConfig, PeftModel
     from transformers import AutoModelForSequenceClassification
 
-    adapted, classes = (folder / "adapter_config.json").exists(), dict[str, Any]()
-    if adapted or labels:
-        classes = class_settings(labels or read_classes(folder))
+    adapted, source, options = (folder / "adapter_config.json").exists(), str(folder), dict[str, Any]()
     if adapted:
-        classes["ignore_mismatched_sizes"] = True  # the base model may have a head of its own
-    kind = AutoPeftModelForSequenceClassification if adapted else AutoModelForSequenceClassification
-    model: torch.nn.Module = kind.from_pretrained(
-        str(folder),
-        **classes,
-        trust_remote_code=False,
-        dtype="float32",  # as it was trained, whatever its base model was published in
-        attn_implementation=attention(),
-    )
+        config = PeftConfig.from_pretrained(str(folder))
+        source = str(config.base_model_name_or_path)
+        options = {"revision": config.revision, "ignore_mismatched_sizes": True}  # it may have a head of its own
+    if adapted or labels:
+        options |= class_settings(labels or read_classes(folder))
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(
+            source,
+            **options,
+            trust_remote_code=False,
+            dtype="float32",  # as it was trained, whatever its base model was published in
+            attn_implementation=attention(),
+        )
+        if adapted:  # apart, for of the adapter all must fit
+            model = PeftModel.from_pretrained(model, str(folder))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise StudyError(f"{folder} does not load on {source}: {one_line(error, 300)}") from error
     return read_first_token(model).eval()
 
 

@@ -8,7 +8,9 @@ from time import perf_counter
 from typing import Any
 
 import pytest
+import torch
 from made_folders import reviews, save_model, save_reviews
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
 from peft_study.engine.check import check
@@ -67,9 +69,12 @@ def test_a_budget_that_leaves_out_a_class_is_refused_before_anything_trains(vari
 
 def edit(folder: Path, **values: Any) -> Path:
     """Change values of a model's configuration."""
-    content = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(content | values))
+    edit_json(folder / "config.json", **values)
     return folder
+
+
+def edit_json(file: Path, **values: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 def add_tokens(folder: Path) -> None:
@@ -93,6 +98,35 @@ def lose_the_pooler(folder: Path) -> None:
     AutoModel.from_pretrained(folder, add_pooling_layer=False).save_pretrained(folder)
 
 
+def lose_the_frame(folder: Path) -> None:
+    """Nothing is put before and after a text."""
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer | {"post_processor": None}))
+    edit_json(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+
+
+def know_nothing_unknown(folder: Path) -> None:
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["zz"] = tokenizer["model"]["vocab"].pop("[UNK]")
+    tokenizer["added_tokens"] = [token for token in tokenizer["added_tokens"] if token["content"] != "[UNK]"]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    names = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(names))
+
+
+def weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
+    """A change of the weights, by their names."""
+
+    def damage(folder: Path) -> None:
+        change(tensors := load_file(folder / "model.safetensors"))
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return damage
+
+
+VALUE = "encoder.layer.1.attention.self.value.weight"
+
+
 @pytest.mark.parametrize(
     ("kind", "damage", "said"),
     [
@@ -109,6 +143,30 @@ def lose_the_pooler(folder: Path) -> None:
         ("bert", lambda folder: edit(folder, hidden_size="wide"), "config.json does not load"),
         ("roberta", lambda folder: edit(folder, pad_token_id=1), "pads with token 0, and .* pad_token_id = 1"),
         ("roberta", lambda folder: edit(folder, pad_token_id=None), "pads with token 0, and .* pad_token_id = None"),
+        ("bert", lose_the_frame, r"puts no token such as \[CLS\] before a text"),
+        ("bert", know_nothing_unknown, r"does not read every text: .*\[UNK\]"),
+        ("roberta", lambda folder: edit(folder, is_decoder=True), "config.json has is_decoder.*take an encoder"),
+        (
+            "bert",
+            lambda folder: edit(folder, num_hidden_layers=1),
+            r"16 tensors in blocks for which config.json has no place, .*layer\.1",
+        ),
+        (
+            "bert",
+            weights(lambda all: all.update({VALUE.replace("value", "distance_embedding"): torch.ones(127, 16)})),
+            "1 tensors in blocks for which config.json has no place, the first .*distance_embedding",
+        ),
+        (
+            "bert",
+            weights(lambda all: all[VALUE][0].fill_(torch.nan)),
+            f"{VALUE} in .* holds numbers that are not finite",
+        ),
+        ("bert", weights(lambda all: all[VALUE].zero_()), f"{VALUE} in .* holds nothing but zeros; .*fetch it again"),
+        (
+            "bert",
+            weights(lambda all: all.update({VALUE: all[VALUE].to(torch.int8)})),
+            f"{VALUE} in .* holds torch.int8",
+        ),
     ],
 )
 def test_a_model_that_would_fail_or_mislead_in_training_is_refused(
@@ -150,6 +208,45 @@ def test_a_strategy_that_a_model_is_too_narrow_for_is_refused(variant: Make, tmp
 def test_no_vectors_before_the_words_are_refused(variant: Make, count: Any) -> None:
     with pytest.raises(StudyError, match=f"num_virtual_tokens = {count!r}; it must be a whole number above 0"):
         check([variant(strategy="prompt", peft={"num_virtual_tokens": count})])
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"strategy": "lora", "target_modules": ["query", "k_proj"]}, "target_modules: .* has no module 'k_proj'"),
+        ({"strategy": "adalora", "peft": {"init_r": 0}}, r"peft = {'init_r': 0}: .*lora_A.* would be empty"),
+        ({"strategy": "p-tuning", "peft": {"encoder_hidden_size": 0}}, "mlp_head.* would be empty"),
+    ],
+)
+def test_an_adapter_of_which_a_part_would_be_absent_is_refused(
+    variant: Make, tiny: dict[str, Path], fields: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(StudyError, match=said):
+        check([variant(model=str(tiny["bert"]), max_length=16, **fields)])
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: edit(folder, pad_token_id=4), r"pads with number 0; the embeddings have \d+ rows, padding 4"),
+        (lambda folder: swap_words(folder), r"100% of the tokens of the first \d+ texts are \[UNK\]"),
+        (lambda folder: None, ""),
+    ],
+)
+def test_signs_of_the_tokenizer_of_another_model_are_told(
+    variant: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], object], said: str
+) -> None:
+    damage(folder := save_model(tmp_path / "model", "bert"))
+    check([variant(model=str(folder), max_length=16)])
+    assert re.search(said, told) if (told := capsys.readouterr().err) else not said
+
+
+def swap_words(folder: Path) -> None:
+    """A vocabulary of another script."""
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    words = tokenizer["model"]["vocab"]
+    tokenizer["model"]["vocab"] = {word if word[0] == "[" else chr(0x4E00 + i): i for word, i in words.items()}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
 
 
 def test_an_unsupported_family_is_refused_with_those_that_are_supported(variant: Make, tmp_path: Path) -> None:

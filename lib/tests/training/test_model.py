@@ -22,6 +22,10 @@ DESKS = ("access", "billing", "hardware", "network", "travel")
 FAMILIES = ("distilbert", "bert", "roberta")
 
 
+def edit_json(file: Path, **values: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
 def save_classifier(folder: Path, encoder: str, names: tuple[str, ...] = (), count: int = 0, **settings: Any) -> str:
     """A finished classifier on an encoder, with classes of these names, or of none; its head is unlike a new one."""
     shutil.copytree(encoder, folder)
@@ -117,6 +121,17 @@ def test_a_head_of_other_classes_is_not_kept_and_that_is_said_before_training(
             refuse()
 
 
+@pytest.mark.parametrize("names", [None, {"0": "negative", "1": "positive"}])
+def test_a_head_whose_numbers_of_classes_disagree_with_the_task_is_not_kept(
+    variant: Make, tiny: dict[str, Path], tmp_path: Path, names: dict[str, str] | None
+) -> None:
+    """Some configurations say it in `label2id` alone, or contradict themselves."""
+    model = save_classifier(tmp_path / "own", str(tiny["bert"]), ("negative", "positive"))
+    edit_json(Path(model, "config.json"), id2label=names, label2id={"positive": 0, "negative": 1})
+    with pytest.raises(StudyError, match=r"keep_head: .* \['positive', 'negative'\] and the task"):
+        check([variant(model=model, keep_head=True)])
+
+
 @pytest.mark.parametrize("strategy", ["full", "lora", "lora-all", "prompt"])
 @pytest.mark.parametrize("family", ["distilbert", "roberta"])
 def test_a_saved_model_says_which_classes_it_has_wherever_it_is_copied(
@@ -159,6 +174,30 @@ def test_an_adapter_without_the_names_of_its_classes_is_refused_unless_they_are_
         with pytest.raises(StudyError, match="holds an adapter and no classifier_config"):
             refuse()
     assert load(tmp_path / "model", DESKS).config.label2id["billing"] == 1  # type: ignore[union-attr,index]
+
+
+@pytest.mark.parametrize("strategy", ["lora", "prompt"])
+def test_an_adapter_does_not_load_with_other_classes_or_without_its_base(
+    variant: Make, tiny: dict[str, Path], tmp_path: Path, strategy: str
+) -> None:
+    base, run = Path(shutil.copytree(tiny["bert"], tmp_path / "base")), tmp_path / "run" / "model"
+    asked = variant(model=str(base), strategy=strategy)
+    save_model(run, build(base, asked, DESKS), load_tokenizer(asked), asked)
+    with pytest.raises(StudyError, match=f"{run} does not load on {base}: .*size mismatch"):
+        load(run, ("ham", "spam"))
+    shutil.rmtree(base)
+    with pytest.raises(StudyError, match=f"{run} does not load on {base}: "):
+        load(run)
+
+
+def test_a_merged_model_has_the_classes_of_its_adapter_beside_whatever_it_was_copied(
+    variant: Make, tiny: dict[str, Path], tmp_path: Path
+) -> None:
+    asked = variant(model=str(tiny["bert"]))
+    save_model(tmp_path / "model", build(tiny["bert"], asked, ("ham", "spam")), load_tokenizer(asked), asked)
+    (tmp_path / "metrics.json").write_text('{"data": {"labels": ["negative", "positive"]}}')
+    save_merged(tmp_path / "model", tmp_path / "merged")
+    assert AutoConfig.from_pretrained(tmp_path / "merged").id2label == {0: "ham", 1: "spam"}
 
 
 def test_weights_in_half_precision_are_trained_in_float32(variant: Make, tiny: dict[str, Path], tmp_path: Path) -> None:
