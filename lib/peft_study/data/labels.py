@@ -69,7 +69,8 @@ class Classes:
         """
         values = _distinct(column.labels)
         same = {text: i for texts in (map(str, self.labels), self.names) for i, text in enumerate(texts)}
-        by_name = {value: same.get(str(value)) for value in values}
+        said = {_form(text): i for text, i in same.items()}
+        by_name = {value: same.get(str(value), said.get(_form(str(value)))) for value in values}
         by_number = {value: self._numbered(value, column) for value in values}
         complete = [codes for codes in (by_name, by_number) if None not in codes.values()]
         if not complete:
@@ -163,6 +164,11 @@ def _normalised(values: Iterable[Any]) -> list[Key]:
     return list(texts)
 
 
+def _form(text: str) -> str:
+    """The form in which equal labels are the same text: 1 of 1.0, True of TRUE."""
+    return str(_normalised([text])[0])
+
+
 def classes(column: Column, names: Sequence[str] | None = None) -> Classes:
     """The classes of a training split. Raises `StudyError` where there is only one, or where the `names` do not fit.
 
@@ -197,10 +203,11 @@ def classes(column: Column, names: Sequence[str] | None = None) -> Classes:
 
 
 def near_equal(labels: Iterable[Key]) -> list[str]:
-    """The labels that differ from another one only in case, spaces or their form in Unicode."""
+    """The labels that differ from another one in case, spaces, what does not show, or their form (1 and 1.0) alone."""
     alike: dict[str, list[str]] = {}
     for label in map(str, labels):
-        form = unicodedata.normalize("NFKC", label).casefold()
+        form = unicodedata.normalize("NFKC", _form(label)).casefold()
+        form = "".join(c for c in form if c.isspace() or c.isprintable())
         alike.setdefault(" ".join(form.split()), []).append(label)
     return [label for group in alike.values() if len(group) > 1 for label in group]
 

@@ -117,6 +117,8 @@ def load_corpus(variant: Variant) -> Corpus:
         texts["ood"] = whole["text"].tolist()
         ood = _sample(whole, variant.ood_size, "ood_size", variant.data_seed, named.ranks)
         notes += ood_notes
+        if known := int(ood["text"].isin(raw["text"]).sum()):
+            notes.append(f"out-of-domain texts that are also texts of the training split: {known:,} of {len(ood):,}")
     conflicts = int((pd.concat(labelled).groupby("text")["label"].nunique() > 1).sum())
     return Corpus(
         pool=_in_order(table, variant.data_seed, named.ranks),
@@ -193,15 +195,16 @@ def _table(
     labels = read_labels(split, variant.label_column, name, remedy)
     named = named or classes(labels, variant.label_names)
     if odd := [row for row, text in enumerate(values) if not isinstance(text, str)]:
-        raise StudyError(f"{where} has {rows(odd, 'without a text')}; remove them, or make them empty texts")
+        kind = f" but a {type(values[odd[0]]).__name__}" * (values[odd[0]] is not None)
+        raise StudyError(f"{where} has {rows(odd, f'without a text{kind}')}; remove them, or make them texts")
     table = pd.DataFrame({"id": np.arange(len(values)), "text": list(map(clean, values))})
     return table.assign(label=np.array(named.encode(labels), dtype="int64")), named
 
 
 def _columns(split: Split) -> str:
-    """The names of a split's columns, for a message; those that look like a text are not shown."""
+    """The names of a split's columns, for a message; not where they look like a row, with a text or a label in it."""
     names = [name for name in split.columns if len(name) <= 40 and len(name.split()) <= 4]
-    if len(names) < len(split.columns):
+    if len(names) < len(split.columns) or any(name in values for name, values in split.columns.items()):
         return "the first line of the file must name the columns, and looks like a row; add a line such as text,label"
     return f"it has {several(names, 20)}"
 

@@ -196,7 +196,11 @@ def test_empty_reviews_are_kept(variant: Make, tmp_path: Path) -> None:
             "label_names = .* has 2 classes, 'a', 'c'; name those",
         ),
         ({}, {"text": ["one"] + [None] * 199}, "text_column = 'text': .* has 199 rows without a text, .* row 1 "),
-        ({"text_column": "stars"}, {"stars": range(200)}, "text_column = 'stars': .* has 200 rows without a text"),
+        (
+            {"text_column": "stars"},
+            {"stars": range(200)},
+            "text_column = 'stars': .* 200 rows without a text but a int",
+        ),
     ],
 )
 def test_a_table_of_another_kind_is_refused(
