@@ -6,6 +6,7 @@ read as data and never imported.
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from peft_study.data import hub
 from peft_study.data.hub import causes
 from peft_study.data.labels import LABELS
 from peft_study.data.model_files import require_whole
-from peft_study.data.tables import SUFFIXES, Columns, Split, read_table, suffix
+from peft_study.data.tables import ARROW, SUFFIXES, Columns, Split, read_arrow, read_table, suffix
 from peft_study.errors import StudyError, one_line, unknown, writing
 from peft_study.files import fingerprint, is_lfs_pointer, remove
 from peft_study.text import several
@@ -162,15 +163,18 @@ def load_dataset(
         return _read_bundled(_bundled(name, "dataset", DATASETS))
     files = {place.name: place} if place.is_file() else _files(place)
     for relative, file in files.items():
+        if not file.exists():
+            raise StudyError(
+                f"{field} = {name!r}: {relative} is a link to a file that is not there; restore or remove it"
+            )
         if suffix(file) in KINDS and is_lfs_pointer(file):
             fault = f"{relative} is a pointer of git-lfs, not the data; run `git lfs pull` where it was cloned"
             raise StudyError(f"{field} = {name!r}: {fault}")
     try:
-        if place.is_file() and suffix(place) in SUFFIXES:
-            return _read_texts({"train": files}, {}, encoding, delimiter)
+        if place.is_file():
+            return _read_tables({"train": files}, {}, encoding, delimiter)
         with tempfile.TemporaryDirectory() as scratch:
-            shown = {f"train{suffix(place)}": place} if place.is_file() else files  # whatever that file is called
-            return _read_folder(shown, Path(scratch), field, config, encoding, delimiter)
+            return _read_folder(files, Path(scratch), field, config, encoding, delimiter)
     except _Unreadable as error:
         alone = "; these fields apply to `dataset` only" * (field != "dataset" and "set `" in str(error))
         raise StudyError(f"{field} = {name!r}: {error}{alone}") from error
@@ -187,7 +191,10 @@ def _read_bundled(name: str) -> Splits:
 
 def _files(folder: Path) -> dict[str, Path]:
     """All files under a folder, also those of hidden folders, by their paths from there."""
-    return {str(file.relative_to(folder)): file for file in sorted(folder.rglob("*")) if file.is_file()}
+    found = sorted(
+        file for file in folder.rglob("*") if file.is_file() or (suffix(file) in KINDS and not file.exists())
+    )
+    return {str(file.relative_to(folder)): file for file in found}
 
 
 def _read_folder(
@@ -198,9 +205,10 @@ def _read_folder(
     encoding: str | None,
     delimiter: str | None,
 ) -> Splits:
-    """Files in the hub's layout: `datasets` says which belong to which split, and reads those that are no text.
+    """Files in the hub's layout: `datasets` says which belong to which split.
 
-    Raises `_Unreadable`.
+    It reads none of them: it would cast the labels of all files to the type of the first, and to the order of its
+    classes. Raises `_Unreadable`.
     """
     import datasets
 
@@ -219,36 +227,30 @@ def _read_folder(
             str(split): {names[str(file)]: files[names[str(file)]] for file in part}
             for split, part in (builder.config.data_files or {}).items()
         }
-        notes = _ignored(files, used)
-        if {suffix(relative) for part in used.values() for relative in part} <= set(SUFFIXES):
-            read = _read_texts(used, _class_names(builder.info.features), encoding, delimiter)
-            return replace(read, notes=(*notes, *read.notes))
-        if encoding or delimiter:
-            raise _Unreadable("holds no text files (CSV, TSV, JSON); leave `encoding` and `delimiter` out")
-        loaded = datasets.load_dataset(str(root), keep_in_memory=True, **options)
+        read = _read_tables(used, _class_names(builder.info.features), encoding, delimiter)
     except _Unreadable:
         raise
-    except Exception as error:  # every reader raises its own
+    except Exception as error:  # every fault of a layout has its own
         *_, cause = causes(error)
+        said = one_line(cause).replace(str(root), ".")[:200]
         raise _Unreadable(
-            f"cannot be read as a dataset ({type(cause).__name__}: {one_line(cause, 200)}); it must be, or hold, "
-            "parquet, CSV or JSON files in the layout of the hub"
+            f"cannot be read as a dataset ({type(cause).__name__}: {said}); it "
+            "must be, or hold, parquet, CSV or JSON files, those of all splits of one kind, in the layout of the hub"
         ) from error
-    splits = {}
-    for split, table in loaded.items():
-        columns = {name: table[name] for name in table.column_names}
-        splits[str(split)] = Split(columns, _class_names(table.features))
-    return Splits(splits, {split: list(part) for split, part in used.items()}, notes)
+    return replace(read, notes=(*_ignored(files, used), *read.notes))
 
 
 def _link(files: Mapping[str, Path], root: Path) -> dict[str, str]:
     """Make a tree of links to `files` under `root`, and return the file that each stands for.
 
-    `datasets` takes brackets in a path for a pattern, does not know `.CSV`, and takes `Test.csv` for training data.
+    `datasets` takes brackets in a path for a pattern, does not know `.CSV`, takes `Test.csv` for training data, and
+    refuses a `state.json`, which `save_to_disk` writes.
     """
     names: dict[str, str] = {}
     configured = "README.md" in files and b"configs:" in files["README.md"].read_bytes()  # which names files exactly
     for relative, file in files.items():
+        if file.name == "state.json":
+            continue
         link = root / (relative.lower() if suffix(relative) in KINDS and not configured else relative)
         if link.exists():
             raise _Unreadable(f"holds {relative} and {names[str(link)]}, which differ in case alone; rename one")
@@ -265,26 +267,41 @@ def _class_names(features: Mapping[str, Any] | None) -> dict[str, list[str]]:
     return {name: kind.names for name, kind in (features or {}).items() if isinstance(kind, ClassLabel)}
 
 
-def _read_texts(
+def _read_tables(
     used: Mapping[str, Mapping[str, Path]],
     classes: Mapping[str, Sequence[str]],
     encoding: str | None,
     delimiter: str | None,
 ) -> Splits:
-    """Splits of text files; `classes` are the names of the classes of a `ClassLabel`. Raises `_Unreadable`."""
+    """Splits, each file read for itself; `classes` name those of a column that its file leaves numbered.
+
+    Raises `_Unreadable`.
+    """
     splits, notes = {}, []
     for split, files in used.items():
-        tables = []
+        tables, names = [], dict[str, Sequence[str]]()
         for relative, file in files.items():
-            if delimiter and suffix(file) not in (".csv", ".tsv"):
-                raise _Unreadable(f"{relative} has no delimiter; leave `delimiter` out")
+            if suffix(file) not in (*KINDS, *ARROW):
+                raise _Unreadable(f"holds {relative}, which is no parquet, CSV or JSON file; unpack or convert it")
+            for option, heeding in ((encoding, SUFFIXES), (delimiter, (".csv", ".tsv"))):
+                if option and suffix(file) not in heeding:
+                    what = "delimiter" if option is delimiter else "encoding"
+                    raise _Unreadable(f"{relative} has no {what}; leave `{what}` out")
             try:
-                table, how = read_table(file, encoding, delimiter)
+                if suffix(file) in ARROW:
+                    table = read_arrow(file)
+                else:
+                    columns, how = read_table(file, encoding, delimiter)
+                    table = Split(columns)
+                    notes += [f"{relative} {note}" for note in how]
             except ValueError as error:
                 raise _Unreadable(f"{relative} {error}") from error
-            tables.append(table)
-            notes += [f"{relative} {note}" for note in how]
-        splits[split] = Split(_concatenated(tables), {name: classes[name] for name in classes if name in tables[0]})
+            if other := [name for name in table.names if table.names[name] != names.get(name, table.names[name])]:
+                raise _Unreadable(f"{relative} numbers the classes of {other[0]!r} otherwise than the files before it")
+            names |= table.names
+            tables.append(table.columns)
+        named = {name: names.get(name, classes.get(name)) for name in tables[0]}
+        splits[split] = Split(_concatenated(tables), {name: kinds for name, kinds in named.items() if kinds})
     return Splits(splits, {split: list(files) for split, files in used.items()}, tuple(notes))
 
 
@@ -308,4 +325,7 @@ def _ignored(files: Iterable[str], used: Mapping[str, Iterable[str]]) -> tuple[s
     for split, part in used.items():
         if len(together := [file for file in part if "-of-" not in file]) > 1:
             notes.append(f"the split {split!r} combines several files: {several(together, 5)}")
+        shards = [int(numbered[1]) for file in part if (numbered := re.search(r"-of-(\d+)\.", file))]
+        if len(shards) < max(shards, default=0):
+            notes.append(f"the split {split!r} has {len(shards)} of its {max(shards)} shards")
     return tuple(notes)

@@ -1,7 +1,7 @@
-"""CSV, TSV and JSON files as columns. Nothing is guessed: what can be read in two ways is refused.
+"""Files of tables as columns. Nothing is guessed: what can be read in two ways is refused.
 
-Every value of a CSV or TSV file is text, as it stands there; JSON keeps its types. Faults are `ValueError`s that name
-the line; a row's text is never quoted.
+Every value of a CSV or TSV file is text, as it stands there; JSON, parquet and Arrow keep their types. Faults are
+`ValueError`s that name the line; a row's text is never quoted.
 """
 
 import codecs
@@ -20,7 +20,9 @@ from typing import Any
 from peft_study.errors import quoted
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson")  # also with .gz
+ARROW = (".parquet", ".arrow")
 DELIMITERS = (",", ";", "\t", "|")
+_MAGIC = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip (or spreadsheet)", b"PAR1": "parquet"}  # how such files begin
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"} | {
     codecs.BOM_UTF16_LE: "utf-16",  # after UTF-32, whose mark begins with this one
     codecs.BOM_UTF16_BE: "utf-16",
@@ -30,13 +32,14 @@ _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM
 _WESTERN = {
     byte
     for byte in range(0x80, 0x100)
-    for character in [bytes([byte]).decode("cp1252", "ignore")]
+    for character in bytes([byte]).decode("cp1252", "ignore")
     if character == bytes([byte]).decode("cp1250", "ignore") and not (byte < 0xA0 and character.isalpha())
 }
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BREAK = re.compile("\r\n|\r|\n")
-_SEPARATOR = re.compile("sep=(.)\r?\n")  # first line in which spreadsheets declare the delimiter
+# The first line in which spreadsheets declare the delimiter:
+_SEPARATOR = re.compile('"?sep=(.)"?(?:\r\n|\r|\n)', re.IGNORECASE)
 
 Columns = dict[str, Sequence[Any]]
 
@@ -66,6 +69,10 @@ def read_table(file: Path, encoding: str | None = None, delimiter: str | None = 
             raw = gzip.decompress(raw)
         except (OSError, EOFError) as error:
             raise ValueError("is a truncated or invalid gzip file") from error
+    if kind := next((kind for magic, kind in _MAGIC.items() if raw.startswith(magic)), None):
+        raise ValueError(
+            f"is a {kind} file and no text, whatever its name; unpack it, name it after its kind, or save it as CSV"
+        )
     text, notes = _decode(raw, encoding)
     text = text.removeprefix("\ufeff")
     delimited = suffix(file) in (".csv", ".tsv")
@@ -75,13 +82,35 @@ def read_table(file: Path, encoding: str | None = None, delimiter: str | None = 
     return columns, notes
 
 
+def read_arrow(file: Path) -> Split:
+    """A parquet file, or one that `save_to_disk` of `datasets` wrote. Raises `ValueError` for one that is not whole."""
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with pa.OSFile(str(file)) as opened:
+            parquet = suffix(file) == ".parquet"
+            table = ParquetFile(opened).read() if parquet else pa.ipc.open_stream(opened).read_all()
+        columns: Columns = {name: table.column(name).to_pylist() for name in table.column_names}
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"is a truncated or invalid {suffix(file)[1:]} file; copy or download it again") from error
+    if not table.num_rows:
+        raise ValueError("holds no rows")
+    described = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+    features = (described.get("info") or {}).get("features") or {}
+    classes = {name: kind for name, kind in features.items() if isinstance(kind, dict) and "names" in kind}
+    return Split(columns, {name: kind["names"] for name, kind in classes.items()})
+
+
 def _decode(raw: bytes, encoding: str | None) -> tuple[str, list[str]]:
     """The text of a file: UTF-8, or what a byte-order mark or its bytes prove; a note where it is not UTF-8."""
     named = encoding or next((name for mark, name in _BOMS.items() if raw.startswith(mark)), None)
     if named is None and raw.count(0) > len(raw) / 4:  # of UTF-16, every second byte of plain English is zero
         named = "utf-16-le" if raw[1::2].count(0) > raw[::2].count(0) else "utf-16-be"
     try:
-        return raw.decode(named or "utf-8"), []
+        text = raw.decode(named or "utf-8")
+        mistaken = encoding and _is_mistaken(text, raw)
+        return text, [f"is valid UTF-8, and was read as {encoding}"] if mistaken else []
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         at = f"line {line} (byte 0x{raw[error.start]:02X})"
@@ -92,6 +121,14 @@ def _decode(raw: bytes, encoding: str | None) -> tuple[str, list[str]]:
         raise ValueError(
             f"is not UTF-8, see {at}; save it as UTF-8, or set `encoding` (cp1252 is that of Windows in Western Europe)"
         ) from error
+
+
+def _is_mistaken(text: str, raw: bytes) -> bool:
+    """Whether bytes that were read as `text` are UTF-8 of another text."""
+    try:
+        return not raw.isascii() and raw.decode() not in (text, f"\ufeff{text}")
+    except UnicodeDecodeError:
+        return False
 
 
 def _is_western(raw: bytes) -> bool:
@@ -115,7 +152,7 @@ def _read_delimited(text: str, delimiter: str | None) -> Columns:
     """The columns of delimited text, whose first line names them."""
     if declared := _SEPARATOR.match(text):
         delimiter, text = delimiter or declared[1], text[declared.end() :]
-    head = text.lstrip("\r\n").partition("\n")[0]
+    head = _BREAK.split(text.lstrip("\r\n"), maxsplit=1)[0]
     candidates = [delimiter] if delimiter else [mark for mark in DELIMITERS if mark in head] or [","]
     readings, faults = {}, {}
     for mark in candidates:
@@ -131,6 +168,8 @@ def _read_delimited(text: str, delimiter: str | None) -> Columns:
     names = [name.strip() for name in names]
     if twice := [name for name, count in Counter(names).items() if name and count > 1]:
         raise ValueError(f"names the column {quoted(twice[0], 40)} twice; rename one")
+    if names in rows:
+        raise ValueError(f"repeats its first line, the names of the columns, in row {rows.index(names)}; remove that")
     return {name: [row[i] for row in rows] for i, name in enumerate(names) if name}
 
 
@@ -163,7 +202,11 @@ def _records(text: str, delimiter: str) -> list[list[str]]:
 def _parse(text: str, delimiter: str, quoting: int) -> list[tuple[int, list[str]]]:
     """Each record and the line on which it begins; blank lines are none."""
     csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)  # type: ignore[arg-type]
+    mark = re.escape(delimiter)
+    # A space after each delimiter (as "a", "b"; it is so where all names of columns, or one quotation mark, have one):
+    spaced = re.search(f'[^ ]{mark} +"[^"\r\n{mark}]|\\A[^"\r\n{mark}]+({mark} [^"\r\n{mark}]+)+[\r\n]', text)
+    stream, how = io.StringIO(text, newline=""), {"quoting": quoting, "skipinitialspace": spaced is not None}
+    reader = csv.reader(stream, delimiter=delimiter, strict=True, **how)  # type: ignore[arg-type]
     records, line = [], 1
     try:
         for fields in reader:
@@ -191,22 +234,23 @@ def _fields(count: int) -> str:
 def _swallowed(text: str, numbered: list[tuple[int, list[str]]], delimiter: str) -> int | None:
     """The first line of a record of several lines that all look like records, as after a stray quotation mark.
 
-    A line does where it has as many fields as the others and one of them, a label, also stands in that column of
-    another line, or where all lines of the file have as many. A text with line breaks rarely has such lines.
+    All lines do where all lines of the file have as many fields; and where each has as many, or with delimiters in its
+    text more, and one of them, a label, is a value of that column, counted from the left or the right. A text with line
+    breaks has such lines hardly ever.
     """
     if not any("\n" in field or "\r" in field for _, fields in numbered for field in fields):
         return None
     lines = [line.split(delimiter) for line in _BREAK.split(text)]
     width = len(numbered[0][1])
     plain = all(len(line) == width for line in lines if line != [""])
-    counts = [Counter(line[i].strip('"') for line in lines if len(line) == width) for i in range(width)]
+    values = [set(column) - {""} for column in zip(*(fields for _, fields in numbered), strict=True)]
     ends = [line for line, _ in numbered[1:]] + [len(lines) + 1]
     for (first, _), end in zip(numbered, ends, strict=True):
         own = [line for line in lines[first - 1 : end - 1] if line != [""]]
-        if len(own) > 1 and all(
-            len(line) == width and (plain or any(counts[i][field.strip('"')] > 1 for i, field in enumerate(line)))
-            for line in own
-        ):
+        if len(own) < 2 or any(len(line) < width for line in own):
+            continue
+        places = range(-width, width)
+        if plain or any(all(line[place].strip('"') in values[place] for line in own) for place in places):
             return first
     return None
 
@@ -217,7 +261,7 @@ def _swallowed(text: str, numbered: list[tuple[int, list[str]]], delimiter: str)
 def _read_json(text: str, lines: bool) -> Columns:
     """The columns of JSON: an object to a line, a list of objects, that list under a key, or an object of columns."""
     try:
-        rows = _read_lines(text) if lines else _rows(json.loads(text))
+        rows = _read_lines(text) if lines else _rows(_loads(text))
     except json.JSONDecodeError as error:
         if not error.msg.startswith("Extra data"):  # one object after another: lines, whatever the file is called
             raise ValueError(f"is no valid JSON in line {error.lineno} ({error.msg})") from error
@@ -235,12 +279,24 @@ def _read_json(text: str, lines: bool) -> Columns:
     return columns
 
 
+def _loads(text: str) -> Any:
+    """What JSON text says. Raises `ValueError` for an object that names a key twice."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(content := dict(pairs)) < len(pairs):
+            twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+            raise ValueError(f"has an object with the key {quoted(twice, 40)} twice; remove one")
+        return content
+
+    return json.loads(text, object_pairs_hook=unique)
+
+
 def _read_lines(text: str) -> list[Mapping[str, Any]]:
     """The objects of JSON lines."""
     rows: list[Mapping[str, Any]] = []
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(_BREAK.split(text), start=1):
         try:
-            row = json.loads(line) if line.strip() else {}
+            row = _loads(line) if line.strip() else {}
         except json.JSONDecodeError as error:
             raise ValueError(f"is no valid JSON in line {number} ({error.msg})") from error
         if not isinstance(row, dict):

@@ -218,14 +218,87 @@ def test_codes_stay_what_they_are_wherever_they_stand(load: Any, tmp_path: Path)
 def test_one_text_with_two_labels_is_told_and_so_are_labels_much_alike(load: Any, tmp_path: Path) -> None:
     table = reviews(200).assign(label=["spam", "ham"] * 100)
     table.loc[[0, 2], "label"] = ["Spam", "spam "]
+    table.loc[[4], "label"] = "sp\u200bam"
     corpus = load(save_reviews(tmp_path / "untidy", train=pd.concat([table, table.head(30).assign(label="ham")])))
     assert corpus.conflicts == 15
     text = " | ".join(corpus.notes)
     assert "texts with more than one label: 15 (the first training row of each is kept)" in text
-    assert "the labels 'Spam', 'spam', 'spam ' differ only in case, spaces or Unicode form; each is a class" in text
+    assert (
+        "the labels 'Spam', 'spam', 'spam ', 'sp\\u200bam' differ only in case, spaces or Unicode form; each is a class"
+        in text
+    )
     first = table.drop_duplicates("text").set_index("text")["label"]
     kept = corpus.pool.assign(named=[corpus.labels[i] for i in corpus.pool["label"]])
     assert (first[kept["text"]].to_numpy() == kept["named"].to_numpy()).all()
+
+
+def test_labels_with_fractions_or_other_words_in_training_alone_are_the_same_in_the_test_split(
+    load: Any, tmp_path: Path
+) -> None:
+    for train, test in ((["0.5", "1.0", "2.0"], ["1.0", "2.0"]), (["TRUE", "FALSE", "maybe"], ["TRUE", "FALSE"])):
+        (folder := tmp_path / train[0]).mkdir()
+        for split, names in (("train", train), ("test", test)):
+            named(120, tuple(names), seed=len(names)).to_csv(folder / f"{split}.csv", index=False)
+        corpus = load(folder)
+        assert corpus.labels == tuple(sorted(train))
+        assert {corpus.labels[label] for label in corpus.test["label"]} == set(test)
+
+
+@pytest.mark.parametrize("disk", [False, True])
+def test_the_files_of_a_folder_keep_their_own_types_and_the_order_of_their_classes(
+    disk: bool, load: Any, tmp_path: Path
+) -> None:
+    from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+    def save(place: Path, **labels: Any) -> Path:
+        """A folder with these splits: the names of a `ClassLabel`, or a function of 0 and 1."""
+        splits = DatasetDict()
+        for name, kind in labels.items():
+            table = reviews(200 if name == "train" else 60, seed=len(name))
+            if isinstance(kind, list):
+                table["label"] = [kind.index(("bad", "good")[label]) for label in table["label"]]
+            else:
+                table["label"] = list(map(kind, table["label"]))
+            kinds = Features({"text": Value("string"), "label": ClassLabel(names=kind)}) if type(kind) is list else None
+            splits[name] = Dataset.from_pandas(table, features=kinds, preserve_index=False)
+        place.mkdir()
+        if disk:
+            splits.save_to_disk(str(place))
+        else:
+            for name, table in splits.items():
+                table.to_parquet(place / f"{name}.parquet")
+        return place
+
+    def word(label: int) -> str:
+        return ("bad", "good")[label]
+
+    expected = load(save(tmp_path / "plain", train=["bad", "good"], test=["bad", "good"]))
+    for name, test in (("turned", ["good", "bad"]), ("words", word)):
+        corpus = load(save(tmp_path / name, train=["bad", "good"], test=test))
+        assert corpus.fingerprint == expected.fingerprint and corpus.test.equals(expected.test)
+    with pytest.raises(StudyError, match="has labels that the training split lacks: '01', '02'"):
+        load(save(tmp_path / "codes", train=lambda i: i + 1, test=lambda i: f"0{i + 1}"))
+    if not disk:
+        shards = {"train-1": ["bad", "good"], "train-2": ["good", "bad"]}
+        with pytest.raises(
+            StudyError, match=r"train-2.parquet numbers the classes of 'label' otherwise than the files"
+        ):
+            load(save(tmp_path / "shards", **shards))
+
+
+def test_one_dataset_that_was_saved_to_disk_is_a_training_split(load: Any, tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    table = named()
+    Dataset.from_pandas(table, preserve_index=False).save_to_disk(str(tmp_path / "saved"), num_shards=3)
+    assert load(tmp_path / "saved").fingerprint == load(save_reviews(tmp_path / "same", train=table)).fingerprint
+
+
+def test_out_of_domain_texts_that_are_trained_on_are_counted(load: Any, tmp_path: Path) -> None:
+    main = save_reviews(tmp_path / "main", train=reviews(200))
+    other = save_reviews(tmp_path / "other", test=pd.concat([reviews(200).head(7), reviews(30, seed=3)]))
+    corpus = load(main, ood_dataset=str(other), ood_size=None)
+    assert "out-of-domain texts that are also texts of the training split: 7 of 37" in corpus.notes
 
 
 # --- splits

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,8 @@ def test_an_encoding_is_read_right_or_refused(rows: list[tuple[str, str]], encod
         content = written(rows).encode(encoding)
     except UnicodeEncodeError:
         return
+    with suppress(UnicodeDecodeError):  # bytes of a code page that are UTF-8 of something else, too
+        assume(encoding.startswith("utf-") or content.decode() == written(rows))
     try:
         recognised = read(tmp_path, "a.csv", content)
     except ValueError:
@@ -93,6 +96,7 @@ def test_an_encoding_is_read_right_or_refused(rows: list[tuple[str, str]], encod
         ("text,label\nκακό,a\nκαλό,b\n", "cp1253", False),
         ("text,label\npříliš žluťoučký,a\nkůň,b\n", "cp1250", False),
         ("text,label\nmüde,a\ngut,b\n", "mac-roman", False),
+        ("text,label\nmüde,a\ngut,b\n", "cp850", False),
         ("text,label\n悪い,a\n良い,b\n", "shift-jis", False),
         ("text,label\nbad,a\ngood,b\n", "utf-16-be", True),
     ],
@@ -129,6 +133,15 @@ def test_a_code_page_is_recognised_where_it_is_certain_and_else_the_field_is_nam
             'text,label\n"5 inch,a\nfine,b\n6 inch",a\nbad,b\n',
             "quotation mark in line 2 that merges several rows",
         ),
+        (
+            "a.csv",
+            'text,label\n"5 inch, or so,a\nfine,b\n6 inch",a\nbad,b\n',
+            "quotation mark in line 2 that merges several rows",
+        ),
+        ("a.csv", "text,label\nfine,a\ntext,label\nbad,b\n", "repeats its first line, .*, in row 1; remove that"),
+        ("a.csv", gzip.compress(b"text,label\n"), "is a gzip file and no text, whatever its name; unpack it, name"),
+        ("a.jsonl", b"PK\3\4" + b"\0" * 99, r"is a zip \(or spreadsheet\) file and no text, whatever its name"),
+        ("a.jsonl", '{"text": "a", "label": 1, "label": 2}', "has an object with the key 'label' twice; remove one"),
         ("a.csv", "text;label,x\na;b,c\n", "can be read with the delimiters ',' and ';'; set `delimiter` to one"),
         ("a.csv", "text,text,label\na,b,c\n", "names the column 'text' twice"),
         ("a.jsonl", '{"text": "fine"\nwhat', r"is no valid JSON in line 1 \(Expecting ',' delimiter\)"),
@@ -150,7 +163,7 @@ def test_a_code_page_is_recognised_where_it_is_certain_and_else_the_field_is_nam
     ],
 )
 def test_what_cannot_be_read_is_refused_in_a_line_that_names_the_place(
-    name: str, content: str, message: str, tmp_path: Path
+    name: str, content: str | bytes, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=message) as error:
         read(tmp_path, name, content)
@@ -162,7 +175,21 @@ def test_quotation_marks_in_a_tsv_file_may_be_plain_characters(tmp_path: Path) -
 
 
 def test_the_first_line_of_a_spreadsheets_export_may_tell_the_delimiter(tmp_path: Path) -> None:
-    assert read(tmp_path, "a.csv", "\ufeffsep=;\r\ntext;label\r\na,b;c\r\n", encoding="utf-8") == [("a,b", "c")]
+    for first in ("\ufeffsep=;\r\n", '"sep=;"\n', "SEP=;\r"):
+        assert read(tmp_path, "a.csv", f"{first}text;label\r\na,b;c\r\n", encoding="utf-8") == [("a,b", "c")]
+
+
+def test_a_space_after_each_delimiter_belongs_to_no_value_and_one_within_quotation_marks_does(tmp_path: Path) -> None:
+    assert read(tmp_path, "a.csv", 'label, text\n1, "a, b"\n2, c\n') == [("a, b", "1"), ("c", "2")]
+    assert read(tmp_path, "a.csv", 'text,label\n"a", "1"\n"b", "2"\n') == [("a", "1"), ("b", "2")]
+    rows = [(' "a" b', "x"), ('b, "c" d', "y"), ("e, ", " z")]
+    assert read(tmp_path, "a.csv", written(rows)) == rows
+
+
+def test_an_encoding_that_contradicts_the_bytes_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\nmüde,a\ngut,b\n")
+    assert read_table(tmp_path / "a.csv", "cp1252")[1] == ["is valid UTF-8, and was read as cp1252"]
+    assert read_table(tmp_path / "a.csv", "utf-8")[1] == []
 
 
 def test_a_text_of_several_lines_is_one_row(tmp_path: Path) -> None:
@@ -212,6 +239,32 @@ def test_pointers_of_git_lfs_and_files_that_no_split_takes_are_named(tmp_path: P
     (tmp_path / "test.csv").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n")
     with pytest.raises(StudyError, match=r"test\.csv is a pointer of git-lfs, not the data; run `git lfs pull`"):
         load_dataset(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["train.csv", "nowhere.csv"], r"nowhere.csv is a link to a file that is not there; restore or remove it"),
+        (["train.csv.zip"], "holds train.csv.zip, which is no parquet, CSV or JSON file; unpack or convert it"),
+        (["train/good/1.txt"], "holds train/good/1.txt, which is no parquet, CSV or JSON file; unpack or convert it"),
+        (["train.parquet"], "train.parquet is a truncated or invalid parquet file; copy or download it again"),
+    ],
+)
+def test_a_folder_of_files_that_nobody_reads_is_refused(names: list[str], message: str, tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        if name == "nowhere.csv":
+            (tmp_path / name).symlink_to("gone.csv")
+        else:
+            (tmp_path / name).write_text("text,label\nfine,a\n")
+    with pytest.raises(StudyError, match=message):
+        load_dataset(str(tmp_path))
+
+
+def test_a_shard_that_is_missing_is_told(tmp_path: Path) -> None:
+    for i in (0, 2):
+        (tmp_path / f"train-0000{i}-of-00003.csv").write_text(written([("fine", "a")]))
+    assert load_dataset(str(tmp_path)).notes == ("the split 'train' has 2 of its 3 shards",)
 
 
 def test_capitals_in_the_names_of_files_change_no_split_and_several_files_of_one_are_named(tmp_path: Path) -> None:
