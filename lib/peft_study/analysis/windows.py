@@ -51,8 +51,8 @@ def window(text: str, tokenizer: "PreTrainedTokenizerBase", max_length: int, tru
 def _places(text: str, tokenizer: Any) -> tuple[list[int], list[tuple[int, int]], list[int]]:
     """The tokens of a text, and for each its span of characters and the number of its word.
 
-    A tokenizer in Python does not say where its tokens stand: each then has the span of its word between spaces, or of
-    the whole text where the words alone give other tokens.
+    A tokenizer in Python gives no spans: a token then has that of its word between spaces, or of the whole text if the
+    words alone give other tokens.
     """
     if tokenizer.is_fast:
         encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)

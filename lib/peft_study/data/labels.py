@@ -64,8 +64,8 @@ class Classes:
     def encode(self, column: Column) -> list[int]:
         """The class of each row. Raises `StudyError` for labels that no class has, or that two may be.
 
-        A label is that of the class whose label or name says the same. Where the labels are numbers on one side and a
-        `ClassLabel` on the other, which numbers its classes, it may also be that of the same number.
+        A label matches the class with that label or name. Between numbers and a `ClassLabel`, which numbers its
+        classes, it may also match the class with that number.
         """
         values = _distinct(column.labels)
         same = {text: i for texts in (map(str, self.labels), self.names) for i, text in enumerate(texts)}
@@ -103,7 +103,7 @@ class Classes:
 def read_labels(split: Split, field: str, name: str, remedy: str = "") -> Column:
     """The labels of a split, which messages call `name`. Raises `StudyError` for rows without one, and for no labels.
 
-    Numbers with a fraction, lists and mappings are no labels; -1 is none in a `ClassLabel`, and one elsewhere. `remedy`
+    Fractions, lists and mappings are invalid; -1 is a missing label in a `ClassLabel`, and a label elsewhere. `remedy`
     says what to do where labels are withheld.
     """
     where = f"label_column = {field!r}: {name}"
@@ -172,8 +172,8 @@ def _form(text: str) -> str:
 def classes(column: Column, names: Sequence[str] | None = None) -> Classes:
     """The classes of a training split. Raises `StudyError` where there is only one, or where the `names` do not fit.
 
-    `names` (a study's `label_names`) say the order of the labels where they are the same, else what the labels are
-    called, in the order of the `ClassLabel` or of the numbers.
+    `names` (a study's `label_names`) reorder the labels where they are the same, else rename them, in the order of the
+    `ClassLabel` or of the numbers.
     """
     labels, given = _distinct(column.labels), names is not None
     if len(labels) < 2:

@@ -103,7 +103,7 @@ def read_arrow(file: Path) -> Split:
 
 
 def _decode(raw: bytes, encoding: str | None) -> tuple[str, list[str]]:
-    """The text of a file: UTF-8, or what a byte-order mark or its bytes prove; a note where it is not UTF-8."""
+    """The text of a file in UTF-8, or in the encoding that its bytes establish, and a note on Windows-1252."""
     named = encoding or next((name for mark, name in _BOMS.items() if raw.startswith(mark)), None)
     if named is None and raw.count(0) > len(raw) / 4:  # of UTF-16, every second byte of plain English is zero
         named = "utf-16-le" if raw[1::2].count(0) > raw[::2].count(0) else "utf-16-be"
@@ -176,8 +176,8 @@ def _read_delimited(text: str, delimiter: str | None) -> Columns:
 def _records(text: str, delimiter: str) -> list[list[str]]:
     """The records of delimited text, all with as many fields as the first.
 
-    Quotes are those of RFC 4180. In a TSV file, where they often are none (a text that begins with a quotation mark,
-    and goes on), all of them may be plain characters.
+    Quotes follow RFC 4180. A TSV file that breaks that rule, since texts begin with a quotation mark, is read with all
+    of them as plain characters.
     """
     try:
         numbered = _parse(text, delimiter, csv.QUOTE_MINIMAL)
@@ -200,7 +200,7 @@ def _records(text: str, delimiter: str) -> list[list[str]]:
 
 
 def _parse(text: str, delimiter: str, quoting: int) -> list[tuple[int, list[str]]]:
-    """Each record and the line on which it begins; blank lines are none."""
+    """Each record and the line on which it begins; blank lines are skipped."""
     csv.field_size_limit(sys.maxsize)
     mark = re.escape(delimiter)
     # A space after each delimiter (as "a", "b"; it is so where all names of columns, or one quotation mark, have one):
@@ -234,9 +234,9 @@ def _fields(count: int) -> str:
 def _swallowed(text: str, numbered: list[tuple[int, list[str]]], delimiter: str) -> int | None:
     """The first line of a record of several lines that all look like records, as after a stray quotation mark.
 
-    All lines do where all lines of the file have as many fields; and where each has as many, or with delimiters in its
-    text more, and one of them, a label, is a value of that column, counted from the left or the right. A text with line
-    breaks has such lines hardly ever.
+    All lines look so if all lines of the file have as many fields, or if each has as many (or with delimiters in its
+    text more) and one of them, a label, is a value of that column, counted from the left or the right. A text with line
+    breaks rarely has such lines.
     """
     if not any("\n" in field or "\r" in field for _, fields in numbered for field in fields):
         return None

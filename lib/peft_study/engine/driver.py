@@ -109,7 +109,7 @@ def arguments(study: Study, words: Sequence[str], options: Namespace) -> list[st
     folder = paths.study_folder(study.name)
     arguments = ["--snakefile", str(paths.LIB / "Snakefile"), "--directory", str(folder)]
     if not options.profile:
-        profile = os.path.relpath(paths.LIB / "profiles" / "default")  # in a longer path brackets may be a pattern
+        profile = os.path.relpath(paths.LIB / "profiles" / "default")  # brackets in an absolute path would be a pattern
         arguments += ["--profile", profile]
         if not options.executor and (names := gpus()):
             os.environ["PEFT_STUDY_GPUS"] = ",".join(names)

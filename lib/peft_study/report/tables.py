@@ -14,7 +14,7 @@ from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
 from peft_study.text import UNKNOWN, class_list, numbers, p_text, points
 
-_KEPT = "the model's own head kept"
+_KEPT = "pretrained classification head kept"
 _SETUP = {  # rows of the set-up: fields of the variant, which are stated, or columns of the records
     "encoder": ("model",),
     "weights (hash)": ("environment.model",),

@@ -56,8 +56,8 @@ def accuracy(preds: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.n
 def macro_f1(preds: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Macro F1: the mean F1 of the classes that occur among the labels of a draw; shapes as in `accuracy`.
 
-    A class that no prediction hits counts 0. One that no review of the draw has is not averaged; predicting it costs
-    the true class its recall.
+    A class that is never predicted correctly counts 0. A class without reviews in the draw is excluded; predicting it
+    lowers the recall of the true class.
     """
     classes, true = np.unique(labels, return_inverse=True)
     present = weights @ _members(true, len(classes))
@@ -71,7 +71,7 @@ def macro_f1(preds: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.n
 
 
 def _members(places: np.ndarray, count: int) -> csr_array:
-    """Which of `count` classes each review (n,) belongs to, as a sparse (n, count); -1 is none of them."""
+    """Which of `count` classes each review (n,) belongs to, as a sparse (n, count); -1 belongs to none."""
     rows = np.flatnonzero(places >= 0)
     return csr_array((np.ones(len(rows)), (rows, places[rows])), shape=(len(places), count))
 

@@ -354,9 +354,8 @@ def merged(model: torch.nn.Module) -> torch.nn.Module:
 def load(folder: Path, labels: Sequence[str] | None = None) -> torch.nn.Module:
     """A run's saved model (its `model/`), the adapter on its base model or all weights.
 
-    An adapter's own configuration does not hold the names of its classes: they are `labels`, or else read from
-    `CLASSIFIER` beside it. Raises `StudyError` where there are none, or where adapter, base model and classes do not go
-    together.
+    The names of an adapter's classes are `labels`, or else those in `CLASSIFIER` beside it. Raises `StudyError` without
+    either, or where adapter, base model and classes do not fit.
     """
     from peft import PeftConfig, PeftModel
     from transformers import AutoModelForSequenceClassification

@@ -147,8 +147,8 @@ def test_the_set_up_lists_what_varies_and_leaves_out_what_no_record_states() -> 
     shown = tables.setup(runs)["value"]
     assert shown["LoRA rank"] == "4; 8" and shown["encoder"] == "some/encoder"
     assert "out-of-domain test set" not in shown and "weights (hash)" not in shown
-    assert "the model's own head kept" not in shown
+    assert "pretrained classification head kept" not in shown
     kept = tables.setup(make_runs(defaults={"model": "some/classifier", "ood_dataset": None, "keep_head": True}))
-    assert kept["value"]["the model's own head kept"] == "True"
+    assert kept["value"]["pretrained classification head kept"] == "True"
     assert "0.0001 to 0.001 |" in tables.strategies(runs)
     assert "| LoRA (query, value) [@hu2022] | a low-rank update" in tables.strategies(make_runs())
