@@ -71,7 +71,7 @@ def read_table(file: Path, encoding: str | None = None, delimiter: str | None = 
             raise ValueError("is a truncated or invalid gzip file") from error
     if kind := next((kind for magic, kind in _MAGIC.items() if raw.startswith(magic)), None):
         raise ValueError(
-            f"is a {kind} file and no text, whatever its name; unpack it, name it after its kind, or save it as CSV"
+            f"is a {kind} file, not text, whatever its name; unpack it, rename it to its kind, or save it as CSV"
         )
     text, notes = _decode(raw, encoding)
     text = text.removeprefix("\ufeff")
@@ -203,7 +203,7 @@ def _parse(text: str, delimiter: str, quoting: int) -> list[tuple[int, list[str]
     """Each record and the line on which it begins; blank lines are skipped."""
     csv.field_size_limit(sys.maxsize)
     mark = re.escape(delimiter)
-    # A space after each delimiter (as "a", "b"; it is so where all names of columns, or one quotation mark, have one):
+    # A space after each delimiter ("a", "b") is skipped if all column names, or one quotation mark, follow one.
     spaced = re.search(f'[^ ]{mark} +"[^"\r\n{mark}]|\\A[^"\r\n{mark}]+({mark} [^"\r\n{mark}]+)+[\r\n]', text)
     stream, how = io.StringIO(text, newline=""), {"quoting": quoting, "skipinitialspace": spaced is not None}
     reader = csv.reader(stream, delimiter=delimiter, strict=True, **how)  # type: ignore[arg-type]

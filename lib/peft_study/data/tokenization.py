@@ -24,7 +24,7 @@ from peft_study.study.variant import Variant
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-UNHEARD_OF = "𓂀"  # a character that hardly any vocabulary has
+UNHEARD_OF = "𓂀"  # a character that few vocabularies have
 HEAD_SHARE = 0.25  # of the tokens that `head+tail` keeps: reviews conclude at their end
 
 

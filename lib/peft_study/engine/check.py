@@ -20,7 +20,7 @@ from peft_study.study.variant import TESTED, Variant
 from peft_study.text import several
 from peft_study.training.model import brings_head, load_shapes, model_options, quiet, require_pretrained, try_batch
 
-_SOME, _UNKNOWN = 100, 0.2  # texts that are tried; a share of unknown tokens that is told
+_SOME, _UNKNOWN = 100, 0.2  # texts to tokenise; the share of unknown tokens above which a note is due
 _WINDOW = {"model", "strategy", "peft", "max_length"}
 _ADAPTER = {"model", "strategy", "peft", "target_modules", *LORA_FIELDS}
 
@@ -153,14 +153,14 @@ def _check_tokenizer(variant: Variant, folder: Path, config: Any, checks: _Check
     if tokenizer.pad_token_id != config.pad_token_id or config.vocab_size > 1.1 * largest + 128:
         checks.notes[
             f"{name}: its tokenizer has {largest + 1:,} tokens and pads with number {tokenizer.pad_token_id}; the "
-            f"embeddings have {config.vocab_size:,} rows, padding {config.pad_token_id}; make sure that it is their own"
+            f"embeddings have {config.vocab_size:,} rows, padding {config.pad_token_id}; check that these fit"
         ] = None
     return tokenizer
 
 
 def _check_words(variant: Variant, tokenizer: Any, texts: Sequence[str], checks: _Checks) -> None:
-    """Note where a good part of some `texts` is unknown to the tokenizer, as those of another language are."""
+    """Note a high share of unknown tokens in some `texts`, as in those of another language."""
     tokens = [token for ids in tokenizer(texts, add_special_tokens=False)["input_ids"] for token in ids]
     if (share := tokens.count(tokenizer.unk_token_id) / max(1, len(tokens))) > _UNKNOWN:
-        of = f"{share:.0%} of the tokens of the first {len(texts)} texts are {tokenizer.unk_token}"
-        checks.notes[f"model = {variant.model!r}: {of}: its vocabulary is not of their language or script"] = None
+        unknown = f"{share:.0%} of the tokens of the first {len(texts)} texts are {tokenizer.unk_token}"
+        checks.notes[f"model = {variant.model!r}: {unknown}; its vocabulary may be of another language"] = None

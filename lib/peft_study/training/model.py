@@ -375,7 +375,7 @@ def load(folder: Path, labels: Sequence[str] | None = None) -> torch.nn.Module:
             dtype="float32",  # as it was trained, whatever its base model was published in
             attn_implementation=attention(),
         )
-        if adapted:  # apart, for of the adapter all must fit
+        if adapted:  # separately, since every tensor of the adapter must fit
             model = PeftModel.from_pretrained(model, str(folder))
     except (OSError, RuntimeError, ValueError) as error:
         raise StudyError(f"{folder} does not load on {source}: {one_line(error, 300)}") from error
