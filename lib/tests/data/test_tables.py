@@ -139,7 +139,11 @@ def test_a_code_page_is_recognised_where_it_is_certain_and_else_the_field_is_nam
             "quotation mark in line 2 that merges several rows",
         ),
         ("a.csv", "text,label\nfine,a\ntext,label\nbad,b\n", "repeats its first line, .*, in row 1; remove that"),
-        ("a.csv", gzip.compress(b"text,label\n"), "is a gzip file, not text, whatever its name; unpack it, name"),
+        (
+            "a.csv",
+            gzip.compress(b"text,label\n", mtime=0),
+            "is a gzip file, not text, whatever its name; unpack it, rename",
+        ),
         ("a.jsonl", b"PK\3\4" + b"\0" * 99, r"is a zip \(or spreadsheet\) file, not text, whatever its name"),
         ("a.jsonl", '{"text": "a", "label": 1, "label": 2}', "has an object with the key 'label' twice; remove one"),
         ("a.csv", "text;label,x\na;b,c\n", "can be read with the delimiters ',' and ';'; set `delimiter` to one"),
