@@ -22,6 +22,8 @@ _PICKLED = (
 def require_whole(name: str, folder: Path) -> None:
     """Refuse the `folder` of the model `name` where it lacks a file, or one of them is damaged or not downloaded."""
     where = f"model = {name!r}: the folder {folder}"
+    if (folder / "adapter_config.json").exists() and not any((folder / file).exists() for file in (WEIGHTS, INDEX)):
+        raise StudyError(f"{where} has an adapter only; merge it into its base model (save_merged) and name the result")
     for needed in (("config.json",), ("*.safetensors",), ("tokenizer.json", "vocab.*", "*.model", "*.spm")):
         if not any(file for pattern in needed for file in folder.glob(pattern)):
             pickled = _PICKLED * (needed == ("*.safetensors",))
@@ -43,9 +45,7 @@ def _weights(folder: Path, where: str) -> list[Path]:
     if (folder / WEIGHTS).exists():
         return [folder / WEIGHTS]
     if not (folder / INDEX).exists():
-        adapter = (folder / "adapter_config.json").exists()
-        advice = "merge the adapter there into its base model (save_merged) and name the result" if adapter else _SAVED
-        raise StudyError(f"{where} has neither {WEIGHTS} nor {INDEX}; {advice}")
+        raise StudyError(f"{where} has neither {WEIGHTS} nor {INDEX}; {_SAVED}")
     shards = _read_json(folder / INDEX, where).get("weight_map")
     if not isinstance(shards, dict) or not shards:
         raise StudyError(f"{where}: {INDEX} names no files of weights (weight_map)")

@@ -44,6 +44,7 @@ def pickle(folder: Path) -> None:
 
 def make_adapter(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    (folder / "config.json").unlink()
     (folder / "adapter_config.json").write_text("{}")
 
 
@@ -62,7 +63,7 @@ def write(name: str, text: str) -> Callable[[Path], object]:
         (write("model.safetensors", "<html>Sign in</html>"), "the weights in model.safetensors do not load"),
         (lose_a_shard, "1 of the 2 files of weights; model-00002-of-00002.safetensors is absent"),
         (pickle, r"no \*.safetensors; .*pickled weights .*pytorch_model.bin.*: convert them once"),
-        (make_adapter, "neither model.safetensors nor .*; merge the adapter there into its base model"),
+        (make_adapter, "has an adapter only; merge it into its base model"),
         (write("config.json", '{"model_type": "bert"'), "config.json is not readable as JSON"),
         (write("config.json", '["bert"]'), "config.json holds list, and must be a mapping"),
         (write("config.json", '{"hidden_size": 32}'), "config.json names no model_type"),
