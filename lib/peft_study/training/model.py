@@ -235,7 +235,11 @@ def apply_strategy(model: Any, variant: Variant) -> torch.nn.Module:
     names = [f".{name}" for name, _ in model.named_modules()]
     for asked in variant.target_modules or ():
         if not any(name.endswith(f".{asked}") for name in names):
-            raise StudyError(f"target_modules: {variant.model!r} has no module {quoted(asked)}; leave it out")
+            layers = ", ".join(architecture(model.config.model_type).linears("all"))
+            fault = (
+                f"target_modules = {quoted(variant.target_modules)}: {variant.model!r} has no module {quoted(asked)}"
+            )
+            raise StudyError(f"{fault}; its linear layers are {layers}")
     try:
         return get_peft_model(model, config)
     except Exception as error:  # peft found no such module, or cannot adapt it so: every method says it in its own way

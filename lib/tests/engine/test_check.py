@@ -213,7 +213,7 @@ def test_no_vectors_before_the_words_are_refused(variant: Make, count: Any) -> N
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"strategy": "lora", "target_modules": ["query", "k_proj"]}, "target_modules: .* has no module 'k_proj'"),
+        ({"strategy": "lora", "target_modules": ["query", "k_proj"]}, "target_modules = .* has no module 'k_proj'"),
         ({"strategy": "adalora", "peft": {"init_r": 0}}, r"peft = {'init_r': 0}: .*lora_A.* would be empty"),
         ({"strategy": "p-tuning", "peft": {"encoder_hidden_size": 0}}, "mlp_head.* would be empty"),
     ],
