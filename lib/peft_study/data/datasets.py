@@ -128,7 +128,11 @@ def local(name: str) -> Path | None:
     path = paths.home() / os.path.expanduser(name)
     if path.is_dir() or (path.is_file() and suffix(path) in KINDS):
         return path
-    if path.exists() or suffix(path) in KINDS or name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if path.is_file():
+        raise StudyError(
+            f"{path} is no dataset file ({', '.join(KINDS)}; text also with .gz); save a spreadsheet as CSV (UTF-8)"
+        )
+    if suffix(path) in KINDS or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise StudyError(
             f"there is no folder {path}, and no dataset file of that name ({', '.join(KINDS)}; text files also with "
             f".gz); relative paths start at {paths.home()}; give bundled:NAME, an existing folder or file, or a hub "

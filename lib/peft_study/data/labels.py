@@ -75,10 +75,14 @@ class Classes:
         complete = [codes for codes in (by_name, by_number) if None not in codes.values()]
         if not complete:
             strange = [value for value in values if by_name[value] is None]
+            renamable = self.declared or isinstance(self.labels[0], int)
+            rename = (
+                "set label_names, which renames those of the training split" if renamable else "rename them to match"
+            )
+            withheld = f"; {column.remedy}" * bool(column.remedy and len(values) == 1)  # such labels are all the same
             raise StudyError(
                 f"{column.where} has labels that the training split lacks: {_quoted(strange)}; it has "
-                f"{_quoted(self._described)}. Rename the labels to match (label_names renames those of the training "
-                f"split), or remove these rows{f'; {column.remedy}' * bool(column.remedy)}"
+                f"{_quoted(self._described)}; {rename}, or remove these rows{withheld}"
             )
         if len(complete) == 2 and by_name != by_number and not self.given:
             raise StudyError(

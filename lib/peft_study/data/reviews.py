@@ -132,7 +132,7 @@ def load_corpus(variant: Variant) -> Corpus:
         labels=named.names,
         revision=revision(name),
         conflicts=conflicts,
-        notes=(*notes, *_oddities(conflicts, named, test)),
+        notes=(*notes, *_oddities(conflicts, named, raw, test)),
     )
 
 
@@ -146,9 +146,13 @@ def _load_ood(name: str, variant: Variant, named: Classes) -> tuple[pd.DataFrame
     return table, [f"ood_dataset: {note}" for note in loaded.notes]
 
 
-def _oddities(conflicts: int, named: Classes, test: pd.DataFrame) -> list[str]:
-    """Notes on conflicting labels, on labels that are almost equal, and on those that the test set lacks."""
+def _oddities(conflicts: int, named: Classes, raw: pd.DataFrame, test: pd.DataFrame) -> list[str]:
+    """Notes on texts that are empty or have conflicting labels, and on labels: assumed, almost equal, not tested."""
     notes = []
+    if empty := int((raw["text"].str.strip() == "").sum()):
+        notes.append(f"empty texts of the training split: {empty:,} of {len(raw):,}")
+    if named.labels == (0, 1) and not named.given:
+        notes.append("labels 0 and 1 are taken as negative and positive; set label_names if they mean something else")
     if conflicts:
         notes.append(f"texts with more than one label: {conflicts:,} (the first training row of each is kept)")
     if alike := [quoted(label, 40) for label in near_equal(named.labels)]:

@@ -109,8 +109,10 @@ def _decode(raw: bytes, encoding: str | None) -> tuple[str, list[str]]:
         named = "utf-16-le" if raw[1::2].count(0) > raw[::2].count(0) else "utf-16-be"
     try:
         text = raw.decode(named or "utf-8")
-        mistaken = encoding and _is_mistaken(text, raw)
-        return text, [f"is valid UTF-8, and was read as {encoding}"] if mistaken else []
+        notes = [f"is valid UTF-8, and was read as {encoding}"] if encoding and _is_mistaken(text, raw) else []
+        if encoding and re.search("[\x80-\x9f]", text):
+            notes.append(f"has control characters (0x80 to 0x9F) when read as {encoding}; it may be cp1252")
+        return text, notes
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         at = f"line {line} (byte 0x{raw[error.start]:02X})"

@@ -58,7 +58,7 @@ def check(variants: Iterable[Variant]) -> None:
         elif folder:  # the classes are unknown
             _check_model(checks, variant.model_copy(update={"keep_head": False}), folder, LABELS)
         if corpus:
-            checks.notes |= dict.fromkeys(corpus.notes)
+            checks.notes |= dict.fromkeys((_summary(variant, corpus), *corpus.notes))
             if variant.train_size > (distinct := len(corpus.pool)):
                 note = (
                     f"train_size = {variant.train_size} includes repeated rows: only {distinct:,} reviews are distinct"
@@ -69,6 +69,13 @@ def check(variants: Iterable[Variant]) -> None:
         print(f"note: {note}", file=sys.stderr)
     if faults := checks.faults:
         raise StudyError("\n  ".join(faults if len(faults) == 1 else [f"there are {len(faults)} faults:", *faults]))
+
+
+def _summary(variant: Variant, corpus: Corpus) -> str:
+    """What was read of a dataset, in a line."""
+    names = several([name[:40] for name in corpus.labels], 5)
+    rows = f"{len(corpus.splits['train']):,} training rows, {corpus.unique:,} distinct texts"
+    return f"{variant.dataset}: {rows}, {len(corpus.test):,} test reviews, {len(corpus.labels)} classes ({names})"
 
 
 def _check_classes(variant: Variant, corpus: Corpus) -> None:

@@ -49,8 +49,9 @@ def headline(runs: Runs, comparisons: pd.DataFrame, summary: pd.DataFrame, costs
     else:
         answers = [_answer(rows.sort_values("train_size"), runs, summary, costs) for rows in by_strategy]
     if "undetermined" in set(comparisons["verdict"]):
+        corrected = f", Holm-corrected for {len(comparisons)} comparisons" * (len(comparisons) > 1)
         answers.append(
-            f"*Undetermined*: no difference is significant (5%, Holm-corrected for {len(comparisons)} comparisons), "
+            f"*Undetermined*: no difference is significant (5%{corrected}), "
             f"and the 90% interval is not within ±{runs.study.margin:g} points."
         )
     if comparisons["pairs"].max() == 1:
@@ -136,7 +137,12 @@ def limits(runs: Runs) -> str:
     """What limits the conclusions of these runs in particular, as a Markdown list; empty where nothing does."""
     recorded = runs.table.get("data.notes", pd.Series(dtype=object))
     notes = dict.fromkeys(note for entry in recorded if isinstance(entry, list) for note in entry)
-    lines = [f"- **Data.** {markdown_escape(str(note))}." for note in notes]
+    lines = [f"- **Data:** {markdown_escape(str(note))}." for note in notes]
+    if {("bundled:imdb", 0)} == {(run.dataset, run.data_seed) for run in runs.study.variants.values()}:
+        lines.append(
+            "- **Tuning.** Budgets, epochs, batch size and dropout of the study `quick` were chosen by accuracies on "
+            "these test reviews (`lib/NOTES.md`), so accuracies are optimistic; no interval covers that choice."
+        )
     if runs.table.groupby(["strategy", "train_size"])["learning_rate"].nunique(dropna=False).max() == 1:
         lines.append(
             "- **Learning rates.** Each strategy runs at one rate, and rankings depend on how well each rate was "

@@ -71,7 +71,8 @@ def setup(runs: Runs) -> pd.DataFrame:
         heed = [all(STRATEGIES[strategy].heeds(field) for field in fields) for strategy in runs.table["strategy"]]
         values = stated[stated.index.isin(runs.table.index[heed])].drop_duplicates()
         if len(values):
-            rows[name] = "; ".join(", ".join(map(_plain, row)) for row in values.itertuples(index=False))
+            stated_values = [[value for value in row if value is not None] for row in values.itertuples(index=False)]
+            rows[name] = "; ".join(", ".join(map(_plain, row)) for row in stated_values)
     if rows.get(_KEPT) == "False":
         del rows[_KEPT]  # the default
     return pd.DataFrame({"value": rows}).rename_axis("setting")

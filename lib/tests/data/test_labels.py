@@ -65,7 +65,8 @@ def test_a_file_of_any_kind_gives_the_same_reviews(
     KINDS[kind](table, tmp_path / f"texts{kind}")
     corpus, same = load(tmp_path / f"texts{kind}"), load(save_reviews(tmp_path / "folder", train=table))
     expected = ("negative", "positive") if names == (0.0, 1.0) else tuple(sorted(map(str, names)))
-    assert corpus.labels == expected and corpus.held_out and not corpus.notes
+    assert corpus.labels == expected and corpus.held_out
+    assert [note[:24] for note in corpus.notes] == ["labels 0 and 1 are taken"] * (expected[0] == "negative")
     assert corpus.fingerprint == same.fingerprint and len(corpus.test) == 40
     pd.testing.assert_frame_equal(corpus.pool, same.pool)
 
@@ -206,6 +207,17 @@ def test_minus_one_is_a_label_but_in_a_class_label(load: Any, tmp_path: Path) ->
         StudyError, match=r"has 50 rows without a label, the first being row 0 .*; correct or remove them"
     ):
         load(save_named(tmp_path / "named", ["a", "b"], train=table))
+
+
+def test_what_is_assumed_of_labels_and_empty_texts_are_told(load: Any, tmp_path: Path) -> None:
+    table = reviews(200)
+    table.loc[[0, 1, 2], "text"] = ["", " ", "\n"]
+    corpus = load(save_reviews(tmp_path / "plain", train=table))
+    assert "empty texts of the training split: 3 of 200" in corpus.notes
+    assert (
+        "labels 0 and 1 are taken as negative and positive; set label_names if they mean something else" in corpus.notes
+    )
+    assert not any("taken as" in note for note in load(tmp_path / "plain", label_names=["ham", "spam"]).notes)
 
 
 def test_codes_stay_what_they_are_wherever_they_stand(load: Any, tmp_path: Path) -> None:
