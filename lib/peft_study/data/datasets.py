@@ -287,10 +287,10 @@ def _read_tables(
         for relative, file in files.items():
             if suffix(file) not in (*KINDS, *ARROW):
                 raise _Unreadable(f"holds {relative}, which is no parquet, CSV or JSON file; unpack or convert it")
-            for option, heeding in ((encoding, SUFFIXES), (delimiter, (".csv", ".tsv"))):
-                if option and suffix(file) not in heeding:
-                    what = "delimiter" if option is delimiter else "encoding"
-                    raise _Unreadable(f"{relative} has no {what}; leave `{what}` out")
+            options = (("encoding", encoding, SUFFIXES), ("delimiter", delimiter, (".csv", ".tsv")))
+            for option, value, heeding in options:
+                if value and suffix(file) not in heeding:
+                    raise _Unreadable(f"{relative} has no {option}; leave `{option}` out")
             try:
                 if suffix(file) in ARROW:
                     table = read_arrow(file)

@@ -17,7 +17,7 @@ from peft_study.strategies.adapters import LORA_FIELDS
 from peft_study.strategies.encoders import architecture
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import TESTED, Variant
-from peft_study.text import several
+from peft_study.text import class_list, several
 from peft_study.training.model import brings_head, load_shapes, model_options, quiet, require_pretrained, try_batch
 
 _SOME, _UNKNOWN = 100, 0.2  # texts to tokenise; the share of unknown tokens above which a note is due
@@ -43,6 +43,10 @@ class _Checks:
                 self.faults[str(error)] = None
         return self._results[key]
 
+    def note(self, *notes: str) -> None:
+        """Keep what the user should know, each note once."""
+        self.notes |= dict.fromkeys(notes)
+
 
 def check(variants: Iterable[Variant]) -> None:
     """Load the models and the data of `variants`; raises one `StudyError` with every fault, each named once.
@@ -58,12 +62,11 @@ def check(variants: Iterable[Variant]) -> None:
         elif folder:  # the classes are unknown
             _check_model(checks, variant.model_copy(update={"keep_head": False}), folder, LABELS)
         if corpus:
-            checks.notes |= dict.fromkeys((_summary(variant, corpus), *corpus.notes))
+            checks.note(_summary(variant, corpus), *corpus.notes)
             if variant.train_size > (distinct := len(corpus.pool)):
-                note = (
+                checks.note(
                     f"train_size = {variant.train_size} includes repeated rows: only {distinct:,} reviews are distinct"
                 )
-                checks.notes[note] = None
             checks.once(variant.model_dump_json(), _check_classes, variant, corpus)
     for note in checks.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -73,9 +76,9 @@ def check(variants: Iterable[Variant]) -> None:
 
 def _summary(variant: Variant, corpus: Corpus) -> str:
     """What was read of a dataset, in a line."""
-    names = several([name[:40] for name in corpus.labels], 5)
     rows = f"{len(corpus.splits['train']):,} training rows, {corpus.unique:,} distinct texts"
-    return f"{variant.dataset}: {rows}, {len(corpus.test):,} test reviews, {len(corpus.labels)} classes ({names})"
+    classes = f"{len(corpus.labels)} classes ({class_list(corpus.labels)})"
+    return f"{variant.dataset}: {rows}, {len(corpus.test):,} test reviews, {classes}"
 
 
 def _check_classes(variant: Variant, corpus: Corpus) -> None:
@@ -119,7 +122,7 @@ def _check_weights(variant: Variant, model: Any, loading: Any, checks: _Checks) 
     require_pretrained(model, loading, variant)
     if brings_head(model, loading) and not variant.keep_head:
         note = "has a classification head; every run starts from a new one (keep_head: true keeps it)"
-        checks.notes[f"model = {variant.model!r} {note}"] = None
+        checks.note(f"model = {variant.model!r} {note}")
     return True
 
 
@@ -140,7 +143,7 @@ def _check_tokenizer(variant: Variant, folder: Path, config: Any, checks: _Check
     """The tokenizer; one that does not load, has no padding token, or does not fit the embeddings is refused."""
     tokenizer, name = read_tokenizer(variant), f"model = {variant.model!r}"
     if note := set_padding(tokenizer, folder):
-        checks.notes[f"{name}: {note}"] = None
+        checks.note(f"{name}: {note}")
     untruncated(tokenizer)
     vocabulary = tokenizer.get_vocab()
     if not vocabulary.keys() - set(tokenizer.all_special_tokens):
@@ -158,10 +161,10 @@ def _check_tokenizer(variant: Variant, folder: Path, config: Any, checks: _Check
             f"{config.pad_token_id}, from which such a model counts positions; name the same token in both"
         )
     if tokenizer.pad_token_id != config.pad_token_id or config.vocab_size > 1.1 * largest + 128:
-        checks.notes[
+        checks.note(
             f"{name}: its tokenizer has {largest + 1:,} tokens and pads with number {tokenizer.pad_token_id}; the "
             f"embeddings have {config.vocab_size:,} rows, padding {config.pad_token_id}; check that these fit"
-        ] = None
+        )
     return tokenizer
 
 
@@ -170,4 +173,4 @@ def _check_words(variant: Variant, tokenizer: Any, texts: Sequence[str], checks:
     tokens = [token for ids in tokenizer(texts, add_special_tokens=False)["input_ids"] for token in ids]
     if (share := tokens.count(tokenizer.unk_token_id) / max(1, len(tokens))) > _UNKNOWN:
         unknown = f"{share:.0%} of the tokens of the first {len(texts)} texts are {tokenizer.unk_token}"
-        checks.notes[f"model = {variant.model!r}: {unknown}; its vocabulary may be of another language"] = None
+        checks.note(f"model = {variant.model!r}: {unknown}; its vocabulary may be of another language")
