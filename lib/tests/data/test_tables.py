@@ -71,6 +71,8 @@ def test_a_row_is_never_swallowed_by_a_quotation_mark_that_nobody_closed(
 @given(rows=ROWS, encoding=st.sampled_from(ENCODINGS))
 def test_an_encoding_is_read_right_or_refused(rows: list[tuple[str, str]], encoding: str, tmp_path: Path) -> None:
     assume(not any(set("\r\n\0\ufeff") & set(text) for text, _ in rows))
+    controls = {chr(code) for code in range(0x80, 0xA0)}  # their bytes in Latin-1 are letters and marks of Windows-1252
+    assume(encoding != "latin-1" or not any(controls & set(text) for text, _ in rows))
     try:
         content = written(rows).encode(encoding)
     except UnicodeEncodeError:
