@@ -17,7 +17,7 @@ from peft_study.files import replacing
 from peft_study.study.variant import Variant
 
 SLICES = {
-    "clean": "no copy in the training split",
+    "clean": "no near-copy in the training split",
     "rating": "states a rating",
     "no_rating": "states no rating",
     "short": "shortest third",
@@ -27,7 +27,7 @@ SLICES = {
     "negation": "negation at the start",
     "no_negation": "no negation there",
 }
-OTHER = "out-of-domain reviews"
+OTHER = "out-of-domain texts"
 _TYPES: dict[str, Any] = {"part": str, "id": np.int64, "label": np.int64} | dict.fromkeys(SLICES, bool)
 _WORD = re.compile(r"\w+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s|\n")

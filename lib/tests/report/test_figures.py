@@ -117,7 +117,7 @@ def test_of_many_classes_the_pairs_that_are_confused_most_are_drawn(wrong: bool)
     pairs = ["intent 0 → intent 3", "intent 7 → intent 0"] if wrong else []
     assert [tick.get_text() for tick in axis.get_yticklabels()] == pairs
     assert [text.get_text() for text in axis.texts] == ["2 (67%)", "1 (50%)"][: len(pairs)]
-    assert ("no review is misclassified" in axis.get_xlabel()) == (not pairs) and b"<svg" in draw(figure)
+    assert ("no text is misclassified" in axis.get_xlabel()) == (not pairs) and b"<svg" in draw(figure)
 
 
 def test_the_balance_of_many_classes_is_in_order_and_names_the_most_and_the_least_common() -> None:
