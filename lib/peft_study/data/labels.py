@@ -131,7 +131,7 @@ def read_labels(split: Split, field: str, name: str, remedy: str = "") -> Column
 def rows(numbers: Sequence[int], lacking: str) -> str:
     """How many rows are faulty, and which is the first, for a message."""
     count = "1 row" if len(numbers) == 1 else f"{len(numbers):,} rows"
-    return f"{count} {lacking}, the first being row {numbers[0] + 1}"
+    return f"{count} {lacking}, the first being data row {numbers[0] + 1}"
 
 
 def _class(value: Any, names: Sequence[Key]) -> Key | None:

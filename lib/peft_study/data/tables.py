@@ -171,7 +171,7 @@ def _read_delimited(text: str, delimiter: str | None) -> Columns:
     if twice := [name for name, count in Counter(names).items() if name and count > 1]:
         raise ValueError(f"names the column {quoted(twice[0], 40)} twice; rename one")
     if names in rows:
-        raise ValueError(f"repeats its first line, the names of the columns, in row {rows.index(names) + 1}; remove that")
+        raise ValueError(f"repeats the names of the columns in data row {rows.index(names) + 1}; remove that row")
     return {name: [row[i] for row in rows] for i, name in enumerate(names) if name}
 
 
@@ -276,7 +276,7 @@ def _read_json(text: str, lines: bool) -> Columns:
     for name, column in columns.items():
         if broken := [row for row, value in enumerate(column) if isinstance(value, str) and _SURROGATE.search(value)]:
             raise ValueError(
-                f"holds half a character (a lone surrogate) in row {broken[0] + 1} of {quoted(name, 40)}; correct it"
+                f"holds half a character (a lone surrogate) in data row {broken[0] + 1} of {quoted(name, 40)}; correct it"
             )
     return columns
 

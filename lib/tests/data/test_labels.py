@@ -204,7 +204,7 @@ def test_minus_one_is_a_label_but_in_a_class_label(load: Any, tmp_path: Path) ->
     assert [corpus.labels[i] for i in corpus.test["label"].head(3)]
     assert corpus.labels == ("negative", "neutral", "positive") and set(corpus.pool["label"]) == {0, 1, 2}
     with pytest.raises(
-        StudyError, match=r"has 50 rows without a label, the first being row 0 .*; correct or remove them"
+        StudyError, match=r"has 50 rows without a label, the first being data row 1; correct or remove them"
     ):
         load(save_named(tmp_path / "named", ["a", "b"], train=table))
 

@@ -176,7 +176,7 @@ def test_empty_reviews_are_kept(variant: Make, tmp_path: Path) -> None:
     ("changes", "table", "message"),
     [
         ({"text_column": "review"}, {}, "text_column = 'review': the training split of .* has no such column; it has"),
-        ({}, {"label": ["pos", ""] * 100}, "has 100 rows without a label, the first being row 1 "),
+        ({}, {"label": ["pos", ""] * 100}, "has 100 rows without a label, the first being data row 2;"),
         (
             {},
             {"label": [0.5, 1.0] * 100},

@@ -140,7 +140,11 @@ def test_a_code_page_is_recognised_where_it_is_certain_and_else_the_field_is_nam
             'text,label\n"5 inch, or so,a\nfine,b\n6 inch",a\nbad,b\n',
             "quotation mark in line 2 that merges several rows",
         ),
-        ("a.csv", "text,label\nfine,a\ntext,label\nbad,b\n", "repeats its first line, .*, in row 1; remove that"),
+        (
+            "a.csv",
+            "text,label\nfine,a\ntext,label\nbad,b\n",
+            "repeats the names of the columns in data row 2; remove that row",
+        ),
         (
             "a.csv",
             gzip.compress(b"text,label\n", mtime=0),
@@ -160,7 +164,7 @@ def test_a_code_page_is_recognised_where_it_is_certain_and_else_the_field_is_nam
         (
             "a.json",
             '[{"text": "\\ud83d", "label": "a"}]',
-            r"holds half a character \(a lone surrogate\) in row 0 of 'te",
+            r"holds half a character \(a lone surrogate\) in data row 1 of 'te",
         ),
         ("a.csv.gz", "text,label\n", "is a truncated or invalid gzip file"),
         ("a.csv", "", "holds no rows"),
