@@ -24,6 +24,9 @@ FULL = 6.85
 # Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), readable with any colour vision, darkest first.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
+GREY = "#6b6b6b"
+"""For what is no series: margins, references, headings; on a page it follows the theme, as black and white do."""
+
 SERIF = ("STIXGeneral", "STIX Two Text", "Times New Roman", "Times", "Liberation Serif", FAMILY)
 """Fonts of one width: the first ships with matplotlib, every system has one of the others; a page embeds the last."""
 

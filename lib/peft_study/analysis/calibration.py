@@ -12,6 +12,8 @@ from peft_study.errors import StudyError
 from peft_study.records.read import Runs
 from peft_study.statistics.calibration import brier, expected_error, losses, overconfidence, reliability, temperature
 
+DRAWN = 8  # bins of a reliability diagram: those of `expected_error` are too many to tell apart
+
 
 def measured(runs: Runs) -> pd.DataFrame:
     """A row per strategy, size (and further axis): how far the probabilities of the test reviews can be trusted.
@@ -107,4 +109,6 @@ def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 def diagram(runs: Runs, table: pd.DataFrame) -> dict[str, tuple[str, pd.DataFrame]]:
     """The reliability diagram at the largest budget: title -> strategy and `reliability`; of many, a few of `table`."""
     rows = few(largest(table), "ece", runs.study.baseline).to_dict("records")
-    return {title(row): (row["strategy"], reliability(_logits(runs, row["run_ids"]), runs.labels)) for row in rows}
+    return {
+        title(row): (row["strategy"], reliability(_logits(runs, row["run_ids"]), runs.labels, DRAWN)) for row in rows
+    }

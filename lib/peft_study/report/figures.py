@@ -5,7 +5,6 @@ colour-blind readers can distinguish. `figure()` makes an axis on a `matplotlib.
 figure is then shown once, where the notebook says so, and freed with its last reference.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,28 +12,33 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, NullFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
 
 from nbpaper.style import COLUMN as COLUMN
 from nbpaper.style import FULL as FULL
+from nbpaper.style import GREY as GREY
 from nbpaper.style import PALETTE, svg
 from peft_study import paths
-from peft_study.analysis.accuracy import few, further, largest, title
+from peft_study.analysis.accuracy import IDLE, few, further, keys, largest, title
 from peft_study.analysis.costs import COSTS, on_front
 from peft_study.analysis.slice_rules import SLICES
 from peft_study.files import replacing
+from peft_study.records.read import Runs
 from peft_study.strategies.table import STRATEGIES, label
 
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 LINES = ("-", "--", ":", "-.")
-GREY = "#6b6b6b"
 LEGEND_COLUMNS = 5
-LOGGED = (
-    ("loss", "training loss (nats)", 1.0),
-    ("eval_loss", "validation loss (nats)", 1.0),
-    ("eval_accuracy", "validation accuracy (%)", 100.0),
-)
-DRAWN = ("parameters.trainable", "training.flops", "training.seconds")  # the costs of `trade_offs`
+LOSSES = {"loss": "training loss (nats)", "eval_loss": "validation loss (nats)"}
+SHARED = {  # the costs of `cost_shares`
+    "parameters.trainable": "trainable parameters",
+    "cost.model_bytes": "bytes stored",
+    "training.flops": "training FLOPs",
+    "training.seconds": "training time",
+    "training.peak_memory_bytes": "peak memory",
+}
+MANY_ROWS = 40  # of `differences`, as many as a page holds
+FEW_BUDGETS = 4  # panels of `training_curves`
 
 
 def colour(strategy: str) -> str:
@@ -108,7 +112,7 @@ def above_legend(height: float, strategies: Sequence[str]) -> float:
 
 def height_of(rows: int) -> float:
     """The height in inches of a figure with so many named rows: closer where they are many."""
-    return 0.7 + rows * (0.32 if rows <= 12 else 0.2)
+    return 0.6 + rows * (0.22 if rows <= 12 else 0.16)
 
 
 def _style(strategy: str) -> dict[str, Any]:
@@ -118,14 +122,37 @@ def _style(strategy: str) -> dict[str, Any]:
 def _interval(ax: Axes, place: float, row: Mapping[Any, Any], value: str, scale: float = 1, **style: Any) -> None:
     """A strategy's mark with its interval on the row `place`."""
     middle, low, high = (scale * row[name] for name in (value, "low", "high"))
-    style = {"linestyle": "none", "markersize": 4, "capsize": 3} | style
-    ax.errorbar(middle, place, xerr=[[middle - low], [high - middle]], **_style(row["strategy"]), **style)
+    error = np.clip([[middle - low], [high - middle]], 0, None)
+    style = {"linestyle": "none", "markersize": 4, "elinewidth": 1} | style
+    ax.errorbar(middle, place, xerr=error, **_style(row["strategy"]), **style)
+
+
+def _seeds(ax: Axes, values: "pd.Series[float]", place: Any, strategy: str) -> None:
+    """Faint dots: a value for each seed."""
+    ax.scatter(values, np.broadcast_to(place, len(values)), s=7, color=colour(strategy), alpha=0.4, linewidth=0)
 
 
 def _named_rows(ax: Axes, names: Sequence[str]) -> None:
     """Names for the rows of an axis, the first on top."""
     ax.set_yticks(range(len(names)), map(literal, names))
     ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+
+
+def _beside(ax: Axes, texts: Mapping[Any, str], head: str = "", right: float = 6, **style: Any) -> None:
+    """Texts to the right of an axis, by row, `right` points from its edge, and a heading above them."""
+    options: Any = {"textcoords": "offset points", "annotation_clip": False, "fontsize": 7.5} | style
+    for place, text in texts.items():
+        ax.annotate(text, (1, place), (right, 0), ax.get_yaxis_transform(), va="center_baseline", **options)
+    options |= {"color": GREY}
+    ax.annotate(head, (1, 1), (right, 1), "axes fraction", va="bottom", **options)
+
+
+def _estimate(row: Mapping[Any, Any], value: str, form: str, scale: float = 1) -> str:
+    """A row's estimate with its interval."""
+    middle, low, high = (format(scale * row[name], form) for name in (value, "low", "high"))
+    return f"{middle} [{low}, {high}]".replace("-", "\N{MINUS SIGN}")
 
 
 def _size_axis(ax: Axes, sizes: "pd.Series[int]") -> None:
@@ -141,7 +168,7 @@ def _size_axis(ax: Axes, sizes: "pd.Series[int]") -> None:
 
 
 def baseline_curve(scores: pd.DataFrame, ax: Axes, **style: Any) -> Axes:
-    """Accuracy of the bag-of-words baseline against the budget; `scores` is of `Baseline.scores`."""
+    """Accuracy of the TF-IDF baseline against the budget; `scores` is of `Baseline.scores`."""
     ax.fill_between(scores["train_size"], 100 * scores["low"], 100 * scores["high"], color=GREY, alpha=0.2, linewidth=0)
     ax.plot(scores["train_size"], 100 * scores["accuracy"], **{"color": GREY, "marker": "o"} | style)
     _size_axis(ax, scores["train_size"])
@@ -150,37 +177,61 @@ def baseline_curve(scores: pd.DataFrame, ax: Axes, **style: Any) -> Axes:
 
 
 def accuracy(summary: pd.DataFrame, runs: pd.DataFrame, baseline: pd.DataFrame | None = None) -> tuple[Figure, Axes]:
-    """Test accuracy against the budget, or by strategy where all runs have one budget.
+    """Test accuracy against the budget, or by strategy where all runs have one budget; faint dots are single seeds.
 
     `summary` is of `accuracy.summary`, `runs` has a row per run with `test.accuracy`; `baseline` (optional) are the
-    scores of the bag of words, drawn in grey.
+    scores of TF-IDF, drawn in grey.
     """
+    dots = runs["test.accuracy"]
+    seeds = [100 * dots.reindex(run_ids).dropna() for run_ids in summary["run_ids"]]
+    summary = summary.assign(dots=seeds)
     if summary["train_size"].nunique() > 1:
-        return _accuracy_by_size(summary, runs, baseline)
+        return _accuracy_by_size(summary, baseline)
     return _accuracy_by_strategy(summary, baseline)
 
 
-def _accuracy_by_size(summary: pd.DataFrame, runs: pd.DataFrame, baseline: pd.DataFrame | None) -> tuple[Figure, Axes]:
-    """Every run a dot, the mean over seeds a line, its interval a band; a further axis is another style of line."""
-    lines = summary.groupby(["strategy", *further(summary)], sort=False)
-    columns = 1 if further(summary) else 2  # of the legend, whose titles are then long
-    fig, ax = figure(COLUMN, 2.2 + 0.17 * -(-(lines.ngroups + 1) // columns))
-    drawn: Counter[str] = Counter()
-    for (strategy, *_), part in lines:
-        part, own = part.sort_values("train_size"), colour(strategy)
-        line = LINES[(drawn[strategy] + _place(strategy) // len(PALETTE)) % len(LINES)]
-        ax.fill_between(part["train_size"], 100 * part["low"], 100 * part["high"], color=own, alpha=0.15, linewidth=0)
-        style = _style(strategy) | {"linestyle": line, "linewidth": 1.4}
-        ax.plot(part["train_size"], 100 * part["accuracy"], label=_title(part.iloc[0].to_dict()), **style)
-        drawn[strategy] += 1
-    for strategy, dots in runs.groupby("strategy", sort=False):
-        style = _style(str(strategy)) | {"s": 16, "zorder": 3, "alpha": 0.7, "linewidth": 0}
-        ax.scatter(dots["train_size"], 100 * dots["test.accuracy"], **style)
+def _accuracy_by_size(summary: pd.DataFrame, baseline: pd.DataFrame | None) -> tuple[Figure, Axes]:
+    """A line for each strategy (and further axis), set apart along the axis of budgets, named at its right end."""
+    lines = [part.sort_values("train_size") for _, part in summary.groupby(["strategy", *further(summary)], sort=False)]
+    fig, ax = figure(COLUMN, max(2.3, 0.6 + 0.135 * (len(lines) + 1)))
+    sizes = np.sort(summary["train_size"].unique())
+    apart = min(0.25, 0.05 * len(lines)) * np.log(sizes[1:] / sizes[:-1]).min()
+    ends: dict[str, tuple[float, float, str]] = {}
+    for shift, part in zip(np.exp(np.linspace(-apart, apart, len(lines))), lines, strict=True):
+        row = part.iloc[0].to_dict()
+        x, y = part["train_size"] * shift, 100 * part["accuracy"]
+        error = 100 * np.clip([part["accuracy"] - part["low"], part["high"] - part["accuracy"]], 0, None)
+        style = _style(row["strategy"]) | {"markersize": 3.5, "linewidth": 1.1, "elinewidth": 0.7}
+        ax.errorbar(x, y, error, linestyle=LINES[len(ends) // len(PALETTE) % len(LINES)], **style)
+        for place, dots in zip(x, part["dots"], strict=True):
+            ax.scatter(np.full(len(dots), place), dots, s=7, color=style["color"], alpha=0.4, linewidth=0)
+        ends[_title(row)] = (x.iloc[-1], y.iloc[-1], style["color"])
     if baseline is not None:
-        baseline_curve(baseline, ax, label="bag of words", linestyle="--", marker="", linewidth=1.1)
+        ax.plot(baseline["train_size"], 100 * baseline["accuracy"], color=GREY, linewidth=1.1)
+        ends["TF-IDF"] = (baseline["train_size"].iloc[-1], 100 * baseline["accuracy"].iloc[-1], GREY)
     _size_axis(ax, summary["train_size"])
     ax.set(ylabel="test accuracy (%)")
-    return fig, legend_below(ax, columns)
+    _named_ends(ax, ends)
+    return fig, ax
+
+
+def _named_ends(ax: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
+    """Names to the right of an axis, none over another, each tied in its line's colour to the line's end (x, y)."""
+    from sklearn.isotonic import isotonic_regression
+
+    ax.set_xlim(*ax.get_xlim())
+    low, high = ax.set_ylim(*ax.get_ylim())
+    inches = ax.get_figure(root=True).get_figheight() - 0.6
+    step = 0.125 * (high - low) / inches
+    order = sorted(ends, key=lambda name: ends[name][1])
+    steps = step * np.arange(len(order))  # apart from these, the places may rise or be the same, nothing else
+    wanted = np.array([ends[name][1] for name in order]) - steps
+    fitted = isotonic_regression(wanted, y_min=low, y_max=max(low, high - steps[-1])) + steps
+    for name, place in zip(order, fitted, strict=True):
+        x, y, own = ends[name]
+        tie = {"arrowstyle": "-", "color": own, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 3, "relpos": (0, 0.5)}
+        where: Any = {"xytext": (1.06, place), "textcoords": ax.get_yaxis_transform(), "arrowprops": tie}
+        ax.annotate(name, (x, y), va="center", fontsize=7.5, annotation_clip=False, **where)
 
 
 def _accuracy_by_strategy(summary: pd.DataFrame, baseline: pd.DataFrame | None) -> tuple[Figure, Axes]:
@@ -188,53 +239,98 @@ def _accuracy_by_strategy(summary: pd.DataFrame, baseline: pd.DataFrame | None) 
     fig, ax = figure(COLUMN, height_of(len(summary)))
     rows = summary.sort_values("accuracy", ascending=False).to_dict("records")
     for place, row in enumerate(rows):
+        _seeds(ax, row["dots"], place + 0.2, row["strategy"])
         _interval(ax, place, row, "accuracy", 100)
     if baseline is not None:
         for height in 100 * baseline.loc[baseline["train_size"].isin(summary["train_size"]), "accuracy"]:
-            ax.axvline(height, color=GREY, linestyle="--", linewidth=1.1)
-            ax.annotate("bag of words", (height, 1), (2, -2), ("data", "axes fraction"), "offset points", va="bottom")
+            ax.axvline(height, color=GREY, linewidth=1)
+            above: Any = {"ha": "center", "va": "bottom", "color": GREY, "fontsize": 7.5}
+            ax.annotate("TF-IDF", (height, 1), (0, 1), ("data", "axes fraction"), "offset points", **above)
     _named_rows(ax, [title(row) for row in rows])
+    _beside(ax, {place: _estimate(row, "accuracy", ".1f", 100) for place, row in enumerate(rows)})
     ax.set(xlabel="test accuracy (%)")
     return fig, ax
 
 
-def differences(comparisons: pd.DataFrame, margin: float, ax: Axes) -> Axes:
-    """Differences from the baseline strategy with their intervals, beside the margin of equivalence.
+def differences(comparisons: pd.DataFrame, runs: Runs | None, margin: float) -> Figure | None:
+    """A row per comparison: its difference and interval, the seeds' differences as faint dots, the verdict in words.
 
-    `comparisons` has `strategy`, `train_size`, `difference`, `low`, `high` in accuracy points.
+    `comparisons` is of `accuracy.against_baseline` (points); the dots are of `runs`, if given. `margin` (points) is a
+    grey band. None without a comparison. Of more than `MANY_ROWS`, those at the largest budget are drawn.
     """
-    sizes = comparisons["train_size"].nunique() > 1
-    rows = comparisons.to_dict("records")
-    for place, row in enumerate(rows):
+    at_largest = len(comparisons) > MANY_ROWS
+    comparisons = largest(comparisons) if at_largest else comparisons
+    rows = comparisons.sort_values("train_size", kind="stable").to_dict("records")
+    if not rows:
+        return None
+    named = comparisons.groupby(["strategy", *further(comparisons)], sort=False).ngroups > 1
+    places: list[float] = []
+    names: list[str] = []
+    headings: set[int] = set()
+    for row in rows:
+        size = f"{row['train_size']:,} labels"
+        if named and comparisons["train_size"].nunique() > 1 and size not in names:
+            headings.add(len(names))
+            names.append(size)
+        places.append(len(names))
+        names.append(title(row) if named else size)
+    fig, ax = figure(FULL, height_of(len(names)))
+    for place, row in zip(places, rows, strict=True):
+        if runs is not None:
+            _seeds(ax, seed_differences(row, runs), place + 0.22, row["strategy"])
         _interval(ax, place, row, "difference")
-    _named_rows(ax, [title(row) + f", {row['train_size']:,}" * sizes for row in rows])
-    return _margin(ax, margin)
+    _named_rows(ax, names)
+    for place in headings:
+        ax.get_yticklabels()[place].set_color(GREY)
+    ours = "" if named else f" of {_title(rows[0])}"
+    theirs = f" minus that of {label(runs.study.baseline)}" if runs else ""
+    where = f" at {rows[0]['train_size']:,} labels" if at_largest else ""
+    _margin(ax, margin, f"accuracy{ours}{where}{theirs}")
+    at = {place: row for place, row in zip(places, rows, strict=True)}
+    _beside(ax, {place: _estimate(row, "difference", "+.1f") for place, row in at.items()}, "difference (points)")
+    _beside(ax, {place: row["verdict"] for place, row in at.items()}, "verdict", 94)
+    return fig
+
+
+def seed_differences(row: Mapping[Any, Any], runs: Runs) -> "pd.Series[float]":
+    """Test accuracy of a comparison's strategy minus the baseline strategy's, in points, for each seed of both."""
+    table = keys(runs).assign(seed=runs.table["seed"], points=100 * runs.table["test.accuracy"])
+    axes = [axis for axis in ("train_size", *further(table)) if axis in row]
+    ours = table[(table[["strategy", *axes]] == pd.Series(row)[["strategy", *axes]]).all(axis=1)]
+    theirs = table[table["strategy"] == runs.study.baseline]
+    for axis in axes:  # one that the baseline ignores is the same whatever the strategy's value
+        theirs = theirs[theirs[axis].isin([row[axis], IDLE])]
+    return (ours.set_index("seed")["points"] - theirs.drop_duplicates("seed").set_index("seed")["points"]).dropna()
 
 
 def slice_differences(compared: pd.DataFrame, titles: Sequence[str], margin: float) -> Figure:
     """Differences at the largest budget slice by slice; `compared` is of `slices.differences`.
 
-    Only the variants with these `titles` are drawn.
+    Only the variants with these `titles` are drawn; of a single one, the estimates are printed beside.
     """
     rows = [row for row in largest(compared).to_dict("records") if title(row) in titles]
     sizes = {row["slice"]: row["reviews"] for row in rows}
     names, drawn = list(sizes), list(dict.fromkeys(title(row) for row in rows))
     shift = dict(zip(drawn, np.linspace(-0.3, 0.3, len(drawn) + 2)[1:-1], strict=True))
-    fig, ax = figure(COLUMN, height_of(len(names)) + 0.1 * len(drawn))
+    fig, ax = figure(COLUMN, height_of(len(names)) + 0.1 * len(drawn) * (len(drawn) > 1))
     for row in rows:
         place, name = names.index(row["slice"]), title(row) if row["slice"] == names[0] else None
-        style: dict[str, Any] = {"label": name and literal(name), "markersize": 3.5, "elinewidth": 0.8, "capsize": 2}
+        style: dict[str, Any] = {"label": name and literal(name), "markersize": 3.5, "elinewidth": 0.8}
         _interval(ax, place + shift[title(row)], row, "difference", **style)
     _named_rows(ax, [f"{SLICES.get(name, name)} ({sizes[name]:,})" for name in names])
-    legend_below(_margin(ax, margin))
+    _margin(ax, margin)
+    if len(drawn) > 1:
+        legend_below(ax)
+    else:
+        _beside(ax, {names.index(row["slice"]): _estimate(row, "difference", "+.1f") for row in rows})
     return fig
 
 
-def _margin(ax: Axes, margin: float) -> Axes:
+def _margin(ax: Axes, margin: float, what: str = "difference in accuracy") -> Axes:
     """The margin of equivalence behind differences."""
-    ax.axvspan(-margin, margin, color=GREY, alpha=0.15, linewidth=0)
-    ax.axvline(0, color=GREY, linewidth=0.8)
-    ax.set(xlabel=f"difference in accuracy (points); grey: ± {margin:g}")
+    ax.axvspan(-margin, margin, color=GREY, alpha=0.15, linewidth=0, zorder=0)
+    ax.axvline(0, color=GREY, linewidth=0.8, zorder=0)
+    ax.set(xlabel=f"{what} (points); grey: ± {margin:g}")
     return ax
 
 
@@ -269,26 +365,52 @@ def _curve(log: pd.DataFrame, x: str, y: str, ax: Axes, scale: float = 1, window
 
 
 def training_curves(runs: pd.DataFrame, log: Callable[[str], pd.DataFrame], strategies: Sequence[str]) -> Figure | None:
-    """What was `LOGGED` of every run against epochs, side by side; None where no run has a log.
+    """Loss and validation accuracy of every run against epochs, a column for each budget; None where no run has a log.
 
-    `runs` has a row per run id with `strategy` and `train_size`, `log` gives the Trainer's log of a run id. Larger
-    budgets are drawn thicker. The loss on single batches is noisy: the running mean of five entries is drawn.
+    `runs` has a row per run id with `strategy` and `train_size`, `log` gives the Trainer's log of a run id. The loss is
+    that of validation or, where none was measured, the running mean of five training losses. A ring marks the
+    checkpoint that was tested (`training.selected_step`). Of many budgets, `FEW_BUDGETS` are drawn.
     """
     logs = {run_id: log(str(run_id)) for run_id in runs.index}
-    logged = [entry for entry in LOGGED if any(entry[0] in entries for entries in logs.values())]
+    logged = [name for name in ("eval_loss", "loss") if any(name in entries for entries in logs.values())][:1]
+    logged += ["eval_accuracy"] * any("eval_accuracy" in entries for entries in logs.values())
     if not logged:
         return None
-    sizes = sorted(runs["train_size"].unique())
-    fig, axes = figure(FULL, above_legend(2.2, strategies), columns=len(logged), sharex=True, squeeze=False)
-    for ax, (column, name, scale) in zip(axes[0], logged, strict=True):
-        for run_id, run in runs.iterrows():
-            style = _style(run["strategy"]) | {"linewidth": 0.6 + 0.5 * sizes.index(run["train_size"]), "alpha": 0.85}
-            dots = {"marker": ""} if column == "loss" else {"markersize": 3}
-            _curve(logs[run_id], "epoch", column, ax, scale, 5 if column == "loss" else 1, **style | dots)
-        ax.set(xlabel="epoch", ylabel=name)
-    axes[0][0].set(xlim=(0, None))  # of all: the axes share their epochs
+    sizes = np.sort(runs["train_size"].unique())
+    sizes = sizes[np.unique(np.linspace(0, len(sizes) - 1, FEW_BUDGETS).round().astype(int))]
+    fig = Figure(figsize=(FULL, above_legend(0.5 + 1.35 * len(logged), strategies)), layout="constrained")
+    axes = fig.subplots(len(logged), len(sizes), sharex="col", sharey="row", squeeze=False)
+    for row, column in zip(axes, logged, strict=True):
+        for ax, (size, part) in zip(row, runs[runs["train_size"].isin(sizes)].groupby("train_size"), strict=True):
+            for run_id, run in part.iterrows():
+                _run_curve(ax, logs[run_id], column, run)
+            if ax in axes[0]:
+                ax.set_title(f"{size:,} labels")
+            if ax in axes[-1]:
+                ax.set(xlabel="epoch", xlim=(0, None))
+        row[0].set_ylabel(LOSSES.get(column, "validation accuracy (%)"))
     strategy_legend(strategies, axes[0][0])
     return fig
+
+
+def _run_curve(ax: Axes, log: pd.DataFrame, column: str, run: Mapping[Any, Any]) -> None:
+    """One column of a run's log, with a ring at the checkpoint that was tested."""
+    scale, window = (100 if column == "eval_accuracy" else 1), (5 if column == "loss" else 1)
+    style = _style(run["strategy"]) | {"linewidth": 0.9, "alpha": 0.8}
+    _curve(
+        log,
+        "epoch",
+        column,
+        ax,
+        scale,
+        window,
+        **style,
+        **({"marker": ""} if column == "loss" else {"markersize": 2.5}),
+    )
+    if column in log and column != "loss":
+        tested = log[(log["step"] == run.get("training.selected_step")) & log[column].notna()].tail(1)
+        ring = {"s": 40, "facecolors": "none", "edgecolors": colour(run["strategy"]), "linewidth": 0.8, "zorder": 3}
+        ax.scatter(tested["epoch"], scale * tested[column], **ring)
 
 
 def time_per_step(seconds: np.ndarray, ax: Axes, own: str = PALETTE[0]) -> Axes:
@@ -303,16 +425,62 @@ def time_per_step(seconds: np.ndarray, ax: Axes, own: str = PALETTE[0]) -> Axes:
 # --- Costs ------------------------------------------------------------------------------------------------------------
 
 
-def trade_offs(table: pd.DataFrame, costs: Sequence[str] = DRAWN) -> Figure | None:
-    """Accuracy against those of `costs` that `table`, of `costs.costs`, has figures for; None without any."""
-    known = [cost for cost in costs if (table[cost] > 0).any()]  # nothing and zero have no place on a log axis
-    if not known:
+def cost_shares(table: pd.DataFrame, baseline: str) -> Figure | None:
+    """What each strategy costs at the largest budget, as a share of the strategy `baseline`, on log axes.
+
+    `table` is of `costs.costs`; a panel for each of the costs `SHARED` that is on record, a row for each strategy. None
+    without a strategy or a cost to compare.
+    """
+    rows = largest(table[table["train_size"].isin(table.loc[table["strategy"] == baseline, "train_size"])])
+    whole = rows[rows["strategy"] == baseline].head(1)
+    others = rows[rows["strategy"] != baseline].reset_index(drop=True)
+    shares = {cost: 100 * others[cost] / whole[cost].squeeze() for cost in SHARED if (whole[cost] > 0).any()}
+    shares = {cost: share for cost, share in shares.items() if (share > 0).any()}
+    if not shares or others.empty:
+        return None
+    names = [title(row) for row in others.to_dict("records")]
+    if len(names) == 1:  # the costs are the rows
+        fig, ax = figure(COLUMN, height_of(len(shares)))
+        values = pd.Series([share.iloc[0] for share in shares.values()])
+        _shares(ax, values, [others["strategy"].iloc[0]] * len(values))
+        _named_rows(ax, [SHARED[cost] for cost in shares])
+        ax.set_xlabel(f"{names[0]}, % ({label(baseline)} = 100)")
+        return fig
+    fig, axes = figure(FULL, height_of(len(names)) + 0.1, columns=len(shares), sharey=True, squeeze=False)
+    for ax, (cost, share) in zip(axes[0], shares.items(), strict=True):
+        _shares(ax, share, others["strategy"])
+        ax.set_title(SHARED[cost])
+        _named_rows(ax, names)
+        ax.tick_params(labelleft=ax is axes[0][0])
+    fig.supxlabel(f"% ({label(baseline)} = 100)", fontsize=8)
+    return fig
+
+
+def _shares(ax: Axes, shares: "pd.Series[float]", strategies: Sequence[str]) -> None:
+    """A dot for each share (percent) on a row of its own, tied to 100 on a log axis, and the share beside the axis."""
+    ax.axvline(100, color=GREY, linewidth=0.8, zorder=0)
+    for place, (share, strategy) in enumerate(zip(shares, strategies, strict=True)):
+        if share > 0:
+            ax.plot([share, 100], [place, place], color=colour(strategy), linewidth=1, alpha=0.5)
+            ax.plot(share, place, linestyle="none", **_style(strategy))
+    known = {
+        place: f"{share:.2g}%" if share < 9.95 else f"{share:.0f}%" for place, share in enumerate(shares) if share > 0
+    }
+    _beside(ax, known, right=4)
+    lowest = int(np.floor(np.log10(min(shares[shares > 0].min(), 50))))
+    ax.set(xscale="log", xlim=(10.0**lowest, 1.25 * max(100, shares.max())))
+    ax.set_xticks([10.0**power for power in range(2, lowest - 1, -1 if lowest > -1 else -2)])
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}"))
+    ax.minorticks_off()
+
+
+def trade_offs(table: pd.DataFrame, cost: str) -> Figure | None:
+    """Accuracy against the column `cost` of `table`, of `costs.costs`; None where no row has a figure above zero."""
+    if not (table[cost] > 0).any():  # nothing and zero have no place on a log axis
         return None
     strategies = list(table["strategy"].unique())
-    fig, axes = figure(FULL, above_legend(2.3, strategies), columns=len(known), sharey=True, squeeze=False)
-    for ax, cost in zip(axes[0], known, strict=True):
-        trade_off(table, cost, ax).set(ylabel="test accuracy (%)" if ax is axes[0][0] else "")
-    strategy_legend(strategies, axes[0][0])
+    fig, ax = figure(FULL, above_legend(2.3, strategies))
+    strategy_legend(strategies, trade_off(table, cost, ax))
     return fig
 
 

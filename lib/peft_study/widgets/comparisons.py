@@ -112,7 +112,7 @@ def pick_trade_off(runs: Runs, costs: pd.DataFrame) -> None:
     def render(cost: str, metric: str, size: Sequence[int]) -> Shown:
         means = grouped(runs)[QUALITIES[metric]].agg(lambda scores: scores.astype(float).mean())
         table = costs.assign(accuracy=means.to_numpy())  # the rows are the same groups of runs
-        figure = figures.trade_offs(table[table["train_size"].isin(size)], [cost])
+        figure = figures.trade_offs(table[table["train_size"].isin(size)], cost)
         if figure is None:
             raise StudyError("no run has a figure above zero for this cost; pick another")
         figure.axes[0].set_ylabel(f"{metric} (%)")

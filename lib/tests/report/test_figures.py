@@ -2,14 +2,16 @@
 
 import io
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from made_runs import EDGES, make_runs
+from made_runs import EDGES, MATRIX, make_runs
 from matplotlib import pyplot, rc_context
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from sklearn.metrics import confusion_matrix
 
 from nbpaper import use_paper_style
@@ -152,30 +154,68 @@ def test_the_figures_of_a_comparison_are_drawn_for_whatever_runs_there_are(edge:
     runs = EDGES[edge]()
     summary, against = accuracy.summary(runs), accuracy.against_baseline(runs)
     size, axis = figures.accuracy(summary, runs.table, SCORES)
-    gaps, rows = figures.figure(figures.COLUMN, figures.height_of(max(4, len(against))))
-    figures.differences(against, runs.study.margin, rows)
+    gaps = figures.differences(against, runs, runs.study.margin)
+    shares = figures.cost_shares(costs(runs), runs.study.baseline)
     strategies = list(runs.table["strategy"].unique())
-    drawn = [size, gaps, figures.trade_offs(costs(runs)), figures.training_curves(runs.table, runs.log, strategies)]
-    for figure in drawn:
-        assert figure is not None and pyplot.get_fignums() == []
+    curves = figures.training_curves(runs.table, runs.log, strategies)
+    assert (gaps is None) == against.empty and curves is not None
+    for figure in filter(None, (size, gaps, shares, curves)):
         figure.draw_without_rendering()
-    assert len(rows.get_yticklabels()) == len(against)
+    assert pyplot.get_fignums() == []
     titles = list(dict.fromkeys(map(accuracy.title, summary.to_dict("records"))))
     if summary["train_size"].nunique() > 1:
-        lines = [line for line in axis.lines if line.get_label() != "bag of words"]
-        assert [line.get_label() for line in lines] == titles
-        assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines)
+        assert sorted(text.get_text() for text in axis.texts) == sorted([*titles, "TF-IDF"])
     else:
         assert sorted(tick.get_text() for tick in axis.get_yticklabels()) == sorted(titles)
 
 
-def test_a_line_goes_through_the_accuracies_and_every_run_is_a_dot() -> None:
-    matrix = {"strategy": ["full", "lora"], "train_size": [1000, 250], "seed": [1, 2]}
+def texts_of(figure: Figure | None) -> list[str]:
+    return [text.get_text() for axis in (figure.axes if figure else []) for text in axis.texts]
+
+
+def test_a_difference_is_printed_with_its_verdict_and_every_seed_is_a_dot() -> None:
+    runs = make_runs({"lora": 0.8, "lora-n01000-s2": 0.7}, matrix=MATRIX | {"seed": [1, 2]})
+    against = accuracy.against_baseline(runs)
+    figure = figures.differences(against.assign(verdict="no verdict", low=-25, high=-5.04), runs, 2)
+    assert texts_of(figure).count("no verdict") == 2
+    assert {"\N{MINUS SIGN}15.0 [\N{MINUS SIGN}25.0, \N{MINUS SIGN}5.0]", "verdict"} <= set(texts_of(figure))
+    seeds = figures.seed_differences({"strategy": "lora", "train_size": 1000}, runs)
+    assert seeds.to_dict() == {1: pytest.approx(-10), 2: pytest.approx(-20)}
+    assert seeds.tolist() in [points.get_offsets()[:, 0].tolist() for points in figure.axes[0].collections]
+
+
+def test_lines_go_through_the_accuracies_every_run_is_a_dot_and_no_name_covers_another() -> None:
+    matrix = {"strategy": list(STRATEGIES)[:12], "train_size": [1000, 250], "seed": [1, 2]}
     runs = make_runs({"lora": 0.8, "s2": 0.7}, matrix=matrix)
-    _, axis = figures.accuracy(accuracy.summary(runs), runs.table)
-    assert axis.lines[1].get_xydata().tolist() == [[250, pytest.approx(75)], [1000, pytest.approx(75)]]
-    dots = np.concatenate([points.get_offsets() for points in axis.collections if len(points.get_offsets()) == 4])
+    figure, axis = figures.accuracy(accuracy.summary(runs), runs.table)
+    lines = [np.round(np.array(line.get_ydata(), float), 6).tolist() for line in axis.lines]
+    assert [80.0, 80.0] in lines and [75.0, 75.0] in lines
+    dots = np.concatenate([points.get_offsets() for points in axis.collections if len(points.get_offsets()) == 2])
     assert sorted(dots[:, 1].round(6)) == sorted((100 * runs.table["test.accuracy"]).round(6))
+    assert len(np.unique(dots[:, 0].round(6))) == 24, "each strategy has a place of its own at each budget"
+    figure.draw_without_rendering()
+    names = sorted((Text.get_window_extent(text) for text in axis.texts), key=lambda box: box.y0)
+    assert all(below.y1 <= above.y0 + 1 for below, above in pairwise(names))
+
+
+def test_costs_are_shares_of_the_baselines() -> None:
+    one = figures.cost_shares(costs(make_runs()), "full")
+    assert texts_of(one) == ["1.4%", "1.4%", "67%", "67%", "100%", ""]
+    matrix = {"strategy": ["full", "lora", "head"], "train_size": [1000]}
+    table = costs(make_runs(matrix=matrix))
+    assert [axis.get_title() for axis in figures.cost_shares(table, "full").axes] == list(figures.SHARED.values())
+    unknown = table.assign(**dict.fromkeys(figures.SHARED, float("nan")))
+    assert figures.cost_shares(unknown, "full") is None and figures.cost_shares(table, "bitfit") is None
+
+
+def test_curves_have_a_column_for_each_budget_and_a_ring_at_the_tested_checkpoint() -> None:
+    runs = make_runs()
+    table = runs.table.assign(**{"training.selected_step": 100})
+    figure = figures.training_curves(table, runs.log, ["full", "lora"])
+    assert [axis.get_title() for axis in figure.axes] == ["250 labels", "1,000 labels", "", ""]
+    rings = [points.get_offsets().tolist() for points in figure.axes[0].collections]
+    assert rings == [[[2.0, 0.3]]] * 2, "one for each strategy"
+    assert figures.training_curves(table, lambda run_id: LOGS["an empty log"], ["full", "lora"]) is None
 
 
 def test_the_front_is_a_step_line_through_those_that_no_other_beats() -> None:
@@ -189,16 +229,12 @@ def test_the_front_is_a_step_line_through_those_that_no_other_beats() -> None:
     assert len(axis.collections) == 3
 
 
-def test_what_costs_nothing_or_is_unknown_has_no_axis_and_what_has_no_log_no_curve() -> None:
-    runs = make_runs()
-    table = costs(runs)
-    assert len((figures.trade_offs(table) or Figure()).axes) == 3
-    table = table.assign(**{"training.seconds": 0.0, "training.flops": float("nan")})
+def test_what_costs_nothing_or_is_unknown_has_no_axis() -> None:
+    table = costs(make_runs()).assign(**{"training.seconds": 0.0})
     table.loc[1:, "parameters.trainable"] = float("nan")
-    (axis,) = (figures.trade_offs(table) or Figure()).axes
+    (axis,) = (figures.trade_offs(table, "parameters.trainable") or Figure()).axes
     assert len(axis.collections) == 1, "a mark for the one run whose cost is known"
-    assert figures.trade_offs(table.assign(**{"parameters.trainable": float("nan")})) is None
-    assert figures.training_curves(runs.table, lambda run_id: LOGS["an empty log"], ["full", "lora"]) is None
+    assert figures.trade_offs(table, "training.seconds") is None
 
 
 def test_a_figure_that_is_not_drawn_leaves_no_file_of_an_earlier_report() -> None:
