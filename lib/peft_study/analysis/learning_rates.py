@@ -19,6 +19,7 @@ from peft_study.study.study import Study
 from peft_study.text import UNKNOWN
 
 OWN, SAME = "each its own best", "nearest to the baseline's"  # `rates` of the table of differences
+STEPS = {"below": "a step lower", "above": "a step higher"}  # `step` of the table of steps
 CHOSEN = ("inside", "lowest", "highest")  # `settled` of a best rate that was chosen from several
 
 
@@ -136,6 +137,21 @@ def differences(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.Dat
                     comparisons.append(compare(runs.preds[point["run_ids"]].to_numpy().T, baseline_preds, runs.labels))
     compared = family(rows, comparisons, runs.study.margin)
     return compared if rows else compared.assign(learning_rate=[], rates=[])
+
+
+def steps(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy a step of the grid away from each best rate of `own`, against that at the best rate.
+
+    Columns: those of the group, `step` ("a step lower" or "a step higher"), and those of `accuracy.against_baseline`.
+    """
+    rows, comparisons = [], []
+    for row in chosen[chosen["rate"].notna()].to_dict("records"):
+        for side, step in STEPS.items():
+            if not np.isnan(rate := row[f"rate_{side}"]):
+                rows.append({axis: row[axis] for axis in group_axes(table)} | {"step": step})
+                away, at_best = _nearest(table, row, rate)["run_ids"], runs.preds[row["run_ids"]].to_numpy().T
+                comparisons.append(compare(runs.preds[away].to_numpy().T, at_best, runs.labels))
+    return family(rows, comparisons, runs.study.margin)
 
 
 def _nearest(table: pd.DataFrame, row: Mapping[Any, Any], rate: float) -> dict[Any, Any]:

@@ -276,7 +276,7 @@ def _read_json(text: str, lines: bool) -> Columns:
     for name, column in columns.items():
         if broken := [row for row, value in enumerate(column) if isinstance(value, str) and _SURROGATE.search(value)]:
             raise ValueError(
-                f"holds half a character (a lone surrogate) in data row {broken[0] + 1} of {quoted(name, 40)}; correct it"
+                f"holds half a character (a lone surrogate) in data row {broken[0] + 1} of {quoted(name, 40)}"
             )
     return columns
 

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from peft_study.analysis.accuracy import title
-from peft_study.analysis.learning_rates import CHOSEN, group_axes, rate_text, span
+from peft_study.analysis.learning_rates import CHOSEN, STEPS, group_axes, rate_text, span
 from peft_study.report.tables import named
 from peft_study.strategies.table import STRATEGIES
-from peft_study.text import UNKNOWN
+from peft_study.text import UNKNOWN, points
 
 SETTLED = {
     "inside": UNKNOWN,
@@ -22,26 +22,27 @@ SETTLED = {
 }
 
 
-def best_rates(best: pd.DataFrame) -> pd.DataFrame:
-    """The best rate of every group, its validation loss and those a step of the grid lower and higher, and a remark."""
+def best_rates(best: pd.DataFrame, ratios: pd.DataFrame) -> pd.DataFrame:
+    """The best rate of every group, its validation loss and those a step of the grid lower and higher, and a remark.
+
+    Beside it stand the strategy's default, how that compares, and the rows of `learning_rates.ratios`.
+    """
+    rows = best.to_dict("records")
     shown = {"best rate": best["rate"].map(rate_text)}
     for name, side in {"loss": "", "a step lower": "_below", "a step higher": "_above"}.items():
         shown[name] = [
             UNKNOWN if np.isnan(rate) else f"{loss:.3f}" if np.isfinite(loss) else "diverged"
             for rate, loss in zip(best[f"rate{side}"], best[f"loss{side}"], strict=True)
         ]
-    return named(best[group_axes(best)].assign(**shown, remark=best["settled"].map(SETTLED)))
-
-
-def ratios(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `learning_rates.ratios`: both rates, their ratio, and its range given the grid."""
-    shown = {
-        "best rate": table["rate"].map(rate_text),
-        "full fine-tuning's": table["full_rate"].map(rate_text),
-        "ratio": table["ratio"].map("{:.3g}".format),
-        "range": [_range(low, high) for low, high in zip(table["low"], table["high"], strict=True)],
-    }
-    return named(table[group_axes(table)].assign(**shown))
+    shown["default"] = [f"{rate_text(STRATEGIES[row['strategy']].learning_rate)}{_default(row)}" for row in rows]
+    known = best[group_axes(best)].merge(ratios, how="left")
+    spans = [
+        UNKNOWN if np.isnan(ratio) else f"{ratio:.3g} ({_range(low, high)})"
+        for ratio, low, high in known[["ratio", "low", "high"]].to_numpy(dtype=float)
+    ]
+    return named(
+        best[group_axes(best)].assign(**shown, **{"ratio (range)": spans}, remark=best["settled"].map(SETTLED))
+    )
 
 
 def _range(low: float, high: float) -> str:
@@ -51,24 +52,26 @@ def _range(low: float, high: float) -> str:
     return f"{low:.3g} to {high:.3g}" if np.isfinite(high) else f"at least {low:.3g}"
 
 
-def defaults(own: pd.DataFrame) -> pd.DataFrame:
-    """The strategies' default rates beside the best ones of `own`, and how the default compares."""
-    shown = {
-        "default": [rate_text(STRATEGIES[name].learning_rate) for name in own["strategy"]],
-        "best here": own["rate"].map(rate_text),
-        "the default is": [_default(row) for row in own.to_dict("records")],
-    }
-    return named(own[group_axes(own)].assign(**shown))
-
-
 def _default(row: Mapping[Any, Any]) -> str:
-    """Where a strategy's default rate lies relative to the range of the best rate."""
+    """Where a strategy's default rate lies relative to the range of the best rate, unless within it."""
     default, (low, high) = STRATEGIES[row["strategy"]].learning_rate, span(row)
     if row["settled"] not in CHOSEN:
-        return UNKNOWN
+        return ""
     if (default < row["rate"] and not low) or (default > row["rate"] and np.isinf(high)):
-        return "outside the grid"
-    return "too low" if default < low else "too high" if default > high else "within a step"
+        return " (outside the grid)"
+    return " (too low)" if default < low else " (too high)" if default > high else ""
+
+
+def steps(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `learning_rates.steps`: the change in accuracy points with its interval, a column to each side."""
+    changes = [
+        f"{points(change)} [{points(low)}, {points(high)}]"
+        for change, low, high in table[["difference", "low", "high"]].to_numpy(dtype=float)
+    ]
+    axes = group_axes(table)
+    sides = [side for side in STEPS.values() if side in set(table["step"])]
+    wide = table.assign(change=changes).pivot(index=axes, columns="step", values="change")[sides]
+    return named(wide.rename_axis(columns=None).reset_index().fillna(UNKNOWN))
 
 
 def learning_curves(curves: pd.DataFrame) -> pd.DataFrame:

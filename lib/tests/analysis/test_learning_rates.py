@@ -54,8 +54,9 @@ def everything(runs: Runs) -> SimpleNamespace:
     best = learning_rates.best(sweep)
     own, ratios = learning_rates.own(best), learning_rates.ratios(best)
     differences = learning_rates.differences(runs, sweep, own)
-    printed = {"best": rate_tables.best_rates(best), "ratios": rate_tables.ratios(ratios)}
-    printed |= {"differences": tables.differences(differences), "defaults": rate_tables.defaults(own)}
+    away = learning_rates.steps(runs, sweep, own)
+    printed = {"best": rate_tables.best_rates(best, ratios), "differences": tables.differences(differences)}
+    printed |= {"steps": rate_tables.steps(away)} if len(away) else {}
     return SimpleNamespace(**locals())
 
 
@@ -134,7 +135,9 @@ def test_the_rate_is_that_of_the_study_or_the_recorded_one_or_the_strategys_defa
 
 
 def test_a_best_rate_is_shown_between_its_neighbours_or_with_the_side_on_which_to_extend_the_grid() -> None:
-    assert made("a sweep").printed["best"].iloc[2].tolist() == [8, "1e-3", "0.340", "0.500", "diverged"], "no remark"
+    assert made("a sweep").printed["best"].iloc[2].tolist() == [
+        *(8, "1e-3", "0.340", "0.500", "diverged", "3e-3", "10 (0.1 to 1e+03)")
+    ], "no remark"
     assert set(made("best at the edges").printed["best"]["remark"]) == {
         "best at the lowest rate: extend the grid downwards"
     }
@@ -144,7 +147,7 @@ def test_a_best_rate_is_shown_between_its_neighbours_or_with_the_side_on_which_t
 
 def test_where_there_is_no_choice_none_is_made_and_the_table_says_why() -> None:
     one = made("one rate")
-    assert one.ratios.empty and set(one.best["settled"]) == {"only"} and "the default is" not in one.printed["defaults"]
+    assert one.ratios.empty and set(one.best["settled"]) == {"only"} and "steps" not in one.printed
     for name, remark in {
         "no validation": "no rate: no validation on record",
         "all diverged": "no rate: the loss is not finite at any",
@@ -156,7 +159,6 @@ def test_where_there_is_no_choice_none_is_made_and_the_table_says_why() -> None:
 
 def test_a_ratio_has_the_range_that_the_grid_allows_and_a_common_rate_compares_the_same_settings() -> None:
     assert made("a sweep").ratios["ratio"].tolist() == pytest.approx([10, 10])
-    assert made("a sweep").printed["ratios"]["range"].tolist() == ["0.1 to 1e+03"] * 2
     rows = made("a sweep").differences.set_index("rates")
     own, same = rows.loc[learning_rates.OWN], rows.loc[learning_rates.SAME]
     assert (own["learning_rate"], same["learning_rate"]) == ("1e-3", "1e-4")
@@ -167,11 +169,11 @@ def test_a_ratio_has_the_range_that_the_grid_allows_and_a_common_rate_compares_t
 def test_a_default_is_compared_with_the_range_of_the_best_rate() -> None:
     lowest = "full-n01000-s42-learning_rate1e_05"
     high = everything(swept({"": 0.5, lowest: 0.2, "lora": 0.6, "lora_r8": 0.5}))
-    assert high.printed["defaults"]["the default is"].tolist() == ["within a step", "too high"]
+    assert high.printed["best"]["default"].tolist() == ["1e-4", "3e-3 (too high)", "3e-3 (too high)"]
     grids = [GRIDS[0], GRIDS[1] | {"learning_rate": [1e-5, 1e-4]}]
     outside = everything(swept({"": 0.5, lowest: 0.2, "0.0001-lora_r": 0.1}, grids))
-    assert outside.printed["defaults"]["the default is"].tolist() == ["within a step", "outside the grid"]
-    assert outside.printed["ratios"]["range"].tolist() == ["at least 0.1"] * 2
+    assert outside.printed["best"]["default"].tolist() == ["1e-4", *["3e-3 (outside the grid)"] * 2]
+    assert outside.printed["best"]["ratio (range)"].tolist()[1:] == ["10 (at least 0.1)"] * 2
 
 
 @pytest.mark.parametrize("classes", [2, 150])

@@ -180,12 +180,12 @@ def test_empty_reviews_are_kept(variant: Make, tmp_path: Path) -> None:
         (
             {},
             {"label": [0.5, 1.0] * 100},
-            "has 100 rows with an invalid label, .* row 0 .*\\(0.5\\); labels are texts or",
+            "has 100 rows with an invalid label, .* row 1 .*\\(0.5\\); labels are texts or",
         ),
         (
             {},
             {"label": [["pos"]] * 200},
-            "has 200 rows with an invalid label, .* row 0 .*\\(a list\\); labels are texts or",
+            "has 200 rows with an invalid label, .* row 1 .*\\(a list\\); labels are texts or",
         ),
         ({}, {"label": ["pos"] * 200}, "has one class only, 'pos'; name a column"),
         ({}, {"label": range(200)}, "has 200 different labels in 200 rows, too many to be classes; name the column"),
@@ -195,7 +195,7 @@ def test_empty_reviews_are_kept(variant: Make, tmp_path: Path) -> None:
             {"label": ["a", "c"] * 100},
             "label_names = .* has 2 classes, 'a', 'c'; name those",
         ),
-        ({}, {"text": ["one"] + [None] * 199}, "text_column = 'text': .* has 199 rows without a text, .* row 1 "),
+        ({}, {"text": ["one"] + [None] * 199}, "text_column = 'text': .* has 199 rows without a text, .* row 2;"),
         (
             {"text_column": "stars"},
             {"stars": range(200)},
