@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     common = {"model": options.model, "dataset": options.dataset, "ood_dataset": None, "test_size": options.reviews}
     common |= {"batch_size": options.batch_size, "max_length": options.max_length, "epochs": 1}
-    common |= {"train_size": options.reviews, "validation_fraction": 0, "checkpoint": "last"}
+    common |= {"train_size": options.reviews, "validation_fraction": 0}
     quiet()
     variants = {name: Variant(strategy=name, **common) for name in options.strategies}
     print(measure(variants, options.rounds).to_string(index=False))

@@ -20,6 +20,7 @@ from peft_study.study.study import read_study
 FILES = [paths.CHECKOUT / name for name in ("README.md", "runs/README.md", "report/README.md")]
 README, RUNS, REPORT = (file.read_text(encoding="utf-8") for file in FILES)
 STUDIES = sorted(path.parent.name for path in (paths.CHECKOUT / "runs").glob("*/study.yaml"))
+OTHER = "other_checkpoint_preds_and_labels.npz"
 COMMANDS = re.findall(r"(?:^|`)(\./run_all\.sh[^`#\n]*)", README, re.MULTILINE)
 
 
@@ -85,11 +86,12 @@ def test_the_study_of_ones_own_texts_is_ten_lines_that_are_accepted(
 
 
 def test_the_files_and_fields_that_the_readmes_list_are_those_that_are_written(finished: Path) -> None:
-    """Without `train.log`: Snakemake writes it, which had no part in this study."""
+    """Without `train.log`: Snakemake writes it, which had no part in this study; `OTHER` depends on the checkpoint."""
     folder, report = finished / REAL_RUNS[0], finished.parent.parent / "report" / finished.name
     for text, written in ((RUNS, folder), (REPORT, report)):
         files = {name.split("/")[0] for name in rows(text) if re.search(r"[./]", name)}
-        assert files - {"train.log"} == {path.name for path in written.iterdir() if not path.name.startswith(".")}
+        there = {path.name for path in written.iterdir() if not path.name.startswith(".")}
+        assert files - {"train.log", OTHER} == there - {OTHER}
     listed, metrics = rows(RUNS), json.loads((folder / "metrics.json").read_text())
     assert set(re.findall(r"`(\w+)`", listed["metrics.json"])) == set(metrics)
     for block, values in metrics.items():

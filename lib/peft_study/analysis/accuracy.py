@@ -226,3 +226,14 @@ def test_texts(variant: Variant) -> dict[int, str]:
     except StudyError:
         return {}
     return dict(zip(test["id"].tolist(), test["text"], strict=True))
+
+
+def sensitivity(runs: Runs) -> pd.DataFrame:
+    """The verdicts against the baseline strategy that differ where the other checkpoint rule selects what is tested.
+
+    Columns: those of `varying`, `verdict`, `other_verdict`. Empty where none differs, or no record has predictions of
+    another checkpoint.
+    """
+    table, other = against_baseline(runs).reindex(columns=[*varying(runs), "verdict"]), runs.under_other_rule()
+    table["other_verdict"] = table["verdict"] if other is None else against_baseline(other)["verdict"]
+    return table[table["verdict"] != table["other_verdict"]]

@@ -258,7 +258,7 @@ def budget(corpus: Corpus, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame
     if fraction and parts[1].empty:
         raise StudyError(
             f"train_size = {variant.train_size} with validation_fraction = {fraction} leaves no review for "
-            "validation; raise one of them, or set validation_fraction to 0 and checkpoint to 'last'"
+            "validation; raise one of them, or set validation_fraction to 0"
         )
     return parts
 

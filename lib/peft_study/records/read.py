@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -243,6 +243,20 @@ class Runs:
         """The rows of `table` whose records state all these fields of the variant; elsewhere `study.yaml` does."""
         names = {"params.yaml", *(f"params.yaml: {name}" for name in fields)}
         return self.table[[names.isdisjoint(self.unrecorded.get(run_id, ())) for run_id in self.table.index]]
+
+    def under_other_rule(self) -> "Runs | None":
+        """These runs with the test predictions of the checkpoints that the other rule selects, where these are others.
+
+        None where no run has any on record. Raises `StudyError` where they are of other reviews.
+        """
+        others = {}
+        for run_id in map(str, self.table.index):
+            file = paths.run_folder(self.study.name, run_id) / "other_checkpoint_preds_and_labels.npz"
+            if file.exists():
+                others[run_id, ""] = arrays = read_arrays(file)
+                if not all(np.array_equal(arrays[name], self.arrays(run_id)[name]) for name in ("ids", "labels")):
+                    raise StudyError(f"{file.name} of {run_id} holds other reviews than its preds_and_labels.npz")
+        return replace(self, _predictions=self._predictions | others) if others else None
 
     def log(self, run_id: str) -> pd.DataFrame:
         """The Trainer's log of a run: a row per entry, with `step`, `epoch`, `loss`, `eval_loss`, `eval_accuracy`."""

@@ -48,14 +48,15 @@ def write_record(
     """Write the record of a finished run, `metrics.json` last; returns what that file holds.
 
     `predictions` are those of the selected checkpoint by part: `test` and, where the run has such reviews,
-    `validation` and `ood`.
+    `validation` and `ood`. `other_checkpoint` are those of the test reviews by the checkpoint that the other rule
+    selects, where that is another one.
     """
     remove(folder / "metrics.json")  # of an earlier run: it says that what lies beside it is whole
     write_params(folder, variant)
     write_json(folder / "log_history.json", training.log)
     write_json(folder / "training_args.json", training.arguments)
     remove(folder / "model")  # of an earlier run with other values, as any predictions that are not written anew
-    for part in ("test", "ood", "validation"):
+    for part in ("test", "ood", "validation", "other_checkpoint"):
         prefix = "" if part == "test" else f"{part}_"
         _write_predictions(folder / f"{prefix}preds_and_labels.npz", predictions.get(part))
     size = save_model(folder / "model", model, tokenizer, variant) if variant.save_model else None

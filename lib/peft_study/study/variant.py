@@ -60,7 +60,8 @@ class Variant(BaseModel):
     model's own classification head, which must have these classes; otherwise the head is new.
     Training takes `max_steps` optimizer steps, or where that is None as many as `epochs` passes over the reviews give.
     `precision` auto is bf16 where the hardware multiplies it, else fp32; fp16, with scaled losses, is for GPUs without
-    bf16. With `deterministic` two runs on one GPU give the same bits, more slowly; on a CPU they do in any case.
+    bf16. The last checkpoint is tested, unless `checkpoint` asks for the one with the lowest validation loss.
+    With `deterministic` two runs on one GPU give the same bits, more slowly; on a CPU they do in any case.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
@@ -99,7 +100,7 @@ class Variant(BaseModel):
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     evaluations: Annotated[int, Field(ge=0)] = 4
-    checkpoint: Literal["best", "last"] = "best"
+    checkpoint: Literal["best", "last"] = "last"
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     deterministic: bool = False
     lora_r: Count = 8

@@ -65,8 +65,7 @@ class Schedule(TrainerCallback):  # type: ignore[misc]
         """Ask for what is due at this step."""
         variant = self._variant
         if variant.validation_fraction and _due(state, variant.evaluations):
-            control.should_evaluate = True
-            control.should_save = variant.checkpoint == "best"
+            control.should_evaluate = control.should_save = True
         if variant.resume and _due(state, RESUMABLE):
             control.should_save = True
         if variant.resume and control.should_save:

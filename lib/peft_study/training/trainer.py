@@ -7,7 +7,8 @@ end, so that neither evaluations and checkpoints nor the padding of its batches 
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -91,11 +92,23 @@ class ClassifierTrainer(Trainer):  # type: ignore[misc]
         folder.mkdir(parents=True, exist_ok=True)
         save_file({name: value.contiguous() for name, value in self._trained().items()}, folder / WEIGHTS)
 
+    @contextmanager
+    def at_step(self, step: int) -> Iterator[None]:
+        """Give the model the trained tensors of the checkpoint of `step`, and its own again at the end."""
+        own = {name: value.detach().clone() for name, value in self._trained().items()}
+        self._load_from_checkpoint(str(Path(self.args.output_dir, f"checkpoint-{step}")))
+        try:
+            yield
+        finally:
+            self._set_trained(own)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
-        saved = load_file(Path(resume_from_checkpoint, WEIGHTS))
+        self._set_trained(load_file(Path(resume_from_checkpoint, WEIGHTS)))
+
+    def _set_trained(self, values: Mapping[str, torch.Tensor]) -> None:
         with torch.no_grad():
             for name, value in self._trained().items():
-                value.copy_(saved[name])
+                value.copy_(values[name])
 
     def _load_best_model(self) -> None:
         name = Path(self.state.best_model_checkpoint).name  # the folder may have moved since
@@ -160,17 +173,17 @@ def run_options(variant: Variant, steps: int) -> dict[str, Any]:
     `steps` is the number of optimizer steps. Evaluations and checkpoints that fall due before the last step are
     those of `Schedule`.
     """
-    gpu, best = torch.cuda.is_available(), variant.checkpoint == "best"
+    gpu, validated = torch.cuda.is_available(), bool(variant.evaluations and variant.validation_fraction)
     at_once = classified_at_once("cuda" if gpu else "cpu", variant.max_length)
     return {
         "per_device_eval_batch_size": min(at_once, 4 * variant.batch_size),  # small where the memory is short
-        "eval_strategy": "steps" if variant.evaluations and variant.validation_fraction else "no",
+        "eval_strategy": "steps" if validated else "no",
         "eval_steps": steps,
-        "load_best_model_at_end": best,
-        "metric_for_best_model": "eval_loss" if best else None,
-        "save_strategy": "steps" if best else "no",
+        "load_best_model_at_end": variant.checkpoint == "best",
+        "metric_for_best_model": "eval_loss" if validated else None,
+        "save_strategy": "steps" if validated else "no",
         "save_steps": steps,
-        "save_total_limit": 2 if variant.resume else 1,  # the best and the last; with 1 the last would go at the end
+        "save_total_limit": 2,  # the best and the last, whichever is tested
         "save_only_model": not variant.resume,
         "logging_steps": max(1, steps // 50),
         "logging_nan_inf_filter": False,  # a loss that is not a number must show
@@ -292,16 +305,19 @@ def training_of(trainer: ClassifierTrainer, timer: Timer, variant: Variant) -> T
     """What a finished training left; `variant` is the one that was asked for. Peak memory is that of this process."""
     seconds, tokens, peak = sum(timer.steps), int(trainer.state.num_input_tokens_seen), peak_memory()
     evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
-    best = trainer.state.best_global_step if trainer.args.load_best_model_at_end else None
+    last = trainer.state.global_step
+    best = trainer.state.best_global_step or last  # 0 where no validation loss was a number
+    selected, other = (best, last) if trainer.args.load_best_model_at_end else (last, best)
     figures = {
         "seconds": seconds,
         "evaluation_seconds": sum(entry["eval_runtime"] for entry in evaluations),
         "wall_seconds": timer.state()["wall"],
-        "steps": trainer.state.global_step,
+        "steps": last,
         "planned_steps": trainer.state.max_steps,
         "resumed": timer.resumed,
-        "interrupted": trainer.state.global_step < trainer.state.max_steps,
-        "selected_step": best or trainer.state.global_step,
+        "interrupted": last < trainer.state.max_steps,
+        "selected_step": selected,
+        "other_step": other if evaluations else None,
         "batch_size": trainer.args.train_batch_size,
         "gradient_accumulation": trainer.args.gradient_accumulation_steps,
         "epochs": trainer.state.epoch,

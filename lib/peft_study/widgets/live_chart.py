@@ -14,7 +14,7 @@ from peft_study.report import figures
 from peft_study.widgets import markup
 
 PAUSE = 1.0  # seconds between two drawings, at least: more often, drawing would slow down what it shows
-HINT = "■ in the toolbar ends the training after this step and keeps the best checkpoint; ■ again ends it at once."
+HINT = "■ in the toolbar ends the training after this step and keeps the selected checkpoint; ■ again ends it at once."
 
 
 def put(handle: Any, content: Any) -> Any:

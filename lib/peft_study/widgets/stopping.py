@@ -13,8 +13,8 @@ from transformers import TrainerCallback
 class StopOnInterrupt(TrainerCallback):  # type: ignore[misc]
     """Ends a training after the current step when it is interrupted, and at once when it is interrupted again.
 
-    The step at which it ends is evaluated and saved as a regular one would be, so that the best checkpoint so far,
-    this one included, is what the Trainer loads at its end.
+    The step at which it ends is evaluated and saved as a regular one would be, so that a variant that asks for the best
+    checkpoint gets the best so far, this one included.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class StopOnInterrupt(TrainerCallback):  # type: ignore[misc]
         if self._asked:
             control.should_training_stop = True
             control.should_evaluate = args.eval_strategy != "no"
-            control.should_save = args.load_best_model_at_end
+            control.should_save = args.save_strategy != "no"
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Give the signal back."""

@@ -31,7 +31,7 @@ def corpus_of(table: pd.DataFrame, seed: int = 0, duplicates: int = 0) -> data.C
 
 def sized(train_size: int, fraction: float, **fields: Any) -> Variant:
     """A variant of a budget, validated on a part of it or not at all."""
-    return Variant(train_size=train_size, validation_fraction=fraction, checkpoint="last", **fields)
+    return Variant(train_size=train_size, validation_fraction=fraction, **fields)
 
 
 def parts(corpus: data.Corpus, size: int, fraction: float) -> tuple[list[str], list[str]]:

@@ -18,6 +18,7 @@ from peft_study.errors import StudyError
 from peft_study.records.layout import read_metrics
 from peft_study.study.study import read_study
 from peft_study.study.variant import Variant
+from peft_study.training.prediction import predict
 
 TRAIN = paths.NOTEBOOKS / steps.TRAIN
 Make = Callable[..., Variant]
@@ -73,7 +74,7 @@ def test_a_lora_layer_by_hand_is_what_peft_returns(execute: Any, variant: Make) 
 def test_it_runs_without_validation_without_other_texts_and_without_saving(
     execute: Any, variant: Make, tmp_path: Path
 ) -> None:
-    fields: dict[str, Any] = {"validation_fraction": 0.0, "checkpoint": "last", "ood_dataset": None, "epochs": 0.2}
+    fields: dict[str, Any] = {"validation_fraction": 0.0, "ood_dataset": None, "epochs": 0.2}
     asked = variant(strategy="full", save_model=False, auto_batch=True, deterministic=True, **fields)
     try:
         space = execute(asked)
@@ -88,6 +89,19 @@ def test_it_runs_without_validation_without_other_texts_and_without_saving(
     assert "preds_and_labels.npz" in files and not files & {
         "model", "checkpoints", "ood_preds_and_labels.npz", "validation_preds_and_labels.npz"
     }  # fmt: skip
+
+
+def test_it_stores_the_other_checkpoints_predictions_and_keeps_the_selected_model(
+    execute: Any, variant: Make, tmp_path: Path
+) -> None:
+    overshoots = variant(strategy="full", learning_rate=0.1, evaluations=8)
+    space, best = execute(overshoots), make_run(overshoots.model_copy(update={"checkpoint": "best"}))
+    training = best.train(tmp_path / "fit")
+    assert training.figures["selected_step"] == space["other"] < space["selected"] == space["measured"]["steps"]
+    with np.load(tmp_path / "run" / "other_checkpoint_preds_and_labels.npz") as stored:
+        np.testing.assert_allclose(stored["logits"], best.predict().logits, atol=1e-5)
+    again = predict(space["network"], space["examples"]["test"], space["test"].ids, space["pad"])
+    assert np.array_equal(again.logits, space["test"].logits)
 
 
 def test_a_training_that_diverges_leaves_a_record(execute: Any, variant: Make, tmp_path: Path) -> None:

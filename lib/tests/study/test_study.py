@@ -69,7 +69,7 @@ def faults(**fields: Any) -> str:
         ({"target_modules": ["query", 3]}, "target_modules.1 = 3: input should be a valid string"),
         ({"stratgy": "full"}, "unknown key 'stratgy'; did you mean 'strategy'?"),
         ({"strategy": "lroa"}, "strategy = 'lroa': unknown strategy 'lroa'; did you mean 'lora'?"),
-        ({"validation_fraction": 0.0}, "checkpoint = 'best' needs validation_fraction"),
+        ({"checkpoint": "best", "evaluations": 0}, "checkpoint = 'best' needs validation_fraction"),
         ({"label_names": ["a", "a"]}, "label_names = ['a', 'a']: a class is named twice"),
         ({"strategy": "adalora", "resume": True}, "resume: a checkpoint of 'adalora' lacks"),
     ],

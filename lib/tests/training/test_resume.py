@@ -52,7 +52,7 @@ def asked(variant: Make) -> Make:
     "fields",
     [
         {"strategy": "lora-plus", "lora_dropout": 0.1},
-        {"checkpoint": "last", "evaluations": 0, "gradient_accumulation": 2, "batch_size": 4},
+        {"evaluations": 0, "gradient_accumulation": 2, "batch_size": 4},
         {"strategy": "p-tuning"},
         {"strategy": "bitfit", "precision": "bf16", "max_steps": 24, "epochs": 1.0},
     ],
@@ -84,8 +84,10 @@ def test_within_its_first_epoch_a_resumed_training_is_the_uninterrupted_one(aske
     np.testing.assert_allclose(resumed.predict().logits, whole.predict().logits, atol=1e-4)
 
 
-def test_a_training_may_be_killed_twice_and_its_folder_moved(asked: Make, tmp_path: Path) -> None:
-    fields: dict[str, Any] = {"learning_rate": 0.03, "evaluations": 8}  # overshoots: an early checkpoint is the best
+@pytest.mark.parametrize("rule", ["best", "last"])
+def test_a_training_may_be_killed_twice_and_its_folder_moved(asked: Make, tmp_path: Path, rule: str) -> None:
+    fields: dict[str, Any] = {"learning_rate": 0.06, "evaluations": 8}  # overshoots: an early checkpoint is the best
+    fields |= {"checkpoint": rule}
     folder = tmp_path / "cut"
     for step in (8, 22):
         cut(asked(**fields), folder, step)
@@ -93,8 +95,11 @@ def test_a_training_may_be_killed_twice_and_its_folder_moved(asked: Make, tmp_pa
     run, again = went(asked(**fields), folder)
     assert len(again.figures["resumed"]) == 2 and again.figures["resumed"] == sorted(again.figures["resumed"])
     losses, validation = validation_losses(again), run.predict("validation")
-    assert again.figures["selected_step"] == min(losses, key=losses.__getitem__)
-    assert validation.metrics()["log_loss"] == pytest.approx(min(losses.values()), abs=1e-4)
+    best, last = min(losses, key=losses.__getitem__), max(losses)
+    selected, other = (best, last) if rule == "best" else (last, best)
+    assert (again.figures["selected_step"], again.figures["other_step"]) == (selected, other)
+    assert validation.metrics()["log_loss"] == pytest.approx(losses[selected], abs=1e-4)
+    assert {best, last} == set(steps(folder / "checkpoints")), "what the other rule selects is there, too"
 
 
 def test_after_the_last_step_nothing_is_trained_again(asked: Make, tmp_path: Path) -> None:

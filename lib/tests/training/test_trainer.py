@@ -90,22 +90,23 @@ def test_training_changes_only_what_the_strategy_trains(variant: Make, tmp_path:
 # --- which checkpoint
 
 
-def test_the_best_checkpoint_has_the_lowest_validation_loss_and_predicts_unless_the_last_is_asked_for(
+def test_the_last_checkpoint_predicts_unless_the_one_with_the_lowest_validation_loss_is_asked_for(
     trained: Callable[..., Trained],
 ) -> None:
-    run = trained(
-        strategy="full", learning_rate=0.05, epochs=4.0, evaluations=8
-    )  # overshoots: the last is not the best
+    overshoots: dict[str, Any] = {"strategy": "full", "learning_rate": 0.05, "epochs": 4.0, "evaluations": 8}
+    run = trained(**overshoots, checkpoint="best")
     losses, validation = validation_losses(run.training), run.run.predict("validation")
     best = min(losses, key=losses.__getitem__)
     assert best == run.training.figures["selected_step"] < run.training.figures["steps"]
     assert log_loss(validation.logits, validation.labels) == pytest.approx(losses[best], abs=1e-4)
     accuracies = {entry["step"]: entry["eval_accuracy"] for entry in run.training.log if "eval_accuracy" in entry}
     assert validation.metrics()["accuracy"] == pytest.approx(accuracies[best])
-    last = trained(strategy="full", learning_rate=0.05, epochs=4.0, evaluations=8, checkpoint="last")
+    last = trained(**overshoots)
     loss, validation = validation_losses(last.training)[max(losses)], last.run.predict("validation")
     assert last.training.figures["selected_step"] == last.training.figures["steps"] == max(losses)
     assert log_loss(validation.logits, validation.labels) == pytest.approx(loss, abs=1e-4)
+    steps = [[result.training.figures[name] for name in ("selected_step", "other_step")] for result in (run, last)]
+    assert steps == [[best, max(losses)], [max(losses), best]]
 
 
 # --- how often and how much

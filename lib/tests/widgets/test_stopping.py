@@ -39,7 +39,7 @@ def handler() -> Iterator[Any]:
     [
         (3, [3], {}),
         (15, [12, 15], {}),
-        (3, [], {"validation_fraction": 0.0, "checkpoint": "last"}),
+        (3, [], {"validation_fraction": 0.0}),
         (24, [12, 24], {}),  # the last step: there is nothing left to interrupt
     ],
 )
@@ -51,7 +51,7 @@ def test_an_interrupted_training_ends_after_its_step_with_the_best_checkpoint_so
     handler: Any,
     tmp_path: Path,
 ) -> None:
-    run = make_run(variant(**changes)).train(tmp_path, StopOnInterrupt(), Interrupt(step))
+    run = make_run(variant(**changes or {"checkpoint": "best"})).train(tmp_path, StopOnInterrupt(), Interrupt(step))
     losses = validation_losses(run)
     assert list(losses) == evaluated
     assert run.figures["selected_step"] == min(losses, key=lambda at: losses[at], default=step)
