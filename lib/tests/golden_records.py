@@ -44,7 +44,7 @@ UNFINISHED = {"several-head-n02000-s3"}
 
 
 def write_study(home: Path, name: str) -> None:
-    """Write `runs/<name>` below `home`: `study.yaml`, the records, slices and the predictions of a bag of words."""
+    """Write `runs/<name>` below `home`: `study.yaml`, the records, slices and the predictions of TF-IDF."""
     folder = home / "runs" / name
     folder.mkdir(parents=True)
     content = {"title": "Made up", "question": "Which?"} | STUDIES[name]
@@ -59,7 +59,7 @@ def write_study(home: Path, name: str) -> None:
     _write_slices(folder / "slices.csv", classes)
     sizes = sorted({size for grid in grids for size in grid["train_size"]})
     predicted = {str(size): draw_logits(f"{name} words {size}", 0.8, TESTED, classes).argmax(axis=1) for size in sizes}
-    np.savez(folder / "bag_of_words.npz", ids=np.arange(TESTED), labels=np.arange(TESTED) % classes, **predicted)
+    np.savez(folder / "tfidf.npz", ids=np.arange(TESTED), labels=np.arange(TESTED) % classes, **predicted)
 
 
 def run_name(point: Mapping[str, Any]) -> str:

@@ -145,7 +145,7 @@ def _last(values: Mapping[str, Any] | None, run_id: str, otherwise: Any) -> Any:
 
 
 def make_words(sizes: tuple[int, ...] = (250, 1000), accuracy: float = 0.7, count: int = 400) -> Baseline:
-    """A bag-of-words baseline of the test reviews of made runs."""
+    """A TF-IDF baseline of the test reviews of made runs."""
     ids = np.arange(count)
     return Baseline(ids, ids % 2, {size: make_preds(f"words {size}", accuracy, count) for size in sizes})
 

@@ -35,7 +35,7 @@ def home(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Pat
         "question": "Which intent is it?",
         "baseline": "lora",
         "defaults": {"model": str(tiny["distilbert"]), "dataset": "intents", "test_size": 100, "max_length": 16}
-        | {"precision": "fp32", "epochs": 2.0, "validation_fraction": 0, "checkpoint": "last"},
+        | {"precision": "fp32", "epochs": 2.0, "validation_fraction": 0},
         "matrix": {"strategy": ["lora"], "train_size": [140, 390], "seed": [1]},
     }
     execute(root, "intents", study, [RUN])
@@ -58,9 +58,9 @@ def test_the_report_of_many_classes_is_as_long_as_another_and_leaves_out_only_th
     assert (
         "intent 000, intent 001," in compared and "intent 011 and 138 more" in compared and "intent 149" not in compared
     )
-    assert explored.count("intent 0") < 60 and "Left out: the bag of words with 140 labels (no word" in explored
+    assert explored.count("intent 0") < 60 and "Left out: TF-IDF with 140 labels (no word" in explored
     for page in (explored, compared, run):
-        assert re.findall(r"[Ll]eft.out: (?!the bag of words with 140)[^.]*", page) == []
+        assert re.findall(r"[Ll]eft.out: (?!TF-IDF with 140)[^.]*", page) == []
     card = (home / "runs" / "intents" / RUN / "model" / "README.md").read_text(encoding="utf-8")
     assert "into 150 classes (intent 000\\, intent 001" in card and card.count("intent 149") == 1, "in the code alone"
 

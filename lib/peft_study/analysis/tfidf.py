@@ -1,7 +1,11 @@
-"""The baseline that a fine-tuned encoder should exceed: TF-IDF and logistic regression. 01 fits it, 03 reads it."""
+"""The baseline that a fine-tuned encoder should exceed: TF-IDF and logistic regression. 01 fits it, 03 reads it.
+
+It is fitted twice: on whole texts and all labels, which is what a user of TF-IDF would do, and on what the encoder has,
+its window of each text and the training part of the labels.
+"""
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from zipfile import BadZipFile
 
@@ -12,18 +16,22 @@ from peft_study import paths
 from peft_study.files import replacing
 from peft_study.statistics.intervals import interval
 
+_WINDOW = "window "  # before the names of arrays of the one with the encoder's window
+
 
 @dataclass(frozen=True)
 class Baseline:
     """The baseline's predictions: `preds` maps training-set sizes to classes (n,) of the test reviews `ids` (n,).
 
-    `unfitted` maps the sizes at which it cannot be fitted to the reason.
+    `unfitted` maps the sizes at which it cannot be fitted to the reason. `same_window` is the one with the encoder's
+    window and training part; None where these are not known.
     """
 
     ids: np.ndarray
     labels: np.ndarray
     preds: dict[int, np.ndarray]
     unfitted: dict[int, str] = field(default_factory=dict)
+    same_window: "Baseline | None" = None
 
     def scores(self) -> pd.DataFrame:
         """A row per size: `train_size`, `accuracy` and its bootstrap interval `low`, `high`."""
@@ -41,26 +49,40 @@ def reason(error: ValueError) -> str:
 
 def unfitted(baseline: Baseline | None) -> Iterable[str]:
     """A sentence for each size at which the baseline could not be fitted."""
-    for size, why in sorted((baseline.unfitted if baseline else {}).items()):
-        yield f"Left out: the bag of words with {size:,} labels ({why})."
+    both = {"TF-IDF": baseline, "TF-IDF on the encoder's window": baseline and baseline.same_window}
+    for name, one in both.items():
+        for size, why in sorted(one.unfitted.items() if one else ()):
+            yield f"Left out: {name} with {size:,} labels ({why})."
 
 
 def write_baseline(study: str, baseline: Baseline) -> None:
-    """Keep the baseline's predictions for the comparison: `bag_of_words.npz` in the study's folder."""
-    sizes: dict[str, object] = {str(size): preds for size, preds in baseline.preds.items()}
-    sizes |= {f"unfitted {size}": why for size, why in baseline.unfitted.items()}
-    with replacing(paths.study_folder(study) / "bag_of_words.npz") as partial:
-        np.savez_compressed(partial, ids=baseline.ids, labels=baseline.labels, **sizes)  # type: ignore[arg-type]
+    """Keep the baseline's predictions for the comparison: `tfidf.npz` in the study's folder."""
+    arrays: dict[str, object] = {"ids": baseline.ids, "labels": baseline.labels}
+    for prefix, one in (("", baseline), (_WINDOW, baseline.same_window)):
+        if one:
+            arrays |= {f"{prefix}{size}": preds for size, preds in one.preds.items()}
+            arrays |= {f"{prefix}unfitted {size}": why for size, why in one.unfitted.items()}
+    with replacing(paths.study_folder(study) / "tfidf.npz") as partial:
+        np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
 
 
 def load_baseline(study: str) -> Baseline | None:
     """The baseline's predictions, or None where 01 has not kept any, or the file is damaged."""
     try:
-        with np.load(paths.study_folder(study) / "bag_of_words.npz", allow_pickle=False) as arrays:
-            preds = {int(name): arrays[name] for name in arrays.files if name.isdigit()}
-            why = {int(name.split()[1]): str(arrays[name]) for name in arrays.files if name.startswith("unfitted ")}
-            baseline = Baseline(arrays["ids"], arrays["labels"], preds, why)
+        with np.load(paths.study_folder(study) / "tfidf.npz", allow_pickle=False) as archive:
+            arrays = dict(archive)
+        ids, labels = arrays.pop("ids"), arrays.pop("labels")
+        own = {name: array for name, array in arrays.items() if not name.startswith(_WINDOW)}
+        window = {name.removeprefix(_WINDOW): array for name, array in arrays.items() if name not in own}
+        same_window = Baseline(ids, labels, *_by_size(window)) if window else None
+        baseline = Baseline(ids, labels, *_by_size(own), same_window)
     except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error):
         return None
-    lengths = {len(values) for values in (baseline.ids, baseline.labels, *preds.values())}
+    lengths = {len(array) for array in (ids, labels, *arrays.values()) if array.ndim}
     return baseline if len(lengths) == 1 else None
+
+
+def _by_size(arrays: Mapping[str, np.ndarray]) -> tuple[dict[int, np.ndarray], dict[int, str]]:
+    """The predictions by size, and why there are none at the other sizes."""
+    preds = {int(name): array for name, array in arrays.items() if name.isdigit()}
+    return preds, {int(name.split()[1]): str(array) for name, array in arrays.items() if name.startswith("unfitted ")}

@@ -1,10 +1,9 @@
 """What a model reads of one text, and where in the text it stands: for panels and for masking."""
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from peft_study.data.tokenization import kept, untruncated
+from peft_study.data.tokenization import kept, places, untruncated
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -36,7 +35,7 @@ def window(text: str, tokenizer: "PreTrainedTokenizerBase", max_length: int, tru
     What counts as a word is the tokenizer's matter: BERT parts words at spaces and punctuation.
     """
     prefix, suffix = untruncated(tokenizer)
-    tokens, spans, words = _places(text, tokenizer)
+    tokens, spans, words = places(text, tokenizer)
     length = len(tokens)
     head, tail = kept(length, max_length - len(prefix) - len(suffix), truncation)
     chosen = [*range(head), *range(length - tail, length)]
@@ -46,24 +45,3 @@ def window(text: str, tokenizer: "PreTrainedTokenizerBase", max_length: int, tru
 
     ids = [*prefix, *(tokens[i] for i in chosen), *suffix]
     return Window(ids, padded(spans), padded(words), length + len(prefix) + len(suffix))
-
-
-def _places(text: str, tokenizer: Any) -> tuple[list[int], list[tuple[int, int]], list[int]]:
-    """The tokens of a text, and for each its span of characters and the number of its word.
-
-    A tokenizer in Python gives no spans: a token then has that of its word between spaces, or of the whole text if the
-    words alone give other tokens.
-    """
-    if tokenizer.is_fast:
-        encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
-        return encoding.ids, encoding.offsets, encoding.word_ids
-
-    def read(part: str) -> list[int]:
-        return list(tokenizer(part, add_special_tokens=False)["input_ids"])
-
-    tokens, matches = read(text), list(re.finditer(r"\S+", text))
-    pieces = [(match.span(), read(match[0])) for match in matches]
-    if [token for _, own in pieces for token in own] != tokens:
-        pieces = [((0, len(text)), tokens)]
-    places = [(span, word) for word, (span, own) in enumerate(pieces) for _ in own]
-    return tokens, [span for span, _ in places], [word for _, word in places]

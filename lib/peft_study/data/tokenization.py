@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,11 +31,13 @@ HEAD_SHARE = 0.25  # of the tokens that `head+tail` keeps: reviews conclude at t
 class Tokens:
     """The untruncated token ids of many texts, laid end to end: `flat[bounds[i]:bounds[i + 1]]` is text i.
 
-    `prefix` and `suffix` are the special tokens around a text ([CLS] and [SEP] for BERT).
+    `ends` says for each token where in its text it ends: the number of characters up to there. `prefix` and `suffix`
+    are the special tokens around a text ([CLS] and [SEP] for BERT).
     """
 
     flat: np.ndarray
     bounds: np.ndarray
+    ends: np.ndarray
     prefix: tuple[int, ...]
     suffix: tuple[int, ...]
 
@@ -48,9 +49,22 @@ class Tokens:
     def encode(self, row: int, max_length: int, truncation: str) -> np.ndarray:
         """The model's input for text `row`: at most `max_length` ids, special tokens included; int32."""
         ids = self.flat[self.bounds[row] : self.bounds[row + 1]]
-        head, tail = kept(len(ids), max_length - len(self.prefix) - len(self.suffix), truncation)
+        head, tail = self._kept(row, max_length, truncation)
         parts = (self.prefix, ids[:head], ids[len(ids) - tail :], self.suffix)
         return np.concatenate([np.asarray(part, dtype=np.int32) for part in parts])  # one without tokens is no float
+
+    def cut(self, row: int, text: str, max_length: int, truncation: str) -> str:
+        """The part of text `row`, which is `text`, that the model reads; a space is between its start and its end."""
+        ends = self.ends[self.bounds[row] : self.bounds[row + 1]]
+        head, tail = self._kept(row, max_length, truncation)
+        if head == len(ends):
+            return text
+        first, last = (ends[i - 1] if i else 0 for i in (head, len(ends) - tail))
+        return f"{text[:first].strip()} {text[last:].strip() if tail else ''}".strip()
+
+    def _kept(self, row: int, max_length: int, truncation: str) -> tuple[int, int]:
+        length = int(self.bounds[row + 1] - self.bounds[row])
+        return kept(length, max_length - len(self.prefix) - len(self.suffix), truncation)
 
 
 def kept(length: int, room: int, truncation: str) -> tuple[int, int]:
@@ -82,27 +96,49 @@ def _identity(tokenizer: Any) -> str:
     return repr((type(tokenizer).__name__, settings, vocabulary, fingerprint(*files)))
 
 
-def _read_tokens(file: Path) -> tuple[np.ndarray, np.ndarray] | None:
+def _read_tokens(file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """What an earlier call wrote; None where there is nothing, or a damaged file."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            return arrays["flat"], arrays["bounds"]
+            return arrays["flat"], arrays["bounds"], arrays["ends"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
-def _write_tokens(texts: Sequence[str], tokenizer: Any, file: Path) -> tuple[np.ndarray, np.ndarray]:
+def _write_tokens(texts: Sequence[str], tokenizer: Any, file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Tokenise and write in one step, so that a half-written file is never read."""
     if tokenizer.is_fast:
-        encodings = tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        rows = [encoding.ids for encoding in encodings]
+        encodings = tokenizer.backend_tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        tokenised = ((encoding.ids, encoding.offsets) for encoding in encodings)
     else:
-        rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-    bounds = np.cumsum([0, *map(len, rows)])
-    flat = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(bounds[-1]))
+        tokenised = (places(text, tokenizer)[:2] for text in texts)
+    rows = [(np.array(ids, np.int32), np.array(spans, np.int32).reshape(-1, 2)[:, 1]) for ids, spans in tokenised]
+    bounds = np.cumsum([0, *(len(ids) for ids, _ in rows)])
+    flat, ends = (np.concatenate(arrays) for arrays in zip(*rows, strict=True))
     with replacing(file) as partial:
-        np.savez(partial, flat=flat, bounds=bounds)
-    return flat, bounds
+        np.savez(partial, flat=flat, bounds=bounds, ends=ends)
+    return flat, bounds, ends
+
+
+def places(text: str, tokenizer: Any) -> tuple[list[int], list[tuple[int, int]], list[int]]:
+    """The tokens of a text, and for each its span of characters and the number of its word.
+
+    A tokenizer in Python gives no spans: a token then has that of its word between spaces, or of the whole text if the
+    words alone give other tokens.
+    """
+    if tokenizer.is_fast:
+        encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+        return encoding.ids, encoding.offsets, encoding.word_ids
+
+    def read(part: str) -> list[int]:
+        return list(tokenizer(part, add_special_tokens=False)["input_ids"])
+
+    tokens, matches = read(text), list(re.finditer(r"\S+", text))
+    pieces = [(match.span(), read(match[0])) for match in matches]
+    if [token for _, own in pieces for token in own] != tokens:
+        pieces = [((0, len(text)), tokens)]
+    places = [(span, word) for word, (span, own) in enumerate(pieces) for _ in own]
+    return tokens, [span for span, _ in places], [word for _, word in places]
 
 
 def untruncated(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -147,6 +183,12 @@ def examples(table: pd.DataFrame, tokens: Tokens, variant: Variant) -> list[dict
         {"input_ids": tokens.encode(row, variant.max_length, variant.truncation), "labels": label}
         for row, label in zip(table["id"], table["label"].tolist(), strict=True)
     ]
+
+
+def window_texts(table: pd.DataFrame, tokens: Tokens, variant: Variant) -> list[str]:
+    """The part of each review of `table` that the model reads; `tokens` are those of the table's split."""
+    rows = zip(table["id"], table["text"], strict=True)
+    return [tokens.cut(row, text, variant.max_length, variant.truncation) for row, text in rows]
 
 
 def load_tokenizer(variant: Variant) -> "PreTrainedTokenizerBase":

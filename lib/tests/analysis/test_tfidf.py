@@ -16,17 +16,20 @@ from peft_study.analysis.tfidf import Baseline, load_baseline, write_baseline
 def keep() -> tuple[Baseline, Path]:
     make_study()
     ids = np.arange(5) * 7
-    baseline = Baseline(ids, ids % 2, {1000: ids % 2, 250: 1 - ids % 2}, {60: "no word occurs in two of its texts"})
+    window = Baseline(ids, ids % 2, {1000: 1 - ids % 2}, {60: "no word occurs in two of its texts", 250: "other"})
+    unfitted = {60: "no word occurs in two of its texts"}
+    baseline = Baseline(ids, ids % 2, {1000: ids % 2, 250: 1 - ids % 2}, unfitted, window)
     write_baseline("made", baseline)
-    return baseline, paths.study_folder("made") / "bag_of_words.npz"
+    return baseline, paths.study_folder("made") / "tfidf.npz"
 
 
 def test_the_baseline_survives_its_file() -> None:
     baseline, file = keep()
     again = load_baseline("made")
     assert again is not None and again.preds.keys() == baseline.preds.keys()
-    np.testing.assert_equal(vars(again), vars(baseline))
-    assert [path.name for path in file.parent.iterdir() if path.name != "study.yaml"] == ["bag_of_words.npz"]
+    for loaded, kept in ((again, baseline), (again.same_window, baseline.same_window)):
+        np.testing.assert_equal(vars(loaded) | {"same_window": None}, vars(kept) | {"same_window": None})
+    assert [path.name for path in file.parent.iterdir() if path.name != "study.yaml"] == ["tfidf.npz"]
 
 
 def test_scores_have_a_row_per_size_with_an_interval_around_the_accuracy() -> None:
@@ -58,6 +61,8 @@ def test_a_baseline_that_cannot_be_fitted_says_why_and_advises_nothing(texts: li
         TfidfVectorizer(ngram_range=(1, 2), min_df=2).fit(texts)
     why = tfidf.reason(error.value)
     empty = Baseline(np.arange(4), np.arange(4) % 2, {}, {2000: why, 50: why})
+    both = list(tfidf.unfitted(Baseline(np.arange(4), np.arange(4) % 2, {}, {}, empty)))
+    assert both[0] == "Left out: TF-IDF on the encoder's window with 50 labels (no word occurs in two of its texts)."
     said = list(tfidf.unfitted(empty))
-    assert said[0] == "Left out: the bag of words with 50 labels (no word occurs in two of its texts)."
+    assert said[0] == "Left out: TF-IDF with 50 labels (no word occurs in two of its texts)."
     assert "with 2,000 labels" in said[1] and empty.scores().empty and not list(tfidf.unfitted(None))

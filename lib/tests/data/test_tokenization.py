@@ -29,7 +29,7 @@ SHARED = settings(deadline=None, suppress_health_check=[HealthCheck.function_sco
 @SHARED
 @given(length=st.integers(0, 60), max_length=st.integers(8, 64), mode=st.sampled_from(["head", "tail", "head+tail"]))
 def test_truncation_keeps_the_head_the_tail_or_both(length: int, max_length: int, mode: str) -> None:
-    tokens = tokenization.Tokens(np.arange(10, 10 + length), np.array([0, length]), (1,), (2,))
+    tokens = tokenization.Tokens(np.arange(10, 10 + length), np.array([0, length]), np.arange(length), (1,), (2,))
     ids, text, room = tokens.encode(0, max_length, mode).tolist(), list(range(10, 10 + length)), max_length - 2
     assert (ids[0], ids[-1]) == (1, 2)
     assert len(ids) == min(length, room) + 2
@@ -50,6 +50,17 @@ def test_tokens_are_those_of_the_tokenizer_itself(variant: Make, texts: list[str
         assert tokens.lengths[row] == len(expected)
         assert tokens.encode(row, 1000, "head").tolist() == expected
         assert tokens.encode(row, 16, "head").tolist() == tokenizer(text, truncation=True, max_length=16)["input_ids"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "read"), [("head", "Good film bad"), ("tail", "bad  plot dull"), ("head+tail", "Good plot dull")]
+)
+def test_the_part_of_a_text_that_the_model_reads_is_cut_at_the_characters_of_its_tokens(
+    variant: Make, mode: str, read: str
+) -> None:
+    texts = ["Good film bad  plot dull", "Fine"]
+    tokens = tokenization.tokenize_texts(texts, tokenization.load_tokenizer(variant()))
+    assert [tokens.cut(row, text, 5, mode) for row, text in enumerate(texts)] == [read, "Fine"]
 
 
 @pytest.fixture
