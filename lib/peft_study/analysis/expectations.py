@@ -1,16 +1,22 @@
-"""What is expected of the comparison (01), and what happened (03)."""
+"""What is expected of the comparison (01), and what happened (03).
 
-from collections.abc import Callable
+Every outcome is that of a test: verdicts of a family of comparisons, or intervals that do not overlap. An expectation
+on which the tests decide nothing, or for which there are too few seeds, is undecided.
+"""
+
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from peft_study.analysis.accuracy import ALPHA, counterpart, further, title
+from peft_study.analysis.accuracy import counterpart, further, groups
 from peft_study.records.read import Runs
-from peft_study.statistics.paired_tests import compare, holm
+from peft_study.study.study import Study
 from peft_study.text import points
+
+SEEDS = 3  # a side: fewer decide nothing on strategies
 
 
 @dataclass(frozen=True)
@@ -21,84 +27,126 @@ class Evidence:
     summary: pd.DataFrame
     comparisons: pd.DataFrame
     costs: pd.DataFrame
-    words: pd.DataFrame
+    tfidf: pd.DataFrame
     ood: pd.DataFrame
 
 
-Outcome = tuple[bool | None, str]  # whether the expectation held (None: undetermined), and the numbers
+Outcome = tuple[bool | None, str]  # whether the expectation held (None: undecided), and the numbers
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What is expected, of which studies, and how it is checked."""
+
+    text: str
+    applies: Callable[[Study], bool]
+    check: Callable[[Evidence], Outcome]
 
 
 def _full_is_never_beaten(evidence: Evidence) -> Outcome:
-    table, baseline = evidence.comparisons, evidence.runs.study.baseline
-    if table.empty or baseline != "full":
-        return None, "no pair to compare" if table.empty else f"the baseline of the study is {baseline}"
-    best = table.loc[table["difference"].idxmax()]
-    lead = f"largest difference from {baseline}: {points(best['difference'])} points ({best['verdict']})"
-    return not (table["verdict"] == "better").any(), lead
+    return _by_verdicts(evidence.comparisons, {"worse", "equivalent"}, {"better"})
 
 
 def _labels_help(evidence: Evidence) -> Outcome:
-    runs, gains, steps = evidence.runs, [], []
-    for _, group in evidence.summary.groupby(["strategy", *further(evidence.summary)], sort=False):
-        preds = [runs.preds[ids].to_numpy().T for ids in group.sort_values("train_size")["run_ids"]]
-        own = [compare(more, fewer, runs.labels) for fewer, more in pairwise(preds)]
-        gain = ", ".join(points(step.difference.estimate) for step in own)
-        gains += [f"{title(group.iloc[0].to_dict())}: {gain}"] if own else []
-        steps += own
-    if not steps:
-        return None, "a single budget"
-    clear = np.array(holm([step.p_value for step in steps])) < ALPHA
-    ahead = np.array([step.difference.estimate > 0 for step in steps])
-    held = False if (clear & ~ahead).any() else True if (clear & ahead).all() else None
-    return held, f"{'; '.join(gains)} points from budget to budget; {clear.sum()} of {len(steps)} significant"
+    steps: list[tuple[Any, Any]] = []
+    for _, rows in evidence.summary.groupby(["strategy", *further(evidence.summary)], sort=False):
+        steps += pairwise(rows.sort_values("train_size").to_dict("records"))
+    return _by_intervals(steps)
 
 
 def _time_saves_less_than_parameters(evidence: Evidence) -> Outcome:
-    costs, base = evidence.costs, evidence.runs.study.baseline
-    figures = ["training.seconds", "parameters.trainable"]
-    pairs = [(row, counterpart(row, costs, base)) for row in costs[costs["strategy"] != base].to_dict("records")]
-    shares = pd.DataFrame([[row[name] / other[name] for name in figures] for row, other in pairs if other is not None])
-    if shares.dropna().empty:
-        return None, "no pair to compare"
-    time, share = shares.dropna().median()
-    return time > 10 * share, f"{share:.2%} of the trainable parameters, {time:.0%} of the training time (medians)"
+    costs, table, base = evidence.costs, groups(evidence.runs), evidence.runs.study.baseline
+    shares, ahead, behind = [], [], []
+    for row in table[table["strategy"] != base].to_dict("records"):
+        ours, theirs = (counterpart(row, costs, strategy) for strategy in (row["strategy"], base))
+        other = counterpart(row, table, base)
+        if other is None or min(len(row["run_ids"]), len(other["run_ids"])) < SEEDS:
+            continue
+        own, full = (evidence.runs.table.loc[ids, "training.seconds"] for ids in (row["run_ids"], other["run_ids"]))
+        share = ours["parameters.trainable"] / theirs["parameters.trainable"]
+        shares.append((share, ours["training.seconds"] / theirs["training.seconds"]))
+        ahead.append(own.min() / full.max() > share)  # in every pair of runs
+        behind.append(own.max() / full.min() < share)
+    if not shares or pd.DataFrame(shares).isna().any(axis=None):
+        return None, f"fewer than {SEEDS} seeds, or no time on record"
+    parameters, time = pd.DataFrame(shares).median()
+    numbers = f"{parameters:.2%} of the trainable parameters, {time:.0%} of the training time (medians)"
+    return False if any(behind) else True if all(ahead) else None, numbers
 
 
-def _bag_of_words_is_beaten(evidence: Evidence) -> Outcome:
-    if evidence.words.empty:
-        return None, "no bag-of-words baseline"
-    wins = int((evidence.words["verdict"] == "better").sum())
-    return wins == len(evidence.words), f"better in {wins} of {len(evidence.words)} comparisons"
+def _tfidf_is_beaten(evidence: Evidence) -> Outcome:
+    return _by_verdicts(evidence.tfidf, {"better"}, {"worse", "equivalent"})
 
 
-def _other_reviews_are_harder(evidence: Evidence) -> Outcome:
-    ood, own = evidence.ood, evidence.summary
-    if ood.empty:
-        return None, "no out-of-domain reviews"
-    drops = 100 * (ood["accuracy"] - own["accuracy"])
-    lower, higher = ood["high"] < own["low"], ood["low"] > own["high"]
-    held = False if higher.any() else True if lower.all() else None
-    clear = f"{lower.sum() + higher.sum()} of {len(drops)} with disjoint intervals"
-    return held, f"{points(drops.min())} to {points(drops.max())} points, {clear}"
+def _other_domains_are_harder(evidence: Evidence) -> Outcome:
+    return _by_intervals(list(zip(evidence.ood.to_dict("records"), evidence.summary.to_dict("records"), strict=False)))
 
 
-EXPECTATIONS: dict[str, Callable[[Evidence], Outcome]] = {
-    "No strategy is better than full fine-tuning at any budget.": _full_is_never_beaten,
-    "Every strategy gains from every step to a larger budget.": _labels_help,
-    "Training fewer parameters saves far less time than parameters: every step still runs the whole network forward, "
-    "and most of it backward.": _time_saves_less_than_parameters,
-    "Every fine-tuned model is better than a bag of words of the same budget.": _bag_of_words_is_beaten,
-    "Every strategy loses accuracy on short sentences from another source.": _other_reviews_are_harder,
-}
+def _by_verdicts(table: pd.DataFrame, expected: Collection[str], contrary: Collection[str]) -> Outcome:
+    """Held where every verdict is among those `expected`, not held where one is among the `contrary` ones."""
+    if table.empty:
+        return None, "no comparison"
+    verdicts = table["verdict"]
+    held = False if verdicts.isin(contrary).any() else True if verdicts.isin(expected).all() else None
+    counts = ", ".join(f"{name} in {count}" for name, count in verdicts.value_counts().items())
+    return held, f"{counts} of {len(table)} comparisons"
 
 
-def listed() -> pd.DataFrame:
-    """The expectations as 01 states them, written before any training."""
-    return pd.DataFrame({"expectation": list(EXPECTATIONS)}, index=range(1, len(EXPECTATIONS) + 1))
+def _by_intervals(pairs: Sequence[tuple[Any, Any]]) -> Outcome:
+    """Held where the second row of every pair has the higher interval, not held where one has the lower."""
+    if not pairs or min(row["seeds"] for pair in pairs for row in pair) < SEEDS:
+        return None, f"fewer than {SEEDS} seeds" if pairs else "no comparison"
+    gains = [100 * (more["accuracy"] - less["accuracy"]) for less, more in pairs]
+    above = [less["high"] < more["low"] for less, more in pairs]
+    below = [more["high"] < less["low"] for less, more in pairs]
+    held = False if any(below) else True if all(above) else None
+    clear = f"{sum(above) + sum(below)} of {len(pairs)} with intervals that do not overlap"
+    return held, f"{points(min(gains))} to {points(max(gains))} points, {clear}"
+
+
+def _compares_with_full(study: Study) -> bool:
+    return study.baseline == "full" and len({variant.strategy for variant in study.variants.values()}) > 1
+
+
+EXPECTATIONS = (
+    Expectation(
+        "No strategy is better than full fine-tuning at any budget.",
+        _compares_with_full,
+        _full_is_never_beaten,
+    ),
+    Expectation(
+        "Every strategy is more accurate at every larger budget.",
+        lambda study: len({variant.train_size for variant in study.variants.values()}) > 1,
+        _labels_help,
+    ),
+    Expectation(
+        "No strategy saves as large a share of the training time as of the trainable parameters: every step still runs "
+        "the whole network forward, and most of it backward.",
+        _compares_with_full,
+        _time_saves_less_than_parameters,
+    ),
+    Expectation(
+        "Every fine-tuned model is better than TF-IDF at the same budget.",
+        lambda study: True,
+        _tfidf_is_beaten,
+    ),
+    Expectation(
+        "Every strategy is more accurate in its own domain than out of it.",
+        lambda study: any(variant.ood_dataset for variant in study.variants.values()),
+        _other_domains_are_harder,
+    ),
+)
+
+
+def listed(study: Study) -> list[str]:
+    """The expectations that apply to a study, as 01 states them, written before any training."""
+    return [expectation.text for expectation in EXPECTATIONS if expectation.applies(study)]
 
 
 def checked(evidence: Evidence) -> pd.DataFrame:
-    """The expectations with their outcome: `held` (yes, no, undetermined) and the numbers behind it."""
-    outcomes = [check(evidence) for check in EXPECTATIONS.values()]
-    held = ["undetermined" if held is None else "yes" if held else "no" for held, _ in outcomes]
-    return listed().assign(held=held, outcome=[numbers for _, numbers in outcomes])
+    """The expectations with their outcome: `held` (yes, no, undecided) and the numbers behind it."""
+    study = evidence.runs.study
+    outcomes = [expectation.check(evidence) for expectation in EXPECTATIONS if expectation.applies(study)]
+    held = ["undecided" if held is None else "yes" if held else "no" for held, _ in outcomes]
+    columns = {"expectation": listed(study), "held": held, "outcome": [numbers for _, numbers in outcomes]}
+    return pd.DataFrame(columns, index=range(1, len(held) + 1))
