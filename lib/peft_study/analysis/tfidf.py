@@ -7,6 +7,7 @@ its window of each text and the training part of the labels.
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -39,6 +40,21 @@ class Baseline:
         return pd.DataFrame(
             [(size, i.estimate, i.low, i.high) for size, i in rows], columns=["train_size", "accuracy", "low", "high"]
         )
+
+
+def fit(
+    model: Any, budgets: Mapping[int, tuple[Iterable[str], Iterable[int]]]
+) -> tuple[dict[int, Any], dict[int, str]]:
+    """A copy of `model`, a scikit-learn pipeline, fitted to the texts and classes of each budget; why others are not."""
+    from sklearn.base import clone
+
+    fitted, unfitted = {}, {}
+    for size, (texts, classes) in budgets.items():
+        try:
+            fitted[size] = clone(model).fit(texts, classes)
+        except ValueError as error:
+            unfitted[size] = reason(error)
+    return fitted, unfitted
 
 
 def reason(error: ValueError) -> str:
