@@ -22,6 +22,22 @@ SETTLED = {
 }
 
 
+def titles(table: pd.DataFrame) -> list[str]:
+    """The titles of groups, with the size where there are several."""
+    several = table["train_size"].nunique() > 1
+    return [title(row) + f" with {row['train_size']:,} labels" * several for row in table.to_dict("records")]
+
+
+def stated(differences: pd.DataFrame) -> str:
+    """Rows of `learning_rates.differences` in a sentence: points with their interval, and the verdict if any."""
+    names = titles(differences.drop(columns="learning_rate"))
+    return "; ".join(
+        f"{name} {points(row['difference'])} [{points(row['low'])}, {points(row['high'])}]"
+        + f" (**{row['verdict']}**)" * (row["verdict"] != "no verdict")
+        for name, row in zip(names, differences.to_dict("records"), strict=True)
+    )
+
+
 def best_rates(best: pd.DataFrame, ratios: pd.DataFrame) -> pd.DataFrame:
     """The best rate of every group, its validation loss and those a step of the grid lower and higher, and a remark.
 

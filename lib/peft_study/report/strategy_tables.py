@@ -26,10 +26,9 @@ def _measured(row: Mapping[str, Any], full: Mapping[str, Any]) -> dict[str, str]
     return {
         "start": _difference(row["start"]),
         "loss": f"{row['loss_before']:.3f} → {row['loss_after']:.3f}",
-        **{part: f"{row[f'trainable_{part}']:,}" for part in ("backbone", "adapter", "head")},
-        "loaded": _difference(row["reloaded"]),
-        "merged": apart if row["merged"] is None else _difference(row["merged"]),
-        "KiB": f"{row['model_bytes'] / 2**10:,.0f}",
+        "trainable": f"{row['trainable_backbone'] + row['trainable_adapter']:,}",
+        "merges": apart if row["merged"] is None else "yes",
+        "kB": f"{row['model_bytes'] / 1000:,.0f}",
         "step": f"{row['flops'] / full['flops']:.2f}" if "flops" in full else UNKNOWN,
     }
 

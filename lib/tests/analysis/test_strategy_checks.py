@@ -84,7 +84,7 @@ def test_a_strategy_of_ones_own_is_checked_like_the_others_and_does_not_hide_the
     rows = list(check_all(str(tiny["bert"]), [register(**changes), "head"]))
     assert [(row["strategy"], row["fault"]) for row in rows] == [("full", ""), ("mine", fault), ("head", "")]
     table = strategy_checks(rows)
-    assert table.loc["Mine", ["works", "start", "merged"]].tolist() == cells
+    assert table.loc["Mine", ["works", "start", "merges"]].tolist() == cells
     assert table.loc[STRATEGIES["full"].label, "step"] == "1.00"
 
 
@@ -95,7 +95,7 @@ def test_a_strategy_that_cannot_merge_as_it_claims_is_detected(
     monkeypatch.setattr(Strategy, "merges", True)
     row = list(check_all(str(tiny["bert"]), [register(**changes)]))[-1]
     assert row["fault"].startswith("it should merge, but ") and "Error: " in row["fault"]
-    assert strategy_checks([row]).loc["Mine", "merged"] == "fails"
+    assert strategy_checks([row]).loc["Mine", "merges"] == "fails"
 
 
 def test_an_encoder_published_in_half_precision_is_loaded_as_it_was_trained(
