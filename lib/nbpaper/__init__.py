@@ -10,7 +10,7 @@ Two nbconvert exporters do the work, `paper-html` and `paper-pdf`, which Jupyter
 
 What an author writes, in cells that JupyterLab shows as well as it can:
 
-    a raw cell with YAML      title, subtitle, authors, date, abstract, bibliography, lang
+    a raw cell with YAML      title, subtitle, authors, date, abstract (set in a box), bibliography, lang, card
     #| label: fig-x, tbl-x    numbers the cell's figure or table; also fig-cap, fig-alt, fig-span: full (or tbl-…),
                               output, optional (cells.py); a caption and a text for screen readers that code computed
                               are those of display(figure, metadata={"caption": …, "alt": …})

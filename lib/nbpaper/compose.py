@@ -102,7 +102,7 @@ def _fits(label: str, output: NotebookNode, shown: Shown) -> bool:
 
 
 def _float(cell: PaperCell, label: str, caption: str, shown: Shown) -> Piece:
-    wide = long = False
+    wide, long = shown.wide, False
     if shown.table:
         widths = shown.table.column_widths()
         long = shown.table.is_long

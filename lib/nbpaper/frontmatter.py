@@ -19,7 +19,10 @@ _BLOCK = re.compile(r"\s*---[ \t]*\n(.*?)\n?---\s*", re.DOTALL)
 
 @dataclass
 class FrontMatter:
-    """What stands before the text. `title`, `subtitle` and `abstract` are Markdown; the rest is plain text."""
+    """What stands before the text. `title`, `subtitle` and `abstract` are Markdown; the rest is plain text.
+
+    `card` is the file, beside the page, of the picture that other sites show with a link to it.
+    """
 
     title: str = ""
     subtitle: str = ""
@@ -27,6 +30,7 @@ class FrontMatter:
     date: str = ""
     abstract: str = ""
     bibliography: str = ""
+    card: str = ""
     lang: str = "en"
 
     def timestamp(self) -> int:

@@ -2,6 +2,7 @@
 
 Inside a page an SVG shares names, styles and rights with everything else. So only what draws is taken over, and its
 names get a prefix of their own. A picture with anything more is left to an `<img>`, which shuts it off from the page.
+Colours become variables of the page's style, such as `var(--d55e00, #d55e00)`, so that a dark page can replace them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ OWN_ATTRIBUTES = {"id", "class", "version", "width", "height", "style", "role", 
 """Attributes of the outermost element that the page sets itself, or does without."""
 
 MATPLOTLIB_STYLE = re.compile(r"\s*\*\{stroke-linejoin: round; stroke-linecap: butt\}\s*")
+COLOUR = re.compile(r"#([0-9a-fA-F]{6})\b")
 INTERNAL_URL = re.compile(r"url\(\s*#([^)]+?)\s*\)")
 EMBEDDED = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*")
 LENGTH = re.compile(r"([\d.]+)(pt|in|cm|mm|px|)")
@@ -97,6 +99,8 @@ def _value(tag: str, name: str, value: str, prefix: str) -> str:
         if tag == "image" and EMBEDDED.fullmatch(value):
             return value
         raise _NotPlain
+    if name in ("style", "fill", "stroke"):
+        value = COLOUR.sub(lambda match: f"var(--{match[1].lower()}, {match[0]})", value)
     value = INTERNAL_URL.sub(lambda match: f"url(#{prefix}{match.group(1)})", value)
     if re.search(r"url\s*\((?!#)", value, re.IGNORECASE):
         raise _NotPlain

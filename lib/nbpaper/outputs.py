@@ -10,6 +10,7 @@ from typing import Literal
 from nbformat import NotebookNode
 
 from nbpaper.images import check_image
+from nbpaper.style import COLUMN
 from nbpaper.tables import Table, parse_table
 from nbpaper.target_html import HtmlTarget
 from nbpaper.target_typst import TypstTarget
@@ -17,16 +18,21 @@ from nbpaper.target_typst import TypstTarget
 Target = HtmlTarget | TypstTarget
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+SVG_WIDTH = re.compile(rb'<svg[^>]* width="([\d.]+)pt"')
 OBJECT_REPR = re.compile(r"<[^<>\n]*>|(Text|Axes|Line2D|\[<)\S*.*", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One output as the paper shows it. `text` is in the target's language, or Markdown when `kind` says so."""
+    """One output as the paper shows it. `text` is in the target's language, or Markdown when `kind` says so.
+
+    `wide`: a drawing that is wider than a column of the PDF.
+    """
 
     kind: Literal["image", "table", "markdown", "text"]
     text: str
     table: Table | None = None
+    wide: bool = False
 
 
 def show(output: NotebookNode, target: Target, alt: str, asked: bool) -> Shown | None:
@@ -51,7 +57,9 @@ def _show_bundle(data: dict[str, str], target: Target, alt: str) -> Shown | None
     if mime:
         picture = data[mime].encode() if mime == "image/svg+xml" else base64.b64decode(data[mime])
         check_image(picture, mime)
-        return Shown("image", target.image(picture, mime, alt))
+        width = SVG_WIDTH.search(picture[:2000]) if mime == "image/svg+xml" else None
+        wide = width is not None and float(width[1]) > 72 * (COLUMN + 0.3)
+        return Shown("image", target.image(picture, mime, alt), wide=wide)
     fragment = target.fragment(html)
     if fragment:
         return Shown("text", fragment)

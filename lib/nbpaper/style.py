@@ -1,8 +1,7 @@
 """Matplotlib settings for figures that sit well in the paper: small type, thin lines, vectors whose text is text.
 
-Text stays text so that it can be selected, searched and read out. Matplotlib places it by the metrics of the font it
-ships, STIX; the PDF is set with that very font, and a page falls back to Times, whose letters are as wide.
-Other scripts are placed by the metrics of `fonts.fallbacks`.
+Text stays text so that it can be selected, searched and read out. It is set in the typeface of the paper, STIX, which
+matplotlib ships; a page embeds it. Other scripts are placed by the metrics of `fonts.fallbacks`.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
-from nbpaper.fonts import FAMILY, fallbacks
+from nbpaper.fonts import FAMILY, TYPEFACE, fallbacks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,14 +26,11 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 GREY = "#6b6b6b"
 """For what is no series: margins, references, headings; on a page it follows the theme, as black and white do."""
 
-SERIF = ("STIXGeneral", "STIX Two Text", "Times New Roman", "Times", "Liberation Serif", FAMILY)
-"""Fonts of one width: the first ships with matplotlib, every system has one of the others; a page embeds the last."""
-
 RC: dict[str, Any] = {
     "figure.figsize": (COLUMN, 2.2),
     "figure.facecolor": "white",
     "font.family": "serif",
-    "font.serif": list(SERIF),
+    "font.serif": [TYPEFACE, FAMILY],
     "mathtext.fontset": "stix",
     "font.size": 8,
     "axes.labelsize": 8,
@@ -74,7 +70,7 @@ def use_paper_style() -> None:
     settings["axes.prop_cycle"] = cycler(color=PALETTE)
     for file in fallbacks():
         fontManager.addfont(file)
-        if (family := fontManager.ttflist[-1].name) not in SERIF:
+        if (family := fontManager.ttflist[-1].name) != TYPEFACE:
             settings["font.family"].append(family)
     _show_whole_tables()
     try:

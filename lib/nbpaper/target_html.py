@@ -13,7 +13,10 @@ FOLD_ABOVE = 15
 """Streams and results with more lines than this are folded."""
 
 WORDY = 30
-"""Cells with more characters than this may run over several lines."""
+"""Columns with longer cells than this many characters are not squeezed to a word a line."""
+
+DENSE = 8
+"""Tables of more columns than this are set smaller and closer."""
 
 _TAGS = """
 a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure h3 h4 h5 h6 hr i img
@@ -46,11 +49,13 @@ class HtmlTarget:
         return f'<img src="{data_uri(data, mime)}" alt="{escape(alt)}">'
 
     def table(self, table: Table) -> str:
-        """A table with rules and spans."""
+        """A table with rules and spans; one of more than three columns becomes a card a row on a phone."""
         head = "".join(_row(row, table, "col") for row in table.head)
-        body = "".join(_row(row, table, "row", table.starts_group(i)) for i, row in enumerate(table.body))
+        body = "".join(_body_row(table, index) for index in range(len(table.body)))
+        columns = len(table.alignments)
+        kind = "cards dense" if columns > DENSE else "cards" if columns > 3 and table.head else ""
         return (
-            '<div class="table-scroll" role="group" aria-label="Table" tabindex="0"><table>'
+            f'<div class="table-scroll" role="group" aria-label="Table" tabindex="0"><table class="{kind}">'
             f"<thead>{head}</thead><tbody>{body}</tbody></table></div>"
         )
 
@@ -114,9 +119,23 @@ def _safe_image_attribute(_tag: str, name: str, value: str) -> bool:
     return name in ("alt", "width", "height") or (name == "src" and value.startswith("data:image/"))
 
 
-def _row(row: list[Cell], table: Table, scope: str, starts_group: bool = False) -> str:
-    opening = '<tr class="group">' if starts_group else "<tr>"
-    return f"{opening}{''.join(_cell(cell, table, scope) for cell in row)}</tr>"
+def _row(row: list[Cell], table: Table, scope: str) -> str:
+    return f"<tr>{''.join(_cell(cell, table, scope) for cell in row)}</tr>"
+
+
+def _body_row(table: Table, index: int) -> str:
+    """A row of the body; cells that reach down from above stand in it once more, for its card."""
+    above = (cell for i, row in enumerate(table.body[:index]) for cell in row if i + cell.rowspan > index)
+    again = "".join(f'<td class="again"{_label(cell, table)}>{escape(cell.text)}</td>' for cell in above)
+    opening = '<tr class="group">' if table.starts_group(index) else "<tr>"
+    return f"{opening}{again}{''.join(_cell(cell, table, 'row') for cell in table.body[index])}</tr>"
+
+
+def _label(cell: Cell, table: Table) -> str:
+    """What the heading of a cell's column says."""
+    over = (h.text for row in table.head for h in row if h.column <= cell.column < h.column + h.colspan)
+    heading = " ".join(filter(None, over)).replace("\n", " ")
+    return f' data-label="{escape(heading)}"' if heading else ""
 
 
 def _cell(cell: Cell, table: Table, scope: str) -> str:
@@ -124,6 +143,8 @@ def _cell(cell: Cell, table: Table, scope: str) -> str:
     spans_columns = cell.colspan > 1
     wordy = " wordy" if len(cell.text) > WORDY and scope == "row" else ""
     attributes = f' class="{"center" if spans_columns else table.alignments[cell.column]}{wordy}"'
+    if scope == "row":
+        attributes += _label(cell, table)
     if header:
         attributes += f' scope="{scope}{"group" if spans_columns or cell.rowspan > 1 else ""}"'
     if spans_columns:

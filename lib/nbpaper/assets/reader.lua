@@ -84,6 +84,7 @@ local function metadata(job, parts)
   meta.subtitle = given.subtitle ~= '' and inlines(given.subtitle) or nil
   meta.date = given.date ~= '' and pandoc.Inlines(given.date) or nil
   meta.lang = given.lang
+  meta.card = given.card ~= '' and given.card or nil
   meta.author = pandoc.List(given.authors):map(function(name) return pandoc.Inlines(name) end)
   meta.bibliography = given.bibliography ~= '' and given.bibliography or nil
   meta['link-citations'] = true

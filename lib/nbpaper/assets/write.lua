@@ -59,7 +59,20 @@ function html.equation(div)
   return div
 end
 
+-- The rows of a table of more than three columns become cards on a phone: each cell carries the heading of its column.
 function html.table(element)
+  local head = element.head.rows[1]
+  if head and #head.cells > 3 then
+    element.attr.classes:insert('cards')
+    for _, body in ipairs(element.bodies) do
+      for _, row in ipairs(body.body) do
+        for index, cell in ipairs(row.cells) do
+          local heading = head.cells[index]
+          cell.attr.attributes.label = heading and pandoc.utils.stringify(heading.contents) or nil
+        end
+      end
+    end
+  end
   return {
     pandoc.RawBlock('html', '<div class="table-scroll" role="group" aria-label="Table" tabindex="0">'), element,
     pandoc.RawBlock('html', '</div>'),

@@ -396,17 +396,8 @@ def training_curves(runs: pd.DataFrame, log: Callable[[str], pd.DataFrame], stra
 def _run_curve(ax: Axes, log: pd.DataFrame, column: str, run: Mapping[Any, Any]) -> None:
     """One column of a run's log, with a ring at the checkpoint that was tested."""
     scale, window = (100 if column == "eval_accuracy" else 1), (5 if column == "loss" else 1)
-    style = _style(run["strategy"]) | {"linewidth": 0.9, "alpha": 0.8}
-    _curve(
-        log,
-        "epoch",
-        column,
-        ax,
-        scale,
-        window,
-        **style,
-        **({"marker": ""} if column == "loss" else {"markersize": 2.5}),
-    )
+    style = _style(run["strategy"]) | {"linewidth": 0.9, "alpha": 0.8, "markersize": 2.5}
+    _curve(log, "epoch", column, ax, scale, window, **style | ({"marker": ""} if column == "loss" else {}))
     if column in log and column != "loss":
         tested = log[(log["step"] == run.get("training.selected_step")) & log[column].notna()].tail(1)
         ring = {"s": 40, "facecolors": "none", "edgecolors": colour(run["strategy"]), "linewidth": 0.8, "zorder": 3}

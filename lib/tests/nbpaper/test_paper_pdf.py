@@ -34,7 +34,7 @@ def test_the_text_figures_and_tables_of_the_notebook_are_in_the_pdf() -> None:
     for expected in (
         "A paper",
         "Ada",
-        "Abstract. We ask.",
+        "We ask.",
         "1 Results",
         "Figure 1.",
         "labelled reviews",
