@@ -16,7 +16,7 @@ FULL, LORA = "full-n00250-s1", "lora-n00250-s1"
 
 def write_bare(run_id: str, accuracy: float = 0.9, count: int = 400, seed: int = 1) -> Path:
     """Write predictions, and which run they are of; returns the folder."""
-    strategy, size, _ = run_id.split("-")
+    strategy, size, *_ = run_id.split("-")
     folder = paths.run_folder("made", run_id)
     folder.mkdir(parents=True)
     run = {"strategy": strategy, "train_size": int(size[1:]), "seed": seed}

@@ -35,9 +35,23 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def explore(study: str) -> None:
-    """Execute 01 on the reviews of `study`."""
-    read_study(study)
-    _execute_alone(paths.NOTEBOOKS / EXPLORE, study, "explore.ipynb")
+    """Execute 01 on the reviews of `study`.
+
+    Records of another program are compared without these: where 01 fails then, a notebook that says so takes its place.
+    """
+    from nbformat import v4, write
+
+    variants = read_study(study).variants
+    try:
+        _execute_alone(paths.NOTEBOOKS / EXPLORE, study, "explore.ipynb")
+    except StudyError as error:
+        if not any(is_foreign(paths.run_folder(study, run)) for run in variants):
+            raise
+        print(sentence := f"{LEFT_OUT}the exploration of the reviews ({one_line(error)}).")
+        title = "# What is in the reviews, and what could bias the comparison"
+        cells = [v4.new_markdown_cell(title), v4.new_markdown_cell(markdown_escape(sentence))]
+        with replacing(paths.study_folder(study) / "explore.ipynb") as partial:
+            write(v4.new_notebook(cells=cells), partial)
 
 
 def compare(study: str) -> None:

@@ -133,6 +133,8 @@ def read_arrays(file: Path) -> Arrays:
         predicted = logits[np.arange(count), preds.astype(int)]
         if contrary := (predicted < logits.max(axis=1)).sum():  # never where a logit is NaN
             raise ValueError(f"its preds are not the largest logit of {contrary:,} of {count:,} reviews")
+        if ids.dtype.kind not in "iuf" or (ids % 1 != 0).any():
+            raise ValueError("its ids are not all whole numbers")
         order = np.argsort(ids)
         for name, array in arrays.items():
             arrays[name] = array[order] if name == "logits" else array[order].astype(int)
@@ -140,11 +142,14 @@ def read_arrays(file: Path) -> Arrays:
         return arrays
 
 
-def _read_run(folder: Path, variant: Variant) -> tuple[dict[str, Any], dict[str, Arrays], list[str]]:
+def _read_run(
+    folder: Path, variant: Variant, axes: Iterable[str]
+) -> tuple[dict[str, Any], dict[str, Arrays], list[str]]:
     """A run's row of `Runs.table`, its predictions by `part` ("" and, where there are any, "ood_"), what is unrecorded.
 
-    Raises `StudyError` with the reason where it cannot be compared. All that the comparison reads of the folder is read
-    here once, so that damage is known beforehand.
+    Of a record of another program, only what it states is known of the variant, beside the study's `axes`, which its
+    folder's name states, and the names of the classes. Raises `StudyError` with the reason where it cannot be compared.
+    All that the comparison reads of the folder is read here once, so that damage is known beforehand.
     """
     if layout.is_interrupted(folder):
         raise StudyError("its training was interrupted; run the study again")
@@ -173,7 +178,10 @@ def _read_run(folder: Path, variant: Variant) -> tuple[dict[str, Any], dict[str,
     if variant.ood_dataset is not None and (file := folder / "ood_preds_and_labels.npz").exists():
         predictions["ood_"] = read_arrays(file)
     kinds = _of_another_kind(fields)
-    row = variant.model_dump() | dict.fromkeys(FIELDS) | fields | dict.fromkeys([*kinds, "ood.accuracy"])
+    asked, stated = variant.model_dump(), {**params, **run}.keys() | {*axes, "label_names"}
+    if layout.is_foreign(folder):
+        asked |= dict.fromkeys(asked.keys() - stated)
+    row = asked | dict.fromkeys(FIELDS) | fields | dict.fromkeys([*kinds, "ood.accuracy"])
     for part, arrays in predictions.items():
         every, name = np.ones((1, len(arrays["ids"]))), "ood" if part else "test"
         for metric, score in (("accuracy", accuracy), ("macro_f1", macro_f1)):
@@ -197,11 +205,11 @@ def _read_run(folder: Path, variant: Variant) -> tuple[dict[str, Any], dict[str,
 class Runs:
     """All runs of a study that can be compared, and why the others cannot.
 
-    `table` has a row per finished run, indexed by `run_id`: the variant's fields (what `params.yaml` leaves out as the
-    study states it), then the blocks of `metrics.json` with dotted names (`test.accuracy`, `training.seconds`,
-    `parameters.trainable`, ...), None or NaN where a record does not say. `missing` maps the other run ids to the
-    reason. All runs of `table` were tested on the same reviews. `unrecorded` maps the run ids of `table` whose records
-    are incomplete to what they leave out: a file, or `params.yaml: dropout`, `metrics.json: training.seconds`.
+    `table` has a row per finished run, indexed by `run_id`: the variant's fields, then the blocks of `metrics.json`
+    with dotted names (`test.accuracy`, `training.seconds`, `parameters.trainable`, ...), None or NaN where a record
+    does not say. `missing` maps the other run ids to the reason. All runs of `table` were tested on the same reviews.
+    `unrecorded` maps the run ids of `table` whose records are incomplete to what they leave out: a file, or
+    `params.yaml: dropout`, `metrics.json: training.seconds`.
     """
 
     study: Study
@@ -244,6 +252,12 @@ class Runs:
         names = {"params.yaml", *(f"params.yaml: {name}" for name in fields)}
         return self.table[[names.isdisjoint(self.unrecorded.get(run_id, ())) for run_id in self.table.index]]
 
+    @property
+    def foreign(self) -> list[str]:
+        """The runs whose records another program wrote."""
+        study = self.study.name
+        return [run_id for run_id in map(str, self.table.index) if layout.is_foreign(paths.run_folder(study, run_id))]
+
     def under_other_rule(self) -> "Runs | None":
         """These runs with the test predictions of the checkpoints that the other rule selects, where these are others.
 
@@ -273,7 +287,8 @@ def load_runs(study_name: str) -> Runs:
     tests: dict[Any, dict[str, Any]] = {}  # what the runs tested on the same reviews share
     for run_id, variant in study.variants.items():
         try:
-            rows[run_id], parts, unrecorded[run_id] = _read_run(paths.run_folder(study_name, run_id), variant)
+            folder = paths.run_folder(study_name, run_id)
+            rows[run_id], parts, unrecorded[run_id] = _read_run(folder, variant, study.axes)
         except StudyError as error:
             missing[run_id] = str(error)
             continue

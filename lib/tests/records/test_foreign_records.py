@@ -1,5 +1,6 @@
 """Records of another program: how little they must hold, what is then unrecorded, and that 03 stands all the same."""
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -11,12 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_foreign import FULL, LORA, bare_runs, edit, replace_arrays, write_bare
-from made_runs import make_preds, make_runs
+from made_runs import MATRIX, make_preds, make_runs, write_arrays
 
 from peft_study import paths
 from peft_study.analysis.accuracy import against_baseline
-from peft_study.engine.steps import compare
+from peft_study.analysis.protocol import selected_on_test, selection
+from peft_study.engine.steps import compare, explore
 from peft_study.records.read import FIELDS, load_runs
+from peft_study.statistics.calibration import losses
 
 # --- The least that a record must hold --------------------------------------------------------------------------------
 
@@ -63,6 +66,10 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
         f"other reviews: its ids or labels in preds_and_labels.npz differ from those of {FULL}; write it anew",
     ),
     "a value that contradicts": (_write("params.yaml", b"epochs: 7.0"), "values .*epochs"),
+    "ids with fractions": (
+        lambda _: replace_arrays(LORA, ids=np.arange(400) + 0.5),
+        "its ids are not all whole numbers",
+    ),
     "no metrics": (lambda folder: (folder / "metrics.json").unlink(), "not finished"),
     "a training of ours that goes on": (_write("train.log", b""), "not finished"),
 }
@@ -76,6 +83,47 @@ def test_what_is_there_and_damaged_is_refused_with_the_reason(damage: str) -> No
     runs = load_runs("made")
     assert list(runs.missing) == [LORA] and re.search(reason, runs.missing[LORA]), runs.missing
     assert not re.search("delete|run the study", runs.missing[LORA]), "what we did not write, we cannot write again"
+
+
+def test_only_what_a_record_states_is_known_of_its_variant_beside_the_axes_of_the_study() -> None:
+    bare_runs(defaults={"model": "some/model", "label_names": ["down", "up"]}, matrix=MATRIX | {"epochs": [2]})
+    runs = load_runs("made")
+    assert runs.table["epochs"].tolist() == [2.0] * 4 and runs.class_names == ("down", "up")
+    assert runs.table[["model", "max_length", "checkpoint", "learning_rate"]].isna().all(axis=None)
+    assert runs.foreign == list(runs.table.index) and make_runs().foreign == []
+
+
+@pytest.mark.parametrize(
+    ("log", "metrics", "used"),
+    [
+        ([(10, 0.8, 0.5), (20, 0.9, 0.3)], {}, True),
+        ([(10, 0.9, None), (20, 0.8, None)], {"training": {"selected_step": 10}}, True),
+        ([(10, 0.9, None), (20, 0.8, None)], {"training": {"selected_step": 20}}, False),
+        ([(10, 0.85, 0.5), (20, 0.7, 0.3)], {}, False),
+        ([], {}, False),
+    ],
+)
+def test_a_log_whose_evaluation_equals_the_test_scores_has_selected_on_the_test_set(
+    log: list[tuple[int, float, float | None]], metrics: dict[str, Any], used: bool
+) -> None:
+    bare_runs()
+    names = ("step", "eval_accuracy", "eval_loss")
+    entries = [dict(zip(names, values, strict=True)) for values in log]
+    (paths.run_folder("made", LORA) / "log_history.json").write_text(json.dumps(entries))
+    edit(LORA, lambda blocks: blocks.update(metrics))
+    assert selected_on_test(load_runs("made")) == [LORA] * used
+    assert ("In 1 of 4 records" in selection(load_runs("made"))) == used
+
+
+def test_where_both_losses_are_known_an_equal_accuracy_is_not_enough() -> None:
+    bare_runs()
+    preds = make_preds(LORA, 0.9, 400)
+    write_arrays(paths.run_folder("made", LORA) / "preds_and_labels.npz", preds)
+    loss = float(losses((arrays := load_runs("made").arrays(LORA))["logits"], arrays["labels"]).mean())
+    for factor, used in ((1.001, True), (1.1, False)):
+        entry = {"step": 10, "eval_accuracy": 0.9, "eval_loss": factor * loss}
+        (paths.run_folder("made", LORA) / "log_history.json").write_text(json.dumps([entry]))
+        assert (selected_on_test(load_runs("made")) == [LORA]) == used
 
 
 def test_runs_of_this_program_and_of_another_are_compared_together() -> None:
@@ -165,7 +213,8 @@ def test_logits_that_are_not_numbers_are_counted_among_the_unrecorded() -> None:
 @pytest.mark.parametrize("records", ["bare", "a single strategy", "some costs"])
 def test_03_stands_on_what_another_program_left(records: str) -> None:
     matrix = {"strategy": ["full"] if records == "a single strategy" else ["full", "lora"], "train_size": [250, 1000]}
-    bare_runs({"lora": 0.8}, count=120, matrix=matrix | {"seed": [1]})
+    absent = {"dataset": "absent/dataset", "model": "absent/model"}
+    bare_runs({"lora": 0.8}, count=120, matrix=matrix | {"seed": [1]}, defaults=absent)
     if records == "some costs":
         edit(LORA, lambda blocks: blocks.update(training={"seconds": 3.0}, parameters={"trainable": 10}))
     compare("made")
@@ -176,5 +225,14 @@ def test_03_stands_on_what_another_program_left(records: str) -> None:
     )
     assert not re.search(r"\b(nan|NaN|NaT|<NA>|None|inf)\b|nan%", re.sub(r"<style.*?</style>", "", text, flags=re.S))
     drawn = {cell.source.split("\n")[0].removeprefix("#| label: ") for cell, out in outputs if "image/svg" in str(out)}
+    assert "absent" not in text, "what study.yaml says and no record"
     assert "fig-size" in drawn and "fig-curves" not in drawn
     assert ("fig-shares" in drawn) == (records == "some costs")
+
+
+def test_without_their_dataset_the_exploration_is_left_out_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    bare_runs(defaults={"dataset": "absent/dataset", "model": "absent/model"})
+    explore("made")
+    notebook = nbformat.read(paths.study_folder("made") / "explore.ipynb", as_version=4)
+    assert "Left out: the exploration of the reviews (" in capsys.readouterr().out
+    assert "absent" in notebook.cells[-1].source and "# What is in the reviews" in notebook.cells[0].source

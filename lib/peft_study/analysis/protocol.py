@@ -1,0 +1,37 @@
+"""What the records prove of how the tested checkpoints were selected."""
+
+import numpy as np
+import pandas as pd
+
+from peft_study.records.read import Runs
+from peft_study.statistics.calibration import losses
+
+
+def selected_on_test(runs: Runs) -> list[str]:
+    """The runs of another program whose log evaluates the test set, not a validation set.
+
+    At the selected step, or where none is on record at any, the log's accuracy is that of the test predictions, and so,
+    where both are known, is its loss (to 1 %, since other software computed it).
+    """
+    return [run_id for run_id in runs.foreign if _evaluates_the_test_set(runs, run_id)]
+
+
+def _evaluates_the_test_set(runs: Runs, run_id: str) -> bool:
+    row, arrays = runs.table.loc[run_id], runs.arrays(run_id)
+    log = runs.log(run_id).reindex(columns=["step", "eval_accuracy", "eval_loss"]).dropna(subset="eval_accuracy")
+    if pd.notna(step := row.get("training.selected_step")):
+        log = log[log["step"] == step]
+    loss = losses(arrays["logits"], arrays["labels"]).mean()  # NaN where not on record
+    same = np.isclose(log["eval_accuracy"].astype(float), row["test.accuracy"], rtol=0, atol=1e-4)
+    known = log["eval_loss"].notna() & np.isfinite(loss)
+    return bool((same & (~known | np.isclose(log["eval_loss"].astype(float), loss, rtol=0.01))).any())
+
+
+def selection(runs: Runs) -> str:
+    """The sentence on `selected_on_test`; empty where no run is among them."""
+    if not (used := selected_on_test(runs)):
+        return ""
+    return (
+        f"**Selection on the test set.** In {len(used)} of {len(runs.table)} records, the log's evaluation at the tested "
+        "step has the test scores: the validation set was the test set, and a checkpoint selected on it is optimistic."
+    )
