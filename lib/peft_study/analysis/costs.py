@@ -1,8 +1,9 @@
 """What training and using the models cost, and which strategies no other beats at lower cost.
 
 A strategy is on the Pareto front of its budget where no other is at least as accurate at no more cost and better in
-one of the two. Fronts are taken at one size, since labels are a cost as well, and by the estimates as they are:
-accuracies whose difference is undetermined may change places.
+one of the two. Fronts are taken at one size, since labels are a cost as well. Times differ only where the ranges of
+their repeats do not overlap; accuracies are the estimates, so that those whose difference is undetermined may change
+places.
 """
 
 from typing import Any, NamedTuple
@@ -35,6 +36,7 @@ COSTS = {
     "cost.inference_seconds": Cost("inference time of one review (s)", "one review (ms)", 1e-3, "{:.1f}"),
     "cost.inference_merged_seconds": Cost("inference time, merged (s)", "merged (ms)", 1e-3, "{:.1f}"),
 }
+REPEATED = ("training.seconds", "cost.inference_seconds", "cost.inference_merged_seconds")  # costs that vary by chance
 _UNLISTED = (
     *("parameters.total", "parameters.trainable_backbone"),
     *(f"training.{name}" for name in ("epochs", "tokens_per_second", "flops_per_step", "trainer_flops")),
@@ -46,15 +48,23 @@ def costs(runs: Runs) -> pd.DataFrame:
 
     Columns: those of `varying`, `accuracy` (share), every key of `COSTS` and a few more under their names
     in the records, NaN where no record holds one. `training.flops` are those of the whole training: per step, times
-    steps.
+    steps. Of the costs in `REPEATED`, `_low` and `_high` are the range over the runs and, where a run has quartiles of
+    its own repeats on record, over these.
     """
     columns = [name for name in (*COSTS, *_UNLISTED) if name != "training.flops"]
     numbers = runs.table.reindex(columns=columns).apply(pd.to_numeric, errors="coerce").astype(float)
     numbers = numbers.where(np.isfinite(numbers))
     numbers["training.flops"] = numbers["training.flops_per_step"] * numbers["training.steps"]
+    for cost in REPEATED:
+        quartiles = runs.table.get(f"{cost}_quartiles", pd.Series(index=numbers.index, dtype=object))
+        for place, end in enumerate(("low", "high")):
+            own = quartiles.map(lambda pair, place=place: pair[place] if isinstance(pair, list) else np.nan)
+            numbers[f"{cost}_{end}"] = own.astype(float).fillna(numbers[cost])
     table = pd.concat([keys(runs), numbers, runs.table["test.accuracy"].rename("accuracy")], axis=1)
     by_group = table.groupby(varying(runs), sort=False)
-    return by_group.median().assign(accuracy=by_group["accuracy"].mean()).reset_index().infer_objects()
+    ends = {f"{cost}_low": by_group[f"{cost}_low"].min() for cost in REPEATED}
+    ends |= {f"{cost}_high": by_group[f"{cost}_high"].max() for cost in REPEATED}
+    return by_group.median().assign(accuracy=by_group["accuracy"].mean(), **ends).reset_index().infer_objects()
 
 
 def measured(table: pd.DataFrame) -> list[str]:
@@ -69,8 +79,9 @@ def on_front(table: pd.DataFrame, cost: str) -> "pd.Series[Any]":
     """
     on = pd.Series(pd.NA, table.index, dtype="boolean")
     for _, rows in table.dropna(subset=[cost]).groupby("train_size"):
-        gain, price = rows["accuracy"].to_numpy(), rows[cost].to_numpy()
-        no_worse = (gain >= gain[:, None]) & (price <= price[:, None])
-        better = (gain > gain[:, None]) | (price < price[:, None])
+        gain = rows["accuracy"].to_numpy()
+        low, high = (rows.get(f"{cost}_{end}", rows[cost]).to_numpy() for end in ("low", "high"))
+        no_worse = (gain >= gain[:, None]) & (low <= high[:, None])
+        better = (gain > gain[:, None]) | (high < low[:, None])
         on[rows.index] = ~(no_worse & better).any(axis=1)
     return on

@@ -32,6 +32,6 @@ def selection(runs: Runs) -> str:
     if not (used := selected_on_test(runs)):
         return ""
     return (
-        f"**Selection on the test set.** In {len(used)} of {len(runs.table)} records, the log's evaluation at the tested "
-        "step has the test scores: the validation set was the test set, and a checkpoint selected on it is optimistic."
+        f"**Selection on the test set.** In {len(used)} of {len(runs.table)} records, the log's evaluation at the "
+        "tested step equals the test scores: the test set served for validation, so these accuracies may be optimistic."
     )

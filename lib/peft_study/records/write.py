@@ -43,7 +43,7 @@ def write_record(
     tokenizer: Any,
     training: "Training",
     predictions: Mapping[str, "Predictions"],
-    inference: Mapping[str, float | None],
+    inference: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write the record of a finished run, `metrics.json` last; returns what that file holds.
 

@@ -4,7 +4,7 @@ import copy
 import resource
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import median
+from statistics import median, quantiles
 from time import perf_counter
 from typing import Any
 
@@ -45,12 +45,13 @@ def _counted(model: torch.nn.Module, batches: Sequence[Mapping[str, torch.Tensor
 
 def inference(
     model: torch.nn.Module, batch: Mapping[str, torch.Tensor], merges: bool, repeats: int = 15
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """Measure a trained `model` in float32 on `batch` (`input_ids` and `attention_mask`, a row per review).
 
     `seconds` is the median for the first review alone, as a service would meet it, `merged_seconds` the same of the
-    merged model; they take turns, so that another program on the machine slows both. `merge_difference` is the largest
-    difference between their logits. Both are None where nothing merges.
+    merged model; they take turns, so that another program on the machine slows both. `seconds_quartiles` and
+    `merged_seconds_quartiles` are the first and the third quartile of the repeats. `merge_difference` is the largest
+    difference between their logits. What is of the merged model is None where nothing merges.
     """
     device = next(model.parameters()).device
     rows = {name: tensor.to(device) for name, tensor in batch.items()}
@@ -66,7 +67,9 @@ def inference(
                 taken.append(now() - start)
     return {
         "seconds": median(seconds[0]),
+        "seconds_quartiles": quantiles(seconds[0])[::2],
         "merged_seconds": median(seconds[1]) if merges else None,
+        "merged_seconds_quartiles": quantiles(seconds[1])[::2] if merges else None,
         "merge_difference": float((logits[0] - logits[1]).abs().max()) if merges else None,
     }
 

@@ -32,3 +32,15 @@ def test_costs_are_medians_over_seeds_and_the_operations_of_all_steps() -> None:
     assert table.loc[("full", 250), "training.seconds"] == 25
     assert table.loc[("full", 250), "training.flops"] == 3e11 and table.loc[("lora", 250), "training.flops"] == 2e11
     assert table.loc[("full", 250), "accuracy"] == pytest.approx((0.9 + 0.7 + 0.7) / 3)
+
+
+def test_a_time_within_the_spread_of_repeats_is_no_lower_cost() -> None:
+    runs = make_runs({"lora": 0.8}, matrix=MATRIX | {"train_size": [250], "seed": [1, 2]})
+    runs.table["training.seconds"] = [20.0, 24.0, 19.0, 23.0]  # full, full, lora, lora
+    assert costs.on_front(costs.costs(runs), "training.seconds").tolist() == [True, False]
+    runs.table["training.seconds"] = [20.0, 24.0, 15.0, 19.0]
+    assert costs.on_front(costs.costs(runs), "training.seconds").tolist() == [True, True]
+    runs.table["cost.inference_seconds"] = [0.02, 0.02, 0.019, 0.019]
+    assert costs.on_front(costs.costs(runs), "cost.inference_seconds").tolist() == [True, True]
+    runs.table["cost.inference_seconds_quartiles"] = [[0.019, 0.021]] * 2 + [[0.018, 0.0195]] * 2
+    assert costs.on_front(costs.costs(runs), "cost.inference_seconds").tolist() == [True, False]
