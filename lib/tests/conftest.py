@@ -26,7 +26,7 @@ from peft_study.study.variant import Variant
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads slow tiny models down, on a busy machine a hundredfold
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, as the libraries are imported
-# The examples depend on the code alone: the same commit passes or fails everywhere. `--hypothesis-profile=default` draws others.
+# Examples depend on the code alone: a commit passes or fails everywhere. `--hypothesis-profile=default` draws others.
 hypothesis.settings.register_profile("repeatable", derandomize=True, database=None)
 hypothesis.settings.load_profile("repeatable")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it, with all that it starts

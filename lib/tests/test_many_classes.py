@@ -93,7 +93,7 @@ def test_the_classes_are_called_by_their_names_and_these_are_escaped(runs: Runs)
 
 def test_the_record_holds_the_names_and_the_scores_of_all_classes(runs: Runs) -> None:
     assert runs.class_names == NAMES and not runs.missing and not runs.unrecorded
-    table = accuracy.summary(runs, "macro_f1").set_index("strategy")
+    table = accuracy.summary(runs).set_index("strategy")
     table = table.join(calibration.measured(runs).set_index("strategy")["brier"])
     for run_id in RUNS:
         metrics = json.loads((paths.run_folder("topics", run_id) / "metrics.json").read_text())

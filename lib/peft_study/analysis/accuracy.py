@@ -13,28 +13,31 @@ from peft_study.analysis.tfidf import Baseline
 from peft_study.data.reviews import load_corpus
 from peft_study.errors import StudyError
 from peft_study.records.read import Runs
-from peft_study.statistics.calibration import chance_of
-from peft_study.statistics.intervals import Statistic, accuracy, interval, macro_f1
-from peft_study.statistics.paired_tests import Comparison, compare, detectable, holm, verdict
+from peft_study.statistics import scores
+from peft_study.statistics.calibration import chance_of, log_odds
+from peft_study.statistics.intervals import SeedVariance, interval, seed_variance
+from peft_study.statistics.paired_tests import Comparison, adjusted, compare, detectable, settling, verdict
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
 
 IDLE = "–"  # the value of an axis that a run's strategy ignores
 FEW = 5  # strategies that one figure or sentence can tell apart
-METRICS: dict[str, Statistic] = {"accuracy": accuracy, "macro_f1": macro_f1}
 ALPHA = 0.05
 MEASURES = (  # the columns of a family of comparisons, after those that say what is compared
-    "difference",
-    "low",
+    "difference",  # accuracy points
+    "low",  # its simultaneous interval
     "high",
     "p_value",
-    "corrected_p",
-    "only_strategy",
+    "adjusted_p",  # for the number of comparisons of the family
+    "only_strategy",  # reviews that the strategy got right more often
     "only_baseline",
     "verdict",
-    "detectable",
-    "improvement",
-    "pairs",
+    "detectable",  # the smallest difference in points that this design finds with 80 % power
+    "improvement",  # the probability of improvement; NaN for one seed
+    "pairs",  # of runs
+    "seeds",  # of the side that has fewer
+    "settle_seeds",  # a side, and test reviews, that would settle an undetermined comparison; NaN of others
+    "settle_items",
 )
 
 
@@ -119,20 +122,35 @@ def few(table: pd.DataFrame, by: str, baseline: str, count: int = FEW) -> pd.Dat
 # --- Accuracy and differences -----------------------------------------------------------------------------------------
 
 
-def summary(runs: Runs, metric: str = "accuracy", part: str = "") -> pd.DataFrame:
-    """A row per strategy, size (and further axis): the metric averaged over seeds, its interval, how many seeds.
+def summary(runs: Runs, part: str = "") -> pd.DataFrame:
+    """A row per strategy, size (and further axis): scores averaged over seeds.
 
-    Columns: those of `varying`, `accuracy` (or the `metric`), `low`, `high`, `seeds`, `run_ids`. `part="ood_"` takes
-    the out-of-domain test set.
+    Columns: those of `varying`, `accuracy` with its 95 % interval `low`, `high`, `macro_f1`, `auc` and
+    `share_positive` of two classes or `balanced_accuracy` of more, `seeds` (how many), `run_ids`. All scores are
+    shares. `part="ood_"` takes the out-of-domain test set.
     """
-    table = groups(runs)
-    scores = []
-    for run_ids in table["run_ids"]:
-        arrays = [runs.arrays(run_id, part) for run_id in run_ids]
-        scores.append(interval(np.stack([a["preds"] for a in arrays]), arrays[0]["labels"], METRICS[metric]))
-    columns = {metric: "estimate", "low": "low", "high": "high"}
-    measured = {name: [getattr(score, field) for score in scores] for name, field in columns.items()}
-    return table.assign(**measured, seeds=table["run_ids"].map(len), run_ids=table.pop("run_ids"))
+    table, rows = groups(runs), []
+    cells = [[runs.arrays(run_id, part) for run_id in run_ids] for run_ids in table["run_ids"]]
+    shared = seed_variance([_stack(cell, "preds") == cell[0]["labels"] for cell in cells])
+    for cell in cells:
+        preds, labels = _stack(cell, "preds"), cell[0]["labels"]
+        found = interval(preds == labels, shared)
+        row = {"accuracy": found.estimate, "low": found.low, "high": found.high}
+        row["macro_f1"] = scores.macro_f1(preds, labels).mean()
+        if len(runs.class_names) == 2:
+            row["auc"] = scores.auc(log_odds(_stack(cell, "logits"))[..., 0], labels).mean()
+            row["share_positive"] = (preds == 1).mean()
+        else:
+            row["balanced_accuracy"] = scores.balanced_accuracy(preds, labels).mean()
+        rows.append(row)
+    return table.assign(
+        **pd.DataFrame(rows, index=table.index), seeds=table["run_ids"].map(len), run_ids=table.pop("run_ids")
+    )
+
+
+def _stack(cell: Sequence[Mapping[str, np.ndarray]], name: str) -> np.ndarray:
+    """One array of each run of a cell, as one."""
+    return np.stack([arrays[name] for arrays in cell])
 
 
 def has_ood(runs: Runs) -> bool:
@@ -143,25 +161,21 @@ def has_ood(runs: Runs) -> bool:
 def against_baseline(runs: Runs) -> pd.DataFrame:
     """Every strategy against the study's baseline strategy at the same size, on the same test reviews.
 
-    Columns: those of `varying`, `difference`, `low`, `high` (accuracy points), `p_value`, `corrected_p` (Holm, over
-    all rows), `only_strategy`, `only_baseline` (reviews that one got right more often), `verdict`, `detectable` (the
-    smallest difference in points that a row's design would find at 80 % power, were it the first that Holm's
-    correction judges), `improvement` (its probability; NaN for one seed) and `pairs` (of runs). Empty without a
-    baseline.
+    Columns: those of `varying` and `MEASURES`. Empty without a baseline.
     """
-    table = groups(runs)
-    rows, comparisons = [], []
+    table, rows, comparisons = groups(runs), [], []
+    shared = runs_seed_variance(runs)
     for row in table[table["strategy"] != runs.study.baseline].to_dict("records"):
         if (other := counterpart(row, table, runs.study.baseline)) is not None:
             rows.append({axis: row[axis] for axis in varying(runs)})
             ours, theirs = (runs.preds[ids].to_numpy().T for ids in (row["run_ids"], other["run_ids"]))
-            comparisons.append(compare(ours, theirs, runs.labels))
+            comparisons.append(compare(ours, theirs, runs.labels, shared))
     return family(rows, comparisons, runs.study.margin)
 
 
-def against_words(runs: Runs, baseline: Baseline | None) -> pd.DataFrame:
-    """Every strategy against the bag-of-words baseline at the same size; columns as in `against_baseline`."""
-    rows, comparisons = [], []
+def against_tfidf(runs: Runs, baseline: Baseline | None) -> pd.DataFrame:
+    """Every strategy against TF-IDF at the same size; columns as in `against_baseline`."""
+    rows, comparisons, shared = [], [], runs_seed_variance(runs)
     comparable = (
         baseline and np.array_equal(baseline.ids, runs.preds.index) and np.array_equal(baseline.labels, runs.labels)
     )
@@ -169,22 +183,43 @@ def against_words(runs: Runs, baseline: Baseline | None) -> pd.DataFrame:
         if baseline and comparable and row["train_size"] in baseline.preds:
             rows.append({axis: row[axis] for axis in varying(runs)})
             preds = runs.preds[row["run_ids"]].to_numpy().T
-            comparisons.append(compare(preds, baseline.preds[row["train_size"]], runs.labels))
+            comparisons.append(compare(preds, baseline.preds[row["train_size"]], runs.labels, shared))
     return family(rows, comparisons, runs.study.margin)
 
 
-def family(rows: Sequence[Mapping[str, Any]], comparisons: Sequence[Comparison], margin: float) -> pd.DataFrame:
-    """One table of a family of comparisons, corrected for their number.
+def runs_seed_variance(runs: Runs) -> SeedVariance:
+    """The variance between seeds that all strategies and budgets of a study share."""
+    return seed_variance([runs.labels == runs.preds[ids].to_numpy().T for ids in groups(runs)["run_ids"]])
 
-    `rows` says what each of `comparisons` compares; the further columns are those of `against_baseline`.
+
+def family(rows: Sequence[Mapping[str, Any]], comparisons: Sequence[Comparison], margin: float) -> pd.DataFrame:
+    """One table of a family of comparisons, adjusted for their number; `rows` says what each of them compares.
+
+    The further columns are `MEASURES`. Intervals hold jointly at 95 %.
     """
-    corrected = holm([c.p_value for c in comparisons])
-    table = []
-    for row, c, p in zip(rows, comparisons, corrected, strict=True):
-        decided = verdict(c, p, margin, ALPHA), detectable(c, ALPHA / len(comparisons)), c.improvement, c.pairs
-        values = (c.difference.estimate, c.difference.low, c.difference.high, c.p_value, p, *c.discordant, *decided)
+    level, table = 1 - ALPHA / max(1, len(comparisons)), []
+    p_values = adjusted([c.p_value for c in comparisons])
+    for row, c, p in zip(rows, comparisons, p_values, strict=True):
+        found = c.interval(level)
+        decision = verdict(found, c.seeds, margin)
+        settled = settling(c, margin, level) if decision == "undetermined" else (np.nan, np.nan)
+        values = (c.difference, found.low, found.high, c.p_value, p, *c.discordant, decision, detectable(c, level))
+        values += (c.improvement, int(np.prod(c.runs)), c.seeds, *settled)
         table.append({**row, **dict(zip(MEASURES, values, strict=True))})
     return pd.DataFrame(table, columns=None if table else ["strategy", "train_size", *MEASURES])
+
+
+def sign_changes(comparisons: pd.DataFrame, summary: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """The rows of `against_baseline` whose difference has another sign in AUC (two classes) or else in macro F1.
+
+    A further column, named `auc` or `macro_f1`, has that difference in points.
+    """
+    score, rows = "auc" if "auc" in summary else "macro_f1", []
+    for row in comparisons.to_dict("records"):
+        ours, theirs = (counterpart(row, summary, strategy) for strategy in (row["strategy"], baseline))
+        gap = 100 * (ours[score] - theirs[score])
+        rows += [row | {score: gap}] if gap * row["difference"] < 0 else []
+    return pd.DataFrame(rows, columns=[*comparisons, score])
 
 
 # --- Pairs of runs ----------------------------------------------------------------------------------------------------

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import curve_fit
 
-from peft_study.analysis.accuracy import counterpart, further
+from peft_study.analysis.accuracy import counterpart, further, runs_seed_variance
 from peft_study.records.read import Runs
-from peft_study.statistics.intervals import resample
+from peft_study.statistics.intervals import of_seeds
 
 FEWEST = 4  # budgets
 FURTHEST = 2.0  # times the largest budget
@@ -60,7 +60,7 @@ def refusal(sizes: Sequence[float], errors: Sequence[float]) -> str:
 def fit(sizes: np.ndarray, errors: np.ndarray, spread: np.ndarray | None = None) -> Curve:
     """The least-squares curve through `errors` (k,) at ascending `sizes` (k,), weighted by their standard errors.
 
-    `refusal` says of measured errors whether they allow a curve; those of a bootstrap draw need not fall.
+    `refusal` says of measured errors whether they allow a curve; those of a draw need not fall.
     """
     least = float(np.clip(errors.min(), 1e-6, 1))
     parameters, _ = curve_fit(
@@ -83,8 +83,8 @@ def curves(runs: Runs, summary: pd.DataFrame, draws: int = DRAWS, seed: int = 0)
     `strategy`, the further axes, `refusal` (empty where there is a curve), `floor`, `exponent` and `size` (the budget
     that matches), each with its 95 % interval `_low` and `_high`; `target` and `accuracy` (the baseline's budget and
     accuracy; NaN for the baseline itself and where it has no run), `smallest` and `furthest` (the curve is read between
-    these budgets). The intervals are percentiles of the fits to bootstrap draws of reviews and seeds, in which all
-    strategies and budgets share the reviews.
+    these budgets). The intervals are percentiles of the fits to errors drawn over reviews, which all strategies and
+    budgets share, and over seeds.
     """
     axes = ["strategy", *further(summary)]
     groups = [rows.sort_values("train_size") for _, rows in summary.groupby(axes, sort=False)]
@@ -100,13 +100,19 @@ def curves(runs: Runs, summary: pd.DataFrame, draws: int = DRAWS, seed: int = 0)
 
 
 def _drawn_errors(runs: Runs, summary: pd.DataFrame, draws: int, seed: int) -> dict[Any, np.ndarray]:
-    """Row of `summary` -> its error under each bootstrap draw of reviews and, by Student's t, of seeds; (draws,)."""
-    rng = np.random.default_rng(seed)
-    groups = [runs.preds[ids].to_numpy().T for ids in summary["run_ids"]]
+    """Row of `summary` -> its error, drawn from its normal distribution over reviews and its t over seeds; (draws,).
+
+    All rows share the reviews, so their errors covary as the reviewwise accuracies do.
+    """
+    rng, shared = np.random.default_rng(seed), runs_seed_variance(runs)
+    groups = [runs.labels == runs.preds[ids].to_numpy().T for ids in summary["run_ids"]]
+    wrong = 1 - np.stack([right.mean(axis=0) for right in groups])
+    of_reviews = rng.multivariate_normal(wrong.mean(axis=1), np.cov(wrong) / wrong.shape[1], draws).T
     drawn = {}
-    for place, resampled in zip(summary.index, resample(groups, runs.labels, draws=draws, seed=seed), strict=True):
-        of_seeds = sum(np.sqrt(part.added) * rng.standard_t(part.dof, draws) for part in resampled.seeds)
-        drawn[place] = 1 - np.clip(resampled.draws + of_seeds, 0, 1)
+    for place, right, errors in zip(summary.index, groups, of_reviews, strict=True):
+        seeds = of_seeds([right], shared)
+        luck = np.sqrt(seeds.own) * rng.standard_t(seeds.dof, draws) if seeds.dof else 0.0
+        drawn[place] = np.clip(errors + luck, 0, 1)
     return drawn
 
 

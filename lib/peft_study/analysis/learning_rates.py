@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peft_study.analysis.accuracy import counterpart, family, further, keys
+from peft_study.analysis.accuracy import counterpart, family, further, keys, runs_seed_variance
 from peft_study.errors import StudyError
 from peft_study.records.read import Runs
 from peft_study.statistics.paired_tests import compare
@@ -122,7 +122,7 @@ def differences(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.Dat
     Further columns: those of the group, `learning_rate` (text), and those of `accuracy.against_baseline`; the
     correction is for all rows. Empty where there is no pair.
     """
-    rows, comparisons = [], []
+    rows, comparisons, shared = [], [], runs_seed_variance(runs)
     best_rates = chosen[chosen["rate"].notna()].to_dict("records")
     for baseline in (row for row in best_rates if row["strategy"] == runs.study.baseline):
         baseline_preds = runs.preds[baseline["run_ids"]].to_numpy().T
@@ -134,7 +134,8 @@ def differences(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.Dat
                 if rates == OWN or nearest["run_ids"] != row["run_ids"]:
                     settings = {axis: point[axis] for axis in group_axes(table)}
                     rows.append(settings | {"learning_rate": rate_text(point["rate"]), "rates": rates})
-                    comparisons.append(compare(runs.preds[point["run_ids"]].to_numpy().T, baseline_preds, runs.labels))
+                    preds = runs.preds[point["run_ids"]].to_numpy().T
+                    comparisons.append(compare(preds, baseline_preds, runs.labels, shared))
     compared = family(rows, comparisons, runs.study.margin)
     return compared if rows else compared.assign(learning_rate=[], rates=[])
 

@@ -81,19 +81,18 @@ def _row(file: Path, number: int, row: dict[str, str | None]) -> Reported:
     return reported
 
 
-def beside(
-    reference: Reference | None, summary: pd.DataFrame, macro_f1: pd.DataFrame, costs: pd.DataFrame
-) -> pd.DataFrame:
+def beside(reference: Reference | None, summary: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     """A row for each variant of which both something was reported and a run is finished; none without a reference.
 
-    `summary`, `macro_f1` and `costs` are the comparison's tables. Columns: those that name a variant; `accuracy` with
+    `summary` and `costs` are the comparison's tables. Columns: those that name a variant; `accuracy` with
     `low` and `high`, `macro_f1`, `seconds` and `trainable` of the runs here; the same under `reported_` of the
     reference; `difference` (here less reported, accuracy points).
     """
     keys = list(summary.columns[: summary.columns.get_loc("accuracy")])
     costs = costs.rename(columns={"training.seconds": "seconds", "parameters.trainable": "trainable"})
-    here = summary[[*keys, "accuracy", "low", "high"]].merge(macro_f1[[*keys, "macro_f1"]], on=keys)
-    here = here.merge(costs[[*keys, "seconds", "trainable"]], on=keys)
+    here = summary[[*keys, "accuracy", "low", "high", "macro_f1"]].merge(
+        costs[[*keys, "seconds", "trainable"]], on=keys
+    )
     there = reference.table if reference else pd.DataFrame(columns=list(Reported.model_fields))
     there = there.astype({"train_size": "int64"} | dict.fromkeys(MEASURED, float))
     both = here.merge(there.rename(columns={name: f"reported_{name}" for name in MEASURED}))

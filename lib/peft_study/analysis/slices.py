@@ -8,7 +8,7 @@ import pandas as pd
 from peft_study.analysis.accuracy import FEW, counterpart, family, few, groups, has_ood, largest, title, varying
 from peft_study.analysis.slice_rules import OTHER, SLICES
 from peft_study.records.read import Runs
-from peft_study.statistics.intervals import interval
+from peft_study.statistics.intervals import SeedVariance, interval, seed_variance
 from peft_study.statistics.paired_tests import compare
 
 LEAST = 50  # reviews: a smaller slice is listed, but no verdict is given on it
@@ -31,6 +31,11 @@ class Sliced:
         """The predicted classes of some runs on a slice, shape (runs, reviews)."""
         part, rows = self.slices[name]
         return self.parts[part][0].loc[rows, run_ids].to_numpy().T
+
+    def seeds(self, name: str) -> SeedVariance:
+        """The variance of the accuracy on a slice between seeds, which all variants share."""
+        labels = self.labels(name)
+        return seed_variance([self.preds(name, ids) == labels for ids in groups(self.runs)["run_ids"]])
 
     def labels(self, name: str) -> np.ndarray:
         """The true classes of a slice, shape (reviews,)."""
@@ -85,8 +90,9 @@ def accuracies(sliced: Sliced) -> pd.DataFrame:
     rows = []
     for name in sliced.slices:
         if len(labels := sliced.labels(name)):
+            shared = sliced.seeds(name)
             for row in table.to_dict("records"):
-                score = interval(sliced.preds(name, row["run_ids"]), labels)
+                score = interval(sliced.preds(name, row["run_ids"]) == labels, shared)
                 key = (row[axis] for axis in axes)
                 rows.append((name, len(labels), *key, score.estimate, score.low, score.high, row["run_ids"]))
     return pd.DataFrame(rows, columns=["slice", "reviews", *axes, "accuracy", "low", "high", "run_ids"])
@@ -101,11 +107,12 @@ def differences(sliced: Sliced, scores: pd.DataFrame) -> pd.DataFrame:
     base, columns = sliced.runs.study.baseline, ["slice", "reviews", *varying(sliced.runs)]
     rows, comparisons = [], []
     for name, on_slice in scores[scores["reviews"] >= LEAST].groupby("slice", sort=False):
+        shared = sliced.seeds(str(name))
         for row in on_slice[on_slice["strategy"] != base].to_dict("records"):
             if (other := counterpart(row, on_slice, base)) is not None:
                 rows.append({column: row[column] for column in columns})
                 ours, theirs = (sliced.preds(str(name), ids) for ids in (row["run_ids"], other["run_ids"]))
-                comparisons.append(compare(ours, theirs, sliced.labels(str(name))))
+                comparisons.append(compare(ours, theirs, sliced.labels(str(name)), shared))
     return family(rows, comparisons, sliced.runs.study.margin)
 
 

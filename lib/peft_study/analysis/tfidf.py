@@ -35,8 +35,8 @@ class Baseline:
     same_window: "Baseline | None" = None
 
     def scores(self) -> pd.DataFrame:
-        """A row per size: `train_size`, `accuracy` and its bootstrap interval `low`, `high`."""
-        rows = [(size, interval(preds, self.labels)) for size, preds in sorted(self.preds.items())]
+        """A row per size: `train_size`, `accuracy` and its 95 % interval over reviews `low`, `high`."""
+        rows = [(size, interval(preds == self.labels)) for size, preds in sorted(self.preds.items())]
         return pd.DataFrame(
             [(size, i.estimate, i.low, i.high) for size, i in rows], columns=["train_size", "accuracy", "low", "high"]
         )

@@ -14,7 +14,8 @@ from peft_study.files import replacing
 from peft_study.records.layout import label_names, read_metrics, recorded_params
 from peft_study.records.read import read_arrays
 from peft_study.statistics.calibration import expected_error, losses
-from peft_study.statistics.intervals import accuracy, interval, macro_f1
+from peft_study.statistics.intervals import interval
+from peft_study.statistics.scores import macro_f1
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
 from peft_study.text import UNKNOWN, class_list, markdown_escape
@@ -67,7 +68,8 @@ def card(folder: Path) -> str:
 def _scores(name: str, part: Mapping[str, Any]) -> list[str]:
     """The row of one test set. The logits of a training that diverged are not finite."""
     labels, logits = part["labels"], part["logits"]
-    cells = [str(interval(part["preds"], labels, score).scaled(100)) for score in (accuracy, macro_f1)]
+    preds = part["preds"]
+    cells = [str(interval(preds == labels).scaled(100)), f"{100 * macro_f1(preds, labels):.1f}"]
     finite = np.isfinite(logits).all()
     cells += [f"{losses(logits, labels).mean():.3f}" if finite else UNKNOWN]
     return [name, f"{len(labels):,}", *cells, str(expected_error(logits, labels).scaled(100)) if finite else UNKNOWN]

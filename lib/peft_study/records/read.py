@@ -22,7 +22,7 @@ from peft_study import paths
 from peft_study.data.labels import unnamed
 from peft_study.errors import StudyError, one_line
 from peft_study.records import layout
-from peft_study.statistics.intervals import accuracy, macro_f1
+from peft_study.statistics.scores import accuracy, macro_f1
 from peft_study.study.study import Study, read_study
 from peft_study.study.variant import Variant
 
@@ -183,9 +183,9 @@ def _read_run(
         asked |= dict.fromkeys(asked.keys() - stated)
     row = asked | dict.fromkeys(FIELDS) | fields | dict.fromkeys([*kinds, "ood.accuracy"])
     for part, arrays in predictions.items():
-        every, name = np.ones((1, len(arrays["ids"]))), "ood" if part else "test"
+        name = "ood" if part else "test"
         for metric, score in (("accuracy", accuracy), ("macro_f1", macro_f1)):
-            row[f"{name}.{metric}"] = score(arrays["preds"][None], arrays["labels"], every).item()
+            row[f"{name}.{metric}"] = float(score(arrays["preds"], arrays["labels"]))
 
     unrecorded = [f"params.yaml: {name}" for name in variant.model_dump() if name not in {**params, **run}]
     unrecorded = [*(unrecorded if params else ["params.yaml"]), *_unrecorded(fields)]

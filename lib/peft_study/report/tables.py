@@ -161,15 +161,13 @@ def environments(runs: Runs) -> pd.DataFrame:
 # --- Accuracy ---------------------------------------------------------------------------------------------------------
 
 
-def scores(
-    runs: Runs, accuracy: pd.DataFrame, macro_f1: pd.DataFrame | None = None, ood: pd.DataFrame | None = None
-) -> pd.DataFrame:
-    """Accuracy and, where given, macro F1 on the test set and accuracy on the out-of-domain set, with 95 % intervals.
+def scores(runs: Runs, accuracy: pd.DataFrame, ood: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Accuracy and macro F1 on the test set and accuracy on the out-of-domain set, with 95 % intervals.
 
     The tables are of `summary`. Where there are several seeds, the test accuracy of each as well.
     """
     columns: dict[str, Any] = {"accuracy (%)": _interval(accuracy, "accuracy")}
-    columns |= {} if macro_f1 is None else {"macro F1 (%)": _interval(macro_f1, "macro_f1")}
+    columns["macro F1 (%)"] = numbers(100 * accuracy["macro_f1"], "{:.1f}")
     columns |= {} if ood is None or ood.empty else {"out of domain (%)": _interval(ood, "accuracy")}
     if accuracy["seeds"].max() > 1:
         share = (runs.preds.to_numpy() == runs.labels[:, None]).mean(axis=0)
@@ -188,7 +186,7 @@ def differences(comparisons: pd.DataFrame) -> pd.DataFrame:
         UNKNOWN if pd.isna(row["improvement"]) else f"{row['improvement'] * row['pairs']:g} of {row['pairs']}"
         for row in comparisons.to_dict("records")
     ]
-    order = ("difference", "right alone", "p", "p (Holm)", "detectable", "pairs ahead", "verdict")
+    order = ("difference", "right alone", "p", "adjusted p", "detectable", "pairs ahead", "verdict")
     return named(comparisons.drop(columns=list(MEASURES)).assign(**{name: columns[name] for name in order}))
 
 
@@ -201,7 +199,7 @@ def _compared(comparisons: pd.DataFrame) -> dict[str, Any]:
     """The columns that every table of differences has."""
     return {
         "difference": _interval(comparisons[["difference", "low", "high"]] / 100, "difference", points),
-        "p (Holm)": comparisons["corrected_p"].map(_p),
+        "adjusted p": comparisons["adjusted_p"].map(_p),
         "verdict": list(comparisons["verdict"]),
     }
 

@@ -13,7 +13,7 @@ from scipy.special import logsumexp, softmax
 from statsmodels.stats.proportion import proportion_confint
 
 from peft_study.errors import StudyError
-from peft_study.statistics.intervals import Interval, resampled
+from peft_study.statistics.intervals import NONE, Estimate, Interval, SeedVariance, estimate, of_seeds
 
 BINS = 15  # as Guo et al. (2017) have
 DRAWS = 1000
@@ -83,33 +83,29 @@ def ece(logits: np.ndarray, labels: np.ndarray, count: int = BINS) -> float:
 
 
 def expected_error(logits: np.ndarray, labels: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Interval:
-    """The ECE of runs, averaged over runs, freed of its bias, with its 95 % interval over reviews and seeds.
+    """The ECE of runs, averaged over runs, with its bias corrected, and its 95 % interval over reviews and seeds.
 
-    The basic bootstrap corrects the upward bias of the ECE (Kumar et al. 2019), but little where the model is nearly
-    calibrated. So the interval begins at 0 where the ECE is not larger than what 97.5 % of perfectly calibrated models
-    of the same confidences show (consistency resampling, Bröcker and Smith 2007). On simulated models of 1,000
-    reviews, calibrated or not, such intervals covered the true error in 88 to 97 % of the samples. What
-    several seeds add is as in `intervals`.
+    The bootstrap corrects the upward bias of the ECE in a sample (Kumar et al. 2019), but little where the model is
+    nearly calibrated. So the interval begins at 0 where the ECE is not larger than what 97.5 % of perfectly calibrated
+    models of the same confidences show (consistency resampling, Bröcker and Smith 2007).
     """
     logits, labels = _in_order(logits, labels)
     sure = confidence(logits)
     where = [bins(run) for run in sure]
     exact = np.array([ece(run, labels) for run in logits])
     drawn = _draws(shortfall(logits, labels), where, draws, seed)
-    whole = resampled(exact, drawn, len(labels))
-    low, middle, high = np.quantile(whole.draws, [0.025, 0.5, 0.975])
     by_chance = np.quantile(_calibrated_draws(sure, where, draws, seed), 0.975)
-    centre, stretch = 2 * whole.estimate - middle, whole.stretch() if whole.draws.std() else 1.0
-    estimate, bottom, top = (max(0.0, float(centre - stretch * (value - middle))) for value in (middle, high, low))
-    return Interval(estimate, bottom if whole.estimate > by_chance else 0.0, top)
+    centre, mean, runs = max(0.0, float(2 * exact.mean() - drawn.mean())), drawn.mean(axis=1), len(exact)
+    within = (drawn.var(axis=0).mean() - mean.var()) / (runs - 1) if runs > 1 else 0.0
+    seeds = SeedVariance(exact.var(ddof=1) / runs, within, runs - 1) if runs > 1 else NONE
+    found = Estimate(centre, centre, float(mean.var()), len(labels), seeds).interval()
+    return Interval(centre, max(0.0, found.low) if exact.mean() > by_chance else 0.0, found.high)
 
 
-def overconfidence(logits: np.ndarray, labels: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Interval:
-    """Mean confidence minus accuracy of runs, with its 95 % bootstrap interval over reviews and seeds."""
-    logits, labels = _in_order(logits, labels)
-    short = shortfall(logits, labels)
-    one = [np.zeros(len(labels), dtype=int)] * len(logits)
-    return resampled(short.mean(axis=1), _draws(short, one, draws, seed, signed=True), len(labels)).interval()
+def overconfidence(logits: np.ndarray, labels: np.ndarray) -> Interval:
+    """Mean confidence minus accuracy of runs, with its 95 % interval over reviews and seeds."""
+    short = np.atleast_2d(shortfall(*_in_order(logits, labels)))
+    return estimate(short.mean(axis=0), [], of_seeds([short], NONE)).interval()
 
 
 def _in_order(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -119,17 +115,17 @@ def _in_order(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.stack(runs)[:, order], labels[order]
 
 
-def _draws(values: np.ndarray, where: Sequence[np.ndarray], draws: int, seed: int, signed: bool = False) -> np.ndarray:
+def _draws(values: np.ndarray, where: Sequence[np.ndarray], draws: int, seed: int) -> np.ndarray:
     """Bootstrap draws of reviews: sum over bins |sum of `values` (runs, n) in the bin| / n; (draws, runs).
 
-    `where` has the bin of each review for each run. `signed` leaves the bars out.
+    `where` has the bin of each review for each run.
     """
     rng, n = np.random.default_rng(seed), values.shape[1]
     parts = []
     for size in _chunks(draws, n):
         weights = np.stack([np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(size)]).astype(float)
         sums = [weights @ _spread(bin_, run) for run, bin_ in zip(values, where, strict=True)]
-        parts.append(np.stack([(part if signed else np.abs(part)).sum(axis=1) / n for part in sums], axis=1))
+        parts.append(np.stack([np.abs(part).sum(axis=1) / n for part in sums], axis=1))
     return np.concatenate(parts)
 
 

@@ -1,106 +1,83 @@
-"""How sure we can be: paired tests, equivalence, verdicts and power. Never imports torch.
+"""How sure we can be: paired comparisons, equivalence, verdicts and power. Never imports torch.
 
-Every function takes plain arrays; strategies are compared on the same test reviews. The module `intervals` tells how
-reviews and seeds enter the intervals.
+Every function takes plain arrays; what is compared was tested on the same items. Test and interval agree: a p-value is
+below 1 − level exactly where the interval at that level excludes 0. `intervals` tells how items and seeds enter.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import gcd
+from math import ceil
 
 import numpy as np
-from scipy.signal import upfirdn
-from scipy.stats import binom, binomtest, norm, t
-from statsmodels.stats.multitest import multipletests
+from scipy.stats import norm, t
 
-from peft_study.statistics.intervals import DRAWS, Interval, accuracy, least_share, resample
+from peft_study.statistics.intervals import NONE, Estimate, Interval, SeedVariance, estimate, of_seeds
+
+SEEDS = 3  # a side: fewer say too little of what another seed would do for a verdict on strategies
+POWER = 0.8
+NO_VERDICT = "no verdict"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A strategy against the baseline on the same test reviews, in accuracy points (positive: better).
+    """A strategy against a baseline on the same items, in accuracy points (positive: better).
 
-    `p_value` is of the paired test; `discordant` are the numbers of reviews on which the strategy, and on which the
-    baseline, was right more often. `narrow` is the 90 % interval, which decides equivalence: two one-sided tests at
-    5 % (Schuirmann 1987). `error` is the standard error, `dof` its degrees of freedom, `n` the number of reviews;
-    `improvement` is the probability of improvement, `pairs` the number of pairs of runs that it comes from.
+    `discordant` are the numbers of items on which the strategy, and on which the baseline, was right more often.
+    `runs` are the numbers of runs of the sides that have seeds. `improvement` is the probability of improvement.
     """
 
-    difference: Interval
-    narrow: Interval
-    p_value: float
+    gap: Estimate
     discordant: tuple[int, int]
-    error: float = float("nan")
-    dof: float = float("nan")
-    n: int = 0
+    runs: tuple[int, ...]
     improvement: float = float("nan")
-    pairs: int = 1
+
+    @property
+    def difference(self) -> float:
+        """The difference in points."""
+        return 100 * self.gap.value
+
+    @property
+    def error(self) -> float:
+        """The standard error in points."""
+        return 100 * self.gap.error
+
+    @property
+    def p_value(self) -> float:
+        """The two-sided p-value of no difference."""
+        return self.gap.p_value()
+
+    @property
+    def seeds(self) -> int:
+        """Seeds of the side that has fewer; 1 where neither has any."""
+        return min(self.runs, default=1)
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """The interval of the difference in points."""
+        return self.gap.interval(level).scaled(100)
 
 
-def compare(
-    strategy: np.ndarray, baseline: np.ndarray, labels: np.ndarray, draws: int = DRAWS, seed: int = 0
-) -> Comparison:
-    """Compare the runs of two strategies, each (runs, n) predicted classes of the same n reviews.
+def compare(strategy: np.ndarray, baseline: np.ndarray, labels: np.ndarray, shared: SeedVariance = NONE) -> Comparison:
+    """Compare the predicted classes of two sides on the same n items, each (runs, n), or (n,) of a fixed classifier.
 
-    With one run a side the test is McNemar's, exact (McNemar 1947). With more, a difference must survive two tests,
-    and the larger p-value counts: the permutation test, whether these runs differ on reviews like these, and the
-    t-test, whether other seeds would. A side of a single run is taken as it is: its seed is not in the error.
-
-    Where few reviews tell the two apart the bootstrap is too narrow; where none does, all draws are alike. So intervals
-    reach at least as far, on either side, as n reviews without a disagreement leave open (`least_share`).
+    `shared` is the variance between seeds that the study's strategies and budgets share. Of single runs the difference
+    is between these runs: their seeds are not in its error, and the test is a Wald test of paired proportions, close to
+    McNemar's mid-p (Fagerland et al. 2013).
     """
-    strategy, baseline = np.atleast_2d(strategy), np.atleast_2d(baseline)
-    ours, theirs = resample([strategy, baseline], labels, accuracy, draws, seed)
-    gap = ours - theirs
-    gaps = (strategy == labels).sum(axis=0) * len(baseline) - (baseline == labels).sum(axis=0) * len(strategy)
-    discordant = int((gaps > 0).sum()), int((gaps < 0).sum())
+    sides = [preds == labels for preds in (strategy, baseline)]
+    ours, theirs = (np.atleast_2d(right) for right in sides)
+    leads = ours.sum(axis=0) * len(theirs) - theirs.sum(axis=0) * len(ours)
     return Comparison(
-        _at_least(gap.interval(0.95), len(labels)).scaled(100),
-        _at_least(gap.interval(0.90), len(labels)).scaled(100),
-        max(permutation(gaps), gap.p_value()) if gap.seeds else mcnemar(*discordant),
-        discordant,
-        100 * gap.error,
-        gap.dof,
-        len(labels),
-        probability_of_improvement((strategy == labels).sum(axis=1), (baseline == labels).sum(axis=1)),
-        len(strategy) * len(baseline),
+        estimate(leads / (len(ours) * len(theirs)), [1, -1], of_seeds(sides, shared)),
+        (int((leads > 0).sum()), int((leads < 0).sum())),
+        tuple(len(right) for right in sides if right.ndim == 2),
+        probability_of_improvement(ours.sum(axis=1), theirs.sum(axis=1)),
     )
-
-
-def _at_least(interval: Interval, n: int) -> Interval:
-    """The interval of a difference, no narrower than what `n` reviews without a disagreement leave open."""
-    middle, room = interval.estimate, 1 - least_share(n, interval.level)
-    low, high = min(interval.low, middle - room), max(interval.high, middle + room)
-    return Interval(middle, max(-1.0, low), min(1.0, high), interval.level)
-
-
-def mcnemar(only_first: int, only_second: int) -> float:
-    """The exact two-sided p-value of McNemar's test, from the numbers of reviews that only one of two got right."""
-    discordant = only_first + only_second
-    return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
-
-
-def permutation(gaps: np.ndarray) -> float:
-    """The exact two-sided p-value of the paired permutation test of whole numbers `gaps` (n,), one a review.
-
-    If the two sides are alike, each gap is as likely with the other sign (Fisher 1935). All 2^n signs are counted,
-    not drawn: the sum of the positive gaps is a sum of binomials, whose distribution is a convolution. Of gaps -1, 0
-    and 1 this is McNemar's test.
-    """
-    sizes, counts = np.unique(np.abs(gaps[gaps != 0]), return_counts=True)
-    unit = gcd(*map(int, sizes)) or 1
-    chances = np.ones(1)  # of each sum of positive gaps, in units
-    for size, count in zip(sizes // unit, counts, strict=True):
-        chances = upfirdn(chances, binom.pmf(np.arange(count + 1), count, 0.5), up=int(size))
-    positive, negative = (int(gaps[side].sum()) // unit for side in (gaps > 0, gaps < 0))
-    return float(min(1.0, 2 * chances[max(positive, -negative) :].sum()))
 
 
 def probability_of_improvement(first: np.ndarray, second: np.ndarray) -> float:
     """How often a run of one strategy scores above a run of another, over all pairs; a tie counts half.
 
-    `first` (runs,) and `second` (runs,) are scores (Agarwal et al. 2021). NaN where a side has one run: what another
-    seed would do cannot then be told.
+    `first` (runs,) and `second` (runs,) are scores (Agarwal et al. 2021). NaN where a side has one run.
     """
     if min(len(first), len(second)) < 2:
         return float("nan")
@@ -108,38 +85,47 @@ def probability_of_improvement(first: np.ndarray, second: np.ndarray) -> float:
     return float((1 + ahead.mean()) / 2)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for the number of comparisons (Holm 1979)."""
-    return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []
+def adjusted(p_values: Sequence[float]) -> list[float]:
+    """p-values times the number of comparisons (Bonferroni), at most 1: those of intervals at 1 − alpha / number."""
+    return [min(1.0, len(p_values) * p) for p in p_values]
 
 
-def verdict(comparison: Comparison, corrected_p: float, margin: float, alpha: float = 0.05) -> str:
-    """One of "better", "worse", "equivalent" (within `margin` accuracy points) and "undetermined".
+def verdict(interval: Interval, seeds: int, margin: float) -> str:
+    """What an interval of a difference in points says of two strategies.
 
-    Better and worse need the corrected paired test to reject; equivalent needs the 90 % interval to lie inside the
-    margin. A difference that is real but lies inside the margin is called equivalent: it is too small to matter.
+    "equivalent" where it lies within ± `margin`: two one-sided tests (Schuirmann 1987), each at half of 1 − level;
+    "better" or "worse" where it excludes 0; else "undetermined". A difference that is real but lies inside the margin
+    is equivalent: it is too small to matter. `NO_VERDICT` with fewer than `SEEDS` seeds.
     """
-    if -margin < comparison.narrow.low and comparison.narrow.high < margin:
+    if seeds < SEEDS:
+        return NO_VERDICT
+    if -margin < interval.low and interval.high < margin:
         return "equivalent"
-    if corrected_p < alpha:
-        return "better" if comparison.difference.estimate > 0 else "worse"
+    if interval.low > 0 or interval.high < 0:
+        return "better" if interval.low > 0 else "worse"
     return "undetermined"
 
 
-def detectable(comparison: Comparison, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The smallest true difference, in points, that a test at `alpha` would find with probability `power`.
+def detectable(comparison: Comparison, level: float = 0.95, power: float = POWER) -> float:
+    """The smallest true difference, in points, that the interval at `level` excludes 0 for with probability `power`.
 
-    For one run a side the formula is Connor's (1987), solved for the difference, at the observed share of discordant
-    reviews; for more it is Bloom's (1995): so many standard errors. NaN where no difference could be found: the runs
-    disagree on nothing, or on too few reviews.
+    So many standard errors (Bloom 1995).
     """
-    sides = np.array([1 - alpha / 2, power])
-    if comparison.pairs == 1:
-        n, discordance = comparison.n, sum(comparison.discordant) / max(1, comparison.n)
-        test, found = norm.ppf(sides)
-        room = n + found**2 - test**2
-        if room < 0 or not discordance:
-            return float("nan")
-        share = float(np.sqrt(discordance) * (np.sqrt(n) * test + found * np.sqrt(room)) / (n + found**2))
-        return 100 * share if share <= discordance else float("nan")
-    return float(t.ppf(sides, comparison.dof).sum() * comparison.error) or float("nan")
+    return float(t.ppf([(1 + level) / 2, power], comparison.gap.dof).sum() * comparison.error)
+
+
+def settling(comparison: Comparison, margin: float, level: float = 0.95) -> tuple[float, float]:
+    """Seeds a side and test items that would settle a comparison, from the variances seen.
+
+    With them, strategies that are equally accurate are found equivalent with probability `POWER`, and a difference as
+    large as the margin is found with probability (1 + `POWER`) / 2. Seeds may use half of the variance that this
+    allows, items the rest; normal quantiles stand for Student's. NaN, NaN where the present numbers suffice: a true
+    difference near the margin is settled by none.
+    """
+    gap, fewest, sides = comparison.gap, comparison.seeds, len(comparison.runs)
+    allowed = (margin / 100 / norm.ppf([(1 + level) / 2, (1 + POWER) / 2]).sum()) ** 2
+    of_one = gap.seeds.own / sum(1 / runs for runs in comparison.runs) if sides else 0.0
+    seeds = max(fewest, ceil(2 * sides * of_one / allowed))
+    items = ceil(gap.n * gap.items / (allowed - sides * of_one / seeds))
+    enough = seeds == fewest and items <= gap.n
+    return (float("nan"), float("nan")) if enough else (float(seeds), float(items))

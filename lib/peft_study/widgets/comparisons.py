@@ -51,9 +51,9 @@ def of_one_study(runs: Runs) -> tuple[Any, Callable[..., None]]:
         if chosen.table.empty:
             raise StudyError("no finished run has all that is picked; pick more")
         yield markup.line("Computing intervals …")
-        scores, macro_f1 = summary(chosen), summary(chosen, "macro_f1")
+        scores = summary(chosen)
         ood = summary(chosen, part="ood_") if has_ood(chosen) else None
-        table = tables.scores(chosen, scores, macro_f1, ood)
+        table = tables.scores(chosen, scores, ood)
         yield markup.line(f"Runs: {len(chosen.table):,}"), figures.accuracy(scores, chosen.table)[0], table
 
     axes = {"strategy": "strategies", "train_size": "sizes", "seed": "seeds"}
@@ -72,7 +72,7 @@ def compare_two(runs: Runs, texts: Mapping[int, str]) -> None:
     def render(first: str, second: str, words: str, place: int) -> Shown:
         if first == second:
             raise StudyError(f"{first} is picked twice; pick two runs")
-        pair = [markup.line(f"{first} minus {second}, McNemar's test:"), compared(runs, first, second)]
+        pair = [markup.line(f"{first} minus {second}, the paired test:"), compared(runs, first, second)]
         table = disagreements(runs, first, second)
         table = table[table["id"].isin(list(texts))]
         matches = matching(table.assign(text=table["id"].map(texts).astype(str)), words)
@@ -98,7 +98,7 @@ def compared(runs: Runs, first: str, second: str) -> pd.DataFrame:
     """The paired comparison of two runs, as the report prints it; a single comparison needs no correction."""
     comparison = compare(runs.preds[first].to_numpy(), runs.preds[second].to_numpy(), runs.labels)
     row = runs.table.loc[first, varying(runs)].to_dict()
-    return tables.differences(family([row], [comparison], runs.study.margin)).drop(columns="p (Holm)")
+    return tables.differences(family([row], [comparison], runs.study.margin)).drop(columns="adjusted p")
 
 
 @controls.where_live

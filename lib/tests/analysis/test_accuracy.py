@@ -33,7 +33,7 @@ def test_every_run_is_summarised_once_and_every_comparison_is_of_runs_that_diffe
         same = [row[axis] if heeds(axis) else tables.IDLE for axis in axes[1:]]
         gap = means[tuple(row[axis] for axis in axes)] - means[(runs.study.baseline, *same)]
         assert row["low"] <= row["difference"] == pytest.approx(100 * gap) and row["difference"] <= row["high"]
-        assert row["corrected_p"] >= row["p_value"]
+        assert row["adjusted_p"] >= row["p_value"]
 
 
 def test_an_axis_that_the_baseline_ignores_is_compared_with_its_only_value() -> None:
@@ -45,10 +45,10 @@ def test_an_axis_that_the_baseline_ignores_is_compared_with_its_only_value() -> 
 
 def test_a_bag_of_words_is_compared_where_it_has_the_same_reviews_and_size() -> None:
     runs = make_runs({"lora-n01000": 0.7})
-    against = tables.against_words(runs, make_words())
+    against = tables.against_tfidf(runs, make_words())
     assert against["difference"].tolist() == pytest.approx([20, 20, 20, 0])
-    assert tables.against_words(runs, make_words((250,)))["train_size"].tolist() == [250, 250]
-    assert tables.against_words(runs, make_words(count=399)).empty and tables.against_words(runs, None).empty
+    assert tables.against_tfidf(runs, make_words((250,)))["train_size"].tolist() == [250, 250]
+    assert tables.against_tfidf(runs, make_words(count=399)).empty and tables.against_tfidf(runs, None).empty
 
 
 def test_of_many_variants_the_baseline_and_both_ends_are_chosen() -> None:

@@ -1,33 +1,34 @@
 """How sure we can be: properties that intervals, tests and verdicts must have, on data made for the purpose."""
 
 import math
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from scipy.stats import binom, binomtest, nct, norm, permutation_test, t
-from sklearn.metrics import accuracy_score, f1_score
-from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
+from scipy.stats import binom, multinomial, nct, norm, t
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, roc_auc_score
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.weightstats import ttost_paired
+from statsmodels.stats.proportion import proportion_confint
 
-from peft_study.statistics.intervals import Interval, accuracy, interval, macro_f1, resample
+from peft_study.statistics import scores
+from peft_study.statistics.intervals import Estimate, Interval, SeedVariance, interval, of_seeds, seed_variance
 from peft_study.statistics.paired_tests import (
+    NO_VERDICT,
     Comparison,
+    adjusted,
     compare,
     detectable,
-    holm,
-    mcnemar,
-    permutation,
     probability_of_improvement,
+    settling,
     verdict,
 )
 
 pytestmark = pytest.mark.usefixtures("cheap_garbage")
 quickly = settings(max_examples=25, deadline=None)
 seeds = some.integers(0, 2**32 - 1)
-NONE = Interval(0.0, 0.0, 0.0)
 
 
 def labels(count: int, seed: int = 0) -> np.ndarray:
@@ -35,222 +36,293 @@ def labels(count: int, seed: int = 0) -> np.ndarray:
 
 
 def predict(truth: np.ndarray, share: float, runs: int = 1, seed: int = 1) -> np.ndarray:
-    """Classes of `runs` runs, each right on every review with that probability."""
+    """Classes of `runs` runs, each right on every item with that probability."""
     right = np.random.default_rng(seed).random((runs, len(truth))) < share
     return np.where(right, truth, 1 - truth)
 
 
+# --- Scores -----------------------------------------------------------------------------------------------------------
+
+
 @quickly
 @given(seeds, some.integers(1, 40), some.integers(1, 4), some.integers(1, 6), some.integers(1, 6))
-def test_accuracy_and_macro_f1_of_weighted_reviews_are_those_of_scikit_learn(
-    seed: int, count: int, runs: int, classes: int, predicted: int
-) -> None:
+@pytest.mark.filterwarnings("ignore:y_pred contains classes")
+def test_scores_are_those_of_scikit_learn(seed: int, count: int, runs: int, classes: int, predicted: int) -> None:
     rng = np.random.default_rng(seed)
     truth, preds = rng.integers(0, classes, count), rng.integers(0, predicted, (runs, count))
-    weights = rng.integers(1, 4, (1, count)).astype(float)
+    every = {"labels": np.unique(truth), "average": "macro", "zero_division": 0}
     for row in range(runs):
-        share = accuracy_score(truth, preds[row], sample_weight=weights[0])
-        assert accuracy(preds, truth, weights)[0, row] == pytest.approx(share)
-        reference = f1_score(
-            truth, preds[row], labels=np.unique(truth), average="macro", zero_division=0, sample_weight=weights[0]
-        )
-        assert macro_f1(preds, truth, weights)[0, row] == pytest.approx(reference)
+        assert scores.accuracy(preds, truth)[row] == pytest.approx(accuracy_score(truth, preds[row]))
+        assert scores.macro_f1(preds, truth)[row] == pytest.approx(f1_score(truth, preds[row], **every))
+        if len(np.unique(truth)) > 1:
+            recall = balanced_accuracy_score(truth, preds[row])
+            assert scores.balanced_accuracy(preds, truth)[row] == pytest.approx(recall)
 
 
 @quickly
-@given(seeds, some.integers(2, 30), some.integers(1, 5))
-def test_a_draw_has_the_macro_f1_of_the_reviews_that_it_repeats(seed: int, count: int, classes: int) -> None:
+@given(seeds, some.integers(2, 40))
+def test_the_auc_is_that_of_scikit_learn_and_counts_ties_half(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)
-    truth, preds = rng.integers(0, classes, count), rng.integers(0, classes, (1, count))
-    weights = rng.multinomial(count, np.full(count, 1 / count), size=3).astype(float)
-    for weight, drawn in zip(weights.astype(int), macro_f1(preds, truth, weights)[:, 0], strict=True):
-        labels, found = np.repeat(truth, weight), np.repeat(preds[0], weight)
-        reference = f1_score(labels, found, labels=np.unique(labels), average="macro", zero_division=0)
-        assert drawn == pytest.approx(reference), "a class that is not drawn is not averaged"
+    truth, odds = np.arange(count) % 2, rng.integers(-3, 4, (2, count)).astype(float)
+    assert scores.auc(odds, truth) == pytest.approx([roc_auc_score(truth, row) for row in odds])
+    assert np.isnan(scores.auc(odds, np.zeros(count))).all(), "one class has no pairs"
+
+
+# --- Intervals --------------------------------------------------------------------------------------------------------
 
 
 @quickly
-@given(seeds, some.integers(1, 60), some.integers(1, 4), some.floats(0, 1), some.sampled_from([accuracy, macro_f1]))
-def test_an_interval_brackets_its_estimate(seed: int, count: int, runs: int, share: float, statistic: object) -> None:
+@given(seeds, some.integers(1, 60), some.integers(1, 4), some.floats(0, 1))
+def test_an_interval_brackets_its_estimate(seed: int, count: int, runs: int, share: float) -> None:
     truth = labels(count, seed)
-    found = interval(predict(truth, share, runs, seed), truth, statistic, draws=200)  # type: ignore[arg-type]
+    found = interval(predict(truth, share, runs, seed) == truth)
     assert 0 <= found.low <= found.estimate <= found.high <= 1
 
 
-def test_intervals_cover_the_true_accuracy_about_as_often_as_they_say() -> None:
-    truth, trials, share = labels(200), 400, 0.85
-    found = [interval(predict(truth, share, seed=seed), truth, draws=200, seed=seed) for seed in range(trials)]
-    low, high = binom.ppf([0.0005, 0.9995], trials, 0.95)
-    assert low <= sum(i.low <= share <= i.high for i in found) <= high
+@pytest.mark.parametrize("share", [0.5, 0.85, 0.97])
+def test_the_interval_of_one_run_covers_its_true_accuracy_about_as_often_as_it_says(share: float) -> None:
+    """By the binomial distribution: no sample is drawn."""
+    count = 200
+    found = [interval(np.arange(count) < right) for right in range(count + 1)]
+    covers = [i.low <= share <= i.high for i in found]
+    assert 0.94 < binom.pmf(np.flatnonzero(covers), count, share).sum() < 0.98
 
 
-@pytest.mark.parametrize(("runs", "spread"), [(3, 0.0), (2, 0.04), (5, 0.02)])
-def test_intervals_over_few_seeds_cover_at_least_about_as_often_as_they_say(runs: int, spread: float) -> None:
-    """Accuracies scatter by `spread`, not at all to more than reviews do; no difference; all fail on hard reviews."""
-    rng, trials, truth = np.random.default_rng(runs), 100, np.ones(300, dtype=int)
-    single = both = rejected = 0
-    for _ in range(trials):
-        shares = np.clip(0.85 + spread * rng.standard_normal((2, runs, 1)), 0.01, 0.99)
-        noise = 0.8 * rng.standard_normal(300) + 0.6 * rng.standard_normal((2, runs, 300))
-        ours, theirs = (noise < norm.ppf(shares)).astype(int)
-        found, alone = compare(ours, theirs, truth, draws=100), interval(ours, truth, draws=100)
-        single += alone.low <= 0.85 <= alone.high
-        both += found.difference.low <= 0 <= found.difference.high
-        rejected += found.p_value < 0.05
-    least = binom.ppf(0.0005, trials, 0.94)
-    assert min(single, both) >= least
-    assert rejected <= binom.ppf(0.9995, trials, 0.05)
-
-
-def test_reviews_alone_have_the_spread_of_the_binomial_distribution() -> None:
-    truth = labels(1000)
-    preds = predict(truth, 0.9)
-    share = float((preds == truth).mean())
-    found = resample([preds], truth, draws=4000)[0]
-    assert found.draws.std() == pytest.approx(np.sqrt(share * (1 - share) / 1000), rel=0.05)
-    assert found.error == pytest.approx(found.draws.std(), rel=0.01) and found.dof == 999
-
-
-def test_a_share_of_nothing_or_everything_still_has_an_interval() -> None:
-    """The bound of Clopper and Pearson, as scipy's exact interval has it."""
-    truth = labels(40)
-    exact = binomtest(40, 40).proportion_ci(0.95)
-    assert interval(truth, truth) == Interval(1.0, pytest.approx(exact.low), 1.0)
-    assert interval(1 - truth, truth) == Interval(0.0, 0.0, pytest.approx(1 - exact.low))
-
-
-def test_no_model_is_surer_of_its_accuracy_than_one_that_is_always_right() -> None:
-    truth, n = labels(30), 30
-    best = interval(truth, truth)
-    for errors in range(1, 6):
-        fair = interval(np.where(np.arange(n) < errors, 1 - truth, truth), truth)
-        poor = interval(np.where(np.arange(n) < errors, truth, 1 - truth), truth)
-        assert fair.low <= best.low and poor.high == pytest.approx(1 - fair.low, abs=0.02)
-        assert poor.high >= 1 - best.low
+def test_the_interval_of_one_run_is_close_to_that_of_agresti_and_coull() -> None:
+    found = interval(np.arange(1000) < 900)
+    assert (found.low, found.high) == pytest.approx(proportion_confint(900, 1000, method="agresti_coull"), abs=1e-4)
 
 
 @pytest.mark.parametrize(("n", "expected"), [(100, "undetermined"), (1000, "equivalent")])
-def test_no_disagreement_shows_equivalence_only_on_reviews_enough(n: int, expected: str) -> None:
+def test_no_discordant_item_shows_equivalence_only_on_items_enough(n: int, expected: str) -> None:
     truth = labels(n)
     found = compare(truth, truth, truth)
-    assert found.narrow.high == -found.narrow.low == pytest.approx(100 * (1 - 0.05 ** (1 / n)))
-    assert found.difference.estimate == 0 and found.difference.high > found.narrow.high
-    assert found.p_value == 1 and found.discordant == (0, 0)
-    assert verdict(found, 1.0, margin=1.0) == expected
+    assert found.difference == 0 and found.p_value == 1 and found.discordant == (0, 0)
+    assert found.interval().high == -found.interval().low > 0
+    assert verdict(found.interval(), 3, margin=1.0) == expected
 
 
 @quickly
 @given(seeds, some.integers(1, 4))
-def test_the_order_of_the_reviews_changes_nothing(seed: int, runs: int) -> None:
+def test_neither_the_order_of_items_nor_that_of_runs_changes_anything(seed: int, runs: int) -> None:
     rng = np.random.default_rng(seed)
-    truth, order = labels(50, seed), rng.permutation(50)
+    truth, order, turn = labels(50, seed), rng.permutation(50), rng.permutation(runs)
     ours, theirs = predict(truth, 0.8, runs, seed), predict(truth, 0.7, runs, seed + 1)
-    assert interval(ours[:, order], truth[order], draws=100) == interval(ours, truth, draws=100)
-    shuffled = compare(ours[:, order], theirs[:, order], truth[order], draws=100)
-    plain = compare(ours, theirs, truth, draws=100)
-    assert shuffled.difference.estimate == pytest.approx(plain.difference.estimate)
-    assert (shuffled.p_value, shuffled.discordant) == (plain.p_value, plain.discordant)
-    assert (shuffled.difference.low, shuffled.narrow.high) == pytest.approx((plain.difference.low, plain.narrow.high))
-
-
-def test_the_order_of_the_runs_changes_nothing() -> None:
-    truth, order = labels(3000), [2, 0, 1]
-    ours, theirs = predict(truth, 0.8, 3), predict(truth, 0.75, 3, seed=2)
-    shuffled, plain = compare(ours[order], theirs[order], truth, draws=50), compare(ours, theirs, truth, draws=50)
-    assert shuffled.difference.estimate == pytest.approx(plain.difference.estimate)
-    assert (shuffled.p_value, shuffled.improvement) == pytest.approx((plain.p_value, plain.improvement))
-    assert shuffled.discordant == plain.discordant
-    assert (shuffled.difference.low, shuffled.narrow.high) == pytest.approx((plain.difference.low, plain.narrow.high))
-
-
-@quickly
-@given(some.integers(0, 300), some.integers(0, 300))
-def test_mcnemar_is_that_of_statsmodels(first: int, second: int) -> None:
-    reference = reference_mcnemar([[5, first], [second, 7]], exact=True).pvalue if first + second else 1.0
-    assert mcnemar(first, second) == pytest.approx(min(1.0, reference))
-    assert mcnemar(first, second) == mcnemar(second, first)
-    assert mcnemar(1325, 675) == pytest.approx(binomtest(675, 2000).pvalue, rel=1e-9), "exact where it is tiny"
-
-
-@quickly
-@given(some.integers(0, 300), some.integers(0, 300))
-def test_the_permutation_test_of_single_runs_is_mcnemars(first: int, second: int) -> None:
-    gaps = np.repeat([1, 0, -1], [first, 5, second])
-    assert permutation(gaps) == pytest.approx(mcnemar(first, second))
-    assert permutation(6 * gaps) == permutation(-gaps)
-
-
-@settings(max_examples=20, deadline=None)
-@given(some.lists(some.integers(-6, 6), min_size=2, max_size=9))  # SciPy refuses a single one
-def test_the_permutation_test_counts_all_signs(gaps: list[int]) -> None:
-    pair = np.array(gaps, dtype=float), np.zeros(len(gaps))
-    every = permutation_test(
-        pair, lambda x, y, axis: (x - y).sum(axis=axis), permutation_type="samples", n_resamples=np.inf, vectorized=True
+    plain, shuffled = (
+        compare(ours, theirs, truth),
+        compare(ours[turn][:, order], theirs[turn][:, order], truth[order]),
     )
-    assert permutation(np.array(gaps)) == pytest.approx(every.pvalue)
+    assert (plain.difference, plain.error, plain.p_value) == pytest.approx(
+        (shuffled.difference, shuffled.error, shuffled.p_value)
+    )
+    assert plain.discordant == shuffled.discordant
 
 
-@settings(max_examples=20, deadline=None)
-@given(some.lists(some.floats(0, 1), min_size=1, max_size=12))
-def test_holm_is_that_of_statsmodels_and_keeps_the_order(p_values: list[float]) -> None:
-    corrected = holm(p_values)
-    assert corrected == pytest.approx(multipletests(p_values, method="holm")[1])
-    assert all(p <= q <= min(1.0, p * len(p_values) * (1 + 1e-9)) for p, q in zip(p_values, corrected, strict=True))
-    assert [corrected[i] for i in np.argsort(p_values, kind="stable")] == sorted(corrected)
-    assert holm([]) == []
+# --- Tests ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_clear_gap_on_many_reviews_is_better_beyond_doubt() -> None:
-    """2.6 points on 25,000 reviews of which 8 % are right under one strategy only: 1,325 against 675."""
+@quickly
+@given(seeds, some.integers(1, 4), some.floats(0.5, 1), some.sampled_from([0.8, 0.95, 0.995]))
+def test_a_test_rejects_exactly_where_its_interval_excludes_zero(
+    seed: int, runs: int, share: float, level: float
+) -> None:
+    truth = labels(80, seed)
+    found = compare(predict(truth, share, runs, seed), predict(truth, 0.8, runs, seed + 1), truth)
+    ends = found.interval(level)
+    assert (found.p_value < 1 - level) == (ends.low > 0 or ends.high < 0)
+
+
+@pytest.mark.parametrize("discordance", [0.02, 0.1, 0.4])
+def test_the_test_of_two_runs_rejects_equal_ones_at_most_as_often_as_it_says(discordance: float) -> None:
+    """By the multinomial distribution over the numbers of items that one run alone has right."""
+    n, rejected = 60, 0.0
+    for ours, theirs in product(range(n), repeat=2):
+        if ours + theirs <= n:
+            gains = np.repeat([1, -1, 0], [ours, theirs, n - ours - theirs])
+            if compare((gains >= 0).astype(int), (gains <= 0).astype(int), np.ones(n)).p_value < 0.05:
+                chances = [discordance / 2, discordance / 2, 1 - discordance]
+                rejected += multinomial.pmf([ours, theirs, n - ours - theirs], n, chances)
+    assert rejected <= 0.052
+
+
+def test_the_interval_of_two_runs_is_that_of_bonett_and_price() -> None:
+    n, first, second = 500, 40, 22
+    gains = np.repeat([1, -1, 0], [first, second, n - first - second])
+    found = compare((gains >= 0).astype(int), (gains <= 0).astype(int), np.ones(n))
+    p, q = (first + 1) / (n + 2), (second + 1) / (n + 2)
+    reach = t.ppf(0.975, n - 1) * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
+    assert (found.interval().low, found.interval().high) == pytest.approx(
+        (100 * (p - q - reach), 100 * (p - q + reach))
+    )
+    assert found.discordant == (first, second) and found.difference == pytest.approx(100 * (first - second) / n)
+
+
+def test_p_values_are_adjusted_as_statsmodels_does() -> None:
+    p_values = [0.001, 0.2, 0.03, 0.9]
+    assert adjusted(p_values) == pytest.approx(multipletests(p_values, method="bonferroni")[1])
+    assert adjusted([]) == []
+
+
+def test_a_clear_gap_on_many_items_is_better_beyond_doubt() -> None:
+    """2.6 points on 25,000 items of which 8 % are right under one strategy only: 1,325 against 675."""
     truth = np.arange(25_000) % 2
     ours, theirs = truth.copy(), truth.copy()
     theirs[:1325], ours[1325:2000] = 1 - truth[:1325], 1 - truth[1325:2000]
-    found = compare(ours, theirs, truth)
-    assert found.discordant == (1325, 675) and found.difference.estimate == pytest.approx(2.6)
-    assert found.p_value < 1e-30
-    assert verdict(found, found.p_value, margin=0.5) == "better"
-    other = compare(theirs, ours, truth)
-    assert verdict(other, other.p_value, margin=0.5) == "worse" and other.p_value == found.p_value
+    there, back = compare(ours, theirs, truth), compare(theirs, ours, truth)
+    assert there.discordant == (1325, 675) and there.difference == pytest.approx(2.6)
+    assert there.p_value == back.p_value < 1e-30
+    assert [verdict(found.interval(), 3, margin=0.5) for found in (there, back)] == ["better", "worse"]
+
+
+# --- Seeds ------------------------------------------------------------------------------------------------------------
 
 
 def test_with_several_seeds_the_test_knows_that_seeds_vary() -> None:
-    """The same gap: beyond doubt between single runs, unclear when the seeds of one strategy differ by more than it."""
+    """The same gap: beyond doubt between steady runs, unclear when the seeds of one strategy differ by more than it."""
     truth = labels(4000)
-    base = predict(truth, 0.85, seed=1)
+    base = predict(truth, 0.85, 3, seed=1)
     steady = np.concatenate([predict(truth, 0.88, seed=seed) for seed in (2, 3, 4)])
     erratic = np.concatenate([predict(truth, share, seed=i) for i, share in enumerate((0.8, 0.88, 0.96), start=2)])
     assert compare(steady, base, truth).p_value < 0.01
     assert compare(erratic, base, truth).p_value > 0.1
 
 
-@pytest.mark.parametrize("gap", [0.0, 0.004, 0.014, 0.03])
-def test_equivalence_is_that_of_two_one_sided_t_tests(gap: float) -> None:
-    truth = labels(20_000)
-    ours, theirs = predict(truth, 0.9, seed=1), predict(truth, 0.9 - gap, seed=2)
-    p_value = ttost_paired((ours == truth)[0] * 100.0, (theirs == truth)[0] * 100.0, -1.5, 1.5)[0]
-    assert (verdict(compare(ours, theirs, truth), 1.0, margin=1.5) == "equivalent") == (p_value < 0.05)
+def test_the_variance_between_seeds_is_pooled_and_a_comparison_takes_its_own_where_that_is_larger() -> None:
+    truth = np.ones(1000, dtype=int)
+    calm = [predict(truth, 0.85, 3, seed) == truth for seed in range(8)]
+    wild = np.stack([predict(truth, share, seed=9)[0] == truth for share in (0.75, 0.85, 0.95)])
+    shared = seed_variance([*calm, wild])
+    assert shared.dof == 18
+    spread = [cell.mean(axis=1).var(ddof=1) for cell in (*calm, wild)]
+    assert shared.between == pytest.approx(np.mean(spread))
+    of_calm, of_wild = of_seeds([calm[0], calm[1]], shared), of_seeds([calm[0], wild], shared)
+    assert of_calm.own == pytest.approx(shared.own * 2 / 3) and of_calm.dof == 18
+    assert (
+        of_wild.own == pytest.approx(seed_variance([calm[0], wild]).own * 2 / 3, rel=0.1) and of_wild.own > of_calm.own
+    )
+    assert of_seeds([calm[0][0], wild], shared).between < of_wild.between + 1e-9, "a fixed classifier has no seeds"
+    assert of_seeds([calm[0][0], calm[1][0]], shared) == SeedVariance(0, 0, 18)
 
 
-@pytest.mark.parametrize(("count", "discordance"), [(1000, 0.08), (1000, 0.3)])
-def test_the_detectable_difference_is_found_four_times_in_five(count: int, discordance: float) -> None:
-    disputed = round(count * discordance)
-    gap = detectable(Comparison(NONE, NONE, 1.0, (disputed // 2, disputed - disputed // 2), n=count)) / 100
-    rng = np.random.default_rng(0)
-    chances = [(discordance + gap) / 2, (discordance - gap) / 2, 1 - discordance]
-    found = [mcnemar(int(x), int(y)) < 0.05 for x, y, _ in rng.multinomial(count, chances, size=600)]
-    assert 0.7 < np.mean(found) < 0.84  # the exact test is a little less powerful than the formula's
+def test_runs_that_vary_no_more_than_items_make_them_have_no_seed_variance() -> None:
+    truth = labels(2000)
+    cells = [predict(truth, 0.85, 5, seed) == truth for seed in range(40)]
+    assert seed_variance(cells).between == pytest.approx(seed_variance(cells).within, rel=0.3)
 
 
-def test_the_detectable_difference_over_seeds_is_found_four_times_in_five() -> None:
-    gap = detectable(Comparison(NONE, NONE, 1.0, (40, 40), error=0.7, dof=6.0, n=1000, pairs=9))
-    assert 1 - nct.cdf(t.ppf(0.975, 6), 6, gap / 0.7) == pytest.approx(0.8, abs=0.03)
+def simulate(
+    rng: np.random.Generator, gap: float, spread: list[list[float]], n: int, runs: int = 3
+) -> list[list[np.ndarray]]:
+    """Which items the runs of two strategies get right, budget by budget: hard items are hard for all.
+
+    `spread` has the standard deviation of the accuracy between the seeds of each strategy at each budget.
+    """
+    hard, cells = rng.standard_normal(n, dtype=np.float32), []
+    for budget in spread:
+        pair = []
+        for accuracy, deviation in zip((0.85, 0.85 + gap), budget, strict=True):
+            shares = np.clip(accuracy + deviation * rng.standard_normal((runs, 1)), 0.01, 0.99)
+            noise = 0.36 * rng.standard_normal(n, dtype=np.float32)
+            noise = noise + 0.48 * rng.standard_normal((runs, n), dtype=np.float32)
+            pair.append(0.8 * hard + noise < norm.ppf(shares))
+        cells.append(pair)
+    return cells
 
 
-@pytest.mark.parametrize("discordant", [(0, 0), (1, 1), (2, 2)])
-def test_runs_that_hardly_disagree_could_show_no_difference(discordant: tuple[int, int]) -> None:
-    assert math.isnan(detectable(Comparison(NONE, NONE, 1.0, discordant, n=1000)))
-    assert math.isnan(detectable(Comparison(NONE, NONE, 1.0, (0, 0), n=1)))
-    assert math.isnan(detectable(Comparison(NONE, NONE, 1.0, (0, 0), error=0.0, dof=999.0, n=1000, pairs=4)))
+def comparisons(cells: list[list[np.ndarray]]) -> list[Comparison]:
+    """The family that a study makes of such runs."""
+    shared = seed_variance([cell for pair in cells for cell in pair])
+    truth = np.ones(cells[0][0].shape[1], dtype=bool)
+    return [compare(second, first, truth, shared) for first, second in cells]
+
+
+SPREADS = {
+    "seeds do not vary": [[0.0, 0.0], [0.0, 0.0]],
+    "all vary alike": [[0.015, 0.015], [0.015, 0.015]],
+    "fewer labels vary twice as much": [[0.02, 0.02], [0.01, 0.01]],
+    "one strategy varies half as much again": [[0.015, 0.01], [0.015, 0.01]],
+    "both": [[0.03, 0.02], [0.015, 0.01]],
+}
+
+
+@pytest.mark.parametrize("spread", SPREADS.values(), ids=SPREADS)
+def test_intervals_cover_jointly_and_false_differences_are_rare(spread: list[list[float]]) -> None:
+    rng, trials, missed, claimed = np.random.default_rng(1), 300, 0, 0
+    for _ in range(trials):
+        found = [c.interval(1 - 0.05 / 2) for c in comparisons(simulate(rng, 0.0, spread, n=1000))]
+        missed += any(not i.low <= 0 <= i.high for i in found)
+        claimed += any(verdict(i, 3, 0.01) in ("better", "worse") for i in found)
+    assert claimed == missed <= binom.ppf(0.999, trials, 0.05)
+
+
+@pytest.mark.parametrize("spread", list(SPREADS.values())[:3], ids=list(SPREADS)[:3])
+def test_false_equivalence_is_rare_and_true_equivalence_is_found(spread: list[list[float]]) -> None:
+    """The true difference is as large as the margin, or none."""
+    rng, trials, margin, counts = np.random.default_rng(2), 150, 5.0, []
+    for gap in (margin / 100, 0.0):
+        counts.append(0)
+        for _ in range(trials):
+            found = comparisons(simulate(rng, gap, spread, n=1000))
+            counts[-1] += any(verdict(c.interval(1 - 0.05 / 2), 3, margin) == "equivalent" for c in found)
+    assert counts[0] <= binom.ppf(0.999, trials, 0.05) and counts[1] > trials / 2
+
+
+# --- Verdicts, power, what would settle -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "seeds", "expected"),
+    [
+        (-0.4, 0.99, 3, "equivalent"),
+        (0.1, 0.5, 3, "equivalent"),  # real, and too small to matter
+        (-0.4, 1.0, 3, "undetermined"),  # an interval that touches the margin does not lie within it
+        (1.5, 2.5, 3, "better"),
+        (-2.5, -1.5, 3, "worse"),
+        (0.0, 2.5, 3, "undetermined"),
+        (0.5, 2.5, 3, "better"),  # it reaches into the margin, and excludes 0
+        (1.5, 2.5, 2, NO_VERDICT),
+        (-0.1, 0.1, 1, NO_VERDICT),
+    ],
+)
+def test_the_verdict_can_be_read_off_the_interval(low: float, high: float, seeds: int, expected: str) -> None:
+    assert verdict(Interval((low + high) / 2, low, high), seeds, margin=1.0) == expected
+
+
+@pytest.mark.parametrize(("ours", "theirs", "expected"), [(1, 1, 1), (3, 1, 1), (3, 5, 3), (3, 0, 3)])
+def test_the_seeds_of_a_comparison_are_those_of_the_side_that_has_fewer(ours: int, theirs: int, expected: int) -> None:
+    """0 stands for a fixed classifier, which has none."""
+    truth = labels(100)
+    second = predict(truth, 0.8, theirs) if theirs else truth
+    assert compare(predict(truth, 0.8, ours), second, truth).seeds == expected
+
+
+def comparison(items: float, seeds: float, n: int = 2000, runs: int = 3) -> Comparison:
+    return Comparison(Estimate(0.0, 0.0, items, n, SeedVariance(seeds, 0.0, 8)), (1, 1), (runs, runs))
+
+
+@pytest.mark.parametrize(("items", "seeds"), [(4e-5, 0.0), (2e-5, 5e-5)])
+def test_the_detectable_difference_is_found_four_times_in_five(items: float, seeds: float) -> None:
+    made = comparison(items, seeds)
+    gap, dof = detectable(made), made.gap.dof
+    assert 1 - nct.cdf(t.ppf(0.975, dof), dof, gap / made.error) == pytest.approx(0.8, abs=0.02)
+
+
+@pytest.mark.parametrize("level", [0.95, 0.9875])
+@pytest.mark.parametrize(("items", "seeds"), [(4e-5, 0.0), (2e-5, 5e-5), (1e-6, 2e-4)])
+def test_the_numbers_that_would_settle_a_comparison_find_equivalence_four_times_in_five(
+    items: float, seeds: float, level: float
+) -> None:
+    made = comparison(items, seeds)
+    runs, n = settling(made, 1.0, level)
+    larger = replace(made.gap, items=items * made.gap.n / n, seeds=made.gap.seeds.times(3 / runs))
+    estimates = np.random.default_rng(0).normal(0, larger.error, 4000)
+    reach = norm.ppf((1 + level) / 2) * larger.error
+    assert 0.77 < np.mean(np.abs(estimates) + reach < 0.01) < 0.9
+    assert runs >= 3 and (runs > 3) == (seeds > 0)
+
+
+def test_nothing_is_asked_for_where_the_numbers_suffice() -> None:
+    assert all(math.isnan(value) for value in settling(comparison(1e-7, 0.0), 1.0))
 
 
 @quickly
@@ -260,25 +332,3 @@ def test_the_probability_of_improvement_counts_pairs_and_halves_ties(first: list
     there, back = (probability_of_improvement(np.array(x), np.array(y)) for x, y in ((first, second), (second, first)))
     assert there == pytest.approx(np.mean(pairs)) and there + back == pytest.approx(1)
     assert math.isnan(probability_of_improvement(np.array(first[:1]), np.array(second))), "one seed tells none"
-
-
-def found(estimate: float, narrow: tuple[float, float]) -> Comparison:
-    wide = Interval(estimate, narrow[0] - 0.1, narrow[1] + 0.1)
-    return Comparison(wide, Interval(estimate, *narrow, level=0.9), 0.5, (1, 1))
-
-
-@pytest.mark.parametrize(
-    ("estimate", "narrow", "p", "expected"),
-    [
-        (0.3, (-0.4, 0.99), 0.2, "equivalent"),
-        (0.3, (0.1, 0.5), 0.001, "equivalent"),  # real, and too small to matter
-        (0.3, (-0.4, 1.0), 0.2, "undetermined"),  # an interval that touches the margin does not lie within it
-        (2.0, (1.5, 2.5), 0.001, "better"),
-        (-2.0, (-2.5, -1.5), 0.001, "worse"),
-        (2.0, (1.5, 2.5), 0.05, "undetermined"),  # after correction the test does not reject
-    ],
-)
-def test_the_verdict_follows_the_interval_and_then_the_test(
-    estimate: float, narrow: tuple[float, float], p: float, expected: str
-) -> None:
-    assert verdict(found(estimate, narrow), p, margin=1.0) == expected
