@@ -103,7 +103,7 @@ class Estimate:
         """Satterthwaite's degrees of freedom of `error`."""
         most = max(1, self.n - 1)
         parts = self.items**2 / most + self.seeds.between**2 / max(1, self.seeds.dof)
-        return max(1.0, min(most, self.error**4 / parts))
+        return max(1.0, min(most, self.error**4 / parts)) if parts else float(most)
 
     def interval(self, level: float = 0.95) -> Interval:
         """Student's interval at `level`, widened to the value where that lies outside."""

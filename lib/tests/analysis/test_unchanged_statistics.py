@@ -107,7 +107,7 @@ def functions() -> dict[str, Any]:
     compared = {key: paired_tests.compare(*sides, labels) for key, sides in pairs.items()}
     return {
         "interval": [interval(preds == labels), interval(preds[0] == labels, level=0.9)],
-        "perfect": interval(labels == labels),  # noqa: PLR0124
+        "perfect": interval(labels == labels),
         "compare": compared,
         "verdict": [paired_tests.verdict(one.interval(), one.seeds, 1.0) for one in compared.values()],
         "detectable": [paired_tests.detectable(one) for one in compared.values()],

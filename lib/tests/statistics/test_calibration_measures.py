@@ -1,5 +1,7 @@
 """Calibration: the measures are the field's, intervals cover, temperatures are found."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -49,8 +51,8 @@ def test_neither_the_order_of_reviews_nor_that_of_runs_changes_an_interval(seed:
     logits = np.stack([simulated(1.2, count, seed + run)[0].round(1) for run in range(runs)])
     rng = np.random.default_rng(seed)
     items, order = rng.permutation(count), rng.permutation(runs)
-    for measure in (measures.expected_error, measures.overconfidence):
-        first, second = measure(logits, labels, draws=20), measure(logits[order][:, items], labels[items], draws=20)
+    for measure in (partial(measures.expected_error, draws=20), measures.overconfidence):
+        first, second = measure(logits, labels), measure(logits[order][:, items], labels[items])
         assert first.low <= first.estimate <= first.high
         assert (first.low, first.estimate, first.high) == pytest.approx((second.low, second.estimate, second.high))
 
