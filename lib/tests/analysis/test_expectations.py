@@ -16,7 +16,7 @@ def outcomes(runs: Runs, tfidf: Baseline | None = None) -> pd.DataFrame:
     """The checked expectations of some runs."""
     summary = accuracy.summary(runs)
     ood = accuracy.summary(runs, part="ood_") if accuracy.has_ood(runs) else summary.iloc[:0]
-    against, versus = accuracy.against_baseline(runs), accuracy.against_words(runs, tfidf)
+    against, versus = accuracy.against_baseline(runs), accuracy.against_tfidf(runs, tfidf)
     return expectations.checked(expectations.Evidence(runs, summary, against, costs(runs), versus, ood))
 
 
