@@ -5,7 +5,9 @@ colour-blind readers can distinguish. `figure()` makes an axis on a `matplotlib.
 figure is then shown once, where the notebook says so, and freed with its last reference.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -301,6 +303,30 @@ def seed_differences(row: Mapping[Any, Any], runs: Runs) -> "pd.Series[float]":
     for axis in axes:  # one that the baseline ignores is the same whatever the strategy's value
         theirs = theirs[theirs[axis].isin([row[axis], IDLE])]
     return (ours.set_index("seed")["points"] - theirs.drop_duplicates("seed").set_index("seed")["points"]).dropna()
+
+
+def card(heading: str, finding: str, comparisons: pd.DataFrame, margin: float) -> Figure:
+    """A picture of 1200 × 630 pixels (at 250 a inch) for links to a report: its title, its finding, three intervals.
+
+    `finding` is Markdown, of which the first lines are shown; the last three of `comparisons`, of
+    `accuracy.against_baseline`, are drawn, in the order of their budgets.
+    """
+    fig = Figure(figsize=(4.8, 2.52))
+    top = 0.93
+    for text, width, most, size in ((heading, 48, 2, 14), (finding, 82, 4, 8.5)):
+        plain = fill(re.sub(r"[*`]", "", text), width, max_lines=most, placeholder=" …")
+        fig.text(0.05, top, literal(plain), fontsize=size, va="top", linespacing=1.2)
+        top -= 0.02 + size * 1.25 / (72 * 2.52) * (plain.count("\n") + 1)
+    rows = comparisons.sort_values("train_size", kind="stable").tail(3).to_dict("records")
+    if rows:
+        ax = fig.add_axes((0.33, 0.18, 0.3, min(0.13 * len(rows), top - 0.22)))
+        for place, row in enumerate(rows):
+            _interval(ax, place, row, "difference")
+        _named_rows(ax, [f"{title(row)}, {row['train_size']:,} labels" for row in rows])
+        _margin(ax, margin)
+        _beside(ax, {place: _estimate(row, "difference", "+.1f") for place, row in enumerate(rows)})
+        _beside(ax, {place: row["verdict"] for place, row in enumerate(rows)}, right=78)
+    return fig
 
 
 def slice_differences(compared: pd.DataFrame, titles: Sequence[str], margin: float) -> Figure:

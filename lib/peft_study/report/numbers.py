@@ -15,7 +15,7 @@ from peft_study import paths
 from peft_study.files import remove, replacing, write_json
 from peft_study.records.read import Runs
 from peft_study.report.display import sentence
-from peft_study.report.figures import save_figure
+from peft_study.report.figures import card, save_figure
 from peft_study.study.study import Study
 
 NUMBERS = "numbers.json"
@@ -38,6 +38,12 @@ class Report:
     def figure(self, label: str, figure: Figure | None) -> Figure | None:
         """Save a figure as `<label>.pdf` and `.svg` and return it; of None, delete what this cell saved before."""
         return save_figure(figure, self.study.name, label)
+
+    def card(self, finding: str, comparisons: pd.DataFrame) -> None:
+        """Write `card.png`, the picture that other sites show with a link to the report."""
+        picture = card(self.study.title, finding, comparisons, self.study.margin)
+        with replacing(paths.report_folder(self.study.name) / "card.png") as partial:
+            picture.savefig(partial, format="png", dpi=250, metadata={"Software": None})
 
     def keep(self, **tables: pd.DataFrame) -> None:
         """Keep tables for `write`, in a cell that may fail."""

@@ -12,6 +12,7 @@ from made_runs import EDGES, MATRIX, make_runs
 from matplotlib import pyplot, rc_context
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 from nbpaper import use_paper_style
@@ -235,6 +236,18 @@ def test_what_costs_nothing_or_is_unknown_has_no_axis() -> None:
     (axis,) = (figures.trade_offs(table, "parameters.trainable") or Figure()).axes
     assert len(axis.collections) == 1, "a mark for the one run whose cost is known"
     assert figures.trade_offs(table, "training.seconds") is None
+
+
+@pytest.mark.parametrize("count", [1, 2, 0])
+def test_the_card_of_a_report_has_the_size_that_sites_ask_for_and_nothing_leaves_it(count: int) -> None:
+    runs = make_runs()
+    against = accuracy.against_baseline(runs).head(count)
+    Report(runs.study).card("**LoRA** keeps all of it " * 30, against)
+    assert Image.open(paths.report_folder("made") / "card.png").size == (1200, 630)
+    drawn = figures.card("A title " * 30, "finding " * 99, against, 1.0)
+    drawn.draw_without_rendering()
+    inside = drawn.get_tightbbox()
+    assert inside.x0 >= 0 and inside.y0 >= 0 and inside.x1 <= 4.8 and inside.y1 <= 2.52
 
 
 def test_a_figure_that_is_not_drawn_leaves_no_file_of_an_earlier_report() -> None:
