@@ -11,9 +11,8 @@ adds (Clark 1973; Hillis 2007):
   variance is taken. The part of it that items account for is subtracted, since it is in the variance over items.
 
 Intervals use Student's t with Satterthwaite's (1946) degrees of freedom, those of the pooled variance. Simulated joint
-coverage of 95 % intervals with three seeds, two strategies and two budgets: 95.2 to 98.3 % where the standard deviation
-between seeds is 0 to 2 points and differs up to twofold between strategies or threefold between budgets
-(`lib/NOTES.md`).
+coverage with three seeds, two strategies and two budgets: 95.0 to 97.6 % where the standard deviation between seeds is
+0 to 2 points and differs up to twofold between strategies or between budgets (`lib/NOTES.md`).
 """
 
 from collections.abc import Iterable, Sequence
