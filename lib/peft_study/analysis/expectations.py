@@ -13,10 +13,9 @@ import pandas as pd
 
 from peft_study.analysis.accuracy import counterpart, further, groups
 from peft_study.records.read import Runs
+from peft_study.statistics.paired_tests import SEEDS
 from peft_study.study.study import Study
 from peft_study.text import points
-
-SEEDS = 3  # a side: fewer decide nothing on strategies
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,12 @@ def outcomes(runs: Runs, tfidf: Baseline | None = None) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("edge", EDGES)
-def test_the_checked_expectations_are_those_that_were_written_before(edge: str) -> None:
+def test_the_checked_expectations_are_those_that_were_written_before_and_one_seed_decides_none(edge: str) -> None:
     runs = EDGES[edge]()
     checked = outcomes(runs, make_words())
     assert checked["expectation"].tolist() == expectations.listed(runs.study)
-    assert set(checked["held"]) <= {"yes", "no", "undecided"} and "nan" not in checked.to_csv()
+    allowed = {"yes", "no", "undecided"} if edge == "several seeds" else {"undecided"}
+    assert set(checked["held"]) <= allowed and "nan" not in checked.to_csv()
 
 
 LESS, GAIN, TIME, TFIDF, OOD = "full fine-tuning", "larger budget", "training time", "TF-IDF", "own domain"
