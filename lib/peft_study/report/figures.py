@@ -338,14 +338,15 @@ def slice_differences(compared: pd.DataFrame, titles: Sequence[str], margin: flo
     sizes = {row["slice"]: row["reviews"] for row in rows}
     names, drawn = list(sizes), list(dict.fromkeys(title(row) for row in rows))
     shift = dict(zip(drawn, np.linspace(-0.3, 0.3, len(drawn) + 2)[1:-1], strict=True))
-    fig, ax = figure(COLUMN, height_of(len(names)) + 0.1 * len(drawn) * (len(drawn) > 1))
+    several = len(drawn) > 1
+    fig, ax = figure(COLUMN if several else FULL, height_of(len(names)) + 0.1 * len(drawn) * several)
     for row in rows:
         place, name = names.index(row["slice"]), title(row) if row["slice"] == names[0] else None
         style: dict[str, Any] = {"label": name and literal(name), "markersize": 3.5, "elinewidth": 0.8}
         _interval(ax, place + shift[title(row)], row, "difference", **style)
     _named_rows(ax, [f"{SLICES.get(name, name)} ({sizes[name]:,})" for name in names])
-    _margin(ax, margin)
-    if len(drawn) > 1:
+    _margin(ax, margin, "difference in accuracy" if several else f"accuracy of {''.join(drawn)} minus the baseline's")
+    if several:
         legend_below(ax)
     else:
         _beside(ax, {names.index(row["slice"]): _estimate(row, "difference", "+.1f") for row in rows})
@@ -383,11 +384,11 @@ def validation_accuracy(log: pd.DataFrame, ax: Axes, own: str = PALETTE[0]) -> A
     return ax
 
 
-def _curve(log: pd.DataFrame, x: str, y: str, ax: Axes, scale: float = 1, window: int = 1, **style: Any) -> None:
-    """Draw one column of the log, where the log has it, or its running mean over `window` entries."""
+def _curve(log: pd.DataFrame, x: str, y: str, ax: Axes, scale: float = 1, **style: Any) -> None:
+    """Draw one column of the log, where the log has it."""
     if y in log:
         rows = log.dropna(subset=[y])
-        ax.plot(rows[x], scale * rows[y].rolling(window, min_periods=1).mean(), **style)
+        ax.plot(rows[x], scale * rows[y], **style)
 
 
 def training_curves(runs: pd.DataFrame, log: Callable[[str], pd.DataFrame], strategies: Sequence[str]) -> Figure | None:
@@ -421,13 +422,15 @@ def training_curves(runs: pd.DataFrame, log: Callable[[str], pd.DataFrame], stra
 
 def _run_curve(ax: Axes, log: pd.DataFrame, column: str, run: Mapping[Any, Any]) -> None:
     """One column of a run's log, with a ring at the checkpoint that was tested."""
-    scale, window = (100 if column == "eval_accuracy" else 1), (5 if column == "loss" else 1)
-    style = _style(run["strategy"]) | {"linewidth": 0.9, "alpha": 0.8, "markersize": 2.5}
-    _curve(log, "epoch", column, ax, scale, window, **style | ({"marker": ""} if column == "loss" else {}))
-    if column in log and column != "loss":
-        tested = log[(log["step"] == run.get("training.selected_step")) & log[column].notna()].tail(1)
-        ring = {"s": 40, "facecolors": "none", "edgecolors": colour(run["strategy"]), "linewidth": 0.8, "zorder": 3}
-        ax.scatter(tested["epoch"], scale * tested[column], **ring)
+    if column in log:
+        rows, own = log.dropna(subset=[column]), _style(run["strategy"])
+        scale, window = (100 if column == "eval_accuracy" else 1), (5 if column == "loss" else 1)
+        values = scale * rows[column].rolling(window, min_periods=1).mean()
+        own |= {"marker": ""} if column == "loss" else {"markersize": 2.5}
+        ax.plot(rows["epoch"], values, linewidth=0.9, alpha=0.8, **own)
+        tested = rows["step"] == run.get("training.selected_step")
+        ring = {"s": 40, "facecolors": "none", "edgecolors": own["color"], "linewidth": 0.8, "zorder": 3}
+        ax.scatter(rows["epoch"][tested], values[tested], **ring)
 
 
 def time_per_step(seconds: np.ndarray, ax: Axes, own: str = PALETTE[0]) -> Axes:
