@@ -3,17 +3,17 @@
 #
 #   ./run_all.sh                    the quick study: bundled model and reviews, on this machine, in minutes
 #   ./run_all.sh STUDY [OPTION...]  any study in runs/; options go to Snakemake:
-#       -n                              only list what is left to do, and what a long study takes here (-n -p: and how)
+#       -n                              list the remaining steps and a forecast of their cost (-n -p: and the commands)
 #       --cores 1                       one run at a time
-#       --config allow_missing=1        report on the runs that are done, train no other
+#       --config allow_missing=1        report on finished runs, train no others
 #       --profile lib/profiles/slurm    each run as a job of a Slurm cluster (see README.md)
 #   ./run_all.sh test [OPTION...]   the checks and the tests; options go to pytest
 #   ./run_all.sh lab [OPTION...]    JupyterLab with notebooks 01, 02 and 03 open; options go to it
 #   ./run_all.sh --help             this text
 #
-# Stop it with Ctrl-C at any time; the same command resumes where it stopped, and finished runs are kept. After a kill -9,
-# runs may still be at work: the same command then names them, and resumes once they have ended.
-# It uses the environment you have activated if that has peft_study, otherwise one of its own in .venv.
+# Ctrl-C stops it; the same command resumes and keeps finished runs. After a kill -9, runs may still be active: the same
+# command then names them, and resumes once they have ended.
+# It uses the active environment if that has peft_study, otherwise its own in .venv.
 set -euo pipefail
 for name in PEFT_STUDY_HOME PEFT_STUDY_CACHE; do  # relative ones count from where the command is given
   case ${!name-} in '' | /* | '~'*) ;; *) export "$name=$PWD/${!name}" ;; esac

@@ -1,9 +1,9 @@
-"""How fast the study trains and classifies, compared with the plain way: `python lib/benchmark.py`.
+"""Training and inference speed of the study relative to a plain implementation: `python lib/benchmark.py`.
 
-The plain way is what one writes from the documentation: float32, every review padded to `max_length`, batches in random
-order, the Trainer's defaults. In each round both ways train on the same reviews for one epoch and classify as many, in
-turns, so that what slows the machine slows both; a ratio is taken within a round, its median and range over rounds. A
-first round warms up and does not count. Only the optimizer steps of a training are timed.
+The plain implementation follows the documentation: float32, every text padded to `max_length`, batches in random order,
+the Trainer's defaults. In each round both train on the same texts for one epoch and classify as many, in turns, so that
+other load slows both; ratios are taken within a round, their median and range over rounds. The first round warms up and
+is excluded. Only optimizer steps are timed.
 """
 
 import argparse
@@ -48,14 +48,14 @@ class Ours:
             return float(fit(self.model, self.tokenizer, self.examples, self.variant, Path(folder)).step_seconds.sum())
 
     def predict(self) -> float:
-        """Seconds of one pass over the test reviews."""
+        """Seconds of one pass over the test texts."""
         bf16 = uses_bf16(self.variant.precision)
         pad = self.tokenizer.pad_token_id
         return predict(self.model, self.examples["test"], self.reviews.test["id"], pad, bf16=bf16).seconds
 
 
 class Plain:
-    """The plain way."""
+    """The plain implementation."""
 
     def __init__(self, variant: Variant, reviews: Reviews) -> None:
         set_seed(variant.seed)
@@ -104,7 +104,7 @@ class Plain:
         return sum(timer.steps)
 
     def predict(self) -> float:
-        """Seconds of one pass over the test reviews."""
+        """Seconds of one pass over the test texts."""
         with tempfile.TemporaryDirectory() as folder:
             trainer, start = self._trainer(folder), now()
             trainer.predict(self.test_set)

@@ -15,9 +15,9 @@ STEPS = {
     "pages": "render the executed notebooks 01 and 02 as the pages that the report links to",
 }
 COMMANDS = {
-    "check": "refuse a study that cannot be run",
+    "check": "check a study, its model and its data",
     "run": "run the whole study with Snakemake; further options go to it",
-    "status": "list what is done, what failed and where to look",
+    "status": "list finished and failed runs",
 } | STEPS
 
 
@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _step(command: str, *arguments: str) -> int:
-    """Run a step of a study; one that fails prints one last line for the closing list, after a fault's traceback."""
+    """Run a step of a study; a failure ends with one line for the closing list."""
     from peft_study.engine import steps
 
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # both streams go to one log

@@ -1,4 +1,4 @@
-"""The one exception for faults that the user can mend."""
+"""The exception for faults that the user can correct, and the form of its messages."""
 
 import errno
 import re
@@ -11,7 +11,7 @@ _LONGEST = 600  # characters of a message
 
 
 class StudyError(Exception):
-    """A fault that the user can mend: the message names the field or file, the value, what is allowed, what to do."""
+    """A fault that the user can correct: the message names the field or file, the value and the remedy."""
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows: the message alone, since the call stack would bury it."""
@@ -19,7 +19,7 @@ class StudyError(Exception):
 
 
 def unknown(what: str, value: str, allowed: Iterable[str]) -> str:
-    """The message for a name that does not exist: the nearest one that does, then all of them, or the first of many."""
+    """The message for an unknown name: the most similar allowed name, then the allowed names, cut if they are many."""
     allowed = list(allowed)
     near = get_close_matches(value, allowed, n=1)
     guess = f"did you mean {near[0]!r}? " if near else ""
@@ -27,7 +27,7 @@ def unknown(what: str, value: str, allowed: Iterable[str]) -> str:
 
 
 def one_line(error: BaseException, most: int = _LONGEST) -> str:
-    """What an error says, without its breaks, in at most `most` characters."""
+    """The message of an error on one line of at most `most` characters."""
     return cut(" ".join(str(error).split()), most)
 
 
@@ -37,13 +37,13 @@ def cut(text: str, most: int) -> str:
 
 
 def quoted(value: object, most: int = 200) -> str:
-    """A value as a message shows it, in at most `most` characters."""
+    """The `repr` of a value, of at most `most` characters."""
     return cut(repr(value), most)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the file system says while `path` is written into one clear `StudyError`."""
+    """Raise errors of the file system, while `path` is written, as `StudyError`."""
     try:
         yield
     except OSError as error:
@@ -52,7 +52,7 @@ def writing(path: Path) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR):
             raise StudyError(
                 f"{path} cannot be written ({error.strerror}); make it writable, or set PEFT_STUDY_HOME "
-                "(runs and reports), PEFT_STUDY_CACHE (assets) or HF_HOME (what the hub sends) to a folder that is"
+                "(runs and reports), PEFT_STUDY_CACHE (assets) or HF_HOME (the hub's cache) to a folder that is"
             ) from error
         raise
 
@@ -61,7 +61,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def message(name: str, value: str) -> str:
-    """The one line of an exception that says what went wrong: its name and the first line of its value.
+    """An exception on one line: its name and the first line of its value.
 
     Other libraries may quote the data, so their messages are cut at a third of the length.
     """

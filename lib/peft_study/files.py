@@ -1,4 +1,4 @@
-"""Files: written under a temporary name and moved; removed, hashed; YAML that anybody may have written, read safely."""
+"""Files: atomic writing, removal, hashing; YAML from untrusted sources."""
 
 import hashlib
 import json
@@ -17,14 +17,14 @@ from peft_study.errors import one_line, writing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BYTES, VALUES = 2**20, 100_000  # of a YAML file: its largest size, and the most values with aliases written out
+BYTES, VALUES = 2**20, 100_000  # of a YAML file: its largest size, and the most values with aliases expanded
 
 _LFS = b"version https://git-lfs.github.com/spec"
 
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """A temporary name beside `file` to write to; it takes the name `file` when the block ends well."""
+    """A temporary file beside `file`, renamed to `file` if the block succeeds."""
     partial = file.with_name(f".{file.stem}.partial-{os.getpid()}{file.suffix}")
     with writing(file):
         try:
@@ -36,13 +36,13 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what writers that were killed left under temporary names in `folder`."""
+    """Remove the temporary files that killed writers left in `folder`."""
     for partial in folder.glob(".*.partial*"):
         remove(partial)
 
 
 def remove(path: Path) -> None:
-    """Delete a file, a link, or a folder with all that is in it, where there is one."""
+    """Delete a file, a link, or a folder with its contents, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -50,7 +50,7 @@ def remove(path: Path) -> None:
 
 
 def fingerprint(*files: Path) -> str:
-    """A fingerprint of the contents of `files`, those that exist, in any order."""
+    """A hash of the contents of the `files` that exist, in any order."""
     sums = []
     for file in filter(Path.is_file, files):
         with open(file, "rb") as stream:
@@ -59,7 +59,7 @@ def fingerprint(*files: Path) -> str:
 
 
 def is_lfs_pointer(file: Path) -> bool:
-    """Whether `file` is what git-lfs leaves in place of a large file that was not downloaded (`git lfs pull` does)."""
+    """Whether `file` is a git-lfs pointer to a large file that was not downloaded (`git lfs pull` downloads it)."""
     with open(file, "rb") as stream:
         return stream.read(len(_LFS)) == _LFS
 
@@ -71,7 +71,7 @@ def write_json(file: Path, content: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON cannot hold, as what it can: NumPy's numbers as Python's."""
+    """Values that JSON does not know: NumPy numbers as Python numbers, others as text."""
     return value.item() if hasattr(value, "item") else str(value)
 
 
@@ -82,11 +82,10 @@ def write_figure(file: Path, figure: "Figure") -> None:
 
 
 def read_yaml(file: Path) -> Any:
-    """What a YAML file holds: dicts, lists, texts, numbers, booleans, dates and None; no tag makes a Python object.
+    """The content of a YAML file: dicts, lists, texts, numbers, booleans, dates and None, and no Python object.
 
-    Raises `OSError`, or `ValueError` that says in a line where the file is no such YAML. As in YAML 1.2 `1e-3` is a
-    number, and `no` a text. Refused are a key that is given twice or is no text, and aliases that contain themselves or
-    blow up.
+    As in YAML 1.2, `1e-3` is a number and `no` a text. Raises `OSError`, or `ValueError` for invalid YAML, duplicate
+    keys, keys that are not texts, and aliases that are circular or expand to too many values.
     """
     if (size := file.stat().st_size) > BYTES:
         raise ValueError(f"it has {size:,} bytes, at most {BYTES:,} are read")
@@ -99,7 +98,7 @@ def read_yaml(file: Path) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as its readers expect it: see `read_yaml`."""
+    """The loader of `read_yaml`."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -112,7 +111,7 @@ class _Loader(yaml.SafeLoader):
             raise ValueError("it contains itself by an alias")
         self._values += self._inside[id(node)] if is_alias else 1
         if self._values > VALUES:
-            raise ValueError(f"it holds more than {VALUES:,} values, with its aliases written out")
+            raise ValueError(f"it holds more than {VALUES:,} values, with its aliases expanded")
         self._inside.setdefault(id(node), self._values - before)
         return node
 
@@ -121,7 +120,9 @@ class _Loader(yaml.SafeLoader):
         seen = set[Any]()
         for key in keys:
             name = self.construct_object(key, deep=True)  # type: ignore[no-untyped-call]
-            fault = "is no text; put it in quotes" if not isinstance(name, str) else "is given twice" * (name in seen)
+            fault = (
+                "is not a text; put it in quotes" if not isinstance(name, str) else "is given twice" * (name in seen)
+            )
             if fault:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} {fault}", key.start_mark)
             seen.add(name)

@@ -1,4 +1,4 @@
-"""Where the project's folders are."""
+"""The project's folders."""
 
 import os
 from pathlib import Path
@@ -32,7 +32,7 @@ def study_folder(study: str) -> Path:
 
 
 def run_folder(study: str, run_id: str) -> Path:
-    """What one run left behind."""
+    """The folder of a run's record."""
     return study_folder(study) / run_id
 
 

@@ -14,14 +14,14 @@ NAME = 40  # width of a class name in a list or a heading, in letters
 
 
 def duration(seconds: float) -> str:
-    """A time in the unit that suits it."""
+    """A time in seconds, minutes, hours or days."""
     units = ((86_400, "days"), (3600, "hours"), (60, "minutes"))
     unit, name = next((pair for pair in units if seconds >= 2 * pair[0]), (1, "seconds"))
     return f"{seconds / unit:,.3g} {name}"
 
 
 def size(count: float) -> str:
-    """A number of bytes, as disks are sold and files are listed."""
+    """A number of bytes in decimal units (kB, MB, GB)."""
     unit, name = next((pair for pair in ((1e9, "GB"), (1e6, "MB")) if count >= pair[0]), (1e3, "kB"))
     return f"{count / unit:,.3g} {name}"
 
@@ -44,7 +44,7 @@ def class_list(names: Sequence[str]) -> str:
 
 
 def points(value: float) -> str:
-    """A signed number of accuracy points; what rounds to nothing has no sign, and NaN is a dash."""
+    """A signed number of accuracy points; zero after rounding has no sign, and NaN is a dash."""
     if value != value:
         return UNKNOWN
     text = f"{value:+.1f}".replace("-", "−")
@@ -57,7 +57,7 @@ def p_text(value: float) -> str:
 
 
 def numbers(values: "pd.Series[float]", form: str) -> "pd.Series[str]":
-    """Numbers in the format `form`, and a dash for each that no record holds."""
+    """Numbers in the format `form`, with a dash for missing ones."""
     return values.map(lambda value: UNKNOWN if value != value or value is None else form.format(value))
 
 
@@ -76,5 +76,5 @@ def shortened(text: str, most: int) -> str:
 
 
 def markdown_escape(text: str) -> str:
-    """Text that Markdown shows as it is: on one line, every ASCII punctuation mark behind a backslash."""
+    """Text on one line with every ASCII punctuation mark escaped for Markdown."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))

@@ -45,7 +45,7 @@ class Baseline:
 def fit(
     model: Any, budgets: Mapping[int, tuple[Iterable[str], Iterable[int]]]
 ) -> tuple[dict[int, Any], dict[int, str]]:
-    """A copy of `model`, a scikit-learn pipeline, fitted to the texts and classes of each budget; why not to others."""
+    """Copies of `model`, a scikit-learn pipeline, fitted to each budget, and why others cannot be fitted."""
     from sklearn.base import clone
 
     fitted, unfitted = {}, {}

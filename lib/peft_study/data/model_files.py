@@ -1,6 +1,6 @@
-"""Refuses the files of a pretrained model that are absent, damaged or not downloaded, before any library reads them.
+"""Refuse absent, damaged or undownloaded files of a pretrained model before a library reads them.
 
-`training.model` checks that the weights fit the configuration.
+`training.model` checks that the weights match the configuration.
 """
 
 import json
@@ -20,7 +20,7 @@ _PICKLED = (
 
 
 def require_whole(name: str, folder: Path) -> None:
-    """Refuse the `folder` of the model `name` where it lacks a file, or one of them is damaged or not downloaded."""
+    """Raise `StudyError` where the `folder` of the model `name` lacks a file, or holds a damaged one."""
     where = f"model = {name!r}: the folder {folder}"
     if (folder / "adapter_config.json").exists() and not any((folder / file).exists() for file in (WEIGHTS, INDEX)):
         raise StudyError(f"{where} has an adapter only; merge it into its base model (save_merged) and name the result")
@@ -41,7 +41,7 @@ def require_whole(name: str, folder: Path) -> None:
 
 
 def _weights(folder: Path, where: str) -> list[Path]:
-    """The files of the weights: one, or those that an index names."""
+    """The weight files: one, or those that an index lists."""
     if (folder / WEIGHTS).exists():
         return [folder / WEIGHTS]
     if not (folder / INDEX).exists():
@@ -57,7 +57,7 @@ def _weights(folder: Path, where: str) -> list[Path]:
 
 
 def _require_header(file: Path, where: str) -> None:
-    """Refuse a file of weights that is truncated or none: its header says how long it is."""
+    """Refuse a truncated or invalid weight file: the header states its length."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -69,7 +69,7 @@ def _require_header(file: Path, where: str) -> None:
 
 
 def require_trained(name: str, folder: Path) -> bool:
-    """Read all numbers of a whole model's weights; refuse such as no training leaves behind."""
+    """Read all weights of a model; refuse values that no training produces."""
     from safetensors import safe_open
 
     where = f"model = {name!r}: the folder {folder}"
@@ -91,7 +91,7 @@ def require_trained(name: str, folder: Path) -> bool:
 
 
 def _read_json(file: Path, where: str) -> dict[str, Any]:
-    """The mapping in a file of the model."""
+    """The object in a JSON file of the model."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, OSError) as error:

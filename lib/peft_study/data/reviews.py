@@ -1,7 +1,7 @@
-"""Reviews, from a dataset's name to one run's training, validation and test sets.
+"""Labelled texts, from a dataset's name to a run's training, validation and test sets.
 
-Which review goes where is decided by a hash of its text and `data_seed`: the same on every machine, whatever the order
-of the rows in the files. Budgets are prefixes of one order, so that 5,000 is part of 10,000 is part of 25,000.
+A hash of the text and `data_seed` assigns each text: the same on every machine, whatever the order of the rows. Budgets
+are prefixes of one order, so 5,000 labels are contained in 10,000.
 """
 
 import re
@@ -23,15 +23,15 @@ _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Corpus:
-    """Everything that runs on one dataset share.
+    """The data that all runs on one dataset share.
 
     Each table has the columns `id` (the row's number in its split of the dataset), `text` and `label` (0, 1, ...).
-    `pool` is what a budget is taken from, in the order in which budgets take it, with each review's `rank` within its
-    class and the `turn` of the class. `splits` are all texts of each split, `fingerprint` hashes texts and labels.
-    `held_out` says that `test` is a part of the training split. `unique` counts the distinct texts of the training
-    split, `duplicates` its rows that repeat another one or a review of the test split, which are dropped.
-    `conflicts` counts the texts that carry more than one label. `labels` are the names of the classes, `revision` is
-    the dataset's commit on the hub. `notes` are on unused, conflicting and similar data.
+    Budgets are prefixes of `pool`, which also has each text's `rank` within its class and the `turn` of the class.
+    `splits` holds all texts of each split, `fingerprint` hashes texts and labels. If `held_out`, `test` is a part of
+    the training split. `unique` counts the distinct texts of the training split, `duplicates` its removed rows, which
+    repeat another row or a text of the test split. `conflicts` counts the texts with more than one label. `labels` are
+    the names of the classes, `revision` is the dataset's commit on the hub. `notes` describe unused, conflicting and
+    similar data.
     """
 
     pool: pd.DataFrame
@@ -48,13 +48,13 @@ class Corpus:
     notes: tuple[str, ...] = ()
 
     def split_of(self, part: str) -> str:
-        """The split of the dataset, a key of `splits`, whose rows a part of a run is taken from."""
+        """The split of the dataset, a key of `splits`, that contains a part of a run."""
         return part if part == "ood" or (part == "test" and not self.held_out) else "train"
 
 
 @dataclass(frozen=True)
 class Reviews:
-    """The reviews of one run: tables with the columns `id`, `text` and `label`, taken from `corpus`."""
+    """The texts of one run: tables with the columns `id`, `text` and `label`, drawn from `corpus`."""
 
     corpus: Corpus
     train: pd.DataFrame
@@ -75,16 +75,16 @@ class Reviews:
 
 
 def clean(text: str) -> str:
-    """A review without markup: every `<br />` is a line break."""
+    """A text with line breaks in place of `<br />`."""
     return _BREAK.sub("\n", text)
 
 
 def load_corpus(variant: Variant) -> Corpus:
-    """Load, check, clean, deduplicate and order the reviews that `variant` names.
+    """Load, check, clean, deduplicate and order the texts of `variant`.
 
-    Exact duplicates (after cleaning) are dropped from the training split, the first row staying, and so is what the
-    official test split holds too. That split itself is left as it is, to stay comparable; without one, `test_size`
-    reviews are held out of the training split, of each class but those with a single text.
+    Exact duplicates (after cleaning) of a row or of a text of the official test split are removed from the training
+    split; the first row is kept. The official test split stays unchanged, to be comparable; without one, `test_size`
+    texts are held out of the training split, of each class with more than one text.
     """
     name, train = variant.dataset, variant.train_split
     loaded = load_dataset(name, "dataset", variant.dataset_config, variant.encoding, variant.delimiter)
@@ -98,7 +98,7 @@ def load_corpus(variant: Variant) -> Corpus:
     labelled = [raw]
     if held_out := tested == train:
         if variant.test_size is None:
-            raise StudyError(f"test_size = None: dataset {name!r} has no test split; say how many reviews to hold out")
+            raise StudyError(f"test_size = None: dataset {name!r} has no test split; set how many texts to hold out")
         repeated = table.groupby("label")["text"].transform("size") > 1  # else there were none to train on
         test = _sample(table[repeated], variant.test_size, "test_size", variant.data_seed, named.ranks)
         table = table.drop(test.index)
@@ -110,7 +110,7 @@ def load_corpus(variant: Variant) -> Corpus:
         table = table[~table["text"].isin(texts["test"])]
         test = _sample(whole, variant.test_size, "test_size", variant.data_seed, named.ranks)
     if unused := [split for split in loaded.splits if split not in (train, tested)]:
-        notes.append(f"unused splits: {', '.join(map(repr, unused))} (validation reviews come out of each budget)")
+        notes.append(f"unused splits: {', '.join(map(repr, unused))} (validation texts come out of each budget)")
     ood = None
     if variant.ood_dataset is not None:
         whole, ood_notes = _load_ood(variant.ood_dataset, variant, named)
@@ -137,7 +137,7 @@ def load_corpus(variant: Variant) -> Corpus:
 
 
 def _load_ood(name: str, variant: Variant, named: Classes) -> tuple[pd.DataFrame, list[str]]:
-    """All out-of-domain reviews, and notes on how they were read."""
+    """The out-of-domain texts, and notes on how they were read."""
     loaded = load_dataset(name, "ood_dataset", variant.ood_dataset_config)
     split = variant.ood_split or ("test" if "test" in loaded.splits else next(iter(loaded.splits)))
     if split not in loaded.splits:
@@ -147,7 +147,7 @@ def _load_ood(name: str, variant: Variant, named: Classes) -> tuple[pd.DataFrame
 
 
 def _oddities(conflicts: int, named: Classes, raw: pd.DataFrame, test: pd.DataFrame) -> list[str]:
-    """Notes on texts that are empty or have conflicting labels, and on labels: assumed, almost equal, not tested."""
+    """Notes on empty and conflicting texts, and on labels that are assumed, similar or untested."""
     notes = []
     if empty := int((raw["text"].str.strip() == "").sum()):
         notes.append(f"empty texts of the training split: {empty:,} of {len(raw):,}")
@@ -158,7 +158,7 @@ def _oddities(conflicts: int, named: Classes, raw: pd.DataFrame, test: pd.DataFr
     if alike := [quoted(label, 40) for label in near_equal(named.labels)]:
         notes.append(f"the labels {several(alike, 10)} differ only in case, spaces or Unicode form; each is a class")
     if absent := [quoted(name, 40) for label, name in enumerate(named.names) if label not in set(test["label"])]:
-        notes.append(f"the test set has no review of {several(absent, 5)}")
+        notes.append(f"the test set has no text of {several(absent, 5)}")
     return notes
 
 
@@ -167,11 +167,11 @@ def _listed(loaded: Splits) -> str:
 
 
 def _other_test_splits(variant: Variant, loaded: Splits, tested: str) -> str:
-    """What to do where the labels of the split to test on are withheld, as those of a competition are."""
+    """The remedy where the labels of the test split are withheld, as in a competition."""
     train = variant.train_split
     others = [split for split in loaded.splits if split not in (train, tested)]
     choices = [f"set test_split to {' or '.join(map(repr, others))}"] if others else []
-    held_out = f"set test_split: {train} (test_size reviews are then held out of it)"
+    held_out = f"set test_split: {train} (test_size texts are then held out of it)"
     if len(files := loaded.files.get(train, [])) == 1:
         held_out += f", as does dataset: {variant.dataset}/{files[0]} alone"
     return "where the labels are withheld, " + ", or ".join([*choices, held_out])
@@ -184,10 +184,10 @@ def _table(
     named: Classes | None = None,
     remedy: str = "",
 ) -> tuple[pd.DataFrame, Classes]:
-    """A split, which messages call `name`, as a table, and its classes: those `named` before, or those that it has.
+    """A split, called `name` in messages, as a table, and its classes: `named`, or those of the split.
 
-    Raises `StudyError` for a missing column, for rows without a text or a label, and for labels that are no classes;
-    `remedy` says what to do where labels are withheld.
+    Raises `StudyError` for a missing column, rows without a text or a label, and invalid labels; `remedy` is the advice
+    where labels are withheld.
     """
     for field in ("text_column", "label_column"):
         if (column := getattr(variant, field)) not in split.columns:
@@ -206,7 +206,7 @@ def _table(
 
 
 def _columns(split: Split) -> str:
-    """The names of a split's columns, for a message; not where they look like a row, with a text or a label in it."""
+    """The column names of a split, for a message, unless they look like a row, which may hold a text or a label."""
     names = [name for name in split.columns if len(name) <= 40 and len(name.split()) <= 4]
     if len(names) < len(split.columns) or any(name in values for name, values in split.columns.items()):
         return "the first line of the file must name the columns, and looks like a row; add a line such as text,label"
@@ -214,19 +214,19 @@ def _columns(split: Split) -> str:
 
 
 def _sample(table: pd.DataFrame, size: int | None, field: str, seed: int, ranks: np.ndarray) -> pd.DataFrame:
-    """`size` reviews in the proportion of the labels, or all; in the order of the dataset."""
+    """`size` texts, stratified by label, or all; in the order of the dataset."""
     if size is None:
         return table
     if size > len(table):
-        raise StudyError(f"{field} = {size}: there are only {len(table)} reviews; ask for fewer")
+        raise StudyError(f"{field} = {size}: there are only {len(table)} texts; ask for fewer")
     return _in_order(table, seed, ranks, salt="test").iloc[:size].sort_index().drop(columns=["rank", "turn"])
 
 
 def _in_order(table: pd.DataFrame, seed: int, ranks: np.ndarray, salt: str = "pool") -> pd.DataFrame:
-    """The reviews in an order that depends on nothing but their texts, their labels (see `Classes.ranks`) and `seed`.
+    """The texts in an order that depends only on texts, labels (see `Classes.ranks`) and `seed`.
 
-    Every prefix has the labels' proportion, with two classes to within one review. Beside each review stand its `rank`
-    within its class and the `turn` of its class (0 to 1).
+    Every prefix is stratified by label, with two classes to within one text. The columns `rank` within the class and
+    `turn` of the class (0 to 1) are added.
     """
     keys = [blake2b(f"{salt}\0{seed}\0{text}".encode(), digest_size=8).digest() for text in table["text"]]
     ranked = table.iloc[np.argsort(np.array(keys, dtype="S8"), kind="stable")]
@@ -237,17 +237,17 @@ def _in_order(table: pd.DataFrame, seed: int, ranks: np.ndarray, salt: str = "po
 
 
 def budget(corpus: Corpus, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The training and validation reviews that `train_size` labelled reviews pay for.
+    """The training and validation texts within `train_size` labels.
 
-    Within each label, every review's part (training or validation) is fixed by its place in the order: both parts of a
-    smaller budget are contained in those of a larger one. The labels take their turns at different places, so that
-    their shares do not all round down; a label's first review is always trained on. A budget may count repeated rows
-    (the whole of IMDB's training half is 25,000) but never trains on one twice.
+    Within each label, a text's place in the order fixes its part (training or validation), so both parts of a smaller
+    budget are contained in those of a larger one. Labels start at different offsets, so that their shares do not all
+    round down; the first text of a label always trains. A budget may count repeated rows (the whole training half of
+    IMDb has 25,000), but no text trains twice.
     """
     if variant.train_size > (limit := len(corpus.pool) + corpus.duplicates):
         beside = f" beside the {len(corpus.test):,} that test_size holds out" * corpus.held_out
         raise StudyError(
-            f"train_size = {variant.train_size}: the pool has {limit} labelled reviews{beside}; ask for fewer"
+            f"train_size = {variant.train_size}: the pool has {limit} labelled texts{beside}; ask for fewer"
         )
     taken = corpus.pool.iloc[: variant.train_size]
     fraction = variant.validation_fraction
@@ -257,20 +257,20 @@ def budget(corpus: Corpus, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame
     parts = taken[~chosen], taken[chosen]
     if fraction and parts[1].empty:
         raise StudyError(
-            f"train_size = {variant.train_size} with validation_fraction = {fraction} leaves no review for "
+            f"train_size = {variant.train_size} with validation_fraction = {fraction} leaves no text for "
             "validation; raise one of them, or set validation_fraction to 0"
         )
     return parts
 
 
 def load_reviews(variant: Variant, corpus: Corpus | None = None) -> Reviews:
-    """The reviews of a run, from its `corpus` where that is at hand."""
+    """The texts of a run, from its `corpus` if given."""
     corpus = corpus or load_corpus(variant)
     return Reviews(corpus, *budget(corpus, variant), corpus.test, corpus.ood)
 
 
 def _fingerprint(ranks: np.ndarray, *tables: pd.DataFrame) -> str:
-    """A hash of the tables' texts and labels: equal exactly when these are, however labels are stored."""
+    """A hash of the tables' texts and labels, independent of how labels are stored."""
     digest = blake2b(digest_size=8)
     for table in tables:
         digest.update("\0".join(table["text"]).encode())

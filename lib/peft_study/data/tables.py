@@ -1,7 +1,7 @@
-"""Files of tables as columns. Nothing is guessed: what can be read in two ways is refused.
+"""Read files of tables as columns; files that can be read in two ways are refused.
 
-Every value of a CSV or TSV file is text, as it stands there; JSON, parquet and Arrow keep their types. Faults are
-`ValueError`s that name the line; a row's text is never quoted.
+Values of CSV and TSV files are texts, unchanged; JSON, parquet and Arrow keep their types. Faults are `ValueError`s
+that name the line and never quote a row's text.
 """
 
 import codecs
@@ -46,22 +46,22 @@ Columns = dict[str, Sequence[Any]]
 
 @dataclass(frozen=True)
 class Split:
-    """The columns of a split, value by row; `names` are those of the classes of a column that is a `ClassLabel`."""
+    """The columns of a split; `names` maps a column that is a `ClassLabel` to the names of its classes."""
 
     columns: Columns
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def suffix(file: str | Path) -> str:
-    """The end of a file's name that says how to read it, in lower case and without `.gz`."""
+    """The suffix that determines a file's format, in lower case and without `.gz`."""
     return Path(str(file).lower().removesuffix(".gz")).suffix
 
 
 def read_table(file: Path, encoding: str | None = None, delimiter: str | None = None) -> tuple[Columns, list[str]]:
-    """The columns of a file whose name ends in one of `SUFFIXES`, and notes on how it was read.
+    """The columns of a file with one of `SUFFIXES`, and notes on how it was read.
 
-    `encoding` and `delimiter` (of CSV and TSV) are recognised unless they are given. Raises `ValueError` where the file
-    cannot be read, or not with certainty.
+    `encoding` and `delimiter` (of CSV and TSV) are detected unless they are given. Raises `ValueError` where the file
+    cannot be read, or is ambiguous.
     """
     raw = file.read_bytes()
     if file.name.lower().endswith(".gz"):
@@ -83,7 +83,7 @@ def read_table(file: Path, encoding: str | None = None, delimiter: str | None = 
 
 
 def read_arrow(file: Path) -> Split:
-    """A parquet file, or one that `save_to_disk` of `datasets` wrote. Raises `ValueError` for one that is not whole."""
+    """The columns of a parquet file, or of one written by `save_to_disk` of `datasets`. Raises `ValueError`."""
     import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
@@ -103,7 +103,7 @@ def read_arrow(file: Path) -> Split:
 
 
 def _decode(raw: bytes, encoding: str | None) -> tuple[str, list[str]]:
-    """The text of a file in UTF-8, or in the encoding that its bytes establish, and a note on Windows-1252."""
+    """The text of a file in UTF-8, or in the encoding that its bytes determine, and notes on the encoding."""
     named = encoding or next((name for mark, name in _BOMS.items() if raw.startswith(mark)), None)
     if named is None and raw.count(0) > len(raw) / 4:  # of UTF-16, every second byte of plain English is zero
         named = "utf-16-le" if raw[1::2].count(0) > raw[::2].count(0) else "utf-16-be"
@@ -126,7 +126,7 @@ def _decode(raw: bytes, encoding: str | None) -> tuple[str, list[str]]:
 
 
 def _is_mistaken(text: str, raw: bytes) -> bool:
-    """Whether bytes that were read as `text` are UTF-8 of another text."""
+    """Whether bytes that were decoded as `text` are also UTF-8, of another text."""
     try:
         return not raw.isascii() and raw.decode() not in (text, f"\ufeff{text}")
     except UnicodeDecodeError:
@@ -136,8 +136,8 @@ def _is_mistaken(text: str, raw: bytes) -> bool:
 def _is_western(raw: bytes) -> bool:
     """Whether bytes that are not UTF-8 must be Windows-1252, or a code page that agrees with it on them.
 
-    All bytes above ASCII must be of those on which the code pages of Europe agree. Letters among them must stand in
-    words that are mostly ASCII, which is never so of Cyrillic or Greek; words of one or two letters prove nothing.
+    All bytes above ASCII must be among those on which European code pages agree. Words of three letters or more with
+    such letters must be mostly ASCII, unlike Cyrillic or Greek words.
     """
     if not _WESTERN.issuperset(byte for byte in set(raw) if byte >= 0x80):
         return False
@@ -151,7 +151,7 @@ def _is_western(raw: bytes) -> bool:
 
 
 def _read_delimited(text: str, delimiter: str | None) -> Columns:
-    """The columns of delimited text, whose first line names them."""
+    """The columns of delimited text with a header line."""
     if declared := _SEPARATOR.match(text):
         delimiter, text = delimiter or declared[1], text[declared.end() :]
     head = _BREAK.split(text.lstrip("\r\n"), maxsplit=1)[0]
@@ -178,8 +178,8 @@ def _read_delimited(text: str, delimiter: str | None) -> Columns:
 def _records(text: str, delimiter: str) -> list[list[str]]:
     """The records of delimited text, all with as many fields as the first.
 
-    Quotes follow RFC 4180. A TSV file that breaks that rule, since texts begin with a quotation mark, is read with all
-    of them as plain characters.
+    Quotes follow RFC 4180. A TSV file that violates it, because texts begin with a quotation mark, is read with all
+    quotation marks as plain characters.
     """
     try:
         numbered = _parse(text, delimiter, csv.QUOTE_MINIMAL)
@@ -202,7 +202,7 @@ def _records(text: str, delimiter: str) -> list[list[str]]:
 
 
 def _parse(text: str, delimiter: str, quoting: int) -> list[tuple[int, list[str]]]:
-    """Each record and the line on which it begins; blank lines are skipped."""
+    """Each record with its first line; blank lines are skipped."""
     csv.field_size_limit(sys.maxsize)
     mark = re.escape(delimiter)
     # A space after each delimiter ("a", "b") is skipped if all column names, or one quotation mark, follow one.
@@ -234,11 +234,11 @@ def _fields(count: int) -> str:
 
 
 def _swallowed(text: str, numbered: list[tuple[int, list[str]]], delimiter: str) -> int | None:
-    """The first line of a record of several lines that all look like records, as after a stray quotation mark.
+    """The first line of a multi-line record whose lines all look like records, as after a stray quotation mark.
 
-    All lines look so if all lines of the file have as many fields, or if each has as many (or with delimiters in its
-    text more) and one of them, a label, is a value of that column, counted from the left or the right. A text with line
-    breaks rarely has such lines.
+    They do if all lines of the file have the same number of fields, or if each line has at least that number and its
+    label, counted from the left or the right, is a value of the label column. Texts with line breaks rarely have such
+    lines.
     """
     if not any("\n" in field or "\r" in field for _, fields in numbered for field in fields):
         return None
@@ -261,7 +261,7 @@ def _swallowed(text: str, numbered: list[tuple[int, list[str]]], delimiter: str)
 
 
 def _read_json(text: str, lines: bool) -> Columns:
-    """The columns of JSON: an object to a line, a list of objects, that list under a key, or an object of columns."""
+    """The columns of JSON lines, of a list of objects (possibly under a key), or of an object of columns."""
     try:
         rows = _read_lines(text) if lines else _rows(_loads(text))
     except json.JSONDecodeError as error:
@@ -282,7 +282,7 @@ def _read_json(text: str, lines: bool) -> Columns:
 
 
 def _loads(text: str) -> Any:
-    """What JSON text says. Raises `ValueError` for an object that names a key twice."""
+    """Parse JSON. Raises `ValueError` for an object with a duplicate key."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(content := dict(pairs)) < len(pairs):
@@ -308,7 +308,7 @@ def _read_lines(text: str) -> list[Mapping[str, Any]]:
 
 
 def _rows(content: Any) -> list[Mapping[str, Any]]:
-    """The rows of a JSON document. Raises `ValueError` for one that is laid out in another way."""
+    """The rows of a JSON document. Raises `ValueError` for an unknown layout."""
     if isinstance(content, list) and all(isinstance(row, dict) for row in content):
         return content
     if isinstance(content, dict):
@@ -327,6 +327,6 @@ def _rows(content: Any) -> list[Mapping[str, Any]]:
 
 
 def _is_column(value: Any) -> bool:
-    """Whether a value of a JSON object can be a column: plain values in a list, or by row."""
+    """Whether a value of a JSON object can be a column: a list, or an object by row, of plain values."""
     values = list(value.values()) if isinstance(value, dict) else value
     return isinstance(values, list) and not any(isinstance(item, dict) for item in values)

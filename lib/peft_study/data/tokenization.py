@@ -1,4 +1,4 @@
-"""Texts -> token ids: tokenised once and whole, kept in the cache, cut to each variant's window by slicing."""
+"""Texts to token ids: whole texts are tokenised once and cached; windows are slices."""
 
 import json
 import re
@@ -29,10 +29,10 @@ HEAD_SHARE = 0.25  # of the tokens that `head+tail` keeps: reviews conclude at t
 
 @dataclass(frozen=True)
 class Tokens:
-    """The untruncated token ids of many texts, laid end to end: `flat[bounds[i]:bounds[i + 1]]` is text i.
+    """The untruncated token ids of many texts, concatenated: `flat[bounds[i]:bounds[i + 1]]` is text i.
 
-    `ends` says for each token where in its text it ends: the number of characters up to there. `prefix` and `suffix`
-    are the special tokens around a text ([CLS] and [SEP] for BERT).
+    `ends` holds, for each token, the number of characters of its text up to its end. `prefix` and `suffix` are the
+    special tokens around a text ([CLS] and [SEP] for BERT).
     """
 
     flat: np.ndarray
@@ -54,7 +54,7 @@ class Tokens:
         return np.concatenate([np.asarray(part, dtype=np.int32) for part in parts])  # one without tokens is no float
 
     def cut(self, row: int, text: str, max_length: int, truncation: str) -> str:
-        """The part of text `row`, which is `text`, that the model reads; a space is between its start and its end."""
+        """The part of text `row`, which is `text`, within the window; a space joins its start and its end."""
         ends = self.ends[self.bounds[row] : self.bounds[row + 1]]
         head, tail = self._kept(row, max_length, truncation)
         if head == len(ends):
@@ -76,9 +76,9 @@ def kept(length: int, room: int, truncation: str) -> tuple[int, int]:
 
 
 def tokenize_texts(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> Tokens:
-    """Tokenise `texts` once: the result is kept in the cache under a hash of the texts and the tokenizer.
+    """Tokenise `texts` once; the cache stores the result under a hash of texts and tokenizer.
 
-    Length and truncation are applied later, by slicing, so that every variant shares the one result.
+    Length and truncation are applied later, by slicing, so all variants share the result.
     """
     prefix, suffix = untruncated(tokenizer)
     digest = blake2b(_identity(tokenizer).encode(), digest_size=12)
@@ -88,7 +88,7 @@ def tokenize_texts(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -
 
 
 def _identity(tokenizer: Any) -> str:
-    """What the tokens of a text depend on; of a tokenizer in Python its class, settings, vocabulary and files."""
+    """All that tokens depend on: of a tokenizer in Python its class, settings, vocabulary and files."""
     if tokenizer.is_fast:
         return cast("str", tokenizer.backend_tokenizer.to_str())
     files = [Path(tokenizer.name_or_path, name) for name in tokenizer.vocab_files_names.values()]
@@ -97,7 +97,7 @@ def _identity(tokenizer: Any) -> str:
 
 
 def _read_tokens(file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """What an earlier call wrote; None where there is nothing, or a damaged file."""
+    """The cached arrays; None where the file is absent or damaged."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
             return arrays["flat"], arrays["bounds"], arrays["ends"]
@@ -106,7 +106,7 @@ def _read_tokens(file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None
 
 
 def _write_tokens(texts: Sequence[str], tokenizer: Any, file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tokenise and write in one step, so that a half-written file is never read."""
+    """Tokenise, and write the arrays atomically."""
     if tokenizer.is_fast:
         encodings = tokenizer.backend_tokenizer.encode_batch(list(texts), add_special_tokens=False)
         tokenised = ((encoding.ids, encoding.offsets) for encoding in encodings)
@@ -123,8 +123,8 @@ def _write_tokens(texts: Sequence[str], tokenizer: Any, file: Path) -> tuple[np.
 def places(text: str, tokenizer: Any) -> tuple[list[int], list[tuple[int, int]], list[int]]:
     """The tokens of a text, and for each its span of characters and the number of its word.
 
-    A tokenizer in Python gives no spans: a token then has that of its word between spaces, or of the whole text if the
-    words alone give other tokens.
+    A tokenizer in Python gives no spans: a token then has the span of its whitespace-separated word, or of the whole
+    text if tokenising the words separately gives other tokens.
     """
     if tokenizer.is_fast:
         encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
@@ -142,7 +142,7 @@ def places(text: str, tokenizer: Any) -> tuple[list[int], list[tuple[int, int]],
 
 
 def untruncated(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Let `tokenizer` read whole texts; the special tokens that the model expects before and after a text."""
+    """Disable truncation and padding of `tokenizer`; returns the special tokens before and after a text."""
     if tokenizer.is_fast:
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
@@ -171,14 +171,14 @@ def untruncated(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def tokenize(
     reviews: Reviews, tokenizer: "PreTrainedTokenizerBase", variant: Variant
 ) -> dict[str, list[dict[str, Any]]]:
-    """The examples of each part of a run (`train`, `validation`, `test`, and `ood` where the variant names one)."""
+    """The examples of each part of a run (`train`, `validation`, `test` and, if the variant names one, `ood`)."""
     corpus = reviews.corpus
     tokens = {split: tokenize_texts(texts, tokenizer) for split, texts in corpus.splits.items() if texts}
     return {part: examples(table, tokens[corpus.split_of(part)], variant) for part, table in reviews.parts.items()}
 
 
 def examples(table: pd.DataFrame, tokens: Tokens, variant: Variant) -> list[dict[str, Any]]:
-    """The reviews of `table` as the Trainer takes them: a dict each of `input_ids` (int32) and `labels` (int)."""
+    """The texts of `table` for the Trainer: dicts of `input_ids` (int32) and `labels` (int)."""
     return [
         {"input_ids": tokens.encode(row, variant.max_length, variant.truncation), "labels": label}
         for row, label in zip(table["id"], table["label"].tolist(), strict=True)
@@ -186,20 +186,20 @@ def examples(table: pd.DataFrame, tokens: Tokens, variant: Variant) -> list[dict
 
 
 def window_texts(table: pd.DataFrame, tokens: Tokens, variant: Variant) -> list[str]:
-    """The part of each review of `table` that the model reads; `tokens` are those of the table's split."""
+    """The part of each text of `table` within the window; `tokens` are those of the table's split."""
     rows = zip(table["id"], table["text"], strict=True)
     return [tokens.cut(row, text, variant.max_length, variant.truncation) for row, text in rows]
 
 
 def load_tokenizer(variant: Variant) -> "PreTrainedTokenizerBase":
-    """The model's own tokenizer, as notebook 02 loads it. Raises `StudyError` where it does not load, or cannot pad."""
+    """The model's tokenizer. Raises `StudyError` where it does not load or cannot pad."""
     tokenizer = read_tokenizer(variant)
     set_padding(tokenizer, model_folder(variant.model))
     return tokenizer
 
 
 def read_tokenizer(variant: Variant) -> "PreTrainedTokenizerBase":
-    """The tokenizer as it is in the model's folder. Raises `StudyError` where it does not load."""
+    """The tokenizer in the model's folder. Raises `StudyError` where it does not load."""
     from transformers import AutoTokenizer
 
     folder = model_folder(variant.model)
@@ -215,8 +215,8 @@ def read_tokenizer(variant: Variant) -> "PreTrainedTokenizerBase":
 def set_padding(tokenizer: Any, folder: Path) -> str:
     """Give a `tokenizer` without a padding token that of the model's configuration in `folder`.
 
-    Returns a sentence that says so; empty where nothing was to be done. Raises `StudyError` where the
-    configuration names none either, or one that is no special token: it would be cut out of the texts.
+    Returns a sentence about it, empty if nothing changed. Raises `StudyError` where the configuration names none, or a
+    token that is not special and would be removed from texts.
     """
     if tokenizer.pad_token_id is not None:
         return ""

@@ -1,1 +1,1 @@
-"""What runs a study: check, driver (of Snakemake), steps (that it runs), locks, status, forecast."""
+"""The execution of a study: check, driver (of Snakemake), steps (run by it), locks, status, forecast."""

@@ -1,4 +1,4 @@
-"""What only the models and the data reveal about a study, refused before anything trains."""
+"""Check the models and the data of a study before anything trains."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -34,7 +34,7 @@ class _Checks:
         self._results: dict[Any, Any] = {}
 
     def once(self, key: Any, check: Callable[..., Any], *arguments: Any) -> Any:
-        """What `check` returns; None where it found a fault. The `key` says what the result depends on."""
+        """The result of `check`, None after a fault. `key` names what the result depends on."""
         if (key := (check, key)) not in self._results:
             self._results[key] = None
             try:
@@ -44,14 +44,14 @@ class _Checks:
         return self._results[key]
 
     def note(self, *notes: str) -> None:
-        """Keep what the user should know, each note once."""
+        """Add notes for the user, each once."""
         self.notes |= dict.fromkeys(notes)
 
 
 def check(variants: Iterable[Variant]) -> None:
-    """Load the models and the data of `variants`; raises one `StudyError` with every fault, each named once.
+    """Load the models and the data of `variants`; raises one `StudyError` with every distinct fault.
 
-    The weights are read once, and not kept; each strategy takes a tiny batch through an untrained model of their shape.
+    The weights are read once and not kept; each strategy passes a tiny batch through an untrained model of their shape.
     """
     checks = _Checks()
     for variant in variants:
@@ -65,7 +65,7 @@ def check(variants: Iterable[Variant]) -> None:
             checks.note(_summary(variant, corpus), *corpus.notes)
             if variant.train_size > (distinct := len(corpus.pool)):
                 checks.note(
-                    f"train_size = {variant.train_size} includes repeated rows: only {distinct:,} reviews are distinct"
+                    f"train_size = {variant.train_size} includes repeated rows: only {distinct:,} texts are distinct"
                 )
             checks.once(variant.model_dump_json(), _check_classes, variant, corpus)
     for note in checks.notes:
@@ -75,20 +75,20 @@ def check(variants: Iterable[Variant]) -> None:
 
 
 def _summary(variant: Variant, corpus: Corpus) -> str:
-    """What was read of a dataset, in a line."""
+    """The size and the classes of a dataset, on a line."""
     rows = f"{len(corpus.splits['train']):,} training rows, {corpus.unique:,} distinct texts"
     classes = f"{len(corpus.labels)} classes ({class_list(corpus.labels)})"
-    return f"{variant.dataset}: {rows}, {len(corpus.test):,} test reviews, {classes}"
+    return f"{variant.dataset}: {rows}, {len(corpus.test):,} test texts, {classes}"
 
 
 def _check_classes(variant: Variant, corpus: Corpus) -> None:
-    """Refuse a budget that leaves no review of some class to train on."""
+    """Refuse a budget without a training text of some class."""
     present, pool = set(budget(corpus, variant)[0]["label"]), corpus.pool["label"].to_numpy()
     absent = [label for label in range(len(corpus.labels)) if label not in present]
     if not absent:
         return
     names = several([quoted(corpus.labels[label], 40) for label in absent], 5)
-    fault = f"train_size = {variant.train_size} leaves no review of {names} to train on"
+    fault = f"train_size = {variant.train_size} leaves no text of {names} to train on"
     first = [int(np.argmax(pool == label)) + 1 for label in absent if label in pool]
     if len(first) < len(absent):
         raise StudyError(f"{fault}: all are in the test set; merge or remove so rare a class, or lower test_size")
@@ -98,7 +98,7 @@ def _check_classes(variant: Variant, corpus: Corpus) -> None:
 def _check_model(
     checks: _Checks, variant: Variant, folder: Path, labels: Sequence[str], texts: Sequence[str] = ()
 ) -> None:
-    """Check the model in `folder`, and the variant's strategy on it, for a task of these `labels`, on some `texts`."""
+    """Check the model in `folder` and the variant's strategy on it, for the classes `labels`, on some `texts`."""
     quiet()
     model, strategy = variant.model, variant.strategy
     options = checks.once((model, strategy, labels), model_options, variant, labels, folder)
@@ -118,7 +118,7 @@ def _check_model(
 
 
 def _check_weights(variant: Variant, model: Any, loading: Any, checks: _Checks) -> bool:
-    """Refuse weights that the strategy cannot start from."""
+    """Refuse weights from which the strategy cannot start."""
     require_pretrained(model, loading, variant)
     if brings_head(model, loading) and not variant.keep_head:
         note = "has a classification head; every run starts from a new one (keep_head: true keeps it)"
@@ -127,7 +127,7 @@ def _check_weights(variant: Variant, model: Any, loading: Any, checks: _Checks) 
 
 
 def _check_window(variant: Variant, config: Any) -> bool:
-    """Refuse a `max_length` above the number of tokens that the model reads."""
+    """Refuse a `max_length` above the model's maximum."""
     longest, adapter = architecture(config.model_type).positions(config), STRATEGIES[variant.strategy].adapter
     room = longest - (virtual := adapter.virtual_tokens(variant.peft) if adapter else 0)
     if variant.max_length > room:
@@ -140,7 +140,7 @@ def _check_window(variant: Variant, config: Any) -> bool:
 
 
 def _check_tokenizer(variant: Variant, folder: Path, config: Any, checks: _Checks) -> Any:
-    """The tokenizer; one that does not load, has no padding token, or does not fit the embeddings is refused."""
+    """The tokenizer; refused if it does not load, has no padding token, or does not match the embeddings."""
     tokenizer, name = read_tokenizer(variant), f"model = {variant.model!r}"
     if note := set_padding(tokenizer, folder):
         checks.note(f"{name}: {note}")
@@ -169,7 +169,7 @@ def _check_tokenizer(variant: Variant, folder: Path, config: Any, checks: _Check
 
 
 def _check_words(variant: Variant, tokenizer: Any, texts: Sequence[str], checks: _Checks) -> None:
-    """Note a high share of unknown tokens in some `texts`, as in those of another language."""
+    """Note a high share of unknown tokens in `texts`, as in another language."""
     tokens = [token for ids in tokenizer(texts, add_special_tokens=False)["input_ids"] for token in ids]
     if (share := tokens.count(tokenizer.unk_token_id) / max(1, len(tokens))) > _UNKNOWN:
         unknown = f"{share:.0%} of the tokens of the first {len(texts)} texts are {tokenizer.unk_token}"

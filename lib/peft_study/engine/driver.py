@@ -1,8 +1,7 @@
-"""From the name of a study to Snakemake at work: `check` refuses what cannot work, `run` hands over to Snakemake.
+"""Run a study with Snakemake: `check` refuses an impossible study, `run` starts Snakemake.
 
-Which values a run was trained with stands in its `params.yaml`, so that a finished run counts as finished wherever its
-folder is copied to. Snakemake's own notes, in `runs/<study>/.snakemake`, add whether the code of its notebook changed,
-or the texts, where they are a file or a folder.
+`params.yaml` of a run holds the values it was trained with, so a finished run stays finished when its folder is copied.
+Snakemake's metadata in `runs/<study>/.snakemake` adds whether the notebook's code or local texts changed.
 """
 
 import io
@@ -30,7 +29,7 @@ _HELD = "{} at work: {}; wait until that has ended, or end it, then run the same
 
 
 def check(name: str, dry_run: bool = False, compare_only: bool = False) -> Study:
-    """The study `name` if it can be run: its file, a place to write, then (where runs are left) its model and data."""
+    """The study `name`, checked: its file, write access and, if runs are left, its model and data."""
     study = read_study(name)
     for folder in (paths.report_folder(name), paths.study_folder(name)):
         with writing(folder):
@@ -49,7 +48,7 @@ def check(name: str, dry_run: bool = False, compare_only: bool = False) -> Study
 
 
 def run(name: str, words: Sequence[str]) -> None:
-    """Have Snakemake, with the options `words`, do what is left of the study `name`; ends the process, or returns."""
+    """Run the rest of the study `name` with Snakemake and its options `words`; exits, or returns."""
     options = parse(words)
     study = check(name, options.dryrun, options.compare_only)
     if not options.dryrun:
@@ -66,9 +65,9 @@ def run(name: str, words: Sequence[str]) -> None:
 
 
 def parse(words: Sequence[str]) -> Namespace:
-    """The options of Snakemake in `words`, read by its own parser, and whether runs are only compared (`compare_only`).
+    """Snakemake's options in `words`, parsed by its own parser, and `compare_only`.
 
-    Raises `StudyError` for what that parser refuses, and for what Snakemake would accept and nothing would heed.
+    Raises `StudyError` for options that this parser refuses, and for options without effect.
     """
     from snakemake.cli import get_argument_parser
     from snakemake.exceptions import CliException
@@ -83,13 +82,13 @@ def parse(words: Sequence[str]) -> Namespace:
     except CliException as error:
         refuse(str(error))
     if unknown := set(options.config or ()) - {"allow_missing=0", "allow_missing=1"}:
-        refuse(f"--config {unknown.pop()} has no meaning here; allowed: allow_missing=1")
+        refuse(f"--config {unknown.pop()} has no effect here; allowed: allow_missing=1")
     options.compare_only = "allow_missing=1" in (options.config or ())
     return options
 
 
 def snakemake(study: Study, arguments: list[str]) -> int:
-    """Run Snakemake in this process; its exit code."""
+    """Run Snakemake in this process; returns its exit code."""
     from snakemake.cli import main
 
     os.environ["PEFT_STUDY_NAME"] = study.name
@@ -101,10 +100,9 @@ def snakemake(study: Study, arguments: list[str]) -> int:
 
 
 def arguments(study: Study, words: Sequence[str], options: Namespace) -> list[str]:
-    """Snakemake's arguments: ours first, so that those of the user win.
+    """Snakemake's arguments: ours first, so that the user's override them.
 
-    Runs with other values than the study's come last, beside those that the user forces: Snakemake reads that option
-    only once.
+    Outdated runs come last, with the targets that the user forces: Snakemake reads that option only once.
     """
     folder = paths.study_folder(study.name)
     arguments = ["--snakefile", str(paths.LIB / "Snakefile"), "--directory", str(folder)]
@@ -126,7 +124,7 @@ def arguments(study: Study, words: Sequence[str], options: Namespace) -> list[st
 
 
 def steps_left(study: Study, arguments: list[str]) -> str:
-    """What Snakemake would do, a step on a line. Raises `StudyError` with what it says where it refuses."""
+    """The steps that Snakemake would execute, one per line. Raises `StudyError` if Snakemake refuses."""
     output = io.StringIO()
     with redirect_stdout(output), redirect_stderr(output):
         code = snakemake(study, arguments)
@@ -136,7 +134,7 @@ def steps_left(study: Study, arguments: list[str]) -> str:
     if not reasons:
         total = len(study.variants)
         return f"Nothing to be done: {total - len(unfinished(study))} of {total} runs of study {study.name} are done."
-    order = ["explore the reviews", *(f"train {run}" for run in study.variants)]  # then comparing and reporting
+    order = ["explore the reviews", *(f"train {run}" for run in study.variants)]  # then comparison and report
     lines = [f"Study {study.name}: {len(reasons)} step(s) left (-n -p prints all of each)."]
     for step in sorted(reasons, key=lambda step: order.index(step) if step in order else len(order)):
         folder = paths.run_folder(study.name, run := step.removeprefix("train "))
@@ -148,9 +146,9 @@ def steps_left(study: Study, arguments: list[str]) -> str:
 
 
 def _begin_alone(study: Study) -> None:
-    """Lock the study until this process ends. Raises `StudyError` where another process is at work on it or its runs.
+    """Lock the study until this process ends. Raises `StudyError` where another process uses the study or its runs.
 
-    What outlives a killed driver goes on, and its work counts: Snakemake would delete what it is about to finish.
+    Processes that outlive a killed driver continue, and Snakemake would delete their outputs.
     """
     folder = paths.study_folder(study.name)
     if lock(file := folder / ".lock") is None:
@@ -164,7 +162,7 @@ def _begin_alone(study: Study) -> None:
 
 
 def _slurm_jobs(study: str) -> list[str]:
-    """The jobs of a study that wait or run on a Slurm cluster; none where there is no Slurm."""
+    """The pending and running Slurm jobs of a study; none without Slurm."""
     folder = paths.study_folder(study)
     if not (folder / ".snakemake" / "slurm_logs").exists():
         return []
@@ -173,14 +171,14 @@ def _slurm_jobs(study: str) -> list[str]:
 
 
 def gpus() -> list[str]:
-    """The GPUs of this machine that may be used."""
+    """The usable GPUs of this machine."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [gpu for gpu in visible.split(",") if gpu and gpu != "-1"]
     return _output("nvidia-smi", "--query-gpu=index", "--format=csv,noheader")
 
 
 def _output(*command: str) -> list[str]:
-    """The lines that a command prints; none where it is absent or fails."""
+    """The output lines of a command; none if it is absent or fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):

@@ -1,7 +1,7 @@
-"""What the runs of a long study will take on this machine: a few training steps, measured, and a line that says it.
+"""Forecast the cost of a study on this machine from a few measured training steps.
 
-They are measured by `python -m peft_study.engine.forecast STUDY SIDE_BY_SIDE RUN...`, in a process with the threads and
-the GPU of a run. The weights are random, in the model's shape: its configuration is all that has to be fetched before.
+`python -m peft_study.engine.forecast STUDY SIDE_BY_SIDE RUN...` measures them in a process with the threads and the GPU
+of a run. The model has random weights, so only its configuration is fetched.
 """
 
 import os
@@ -29,7 +29,7 @@ _OTHER = 300e6  # bytes on the disk: reviews of the hub, their tokens, notebooks
 
 
 def forecast(study: Study, runs: Sequence[str], cores: int | None, gpus: Sequence[str]) -> str | None:
-    """Time, memory and disk that `runs` will take, with so many `cores` (None: all); None where they are short."""
+    """Time, memory and disk space of `runs` with `cores` (None: all); None for short studies."""
     variants = (study.variants[run] for run in runs)
     if sum(reviews(variant) * variant.max_length for variant in variants) < LONG:
         return None
@@ -41,19 +41,19 @@ def forecast(study: Study, runs: Sequence[str], cores: int | None, gpus: Sequenc
     measured = subprocess.run(command, env=environment, capture_output=True, text=True)
     if measured.returncode:
         faults = re.findall(r"^[\w.]*Error: .+", measured.stderr, re.MULTILINE) or [f"exit code {measured.returncode}"]
-        return f"What study {study.name} takes could not be measured: {faults[-1]}"
+        return f"The cost of study {study.name} could not be measured: {faults[-1]}"
     return measured.stdout.splitlines()[-1]
 
 
 def reviews(variant: Variant) -> float:
-    """How many reviews a run trains on, each as often as it is read."""
+    """The number of training texts of a run, each counted once per epoch."""
     if variant.max_steps is not None:
         return variant.max_steps * variant.batch_size * variant.gradient_accumulation
     return variant.epochs * variant.train_size * (1 - variant.validation_fraction)
 
 
 def describe(study: Study, runs: Sequence[str], together: int) -> str:
-    """The line on `runs`, so many of them side by side; each kind of training step is measured once."""
+    """The forecast of `runs`, with so many side by side; each kind of training step is measured once."""
     costs: dict[str, dict[str, float]] = {}
     times, memory, disk = [], 0.0, _OTHER
     for variant in map(study.variants.__getitem__, runs):
@@ -68,7 +68,7 @@ def describe(study: Study, runs: Sequence[str], together: int) -> str:
     time = max(*times, sum(times) / together, 0)
     line = (
         f"Study {study.name}, {together} run(s) at a time on this machine, takes about {duration(time)}, "
-        f"{size(memory)} of memory and {size(disk)} of disk, as a few measured steps suggest."
+        f"{size(memory)} of memory and {size(disk)} of disk, estimated from a few measured steps."
     )
     if time > DAY and not os.environ.get("CUDA_VISIBLE_DEVICES"):
         line += " That is over a day on a CPU: take a machine with a GPU, or ./run_all.sh quick, which takes minutes."
@@ -76,7 +76,7 @@ def describe(study: Study, runs: Sequence[str], together: int) -> str:
 
 
 def measure(variant: Variant) -> dict[str, float]:
-    """Seconds of training and of prediction for one review; bytes of memory, of what trains, of the model's weights."""
+    """Seconds of training and prediction per text; bytes of memory, trainable parameters and weights."""
     import numpy as np
     import torch
     from transformers import AutoConfig, AutoModel

@@ -1,7 +1,7 @@
-"""Locks of the operating system, which end with their process, however it ends.
+"""Operating-system locks, which end with their process.
 
-A driver holds its study, a step what it writes, a training also its GPU. A step's kernel holds the locks of the step
-with it: a kernel that outlives a killed step for a moment still keeps others from the folder that it writes to.
+A driver locks its study, a step its output, a training also its GPU. A step's kernel inherits its locks, so a kernel
+that outlives a killed step keeps others from its folder.
 """
 
 import errno
@@ -25,10 +25,10 @@ _held: set[int] = set()  # descriptors of the locks that this process holds, for
 
 
 def lock(path: Path) -> int | None:
-    """Lock a file, created if need be, and return its descriptor; None if another process holds it.
+    """Lock a file, created if necessary, and return its descriptor; None if another process holds it.
 
-    The file then names this process, for `holder`. Raises `StudyError` where it cannot be written, or lies on a file
-    system without locks.
+    The file then names this process, for `holder`. Raises `StudyError` where it cannot be written, or the file system
+    has no locks.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def lock(path: Path) -> int | None:
 
 
 def holder(path: Path) -> str | None:
-    """Who holds the lock of this file: process, host and command; None where nobody does."""
+    """The holder of the lock of this file: process, host and command; None without one."""
     if path.exists():
         if (descriptor := lock(path)) is None:
             return path.read_text(encoding="utf-8", errors="replace") or "another process"
@@ -62,13 +62,13 @@ def holder(path: Path) -> str | None:
 
 
 def lock_of(output: Path) -> Path:
-    """The file whose lock a step holds while it writes the notebook `output`."""
+    """The lock file of a step that writes the notebook `output`."""
     return output.with_name(".lock" if output.name == "train.ipynb" else f".{output.stem}.lock")
 
 
 @contextmanager
 def hold(*paths: Path) -> Iterator[Path]:
-    """Hold the lock of one of these files, the first that is free; yields which one."""
+    """Hold the lock of the first of these files that is free; yields that file."""
     for path in cycle(paths):
         if (descriptor := lock(path)) is None:
             time.sleep(0.5 / len(paths))
@@ -84,7 +84,7 @@ def hold(*paths: Path) -> Iterator[Path]:
 
 @contextmanager
 def gpu() -> Iterator[None]:
-    """Where PEFT_STUDY_GPUS=0,1,... names this machine's GPUs, hold one that is free, and show no other."""
+    """With PEFT_STUDY_GPUS=0,1,..., hold a free one of these GPUs and hide the others."""
     names = filter(None, os.environ.get("PEFT_STUDY_GPUS", "").split(","))
     files = {Path(tempfile.gettempdir(), f"peft-study-{os.getuid()}-gpu-{name}.lock"): name for name in names}
     with hold(*files) if files else nullcontext() as file:
@@ -94,10 +94,10 @@ def gpu() -> Iterator[None]:
 
 
 def kernels() -> Any:
-    """The class that starts kernels which share the locks of this process (`kernel_manager_class` of nbclient).
+    """The class of kernels that share the locks of this process (`kernel_manager_class` of nbclient).
 
-    On Linux they talk over sockets that have a name of their own. Free ports of TCP, which is the default, are drawn
-    before the kernel takes them: of runs that start side by side two may draw the same, and one kernel never answers.
+    On Linux they use named sockets. The default, free TCP ports, are chosen before the kernel binds them, so two runs
+    that start together may choose the same, and one kernel never answers.
     """
     from jupyter_client.manager import AsyncKernelManager
 

@@ -1,7 +1,7 @@
-"""What became of a study: which runs are done, which failed and where to look, where the reports are, what to do next.
+"""The state of a study: finished and failed runs, logs, reports, and the next command.
 
-It is read from the folders alone: a run is done when its folder is complete and was asked for the study's values; what
-failed says so in the last line of its log; what was stopped or killed has a log and no such line.
+It is read from the folders: a run is done when its record is complete and has the study's values; a failure is the last
+line of a log; a stopped or killed step has a log without that line.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from peft_study.study.variant import Variant
 
 
 def unfinished(study: Study) -> list[str]:
-    """The runs that are not done, or not with the values that the study asks for now."""
+    """The runs that are not done with the study's current values."""
     folder = paths.study_folder(study.name)
     return [run for run, variant in study.variants.items() if not is_done(folder / run, variant)]
 
@@ -47,7 +47,7 @@ def status(name: str) -> str:
 
 
 def _state(folder: Path, variant: Variant) -> str:
-    """Why the run in `folder` does not count as done."""
+    """Why the run in `folder` is not done."""
     if is_interrupted(folder):
         return "stopped: its training was interrupted"
     if (folder / "train.ipynb").exists() or is_foreign(folder):
@@ -59,13 +59,13 @@ def _state(folder: Path, variant: Variant) -> str:
 
 
 def _log(step: Path) -> list[str]:
-    """The lines of a step's log, which lies beside its notebook; none without one."""
+    """The lines of a step's log, beside its notebook; none without one."""
     log = step.with_name(f"{step.name}.log")
     return log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines() if log.exists() else []
 
 
 def _failure(step: Path) -> str:
-    """Why a step (its notebook's path without the suffix) failed, and where to look; empty where it did not."""
+    """Why a step (its notebook's path without the suffix) failed, and its log; empty if it did not fail."""
     log, partial = (step.with_name(f"{step.name}.{kind}") for kind in ("log", "partial.ipynb"))
     last = (_log(step) or [""])[-1]
     if not last.startswith(FAILURE):
@@ -75,5 +75,5 @@ def _failure(step: Path) -> str:
 
 
 def _relative(path: Path) -> str:
-    """A path as the reader of the terminal would type it."""
+    """A path relative to the working directory."""
     return str(path.relative_to(paths.CHECKOUT) if path.is_relative_to(paths.CHECKOUT) else path)

@@ -1,7 +1,7 @@
-"""The steps of a study: execute a notebook, render the report. The Snakefile calls them, one process each.
+"""The steps of a study: execute a notebook, render the report. The Snakefile runs each in its own process.
 
-A notebook is executed as `NAME.partial.ipynb`, saved while it runs, and moved to `NAME.ipynb` when it has succeeded. So
-the final name means success, and what failed or was stopped can be opened and read.
+A notebook is executed as `NAME.partial.ipynb`, saved while it runs, and renamed to `NAME.ipynb` on success. A failed or
+stopped one remains readable under its partial name.
 """
 
 import hashlib
@@ -35,9 +35,9 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def explore(study: str) -> None:
-    """Execute 01 on the reviews of `study`.
+    """Execute 01 on the texts of `study`.
 
-    Records of another program are compared without these: where 01 fails then, a notebook that says so takes its place.
+    For records of another program, which need no texts, a notebook with the reason replaces a failed 01.
     """
     from nbformat import v4, write
 
@@ -47,20 +47,20 @@ def explore(study: str) -> None:
     except StudyError as error:
         if not any(is_foreign(paths.run_folder(study, run)) for run in variants):
             raise
-        print(sentence := f"{LEFT_OUT}the exploration of the reviews ({one_line(error)}).")
-        title = "# What is in the reviews, and what could bias the comparison"
+        print(sentence := f"{LEFT_OUT}the exploration of the texts ({one_line(error)}).")
+        title = "# What is in the texts, and what could bias the comparison?"
         cells = [v4.new_markdown_cell(title), v4.new_markdown_cell(markdown_escape(sentence))]
         with replacing(paths.study_folder(study) / "explore.ipynb") as partial:
             write(v4.new_notebook(cells=cells), partial)
 
 
 def compare(study: str) -> None:
-    """Execute 03, or 04 where the study sweeps learning rates, on the runs of `study` that are there."""
+    """Execute 03, or 04 for a sweep of learning rates, on the finished runs of `study`."""
     _execute_alone(comparison_notebook(read_study(study)), study, "compare.ipynb")
 
 
 def _execute_alone(notebook: Path, study: str, name: str) -> None:
-    """Execute a notebook on a study, once no other process writes the same output."""
+    """Execute a notebook on a study under the lock of its output."""
     with hold(lock_of(output := paths.study_folder(study) / name)):
         execute(notebook, output, {"study": study})
 
@@ -71,7 +71,7 @@ def comparison_notebook(study: Study) -> Path:
 
 
 def train(study: str, run_id: str) -> None:
-    """Execute 02 with the values of one run, in that run's folder. A second process on the same run waits its turn."""
+    """Execute 02 with the values of a run, in its folder. A second process on the same run waits."""
     variants = read_study(study).variants
     if run_id not in variants:
         raise StudyError(unknown("run", run_id, variants))
@@ -98,10 +98,10 @@ def report(study: str) -> None:
 
 
 def pages(study: str) -> None:
-    """Render what the report links to: `explore.html`, and `runs/<run_id>.html` for every run with its notebook.
+    """Render the pages that the report links to: `explore.html`, and `runs/<run_id>.html` for every executed run.
 
-    One process renders them all: a page takes half a second, and to start a process five times as long. A notebook that
-    cannot be rendered has a page that says why: a failure would have Snakemake remove those of all others.
+    One process renders all: a page takes half a second, and starting a process five times as long. A notebook that
+    cannot be rendered gets a page with the reason, since Snakemake would remove all pages after a failure.
     """
     import nbformat
 
@@ -132,9 +132,9 @@ def _render(notebook: Path, page: Path, exporter: Any) -> None:
 
 
 def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
-    """Execute `notebook` with `parameters` in its own folder, into `output`. What it prints is printed.
+    """Execute `notebook` with `parameters` in its own folder, into `output`; its output streams are printed.
 
-    Raises `StudyError` with one line that says what went wrong; the partial notebook shows where.
+    Raises `StudyError` with the cause on one line; the partial notebook shows the place.
     """
     import papermill
     from jupyter_client.kernelspec import NoSuchKernel
@@ -171,7 +171,9 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
         print(_ANSI.sub("", "\n".join(error.traceback)))
         raise StudyError(message(error.ename, error.evalue)) from error
     except DeadKernelError as error:
-        raise StudyError(f"{error}; often the memory was not enough: try ./run_all.sh with --cores 1") from error
+        raise StudyError(
+            f"{error}; a frequent cause is insufficient memory: try ./run_all.sh with --cores 1"
+        ) from error
     except (NoSuchKernel, FileNotFoundError, RuntimeError) as error:  # FileNotFoundError: its Python has moved
         if isinstance(error, RuntimeError) and not str(error).startswith(("Kernel died before", "Kernel didn't")):
             raise  # a fault of ours
@@ -180,9 +182,9 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
 
 
 def _engine() -> str:
-    """Register an engine of papermill that continues after a cell which may fail, and return its name.
+    """Register a papermill engine that continues after cells which may fail; returns its name.
 
-    papermill alone ends with the first error in a notebook, whatever its cell's tags (`nbpaper.cells.MAY_FAIL`).
+    papermill itself ends at the first error, whatever the tags of the cell (`nbpaper.cells.MAY_FAIL`).
     """
     from papermill.engines import NBClientEngine, papermill_engines
 
@@ -199,7 +201,7 @@ def _engine() -> str:
 
 
 def _without_error(cell: Any, number: int, output: Any) -> Any:
-    """An output; in place of the error of a cell that may fail, the sentence on what is left out, which is printed."""
+    """An output; the error of a cell that may fail becomes the sentence on what is left out, printed too."""
     from nbformat.v4 import new_output
 
     from nbpaper.cells import MAY_FAIL, left_out, tags_of
@@ -215,12 +217,12 @@ def _without_error(cell: Any, number: int, output: Any) -> Any:
 
 
 def _unformatted(path: Path) -> str:
-    """A path for papermill, which formats it with the parameters: braces in it stand for themselves."""
+    """A path with escaped braces, since papermill formats paths with the parameters."""
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def code(notebook: Path) -> str:
-    """A fingerprint of a notebook's code cells: neither prose nor outputs count, nor parameters, which are injected."""
+    """A hash of a notebook's code cells, without prose, outputs and parameters."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     cells = [cell for cell in cells if cell["cell_type"] == "code" and "parameters" not in str(cell["metadata"])]
     sources = ["".join(cell["source"]) for cell in cells]
@@ -229,7 +231,7 @@ def code(notebook: Path) -> str:
 
 @cache
 def texts(*names: str | None) -> str:
-    """A fingerprint of those datasets that are files or folders, which may change under their name."""
+    """A hash of the datasets that are local files or folders, whose content may change."""
     files: list[Path] = []
     for name in filter(None, names):
         with suppress(StudyError):  # it is gone; what is not done is refused before anything starts

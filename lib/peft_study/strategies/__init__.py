@@ -1,1 +1,1 @@
-"""How a strategy fine-tunes an encoder: what trains, or which adapter is added. Read encoders, adapters, table."""
+"""Fine-tuning strategies: trainable parameters or adapters. Read encoders, adapters, table."""

@@ -1,6 +1,6 @@
-"""The two ways in which a strategy trains an encoder: some of its own parameters, or an adapter that peft adds.
+"""How a strategy trains an encoder: some of its own parameters, or an adapter of peft.
 
-torch, transformers and peft are imported where a model is made, so that reading a study stays instant.
+torch, transformers and peft are imported within functions, so that reading a study stays fast.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, TrainerCallback, TrainingArguments
 
 LORA_FIELDS = {"lora_r": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}  # of a variant -> of peft
-_EXPECTED = (  # warnings of methods that work as they should
+_EXPECTED = (  # warnings of methods that work as intended
     "`is_gradient_checkpointing` is deprecated",
     "Unsupported layer type .*LayerNorm",
-    "Failed to load the CUDA extension",  # BOFT's; it has another way
+    "Failed to load the CUDA extension",  # BOFT's, which has a fallback
     "Setting boft_n_butterfly_factor to 1",
     "Sparse invariant checks are implicitly disabled",  # SHiRA's
 )
-UNKNOWN_STEPS = 10**9  # AdaLoRA wants a number before the training is planned; `budget_callback` puts the real one
+UNKNOWN_STEPS = 10**9  # AdaLoRA requires a number before the steps are known; `budget_callback` sets it
 LORA_PLUS_RATIO = 16.0  # of the rate of B to that of A: the paper's recommendation
 
 
 def last_blocks(count: int) -> Callable[[str, int], bool]:
-    """Whether a parameter belongs to the encoder's last `count` blocks or to what follows them, by its name."""
+    """Whether a parameter, by its name, belongs to the last `count` blocks or to the layers after them."""
 
     def trains(name: str, blocks: int) -> bool:
         numbers = "|".join(str(i) for i in range(max(0, blocks - count), blocks))
@@ -43,10 +43,10 @@ def last_blocks(count: int) -> Callable[[str, int], bool]:
 
 
 class Adapter:
-    """One of peft's adapters; the head trains in full beside it.
+    """An adapter of peft; the head trains in full.
 
-    `method` is the name of peft's configuration class. `targets` says which modules it adapts: a name that
-    `Architecture.linears` knows, `norms`, or nothing for methods that adapt the input. `values` are peft parameters
+    `method` is the name of peft's configuration class. `targets` names the adapted modules: a key of
+    `Architecture.linears`, `norms`, or nothing for methods that adapt the input. `values` are peft parameters
     that the strategy sets; a function takes the encoder's configuration. A study's own `peft` overrides all of them.
     """
 
@@ -55,7 +55,7 @@ class Adapter:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The fields of a variant that this adapter reads and not every strategy does."""
+        """The fields of a variant that this adapter uses and not every strategy does."""
         rank = {"LoraConfig": tuple(LORA_FIELDS), "AdaLoraConfig": ("lora_alpha", "lora_dropout")}  # AdaLoRA: init_r
         return (*rank.get(self.method, ()), *(["target_modules"] if self.targets else []), "peft")
 
@@ -84,7 +84,7 @@ class Adapter:
             values["target_modules"] = list(family.norms) if norms else in_blocks(family.linears(self.targets))
         values |= {LORA_FIELDS[name]: value for name, value in rank.items() if name in self.reads}
         values |= {key: value(encoder) if callable(value) else value for key, value in self.values.items()}
-        # a study cannot set what follows from the model, nor what is a field of its variants
+        # a study cannot set parameters that the model or a field of the variant determines
         fixed = {*inspect.signature(peft.PeftConfig).parameters, "modules_to_save", "target_modules"}
         fixed |= {LORA_FIELDS[name] for name in self.reads if name in LORA_FIELDS}
         allowed = [name for name in inspect.signature(kind).parameters if name not in fixed]
@@ -97,7 +97,7 @@ class Adapter:
             raise StudyError(f"peft = {own}: {error}") from error
 
     def virtual_tokens(self, own: Mapping[str, Any]) -> int:
-        """How many of the encoder's positions the adapter takes from the reviews, with the parameters `own` of peft."""
+        """The number of positions that the adapter takes from the input, given the parameters `own` of peft."""
         if (count := (self.values | dict(own)).get("num_virtual_tokens")) is None:
             return 0
         if type(count) is not int or count < 1:
@@ -106,17 +106,17 @@ class Adapter:
 
 
 def feed_forward_out(encoder: PretrainedConfig) -> str:
-    """The second linear layer of every feed-forward part, where (IA)³ scales the input and not the output."""
+    """The second linear layer of every feed-forward part, whose input (IA)³ scales instead of its output."""
     return in_blocks(architecture(encoder.model_type).linears("feed-forward-out"))
 
 
 def hidden_size(encoder: PretrainedConfig) -> int:
-    """The length of the vector that the encoder makes of a token."""
+    """The hidden size of the encoder."""
     return int(encoder.hidden_size)
 
 
 def at_most(rank: int) -> Callable[[PretrainedConfig], int]:
-    """peft's default `rank`, or less on an encoder that is too narrow for it."""
+    """peft's default `rank`, lowered on encoders whose hidden size is too small for it."""
     return lambda encoder: min(rank, hidden_size(encoder) // 4)
 
 
@@ -144,9 +144,9 @@ def lora_plus(model: torch.nn.Module, arguments: TrainingArguments) -> torch.opt
 
 
 def budget_callback(parameters: Mapping[str, Any]) -> TrainerCallback:
-    """AdaLoRA's schedule [zhang2023]: after a tenth of the steps it prunes, until half of them are left.
+    """AdaLoRA's schedule [zhang2023]: pruning starts after a tenth of the steps and ends when half of them are left.
 
-    Any of `tinit`, `tfinal` and `deltaT` that the study's `parameters` of peft name is taken instead.
+    `tinit`, `tfinal` and `deltaT` among the study's `parameters` of peft override it.
     """
     from transformers import TrainerCallback
 
@@ -161,7 +161,7 @@ def budget_callback(parameters: Mapping[str, Any]) -> TrainerCallback:
             if config.tinit + config.tfinal >= config.total_step:
                 raise StudyError(
                     f"peft: tinit = {config.tinit} and tfinal = {config.tfinal} leave none of the {steps} steps for "
-                    "pruning; lower them, or train for longer"
+                    "pruning; lower them, or train longer"
                 )
 
         def on_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:

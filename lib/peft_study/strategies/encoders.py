@@ -1,4 +1,4 @@
-"""The names that families of encoders give to their parts, so that a strategy finds them without knowing the family."""
+"""The names of the parts of each family of encoders, from which a strategy finds the layers that it trains."""
 
 import re
 from collections.abc import Iterable
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 class Architecture:
     """One family of encoders.
 
-    The linear layers are named from their block on (`attention.q_lin` of `transformer.layer.0.attention.q_lin`), in the
-    order query, key, value, attention output, and the two of the feed-forward part. `norms` are layer normalisations,
-    `head` the classifier's modules, `dropouts` the fields of the configuration that hold a dropout rate. With
-    `counts_from_padding` the first token's position is the number after that of the padding token, not 0.
+    The linear layers are named relative to their block (`attention.q_lin` of `transformer.layer.0.attention.q_lin`), in
+    the order query, key, value, attention output, and the two of the feed-forward part. `norms` are layer
+    normalisations, `head` the classifier's modules, `dropouts` the configuration's dropout fields. With
+    `counts_from_padding` positions start after the number of the padding token, not at 0.
     """
 
     attention: tuple[str, str, str, str]
@@ -40,7 +40,7 @@ class Architecture:
         }[which]
 
     def positions(self, encoder: "PretrainedConfig") -> int:
-        """How many tokens an encoder of this configuration reads at once."""
+        """The number of tokens that an encoder of this configuration reads at once."""
         before = (encoder.pad_token_id or 0) + 1 if self.counts_from_padding else 0
         return int(encoder.max_position_embeddings - before)
 
@@ -68,17 +68,17 @@ def architecture(model_type: str) -> Architecture:
     """The architecture of a transformers `model_type`, or a `StudyError` naming those that are known."""
     if model_type not in ARCHITECTURES:
         raise StudyError(
-            f"model type {model_type!r} is not supported; supported: {', '.join(ARCHITECTURES)}; take an encoder of "
+            f"model type {model_type!r} is not supported; supported: {', '.join(ARCHITECTURES)}; use an encoder of "
             "one of these"
         )
     return ARCHITECTURES[model_type]
 
 
 def in_blocks(names: Iterable[str], number: str = r"\d+") -> str:
-    """A regular expression for the layers `names` of the encoder's blocks (or of one), and of nothing else."""
+    """A regular expression for the layers `names` of the encoder's blocks (or of block `number`)."""
     return rf".*\.layer\.{number}\.({'|'.join(map(re.escape, names))})"
 
 
 def is_part(name: str, parts: Iterable[str]) -> bool:
-    """Whether a parameter's dotted `name` runs through one of the modules `parts`."""
+    """Whether a parameter with the dotted `name` belongs to one of the modules `parts`."""
     return not set(name.split(".")).isdisjoint(parts)

@@ -1,7 +1,4 @@
-"""The strategies: a name, and how it fine-tunes. `STRATEGIES` is the only list of them.
-
-An entry is all that a strategy needs: the runs, the counts, the notebooks and the tests go by the table.
-"""
+"""The strategies by name. `STRATEGIES` is their only list: runs, counts, notebooks and tests read it."""
 
 from __future__ import annotations
 
@@ -28,13 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Strategy:
-    """How one strategy fine-tunes.
+    """A fine-tuning strategy.
 
-    It has an `adapter`, or `trains`: whether a parameter of the encoder trains, by its name and the number of the
-    encoder's blocks; the head trains in any case. `learning_rate` is the peak rate used where the variant names none.
-    `impossible` maps a model type to why the strategy cannot work on it, and what would. `optimizer` replaces the
-    Trainer's AdamW, `callback` (of the study's parameters of peft) adds to its callbacks. `unsaved` is what a
-    checkpoint leaves out, so that no training can go on from one; empty where that is nothing. `citation` is a key of
+    It has an `adapter`, or `trains`: a function of a parameter's name and the number of blocks that returns whether the
+    parameter trains; the head always trains. `learning_rate` is the default peak rate. `impossible` maps a model type
+    to the reason why the strategy cannot work on it, with an alternative. `optimizer` replaces the Trainer's AdamW;
+    `callback`, a function of the study's parameters of peft, adds a callback. `unsaved` names the state that
+    checkpoints lack, without which training cannot resume; empty if they lack none. `citation` is a key of
     notebooks/references.bib.
     """
 
@@ -50,21 +47,21 @@ class Strategy:
     unsaved: str = ""
 
     def heeds(self, name: str) -> bool:
-        """Whether the field `name` of a variant makes a difference to this strategy."""
+        """Whether the strategy depends on the field `name` of a variant."""
         own = self.adapter.reads if self.adapter else ()
         return name not in (*LORA_FIELDS, "target_modules", "peft") or name in own
 
     @property
     def merges(self) -> bool:
-        """Whether the adapter can be folded into the weights, so that inference costs what it costs without."""
+        """Whether the adapter can be merged into the weights, so that it adds no cost to inference."""
         return self.adapter is not None and self.adapter.targets != ""
 
     def callbacks(self, parameters: Mapping[str, Any]) -> list[TrainerCallback]:
-        """What the strategy adds to the Trainer's callbacks, with these parameters of peft."""
+        """The callbacks that the strategy adds to the Trainer, given the parameters of peft."""
         return [self.callback(parameters)] if self.callback else []
 
 
-_NO_PREFIX = "DistilBERT's attention takes no keys and values from outside; prompt and p-tuning work on it"
+_NO_PREFIX = "DistilBERT's attention accepts no external keys and values; prompt and p-tuning work on it"
 STRATEGIES: dict[str, Strategy] = {
     "full": Strategy("Full fine-tuning", "every weight trains", 1e-4, trains=lambda name, blocks: True),
     "head": Strategy(
@@ -75,7 +72,7 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "last2": Strategy(
         "Last two blocks",
-        "the last two blocks of the encoder, what follows them, and the head train",
+        "the last two blocks of the encoder, the layers after them, and the head train",
         5e-4,
         trains=last_blocks(2),
         citation="lee2019",
@@ -124,7 +121,7 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "dora": Strategy(
         "DoRA",
-        "the direction of every query and value projection is learned with LoRA, its magnitude apart from it",
+        "the direction of every query and value projection is learned with LoRA, its magnitude separately",
         5e-3,
         Adapter("LoraConfig", "query-value", use_dora=True),
         citation="liu2024dora",
@@ -138,7 +135,7 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "lora-plus": Strategy(
         "LoRA+",
-        "LoRA whose B learns at 16 times the rate of A",
+        "LoRA with a learning rate of B that is 16 times that of A",
         5e-4,
         Adapter("LoraConfig", "query-value"),
         citation="hayou2024",
@@ -146,12 +143,12 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "adalora": Strategy(
         "AdaLoRA",
-        "LoRA as a singular value decomposition, pruned during training from rank 12 to 8 where it matters least",
+        "LoRA as a singular value decomposition; training prunes the least important ranks, from 12 to 8",
         4e-2,
         Adapter("AdaLoraConfig", "query-value", init_r=12, target_r=8, total_step=UNKNOWN_STEPS),
         citation="zhang2023",
         callback=budget_callback,
-        unsaved="how much each rank matters",
+        unsaved="the importance of each rank",
     ),
     "ia3": Strategy(
         "(IA)³",
@@ -232,21 +229,21 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "prompt": Strategy(
         "Prompt tuning",
-        "16 learned vectors stand before the words of every review",
+        "16 learned vectors are prepended to the input",
         9e-2,
         Adapter("PromptTuningConfig", **PROMPT),
         citation="lester2021",
     ),
     "p-tuning": Strategy(
         "P-tuning",
-        "16 vectors, made by a small learned network, stand before the words of every review",
+        "16 vectors, the output of a small learned network, are prepended to the input",
         3e-2,
         Adapter("PromptEncoderConfig", **PROMPT, encoder_hidden_size=128),
         citation="liu2023",
     ),
     "prefix": Strategy(
         "Prefix tuning",
-        "16 learned keys and values stand before those of the words in every block's attention",
+        "16 learned keys and values are prepended in the attention of every block",
         9e-2,
         Adapter("PrefixTuningConfig", **PROMPT),
         citation="li2021",
@@ -256,5 +253,5 @@ STRATEGIES: dict[str, Strategy] = {
 
 
 def label(strategy: str) -> str:
-    """The name of a strategy in words; that of one that only another program knows, as it is."""
+    """The label of a strategy; the name itself for one that only another program knows."""
     return STRATEGIES[strategy].label if strategy in STRATEGIES else strategy

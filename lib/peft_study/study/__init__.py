@@ -1,1 +1,1 @@
-"""What is asked: one run (`variant`), and the matrix of runs that answers a question (`study`)."""
+"""One run (`variant`), and the matrix of runs that answers a question (`study`)."""

@@ -1,4 +1,4 @@
-"""What a study asks: its `study.yaml`, the matrix of its variants, and the names of its runs."""
+"""A study: its `study.yaml`, the matrix of its variants, and the names of its runs."""
 
 import math
 import re
@@ -17,17 +17,17 @@ from peft_study.study.variant import TESTED, Text, Variant, describe
 from peft_study.text import several
 
 RUNS = 10_000  # the most that a study may have
-_NAME = re.compile(r"\w[\w .+-]*")  # of a study: a name that no shell, pattern or page reads as anything else
+_NAME = re.compile(r"\w[\w .+-]*")  # of a study: no character that a shell, a pattern or HTML interprets
 _LONGEST = 200  # characters of a run's name: it is a folder's, and file systems allow 255 bytes
 _FAULTS = 20  # of a file that its message names
 
 
 class Study(BaseModel):
-    """A question and the matrix of variants that answers it, as `runs/<name>/study.yaml` states it.
+    """A question and the matrix of variants that answers it, from `runs/<name>/study.yaml`.
 
-    A variant takes its values from `defaults`, then from its strategy's entry in `strategies`, then from `matrix`:
-    every combination of the values of its axes. Where strategies need different axes (their own learning rates, ranks
-    that full fine-tuning does not have), `matrix` is a list of such grids.
+    The values of a variant come from `defaults`, then from its strategy's entry in `strategies`, then from `matrix`,
+    which is expanded to all combinations of its axes. Where strategies need different axes (their own learning rates,
+    ranks that full fine-tuning lacks), `matrix` is a list of grids.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -51,7 +51,7 @@ class Study(BaseModel):
     def _axes_have_values(cls, value: list[dict[str, list[Any]]]) -> list[dict[str, list[Any]]]:
         for axis, values in (axis for grid in value for axis in grid.items()):
             if not values:
-                raise ValueError(f"the axis {axis!r} has no values; give at least one")
+                raise ValueError(f"the axis {axis!r} has no values; set at least one")
         if (count := sum(math.prod(map(len, grid.values())) for grid in value)) > RUNS:
             raise ValueError(f"it has {count:,} runs, at most {RUNS:,} are allowed; leave values out")
         return value
@@ -63,7 +63,7 @@ class Study(BaseModel):
 
     @property
     def sweeps_rates(self) -> bool:
-        """Whether the study asks which learning rate is best, rather than which strategy."""
+        """Whether the study compares learning rates rather than strategies."""
         return "learning_rate" in self.axes
 
     @cached_property
@@ -75,7 +75,7 @@ class Study(BaseModel):
         return variants
 
     def expand(self) -> tuple[dict[str, Variant], list[str]]:
-        """The sound variants of the matrix by run_id, and the faults of the others and of the names between them."""
+        """The valid variants of the matrix by run_id, and all faults."""
         faults: dict[str, None] = {}
         variants: dict[str, Variant] = {}
         points = [dict(zip(grid, values, strict=True)) for grid in self.matrix for values in product(*grid.values())]
@@ -93,11 +93,11 @@ class Study(BaseModel):
         return variants, [*faults, *self._faults_of_names(), *_faults_of_test_sets(variants.values())]
 
     def _default_strategy(self) -> Any:
-        """The strategy of every variant where it is no axis of the matrix."""
+        """The strategy of variants whose grid has no axis `strategy`."""
         return self.defaults.get("strategy", Variant.model_fields["strategy"].default)
 
     def _faults_of_names(self) -> list[str]:
-        """What is wrong between the parts of the file, rather than within one variant."""
+        """Faults between parts of the file, rather than within one variant."""
         used = [str(name) for grid in self.matrix for name in grid.get("strategy", [self._default_strategy()])]
         named = [*(("strategies", name) for name in self.strategies), ("baseline", self.baseline)]
         strange = [(where, unknown("strategy", name, dict.fromkeys(used))) for where, name in named if name not in used]
@@ -105,7 +105,7 @@ class Study(BaseModel):
 
 
 def read_study(name: str) -> Study:
-    """The study `name`, fully checked. Raises `StudyError` with one message that lists every fault of its file."""
+    """The validated study `name`. Raises one `StudyError` that lists every fault of its file."""
     file = paths.study_folder(name) / "study.yaml"
     if name not in paths.studies():
         raise StudyError(f"{unknown('study', name, paths.studies())}; a study is a file {file}")
@@ -134,18 +134,18 @@ def read_study(name: str) -> Study:
 
 
 def _faults_of_test_sets(variants: Iterable[Variant]) -> list[str]:
-    """A fault for each field of `TESTED` that differs between runs, which could then not be compared."""
+    """A fault for each field of `TESTED` with several values, which would make runs incomparable."""
     faults = []
     for field in TESTED:
         values = list(dict.fromkeys(quoted(getattr(variant, field)) for variant in variants))
         if len(values) > 1:
-            advice = "the runs of a study share their test reviews, so make a study of each"
+            advice = "the runs of a study share their test set; make a study of each"
             faults.append(f"{field} has {len(values)} values ({several(values, 3)}); {advice}")
     return faults
 
 
 def _sound_part(content: dict[str, Any], error: ValidationError) -> Study:
-    """The study without the entries that `error` complains of, so that the rest of the file is checked all the same."""
+    """The study without the entries named by `error`, to check the rest of the file."""
     faulty = {fault["loc"][0] for fault in error.errors()}
     sound = {key: value for key, value in content.items() if key not in faulty}
     strategies = dict.fromkeys([*sound.get("strategies", {}), sound.get("baseline", "full")])
@@ -154,7 +154,7 @@ def _sound_part(content: dict[str, Any], error: ValidationError) -> Study:
 
 
 def _faulty(name: str, faults: list[str]) -> StudyError:
-    """One message for all faults of a study's file, which names the first of very many."""
+    """One error for all faults of a study's file; the message lists the first of many."""
     count = "1 fault" if len(faults) == 1 else f"{len(faults):,} faults"
     more = ["..."] * (len(faults) > _FAULTS)
     file = paths.study_folder(name) / "study.yaml"
@@ -162,7 +162,7 @@ def _faulty(name: str, faults: list[str]) -> StudyError:
 
 
 def _idle(variant: Variant, axes: Iterable[str], own: Iterable[str]) -> list[str]:
-    """A fault for each of the `axes`, and of the fields set for the variant's strategy alone, that it ignores."""
+    """A fault for each axis, and each field set for the variant's strategy, that the strategy ignores."""
     idle = [field for field in (*axes, *own) if not STRATEGIES[variant.strategy].heeds(field)]
     advice = "leave it out, or give it to the others in a grid of their own (matrix may be a list of grids)"
     return [f"the strategy {variant.strategy!r} ignores {field!r}; {advice}" for field in idle]

@@ -1,7 +1,6 @@
 """One run: its fields, their defaults and checks, and its name.
 
-A variant is validated when it is built, so that a typo, a wrong type or an impossible value is one readable message
-before anything starts.
+Validation on construction reports typos, wrong types and impossible values in one message before anything starts.
 """
 
 import codecs
@@ -18,7 +17,7 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
 
-# Fields that decide which reviews a run is tested on: a study has one value of each.
+# Fields that determine the test set: a study has one value of each.
 TESTED = (
     "dataset", "dataset_config", "train_split", "test_split", "encoding", "delimiter", "text_column", "label_column",
     "label_names", "test_size", "data_seed", "ood_dataset", "ood_dataset_config", "ood_split", "ood_size",
@@ -39,7 +38,9 @@ def _codec(encoding: str) -> str:
     except LookupError:
         is_text = False
     if not is_text:
-        raise ValueError("it is no encoding of Python; take utf-8, utf-16, cp1252, latin-1, ... or leave it out")
+        raise ValueError(
+            "it is not an encoding that Python knows; use utf-8, utf-16, cp1252, latin-1, ... or leave it out"
+        )
     return encoding
 
 
@@ -50,7 +51,7 @@ def _separates(delimiter: str) -> str:
 
 
 class Variant(BaseModel):
-    """One run: every choice that its result depends on. The defaults are those of the quick study.
+    """A run: every choice that its result depends on.
 
     `model`, `dataset` and `ood_dataset` are `bundled:NAME`, a folder, or a hub name with an optional `@revision`; a
     dataset may also be a file. `dataset_config` is the configuration of a dataset that has several. Budgets are drawn
@@ -121,10 +122,10 @@ class Variant(BaseModel):
 
     @model_validator(mode="after")
     def _fields_agree(self) -> "Variant":
-        """Refuse values that do not go together."""
+        """Refuse incompatible values."""
         strategy = STRATEGIES[self.strategy]
         if self.label_names and len(set(self.label_names)) < len(self.label_names):
-            raise ValueError(f"label_names = {self.label_names}: a class is named twice; give each a name of its own")
+            raise ValueError(f"label_names = {self.label_names}: a class is named twice; names must be distinct")
         for name in ("peft", "target_modules"):
             if getattr(self, name) and not strategy.heeds(name):
                 raise ValueError(f"{name}: the strategy {self.strategy!r} has no adapter that reads it; leave it out")
@@ -134,12 +135,12 @@ class Variant(BaseModel):
         if self.checkpoint == "best" and not (self.validation_fraction and self.evaluations):
             raise ValueError("checkpoint = 'best' needs validation_fraction and evaluations above 0; or take 'last'")
         if self.resume and strategy.unsaved:
-            raise ValueError(f"resume: a checkpoint of {self.strategy!r} lacks {strategy.unsaved}; set resume to false")
+            raise ValueError(f"resume: checkpoints of {self.strategy!r} lack {strategy.unsaved}; set resume to false")
         if self.precision == "fp16" and self.strategy == "adalora":  # it ranks by gradients, of which fp16 drops some
             raise ValueError("precision = 'fp16' does not work with 'adalora'; take auto, bf16 or fp32")
         if self.max_steps is not None and self.epochs != type(self).model_fields["epochs"].default:
             both = f"max_steps = {self.max_steps} and epochs = {self.epochs:g}"
-            raise ValueError(f"{both} both say how long to train; leave one of them out")
+            raise ValueError(f"{both} both set the length of training; leave one out")
         return self
 
     @classmethod
@@ -156,7 +157,7 @@ class Variant(BaseModel):
 
     @property
     def rate(self) -> float:
-        """The learning rate in force: the one asked for, or else the strategy's own."""
+        """The peak learning rate: the variant's, or else the strategy's default."""
         return self.learning_rate if self.learning_rate is not None else STRATEGIES[self.strategy].learning_rate
 
     def differences(self) -> dict[str, tuple[Any, Any]]:
@@ -172,11 +173,11 @@ class Variant(BaseModel):
 
 
 def require_parameters(namespace: MutableMapping[str, Any], *names: str) -> None:
-    """Refuse any parameter of the running notebook that is not among `names`: papermill only warns of a misspelt one.
+    """Refuse parameters of the running notebook that are not among `names`; papermill only warns of them.
 
-    Call it with `globals()` in the first cell after that of the parameters, when every public value there is is a
-    parameter. Once it has passed, later cells may have defined values of their own: run again, it refuses nothing.
-    Raises a `StudyError` that lists every unknown name, and forgets them, so that the mended cell can run again.
+    Call it with `globals()` in the first cell after the parameters, when every public value is a parameter. After it
+    has passed, it refuses nothing, since later cells define values of their own. Raises a `StudyError` that lists every
+    unknown name, and deletes these names, so that the corrected cell can run again.
     """
     if namespace.setdefault(_CHECKED, False):
         return
@@ -189,7 +190,7 @@ def require_parameters(namespace: MutableMapping[str, Any], *names: str) -> None
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Each fault of a pydantic `error` on a line: the field, the value, what is allowed."""
+    """One line for each fault of a pydantic `error`: the field, the value, what is allowed."""
     lines = []
     for fault in error.errors():
         field = ".".join(str(part) for part in fault["loc"])
@@ -207,7 +208,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 
 def _slug(value: Any) -> str:
-    """A value as part of a folder's name."""
+    """A value as a part of a folder's name."""
     if isinstance(value, dict):
         return "_".join(name + _slug(setting) for name, setting in value.items())
     text = format(value, "g") if isinstance(value, float) else str(value)

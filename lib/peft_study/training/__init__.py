@@ -1,1 +1,1 @@
-"""From pretrained weights to a trained classifier, its predictions and what they cost."""
+"""From pretrained weights to a trained classifier, its predictions and its costs."""

@@ -13,11 +13,11 @@ RESUMABLE = 10  # checkpoints of a training that can resume, evenly spread, besi
 
 
 class Timer(TrainerCallback, ExportableState):  # type: ignore[misc]
-    """Takes the seconds of each optimizer step, once the device has finished it.
+    """Measures the seconds of each optimizer step, once the device has finished it.
 
-    `steps` are those of every step, `resumed` the steps after which training was resumed, `wall` the seconds of the
-    whole training. A checkpoint holds them, so that those of a resumed training are of all its steps, each counted
-    once: what was done after the last checkpoint, and had to be done again, is in none.
+    `steps` holds the seconds of every step, `resumed` the steps after which training was resumed, `wall` the seconds of
+    the whole training. Checkpoints store them, so those of a resumed training cover all its steps, each once: steps
+    that were lost after the last checkpoint are excluded.
     """
 
     def __init__(self) -> None:
@@ -27,12 +27,12 @@ class Timer(TrainerCallback, ExportableState):  # type: ignore[misc]
         self._begin = self._start = 0.0
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds of it, up to now."""
+        """The measurements so far, for a checkpoint."""
         self.wall, self._start = self.wall + now() - self._start, now()
         return {"steps": self.steps, "resumed": self.resumed, "wall": self.wall}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Take up the measurements of the checkpoint, if training is resumed from one."""
+        """Restore the measurements of the checkpoint if training is resumed."""
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         self.wall = 0.0
@@ -44,25 +44,25 @@ class Timer(TrainerCallback, ExportableState):  # type: ignore[misc]
         self._start = now()
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Note when a step begins."""
+        """Store the start of a step."""
         self._begin = now()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Note how long it took."""
+        """Store the duration of a step."""
         self.steps.append(now() - self._begin)
 
 
 class Schedule(TrainerCallback):  # type: ignore[misc]
-    """Spreads the variant's evaluations evenly over the training, the last at its end.
+    """Spaces the variant's evaluations evenly over the training, the last at its end.
 
-    The Trainer's own `eval_steps` gives one too few or too many where it does not divide the number of steps.
+    The Trainer's `eval_steps` gives one too few or too many if it does not divide the number of steps.
     """
 
     def __init__(self, variant: Variant) -> None:
         self._variant = variant
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Ask for what is due at this step."""
+        """Request the evaluation and the checkpoint that are due at this step."""
         variant = self._variant
         if variant.validation_fraction and _due(state, variant.evaluations):
             control.should_evaluate = control.should_save = True
@@ -73,15 +73,15 @@ class Schedule(TrainerCallback):  # type: ignore[misc]
 
 
 def _due(state: Any, times: int) -> bool:
-    """Whether one of so many evenly spread moments of the training, the last at its end, is at this step."""
+    """Whether one of `times` evenly spaced moments of the training, the last at its end, is at this step."""
     return state.global_step * times // state.max_steps > (state.global_step - 1) * times // state.max_steps
 
 
 class PlainProgress(TrainerCallback):  # type: ignore[misc]
-    """Prints a line for every tenth of the training and every evaluation: progress for a log file."""
+    """Prints a line for every tenth of the training and every evaluation."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        """Print what was just measured."""
+        """Print the latest measurements."""
         tenth = max(1, state.max_steps // 10)
         where = f"step {state.global_step:>5} of {state.max_steps}"
         if logs and "eval_loss" in logs:

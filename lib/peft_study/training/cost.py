@@ -1,4 +1,4 @@
-"""What a model costs: floating-point operations of a training step, seconds of inference, memory."""
+"""Costs of a model: floating-point operations of a training step, inference latency, memory."""
 
 import copy
 import resource
@@ -15,11 +15,11 @@ from peft_study.training.model import merged
 
 
 def flops(model: torch.nn.Module, batches: Iterable[Mapping[str, torch.Tensor]]) -> float:
-    """Mean floating-point operations of one pass over each of `batches`: forward, and with `labels` backward too.
+    """Mean floating-point operations of a forward pass over each of `batches`, with `labels` also backward.
 
-    Counted as the passes run, in every matrix product (a multiplication and an addition are two); a frozen weight costs
-    no gradient of its own, but the gradient still passes through it. The Trainer's `total_flos` (6 x parameters x
-    tokens) knows nothing of that. `model` stays as it is: a copy without values runs, which takes no time.
+    They are counted at run time, in every matrix product (a multiplication and an addition are two). A frozen weight
+    has no gradient of its own, but the gradient passes through it, which the Trainer's `total_flos` (6 x parameters x
+    tokens) ignores. `model` is unchanged: a copy without values runs.
     """
     batches, copied = list(batches), copy.deepcopy(model).train()
     try:
@@ -31,7 +31,7 @@ def flops(model: torch.nn.Module, batches: Iterable[Mapping[str, torch.Tensor]])
 def _counted(model: torch.nn.Module, batches: Sequence[Mapping[str, torch.Tensor]]) -> float:
     """Mean operations of the passes over `batches`, on the device of `model`.
 
-    The mask is left out: it multiplies nothing, and its values decide what is computed, which needs values.
+    The mask is omitted: it multiplies nothing, and control flow depends on its values.
     """
     device = next(model.parameters()).device
     with FlopCounterMode(display=False) as counter:
@@ -46,12 +46,12 @@ def _counted(model: torch.nn.Module, batches: Sequence[Mapping[str, torch.Tensor
 def inference(
     model: torch.nn.Module, batch: Mapping[str, torch.Tensor], merges: bool, repeats: int = 15
 ) -> dict[str, Any]:
-    """Measure a trained `model` in float32 on `batch` (`input_ids` and `attention_mask`, a row per review).
+    """Measure a trained `model` in float32 on `batch` (`input_ids` and `attention_mask`, a row per text).
 
-    `seconds` is the median for the first review alone, as a service would meet it, `merged_seconds` the same of the
-    merged model; they take turns, so that another program on the machine slows both. `seconds_quartiles` and
-    `merged_seconds_quartiles` are the first and the third quartile of the repeats. `merge_difference` is the largest
-    difference between their logits. What is of the merged model is None where nothing merges.
+    `seconds` is the median latency of the first text alone, `merged_seconds` that of the merged model; they alternate,
+    so that other load slows both. `seconds_quartiles` and `merged_seconds_quartiles` are the first and third quartile
+    of the repeats, `merge_difference` the largest difference between the logits. Values of the merged model are None
+    where nothing merges.
     """
     device = next(model.parameters()).device
     rows = {name: tensor.to(device) for name, tensor in batch.items()}
@@ -75,14 +75,14 @@ def inference(
 
 
 def now() -> float:
-    """The clock in seconds, once the device has finished what it was given."""
+    """The clock in seconds, after the device has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return perf_counter()
 
 
 def peak_memory() -> dict[str, Any]:
-    """Peak memory of this process so far, in bytes: what torch allocated on the GPU, or else what was resident."""
+    """Peak memory of this process in bytes: allocated by torch on the GPU, else resident."""
     if torch.cuda.is_available():
         return {"peak_memory_bytes": torch.cuda.max_memory_allocated(), "peak_memory_of": "GPU, allocated"}
     unit = 1 if sys.platform == "darwin" else 1024

@@ -1,7 +1,6 @@
-"""From pretrained weights to a model that a strategy has prepared, and what can be done with it once it is trained.
+"""Build the model of a strategy, and merge or load a trained one.
 
-`build` is what notebook 02 does step by step. What counts as adapter, backbone and head; the adapter folded into the
-weights; a saved model loaded again.
+`build` is what notebook 02 does step by step. Parameters are counted as backbone, adapter and head.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ if TYPE_CHECKING:
 def count_parameters(model: torch.nn.Module) -> dict[str, int]:
     """Count the scalar parameters of a prepared `model`: `backbone`, `adapter`, `head`, and the `total`.
 
-    Those that train are `trainable_backbone`, `trainable_adapter`, `trainable_head`, and together `trainable`. peft
-    calls what it adds "default", and keeps the untrained original of the head, which is not counted, beside the copy
-    that trains.
+    The counts of trainable ones are `trainable_backbone`, `trainable_adapter`, `trainable_head`, and their sum
+    `trainable`. peft names its additions "default", and keeps the untrained original of the head, which is not counted,
+    beside the trainable copy.
     """
     head = architecture(model.config.model_type).head  # type: ignore[union-attr]
     kinds = ("backbone", "adapter", "head")
@@ -52,16 +51,16 @@ def count_parameters(model: torch.nn.Module) -> dict[str, int]:
 
 
 def require_possible(variant: Variant, model_type: str) -> None:
-    """Raise `StudyError` with the reason, and what would work, where the strategy cannot work on such a model."""
+    """Raise `StudyError`, with an alternative, where the strategy cannot work on such a model."""
     if reason := STRATEGIES[variant.strategy].impossible.get(model_type):
         raise StudyError(f"strategy = {variant.strategy!r} does not work on {variant.model!r}: {reason}")
 
 
 def attention() -> str:
-    """Which implementation of attention to use.
+    """The attention implementation to use.
 
-    On a CPU the fused attention's backward pass is slow: plain products make a whole step of full fine-tuning 1.2 times
-    as fast, one of LoRA 1.5 times (lib/NOTES.md).
+    On a CPU the backward pass of fused attention is slow: with plain products a step of full fine-tuning is 1.2 times
+    as fast, a step of LoRA 1.5 times (lib/NOTES.md).
     """
     import torch
 
@@ -69,19 +68,18 @@ def attention() -> str:
 
 
 def class_settings(labels: Sequence[str]) -> dict[str, Any]:
-    """The fields of a model's configuration that say which classes it has; each text is of one of them."""
+    """The fields of a model's configuration that define its classes, one per text."""
     names = dict(enumerate(labels))
     numbers = {name: i for i, name in names.items()}
     return {"id2label": names, "label2id": numbers, "problem_type": "single_label_classification"}
 
 
 def model_options(variant: Variant, labels: Sequence[str], folder: Path | str | None = None) -> dict[str, Any]:
-    """What `from_pretrained` gets besides the folder of the variant's model (or another one, `folder`).
+    """The arguments of `from_pretrained` besides the folder of the variant's model (or another `folder`).
 
-    The configuration has the classes of the task, whatever the model was trained for before, and the variant's
-    dropout. Weights are read from safetensors only, no code of the model's folder is run, and what does not fit is
-    reported, for `require_pretrained`. Raises `StudyError` for a configuration that does not load, and for a strategy
-    that cannot work on such a model.
+    The configuration has the classes of the task and the variant's dropout. Weights are read from safetensors only, no
+    code in the model's folder is run, and mismatches are reported for `require_pretrained`. Raises `StudyError` for an
+    invalid configuration, and for a strategy that cannot work on such a model.
     """
     from transformers import AutoConfig
 
@@ -115,10 +113,10 @@ def model_options(variant: Variant, labels: Sequence[str], folder: Path | str | 
 
 
 def require_pretrained(model: torch.nn.Module, loading: Mapping[str, Any], variant: Variant) -> None:
-    """Refuse a `model` of which more than the head is random, or a part is left out, by `from_pretrained`'s report.
+    """Raise `StudyError` for a `model` that `from_pretrained` loaded only in part.
 
-    transformers fills what the file of weights lacks with random numbers; only a head, and BERT's pooler where the
-    strategy trains and saves it, may begin so. With `keep_head` the head must be there, and be one of these classes.
+    transformers initialises missing weights at random, which is accepted of the head, and of BERT's pooler where the
+    strategy trains and saves it. With `keep_head` the head must be present and have the task's classes.
     """
     if variant.keep_head:
         _require_own_head(model, loading, variant)
@@ -142,7 +140,7 @@ def require_pretrained(model: torch.nn.Module, loading: Mapping[str, Any], varia
 
 
 def _require_own_head(model: Any, loading: Mapping[str, Any], variant: Variant) -> None:
-    """Refuse to keep a head that is absent, or whose classes or their order differ from the task's."""
+    """Refuse to keep an absent head, or one whose classes or their order differ from the task's."""
     labels, keep = list(model.config.id2label.values()), f"keep_head: the head of {variant.model!r}"
     own = json.loads(Path(model.name_or_path, "config.json").read_text(encoding="utf-8"))
     for_texts = own.get("problem_type") in (None, model.config.problem_type) and all(
@@ -168,14 +166,14 @@ def _require_own_head(model: Any, loading: Mapping[str, Any], variant: Variant) 
 
 
 def _head(model: torch.nn.Module, loading: Mapping[str, Any]) -> tuple[set[str], set[str], set[str]]:
-    """The parameters of the head; those that the file of weights lacks, and those that are of another shape there."""
+    """The parameters of the head; those absent from the weights, and those of another shape there."""
     head = architecture(model.config.model_type).head  # type: ignore[union-attr]
     names = {name for name, _ in model.named_parameters() if is_part(name, head)}
     return names, names & set(loading["missing_keys"]), names & {name for name, *_ in loading["mismatched_keys"]}
 
 
 def brings_head(model: torch.nn.Module, loading: Mapping[str, Any]) -> bool:
-    """Whether the file of weights holds any part of a classification head, of whatever shape."""
+    """Whether the weights hold any part of a classification head."""
     names, absent, _ = _head(model, loading)
     return absent != names
 
@@ -203,7 +201,7 @@ def new_head(model: torch.nn.Module, loading: Mapping[str, Any], variant: Varian
 
 
 def peft_config(variant: Variant, encoder: PretrainedConfig) -> PeftConfig | None:
-    """peft's configuration of the variant's adapter; None where the strategy trains the encoder's own parameters.
+    """peft's configuration of the variant's adapter; None for strategies that train the encoder's own parameters.
 
     `encoder` is the model's configuration. Raises `StudyError` for parameters that peft refuses.
     """
@@ -217,7 +215,7 @@ def peft_config(variant: Variant, encoder: PretrainedConfig) -> PeftConfig | Non
 
 
 def set_trainable(model: torch.nn.Module, variant: Variant) -> None:
-    """Let the parameters train that the strategy chooses by name, and the head; freeze all others."""
+    """Set `requires_grad` for the parameters that the strategy trains, and for the head; freeze all others."""
     config: Any = model.config
     trains, head = STRATEGIES[variant.strategy].trains, architecture(config.model_type).head
     for name, parameter in model.named_parameters():
@@ -226,7 +224,7 @@ def set_trainable(model: torch.nn.Module, variant: Variant) -> None:
 
 
 def apply_strategy(model: Any, variant: Variant) -> torch.nn.Module:
-    """A plain classifier as the variant's strategy trains it. Raises `StudyError` where peft cannot adapt it so."""
+    """A classifier prepared for the variant's strategy. Raises `StudyError` where peft cannot adapt it."""
     from peft import get_peft_model
 
     if (config := peft_config(variant, model.config)) is None:
@@ -250,8 +248,8 @@ def apply_strategy(model: Any, variant: Variant) -> torch.nn.Module:
 def build(folder: Path | str, variant: Variant, labels: Sequence[str] = LABELS) -> torch.nn.Module:
     """The pretrained classifier in `folder`, prepared for the variant's strategy.
 
-    The seed is set first: the head's and the adapter's initial weights must follow it. Raises `StudyError` for weights
-    that cannot be read or that are of another model, and for a strategy that cannot work on such a model.
+    The seed is set first, since the initial weights of head and adapter depend on it. Raises `StudyError` for weights
+    that do not load or belong to another model, and for a strategy that cannot work on such a model.
     """
     from transformers import AutoModelForSequenceClassification, set_seed
 
@@ -265,9 +263,9 @@ def build(folder: Path | str, variant: Variant, labels: Sequence[str] = LABELS) 
 
 
 def load_shapes(variant: Variant, labels: Sequence[str], folder: Path) -> tuple[torch.nn.Module, Mapping[str, Any]]:
-    """The pretrained classifier without its numbers, and the report of `from_pretrained`, for `require_pretrained`.
+    """The pretrained classifier without values, and the report of `from_pretrained`.
 
-    Raises `StudyError` where the weights do not load at all.
+    Raises `StudyError` where the weights do not load.
     """
     from transformers import AutoModelForSequenceClassification
 
@@ -279,10 +277,10 @@ def load_shapes(variant: Variant, labels: Sequence[str], folder: Path) -> tuple[
 
 
 def try_batch(variant: Variant, config: PretrainedConfig) -> None:
-    """Take a batch of two short texts forward and backward through an untrained model, as the strategy trains it.
+    """Pass two short texts forward and backward through an untrained model, as the strategy trains it.
 
-    The model has the shape that `config` says, with weights of zero. So that a large one takes little time, it has few
-    word embeddings, and two blocks where no setting of the variant can name others. Raises `StudyError` where it fails.
+    The model has the shape in `config` and zero weights. To be fast, it has few word embeddings, and two blocks unless
+    the variant may name others. Raises `StudyError` where it fails.
     """
     import torch
     from accelerate import init_empty_weights
@@ -314,7 +312,7 @@ def try_batch(variant: Variant, config: PretrainedConfig) -> None:
 
 
 def quiet() -> None:
-    """Silence transformers' warning of a new head, which every run has, and its progress bars."""
+    """Silence transformers' warning of a new head, and its progress bars."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()
@@ -322,10 +320,10 @@ def quiet() -> None:
 
 
 def read_first_token(model: torch.nn.Module) -> torch.nn.Module:
-    """Let the last block of `model`'s encoder compute no more than the classifier reads: the first token, [CLS].
+    """Restrict the last block of `model`'s encoder to the token that the classifier reads: the first, [CLS].
 
-    From the output of its attention on, the block goes on with that token alone, and leaves out nine twelfths of its
-    multiplications by weights. What it returns at the other positions means nothing. Weights and logits stay the same.
+    After its attention, the block computes that token only, which saves nine twelfths of its multiplications by
+    weights. Its outputs at other positions are meaningless. Weights and logits are unchanged.
     """
     family, last = architecture(model.config.model_type), model.config.num_hidden_layers - 1  # type: ignore[union-attr]
     narrowed = re.compile(in_blocks([family.attention[3], family.feed_forward[0]], number=str(last)))
@@ -336,16 +334,16 @@ def read_first_token(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def _first_token(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """Of a layer's input, shape (reviews, tokens, width), the first token.
+    """The first token of a layer's input of shape (texts, tokens, width).
 
-    It is copied: a frozen layer would multiply a view of another tensor review by review.
+    It is copied: a frozen layer would multiply a view text by text.
     """
     states, *others = inputs
     return states[:, :1].contiguous(), *others
 
 
 def merged(model: torch.nn.Module) -> torch.nn.Module:
-    """A copy of a trained `model` with its adapter folded into the weights: a plain transformers classifier."""
+    """A copy of a trained `model` with its adapter merged into the weights: a plain transformers classifier."""
     from peft.utils import ModulesToSaveWrapper
 
     plain = copy.deepcopy(model)
@@ -356,10 +354,10 @@ def merged(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def load(folder: Path, labels: Sequence[str] | None = None) -> torch.nn.Module:
-    """A run's saved model (its `model/`), the adapter on its base model or all weights.
+    """A run's saved model (its `model/`): the adapter on its base model, or all weights.
 
-    The names of an adapter's classes are `labels`, or else those in `CLASSIFIER` beside it. Raises `StudyError` without
-    either, or where adapter, base model and classes do not fit.
+    The names of an adapter's classes are `labels`, else those in `CLASSIFIER` beside it. Raises `StudyError` without
+    either, and where adapter, base model and classes do not match.
     """
     from peft import PeftConfig, PeftModel
     from transformers import AutoModelForSequenceClassification
@@ -394,7 +392,7 @@ def write_classes(folder: Path, model: Any) -> None:
 
 
 def read_classes(folder: Path) -> tuple[str, ...]:
-    """The names of an adapter's classes, in their order. Raises `StudyError` where they are not beside it."""
+    """The class names of an adapter, in order. Raises `StudyError` where they are absent."""
     try:
         names = json.loads((folder / CLASSIFIER).read_text(encoding="utf-8"))["id2label"]
         return tuple(names[str(number)] for number in range(len(names)))

@@ -1,6 +1,6 @@
-"""Predictions of a trained model, and what they are worth.
+"""Predictions of a trained model, and their metrics.
 
-The metrics are computed through `evaluate`, from our own `evaluate.Metric`: `evaluate.load` would ask the hub.
+The metrics use our own `evaluate.Metric`, since `evaluate.load` contacts the hub.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,10 +19,9 @@ Tell = Callable[[str, int, int], None]  # what is being done, how much of it is 
 
 @dataclass(frozen=True)
 class Predictions:
-    """One pass of a model over a set of reviews.
+    """Predictions for a set of texts.
 
-    ids: (n,) the reviews' row numbers in their split. labels: (n,) 0, 1, ... logits: (n, classes) float32. seconds:
-    what it took.
+    ids: (n,) row numbers in the split. labels: (n,) 0, 1, ... logits: (n, classes) float32. seconds: the duration.
     """
 
     ids: np.ndarray
@@ -32,16 +31,16 @@ class Predictions:
 
     @property
     def preds(self) -> np.ndarray:
-        """The more likely class of each review, shape (n,)."""
+        """The most probable class of each text, shape (n,)."""
         return self.logits.argmax(axis=1)
 
     @property
     def confidence(self) -> np.ndarray:
-        """The probability of the class that is predicted, shape (n,)."""
+        """The probability of the predicted class, shape (n,)."""
         return confidence(self.logits)
 
     def metrics(self) -> dict[str, float]:
-        """`accuracy`, `macro_f1`, `log_loss` (in nats per review) and `n`."""
+        """`accuracy`, `macro_f1`, `log_loss` (nats per text) and `n`."""
         return {
             **_metrics().compute(predictions=self.preds, references=self.labels),
             "log_loss": log_loss(self.logits, self.labels),
@@ -86,9 +85,9 @@ def predict(
 ) -> Predictions:
     """Classify `examples` (dicts of `input_ids` and `labels`) with `model`, in the order given.
 
-    Batches are made of reviews of like length, padded with the id `pad` to their longest; `bf16` computes under
-    autocast. `batch_size` is `classified_at_once`, unless it is given; from a batch on that the memory is not enough
-    for, it is half as large. Raises `StudyError` where a single review does not fit.
+    Batches contain texts of similar length, padded with the id `pad` to their longest; `bf16` computes under autocast.
+    `batch_size` defaults to `classified_at_once`, and is halved where memory is insufficient. Raises `StudyError` where
+    a single text does not fit.
     """
     import torch
 
@@ -111,20 +110,20 @@ def predict(
             elif len(rows) > 1:
                 batch_size = len(rows) // 2
             else:
-                raise StudyError("the memory was not enough to classify one review; lower max_length")
+                raise StudyError("insufficient memory to classify one text; lower max_length")
     labels = np.array([example["labels"] for example in examples], dtype=np.int64)
     return Predictions(np.asarray(ids, dtype=np.int64), labels, logits, perf_counter() - start)
 
 
 def _logits(model: Any, inputs: dict[str, Any], device: Any) -> np.ndarray:
-    """The logits of one batch, (reviews, classes)."""
+    """The logits of one batch, (texts, classes)."""
     return model(**{name: tensor.to(device) for name, tensor in inputs.items()}).logits.float().cpu().numpy()
 
 
 def classified_at_once(device: str, tokens: int) -> int:
-    """How many reviews of so many tokens to classify at once.
+    """How many texts of a given length to classify at once.
 
-    On a CPU as many as its caches bear, elsewhere enough to be kept busy, within what takes less memory than training.
+    On a CPU the number that fits its caches, elsewhere one that keeps the device busy within the memory of training.
     """
     return 16 if device == "cpu" else max(1, min(128, 2**15 // tokens))
 

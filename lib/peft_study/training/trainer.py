@@ -1,7 +1,7 @@
-"""Fine-tune a prepared model with the transformers `Trainer`, and measure what it took.
+"""Fine-tune a prepared model with the transformers `Trainer`, and measure the cost.
 
-Notebook 02 does in its cells what `fit` does in one call. Seconds of training are those between a step's begin and its
-end, so that neither evaluations and checkpoints nor the padding of its batches are in them.
+`fit` does in one call what notebook 02 does in its cells. Training time is the sum of the durations of optimizer steps,
+without evaluations, checkpoints and the padding of batches.
 """
 
 import json
@@ -36,7 +36,7 @@ Examples = Mapping[str, Sequence[dict[str, Any]]]  # by part: `input_ids` and `l
 
 @dataclass(frozen=True)
 class Training:
-    """What training left: the Trainer's log and the measurements that go into `metrics.json`."""
+    """The result of training: the Trainer's log and the measurements for `metrics.json`."""
 
     log: list[dict[str, Any]]
     step_seconds: np.ndarray
@@ -45,11 +45,11 @@ class Training:
 
 
 class ClassifierTrainer(Trainer):  # type: ignore[misc]
-    """The Trainer for a classifier of which a part trains.
+    """The Trainer for a partially trainable classifier.
 
-    Its checkpoints hold the trained tensors themselves: what peft would save is made for use, not for training (of
-    P-tuning the vectors without the network that makes them; AdaLoRA's without the pruned ranks), and a frozen encoder
-    need not be written at all.
+    Its checkpoints hold the trainable tensors: peft saves what inference needs, not what training needs (of P-tuning
+    the vectors without the network that generates them, of AdaLoRA no pruned ranks), and a frozen encoder needs no
+    copy.
     """
 
     # A classifier's loss is the mean over what it is given: the parts of an accumulated batch must be averaged. The
@@ -63,9 +63,9 @@ class ClassifierTrainer(Trainer):  # type: ignore[misc]
         self.remove_callback(PrinterCallback)
 
     def train(self, *arguments: Any, **options: Any) -> Any:
-        """Train, and leave the model outside autocast, as another Trainer needs it.
+        """Train, and leave the model outside autocast, as another Trainer requires.
 
-        Raises `StudyError` where memory or disk space is not enough, and for a second training by the same Trainer.
+        Raises `StudyError` where memory or disk space is insufficient, and for a second training by the same Trainer.
         """
         if self.state.global_step:
             raise StudyError("the model has been trained already; run the notebook again from where it is loaded on")
@@ -94,7 +94,7 @@ class ClassifierTrainer(Trainer):  # type: ignore[misc]
 
     @contextmanager
     def at_step(self, step: int) -> Iterator[None]:
-        """Give the model the trained tensors of the checkpoint of `step`, and its own again at the end."""
+        """Load the trained tensors of the checkpoint at `step` within the block, and restore the model's own."""
         own = {name: value.detach().clone() for name, value in self._trained().items()}
         self._load_from_checkpoint(str(Path(self.args.output_dir, f"checkpoint-{step}")))
         try:
@@ -117,7 +117,7 @@ class ClassifierTrainer(Trainer):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Collator:
-    """Pads a batch with the id `pad` to its own longest review."""
+    """Pads a batch with the id `pad` to its longest text."""
 
     pad: int
 
@@ -130,15 +130,14 @@ class Collator:
 def validation_metrics(output: EvalPrediction) -> dict[str, float]:
     """Accuracy and cross-entropy of the logits.
 
-    The Trainer's own loss would have what a method adds to it (AdaLoRA: the distance of its factors from
-    orthogonality).
+    The Trainer's own loss includes regularisation of the method (in AdaLoRA, of the orthogonality of its factors).
     """
     right = output.predictions.argmax(-1) == output.label_ids
     return {"accuracy": float(right.mean()), "loss": log_loss(output.predictions, output.label_ids)}
 
 
 def uses_bf16(precision: str) -> bool:
-    """Whether to compute in bfloat16: asked for, or `auto` where the hardware multiplies it natively.
+    """Whether to compute in bfloat16: on request, or with `auto` where the hardware multiplies it natively.
 
     Raises `StudyError` where this machine cannot train in `precision`.
     """
@@ -152,7 +151,7 @@ def uses_bf16(precision: str) -> bool:
 
 
 def set_deterministic(wanted: bool) -> None:
-    """Let torch refuse every operation that may give other bits the next time, or none, from here on."""
+    """Let torch refuse operations that are not bitwise reproducible, or allow all."""
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":16:8")  # without it cuBLAS refuses
     torch.use_deterministic_algorithms(wanted)
@@ -160,7 +159,7 @@ def set_deterministic(wanted: bool) -> None:
 
 
 def total_steps(variant: Variant, examples: int) -> int:
-    """How many optimizer steps the variant takes over `examples` training reviews: those it fixes, or its epochs'."""
+    """The number of optimizer steps over `examples` training texts: fixed by the variant, or from its epochs."""
     if variant.max_steps is not None:
         return variant.max_steps
     batches = math.ceil(examples / variant.batch_size)
@@ -168,10 +167,9 @@ def total_steps(variant: Variant, examples: int) -> int:
 
 
 def run_options(variant: Variant, steps: int) -> dict[str, Any]:
-    """The `TrainingArguments` around the optimization: evaluation, the checkpoint that is kept, logging, the device.
+    """The `TrainingArguments` for evaluation, checkpoints, logging and the device.
 
-    `steps` is the number of optimizer steps. Evaluations and checkpoints that fall due before the last step are
-    those of `Schedule`.
+    `steps` is the number of optimizer steps. `Schedule` adds the evaluations and checkpoints before the last step.
     """
     gpu, validated = torch.cuda.is_available(), bool(variant.evaluations and variant.validation_fraction)
     at_once = classified_at_once("cuda" if gpu else "cpu", variant.max_length)
@@ -198,11 +196,10 @@ def run_options(variant: Variant, steps: int) -> dict[str, Any]:
 def largest_batch(
     model: torch.nn.Module, examples: Sequence[dict[str, Any]], variant: Variant, pad: int
 ) -> tuple[int, int]:
-    """The largest batch that fits the memory, and how many of them share an optimizer step: what `auto_batch` asks for.
+    """The largest batch that fits the memory, and the gradient accumulation that keeps the optimizer step.
 
-    Tried is one forward and backward pass over the longest of the training `examples`, beside the two buffers that
-    AdamW keeps of every trained parameter. Random numbers are left as they were. Raises `StudyError` where a single
-    review does not fit.
+    The trial is a forward and backward pass over the longest training `examples`, with AdamW's two buffers per trained
+    parameter allocated. The random state is restored. Raises `StudyError` where a single text does not fit.
     """
     size, accumulation = variant.batch_size, variant.gradient_accumulation
     longest = sorted(examples, key=lambda example: len(example["input_ids"]))[-size:]
@@ -215,7 +212,7 @@ def largest_batch(
 
 
 def _try_step(model: torch.nn.Module, batch: Mapping[str, torch.Tensor], bf16: bool) -> bool:
-    """One pass forward and backward, as training makes it; its gradients and the optimizer's state are given up."""
+    """One forward and backward pass; gradients and optimizer state are discarded."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         model.to(device).train()
@@ -229,10 +226,10 @@ def _try_step(model: torch.nn.Module, batch: Mapping[str, torch.Tensor], bf16: b
 
 
 def last_checkpoint(folder: Path, variant: Variant) -> str | None:
-    """The last whole checkpoint in `folder` of a training of the same variant, to resume from; None for want of one.
+    """The last complete checkpoint in `folder` of the same variant, to resume from; None without one.
 
-    Anything else there is removed: checkpoints of other values, and one that was being written when the training was
-    killed, of which the Trainer writes `trainer_state.json` last.
+    Others are removed: checkpoints of other values, and one that a killed training left incomplete (the Trainer writes
+    `trainer_state.json` last).
     """
     identity, values = folder / "variant.json", variant.model_dump_json()
     if not (variant.resume and identity.is_file() and identity.read_text(encoding="utf-8") == values):
@@ -256,10 +253,10 @@ def fit(
     folder: Path,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Training:
-    """Train a model that `build` made, as notebook 02 does; it ends as the checkpoint that the variant selects.
+    """Train a model made by `build`, as notebook 02 does; it ends at the checkpoint that the variant selects.
 
-    Checkpoints are in `folder` while training runs, and stay there only for a variant that resumes: the same call then
-    resumes from the last. Raises `StudyError` where the precision cannot be had, or the memory is not enough.
+    Checkpoints are kept in `folder` after training only for a variant that resumes; the same call then resumes from the
+    last. Raises `StudyError` where the precision is unavailable, or memory is insufficient.
     """
     bf16 = uses_bf16(variant.precision)
     set_deterministic(variant.deterministic)
@@ -302,7 +299,7 @@ def fit(
 
 
 def training_of(trainer: ClassifierTrainer, timer: Timer, variant: Variant) -> Training:
-    """What a finished training left; `variant` is the one that was asked for. Peak memory is that of this process."""
+    """The result of a finished training of `variant`. Peak memory is that of this process."""
     seconds, tokens, peak = sum(timer.steps), int(trainer.state.num_input_tokens_seen), peak_memory()
     evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
     last = trainer.state.global_step
@@ -334,9 +331,9 @@ def training_of(trainer: ClassifierTrainer, timer: Timer, variant: Variant) -> T
 
 
 def _of_batches(trainer: ClassifierTrainer, count: int = 4) -> dict[str, float]:
-    """What follows from an epoch's batches: the share of padding, and floating-point operations of an optimizer step.
+    """The share of padding in an epoch's batches, and the floating-point operations of an optimizer step.
 
-    Operations are those of `count` batches, spread over the epoch.
+    Operations are averaged over `count` batches, spread over the epoch.
     """
     batches = list(trainer.get_train_dataloader().batch_sampler)
     lengths = [len(example["input_ids"]) for example in trainer.train_dataset]

@@ -1,4 +1,4 @@
-"""The interactive pieces of the notebooks: what JupyterLab shows after a static figure, and a batch run leaves out."""
+"""The interactive pieces of the notebooks, which appear in JupyterLab only."""
 
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def progress() -> "Tell":
-    """How a slow step tells what it does and how far it is: one line that changes in JupyterLab, nothing in a log."""
+    """The progress of a slow step: a line that is updated in JupyterLab, nothing in a log."""
     if not live():
         return lambda what, done, total: None
     from peft_study.widgets.live_chart import Line
@@ -26,7 +26,7 @@ def progress() -> "Tell":
 
 
 def training_callbacks(strategy: str) -> list["TrainerCallback"]:
-    """How training shows where it is: a table and a chart that ■ stops cleanly in JupyterLab, lines in a log."""
+    """The progress of training: a table and a chart in JupyterLab, where ■ stops it cleanly; lines in a log."""
     from transformers.utils.notebook import NotebookProgressCallback
 
     from peft_study.training.callbacks import PlainProgress

@@ -1,6 +1,6 @@
-"""Finished runs by choice: those of any study in a figure, two of them side by side, quality against cost.
+"""Comparisons of selected runs: of any study in a figure, two runs side by side, quality against cost.
 
-The tables, tests and figures are those of the report; only what they are of is chosen here.
+Tables, tests and figures are those of the report.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ QUALITIES = {  # the column of each run's own score
 
 @controls.where_live
 def browse_runs(study: str) -> None:
-    """03: a study to pick, and of its runs the strategies, sizes and seeds that a figure and a table of scores show."""
+    """03: select a study, strategies, sizes and seeds; a figure and a table show the scores of these runs."""
 
     def render(study: str) -> Shown:
         yield markup.line("Reading the records …")
@@ -44,7 +44,7 @@ def browse_runs(study: str) -> None:
 
 
 def of_one_study(runs: Runs) -> tuple[Any, Callable[..., None]]:
-    """The panel of one study's runs, and the function that fills it."""
+    """The panel of a study's runs, and the function that fills it."""
 
     def render(**accepted: Any) -> Shown:
         chosen = replace(runs, table=matching(runs.table, **accepted))
@@ -63,9 +63,9 @@ def of_one_study(runs: Runs) -> tuple[Any, Callable[..., None]]:
 
 @controls.where_live
 def compare_two(runs: Runs, texts: Mapping[int, str]) -> None:
-    """03: any two runs side by side, and the reviews that only the first of them got right.
+    """03: two selected runs side by side, and the texts that only the first classified correctly.
 
-    `texts` maps a test review's id to its text; empty where the reviews are not at hand.
+    `texts` maps a test text's id to the text; empty if the texts are unavailable.
     """
     first, second = largest_pair(runs) or (runs.table.index[0], runs.table.index[-1])
 

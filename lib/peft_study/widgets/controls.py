@@ -1,8 +1,8 @@
-"""Where an interactive piece is shown, and its form: controls and, below them, what their values ask for.
+"""The form of an interactive piece: controls and, below them, the result of their values.
 
-All that is shown is the state of an `Output` widget, set from here: a reload of the page brings it back, and changes in
-quick succession cannot overtake one another. `ipywidgets.interactive_output` lets the page collect messages instead;
-it also computes before anything is displayed, so that nothing can say what takes long, and has no button.
+All results are the state of an `Output` widget, set from here: a page reload restores it, and changes in quick
+succession cannot overtake one another. `ipywidgets.interactive_output` lets the page collect messages instead; it also
+computes before anything is displayed, so it cannot announce slow steps, and has no button.
 """
 
 import os
@@ -23,16 +23,16 @@ ALERT = "border-left:3px solid #b00020;padding:.3em .9em;white-space:pre-wrap;li
 
 
 def live() -> bool:
-    """Whether somebody is watching: a kernel that a Jupyter server started for a notebook, rather than papermill.
+    """Whether the notebook runs in JupyterLab: a Jupyter server started its kernel, rather than papermill.
 
-    The server names the notebook in `JPY_SESSION_NAME`; papermill sets no such variable, and the engine removes one
-    that it inherits from a terminal of JupyterLab.
+    The server names the notebook in `JPY_SESSION_NAME`; papermill does not set it, and the engine removes one inherited
+    from a terminal of JupyterLab.
     """
     return "JPY_SESSION_NAME" in os.environ
 
 
 def where_live(piece: Callable[..., None]) -> Callable[..., None]:
-    """A piece that does nothing unless somebody is watching: an executed notebook holds no dead controls."""
+    """A piece that does nothing outside JupyterLab, so that executed notebooks have no dead controls."""
 
     @wraps(piece)
     def shown(*args: Any, **options: Any) -> None:
@@ -43,7 +43,7 @@ def where_live(piece: Callable[..., None]) -> Callable[..., None]:
 
 
 def show(render: Callable[..., Shown], button: str = "", **controls: Any) -> None:
-    """Display a panel and, unless it waits for a `button`, what its controls ask for as they stand."""
+    """Display a panel and, unless it waits for a `button`, the result of its initial values."""
     box, update = panel(render, button, **controls)
     display(box)
     if not button:
@@ -53,12 +53,12 @@ def show(render: Callable[..., Shown], button: str = "", **controls: Any) -> Non
 def panel(
     render: Callable[..., Shown], button: str = "", **controls: Any
 ) -> tuple[ipywidgets.VBox, Callable[..., None]]:
-    """Controls with room below them, and the function that shows there what they ask for.
+    """Controls above an output, and the function that fills it.
 
-    `render` takes the controls' values by name and yields what to show, first what it is about to do where that takes
-    long, each in place of what came before. With a `button` it waits for a click; else it is called after every
-    change of a control. A control named `place` counts through what the others find: it returns to 1 when one
-    of them changes. A `StudyError` is shown as its message, any other error with its traceback.
+    `render` takes the controls' values by name and yields what to show, first an announcement if the step is slow, each
+    in place of the one before. With a `button` it waits for a click, else it is called after every change of a control.
+    A control named `place` counts through the matches of the others: it returns to 1 when one of them changes. A
+    `StudyError` is shown as its message, any other error with its traceback.
     """
     output, place = ipywidgets.Output(), controls.get("place")
 
@@ -93,7 +93,7 @@ def panel(
 
 
 def put(output: ipywidgets.Output, contents: Any) -> None:
-    """Show `contents`, one or a tuple of them, in place of what an output shows, in one message to the page."""
+    """Replace the content of an output by `contents`, one or a tuple, in one message to the page."""
     with output.hold_sync():
         output.outputs = ()
         for content in contents if isinstance(contents, tuple) else (contents,):
@@ -101,7 +101,7 @@ def put(output: ipywidgets.Output, contents: Any) -> None:
 
 
 def at_place(matches: pd.DataFrame, place: int) -> tuple[Any, str]:
-    """The row at a place among the matches, or the last, and where that is: `3 of 1,200`; `StudyError` for no match."""
+    """The row at a place among the matches, or the last, and its place: `3 of 1,200`; `StudyError` without one."""
     if matches.empty:
         raise StudyError("nothing fits all of this; loosen a condition")
     place = min(place, len(matches))
@@ -109,7 +109,7 @@ def at_place(matches: pd.DataFrame, place: int) -> tuple[Any, str]:
 
 
 def choice(description: str, options: Any, value: Any = None) -> ipywidgets.Dropdown:
-    """A choice of one of `options`: values, or pairs of a name and a value; the first unless `value` is another."""
+    """A choice of one of `options`: values, or pairs of a name and a value; initially the first, or `value`."""
     field = ipywidgets.Dropdown(description=description, options=list(options))
     field.value = field.value if value is None else value
     return field
@@ -127,15 +127,15 @@ def classes(description: str, names: Iterable[str]) -> ipywidgets.Dropdown:
 
 
 def several(description: str, options: Sequence[Any]) -> ipywidgets.SelectMultiple:
-    """A choice of some of `options`; at first of all."""
+    """A choice of several `options`; initially all."""
     return ipywidgets.SelectMultiple(description=description, options=options, value=options)
 
 
 def search() -> ipywidgets.Text:
-    """Words to look for; it asks when Enter is pressed or the field is left."""
+    """A text field that searches on Enter or when it loses focus."""
     return ipywidgets.Text(description="with the words", placeholder="any words", continuous_update=False)
 
 
 def place(description: str, most: int) -> ipywidgets.BoundedIntText:
-    """Which of at most so many matches is shown, from 1."""
+    """The number of the match shown, from 1."""
     return ipywidgets.BoundedIntText(description=description, value=1, min=1, max=max(1, most))

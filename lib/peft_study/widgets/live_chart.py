@@ -1,6 +1,6 @@
-"""What moves while a cell runs: a line that says how far a slow step is, and the chart of a training.
+"""Displays that change while a cell runs: a progress line, and the chart of a training.
 
-These are displays that are updated in place, no widgets: they stay as they are when the notebook is saved and reopened.
+They are displays that are updated in place, not widgets, so they persist when the notebook is saved and reopened.
 """
 
 from time import monotonic
@@ -18,7 +18,7 @@ HINT = "■ in the toolbar ends the training after this step and keeps the selec
 
 
 def put(handle: Any, content: Any) -> Any:
-    """Display `content` in place of what a handle, None at first, shows; the handle."""
+    """Display `content` in place of a handle's (None at first); returns the handle."""
     if handle is None:
         return display(content, display_id=True)
     handle.update(content)
@@ -26,14 +26,14 @@ def put(handle: Any, content: Any) -> Any:
 
 
 class Line:
-    """A line that says what a slow step does and how far it is; a `prediction.Tell`."""
+    """A progress line for a slow step; a `prediction.Tell`."""
 
     def __init__(self) -> None:
         self._handle: Any = None
         self._begin, self._latest = monotonic(), -PAUSE
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Show it, at most once in a `PAUSE`, and always when all is done."""
+        """Update it at most once in a `PAUSE`, and always at the end."""
         clock = monotonic()
         if done == total or clock - self._latest >= PAUSE:
             self._latest = clock
@@ -50,16 +50,16 @@ class LiveChart(TrainerCallback):  # type: ignore[misc]
         self._begin = self._drawn = monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Say how to stop it."""
+        """Show how to stop it."""
         self._line = put(self._line, markup.line(f"The first steps are the slowest. {HINT}"))
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Draw what has been logged so far."""
+        """Draw the log so far."""
         if monotonic() - self._drawn > PAUSE:
             self._draw(state)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Draw the whole training."""
+        """Draw the whole log."""
         step, last = state.global_step, state.max_steps
         ended = f"{'Done in' if step == last else 'Interrupted after'} {monotonic() - self._begin:.0f} s"
         self._line = put(self._line, markup.line(f"Step {step:,} of {last:,}. {ended}; evaluations included."))

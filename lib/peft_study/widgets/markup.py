@@ -1,4 +1,4 @@
-"""Reviews as HTML: in the colour of their class, their words by effect. Every text from outside is escaped here."""
+"""Texts as HTML: in the colour of their class, words coloured by effect. All external text is escaped here."""
 
 from collections.abc import Sequence
 from html import escape
@@ -21,7 +21,7 @@ Word = tuple[int, int, float]  # start, end and effect of a word in its text
 
 
 class Side(NamedTuple):
-    """What an effect of one sign speaks for, and its colour."""
+    """The class that effects of one sign support, and its colour."""
 
     name: str
     colour: str
@@ -33,18 +33,18 @@ def line(text: str) -> HTML:
 
 
 def windowed(text: str, window: Window) -> str:
-    """A text in which what the window leaves out is struck through."""
+    """A text with the part outside the window struck through."""
     return marked(text, [(span, "") for span in window.spans if span], window.is_cut)
 
 
 def sides(names: Sequence[str], target: int) -> tuple[Side, Side]:
-    """What effects below and above zero speak for: the two classes, or of more the others and the `target`."""
+    """What negative and positive effects support: the two classes, or the others and the `target`."""
     below = Side("any other class", GREY) if len(names) > 2 else Side(names[1 - target], class_colour(1 - target))
     return below, Side(names[target], class_colour(target))
 
 
 def coloured(text: str, words: Sequence[Word], window: Window, sides: tuple[Side, Side]) -> str:
-    """A text whose words have the colour of the side they speak for, the strongest in full; what is cut is struck."""
+    """A text whose words have the colour of the class they support, scaled by effect; truncated text is struck."""
     strongest = max((abs(effect) for *_, effect in words), default=0) or 1
     tints = []
     for start, end, effect in words:
@@ -61,7 +61,7 @@ def strongest(text: str, words: Sequence[Word], sides: tuple[Side, Side], count:
 
 
 def marked(text: str, spans: Sequence[tuple[tuple[int, int], str]], is_cut: bool) -> str:
-    """A text with attributes on its spans; where it `is_cut`, what lies between two of them is struck through."""
+    """A text with attributes on its spans; if it `is_cut`, the gap between spans is struck through."""
     parts, reached = [], 0
     for (start, end), attributes in [*spans, ((len(text), len(text)), "")]:
         start = max(start, reached)  # two pieces of one character or word have the same span

@@ -1,4 +1,4 @@
-"""A trained model at work on single reviews: one's own, and those that it got wrong."""
+"""Predictions for single texts: the user's own, and misclassified test texts."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -27,7 +27,7 @@ Parts = tuple[Any, Any, Variant, Sequence[str]]  # a model, its tokenizer, its v
 
 @controls.where_live
 def try_review(model: Any, tokenizer: Any, variant: Variant, labels: tuple[str, ...]) -> None:
-    """02: classify a text of one's own, with the model just trained or that of a finished run, and see why."""
+    """02: classify the user's own text with this run's model or that of a finished run, and explain it."""
     saved, trained = saved_models(), (model, tokenizer, variant, labels)
 
     def render(text: str, model: str) -> Shown:
@@ -45,7 +45,7 @@ def try_review(model: Any, tokenizer: Any, variant: Variant, labels: tuple[str, 
 
 
 def saved_models() -> dict[str, Path]:
-    """The folders of the complete records of any study that kept a model, by `study/run`."""
+    """The folders of complete records with a saved model, of any study, by `study/run`."""
     folders = [model.parent for model in sorted(paths.home().glob("runs/*/*/model"))]
     return {
         f"{folder.parent.name}/{folder.name}": folder
@@ -55,13 +55,13 @@ def saved_models() -> dict[str, Path]:
 
 
 def saved_parts(folder: Path) -> Parts:
-    """The model that a finished run saved in `folder`, as it is now."""
+    """The current model that a finished run saved in `folder`."""
     return load_saved(folder, (folder / "metrics.json").stat().st_mtime)
 
 
 @lru_cache(maxsize=1)  # asking the same model again must not load it again
 def load_saved(folder: Path, trained: float) -> Parts:
-    """The model that a finished run saved in `folder`; `trained` tells a run trained again from the one before."""
+    """The model that a finished run saved in `folder`; `trained` changes when the run is trained again."""
     from transformers import AutoTokenizer
 
     variant, names = Variant(**(recorded_params(folder) or {})), label_names(folder)
@@ -71,7 +71,7 @@ def load_saved(folder: Path, trained: float) -> Parts:
 
 @controls.where_live
 def browse_mistakes(model: Any, tokenizer: Any, variant: Variant, reviews: Reviews, test: Predictions) -> None:
-    """02: the test reviews that the model got wrong, the most confident first, and the words that misled it."""
+    """02: the misclassified test texts by descending confidence, and the words that misled the model."""
     corpus, names = reviews.corpus, reviews.labels
     wrong = reviews.test.assign(sure=test.confidence)[test.preds != test.labels].sort_values("sure", ascending=False)
     table = described(wrong, corpus.splits[corpus.split_of("test")], tokenizer, variant.max_length)
@@ -93,7 +93,7 @@ def browse_mistakes(model: Any, tokenizer: Any, variant: Variant, reviews: Revie
 
 
 def explained(parts: Parts, text: str, label: int | None, heading: Sequence[str]) -> tuple[Any, ...]:
-    """A review in the colour of its class (None: the predicted one), its words by effect, and the strongest words."""
+    """A text in the colour of its class (None: the predicted one), its words by effect, and the strongest words."""
     model, tokenizer, variant, names = parts
     verdict = explain(model, tokenizer, text, variant.max_length, variant.truncation)
     sides = markup.sides(names, verdict.target)

@@ -1,4 +1,4 @@
-"""A browser of reviews: find some, read one, and see what a window of the model keeps of it."""
+"""A browser of texts: search them, and see which part of a text the model's window keeps."""
 
 from collections.abc import Collection, Sequence
 from html import escape
@@ -22,9 +22,9 @@ PARTS = {"pool": "pool", "test": "test set", "ood": "other test set"}
 
 @controls.where_live
 def browse_reviews(corpus: Corpus, variant: Variant) -> None:
-    """01: find reviews by class, length, stated rating, copies and words, and see what a window keeps of one.
+    """01: search texts by class, length, stated rating, copies and words, and see the window on each.
 
-    The window starts as the variant's.
+    The initial window is the variant's.
     """
     tokenizer = load_tokenizer(variant)
     table = all_reviews(corpus, tokenizer, variant.max_length)
@@ -59,9 +59,9 @@ def browse_reviews(corpus: Corpus, variant: Variant) -> None:
 
 
 def all_reviews(corpus: Corpus, tokenizer: Any, max_length: int) -> pd.DataFrame:
-    """Every review of a corpus, the pool first, with the columns of `described` and its `part`, a key of `PARTS`.
+    """Every text of a corpus, the pool first, with the columns of `described` and its `part`, a key of `PARTS`.
 
-    `repeated` says that the text occurs more than once in all splits of the dataset.
+    `repeated` means that the text occurs more than once in all splits of the dataset.
     """
     texts = pd.Series([text for split in corpus.splits.values() for text in split])
     parts = [
@@ -74,10 +74,10 @@ def all_reviews(corpus: Corpus, tokenizer: Any, max_length: int) -> pd.DataFrame
 
 
 def described(reviews: pd.DataFrame, split: Sequence[str], tokenizer: Any, max_length: int) -> pd.DataFrame:
-    """`reviews`, which are rows of the texts `split`, with what they can be searched by.
+    """`reviews`, which are rows of the texts `split`, with the columns of the search.
 
-    `tokens` (special tokens included), `cut` (whether a window of `max_length` leaves some of them out), `rating` (the
-    one that the text states, NaN if none) and `rated`.
+    `tokens` (special tokens included), `cut` (whether a window of `max_length` truncates it), `rating` (stated in the
+    text, NaN if none) and `rated`.
     """
     tokens = tokenize_texts(split, tokenizer).lengths[reviews["id"]]
     rating = np.array([explicit_rating(text) for text in reviews["text"]], dtype=float)
@@ -85,9 +85,9 @@ def described(reviews: pd.DataFrame, split: Sequence[str], tokenizer: Any, max_l
 
 
 def matching(table: pd.DataFrame, words: str = "", **accepted: Collection[Any]) -> pd.DataFrame:
-    """The rows that have an accepted value in every column named, and all `words` in their text.
+    """The rows with an accepted value in every column named, and all `words` in their text.
 
-    The words may stand in any order, in upper or lower case, and be parts of other words.
+    Order and case of the words are ignored; they may be parts of other words.
     """
     fits = np.ones(len(table), dtype=bool)
     for column, values in accepted.items():
@@ -98,6 +98,6 @@ def matching(table: pd.DataFrame, words: str = "", **accepted: Collection[Any]) 
 
 
 def facts(row: Any) -> list[str]:
-    """What is known of a review besides its class."""
+    """Further properties of a text for its heading."""
     rating = [f"states {row['rating']:g}/10"] if row["rated"] else []
     return [f"{row['tokens']:,} tokens", *rating]

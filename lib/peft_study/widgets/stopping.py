@@ -1,7 +1,7 @@
-"""Stopping a training from JupyterLab's toolbar.
+"""Stop a training from JupyterLab's toolbar.
 
-A button of a widget would not do: its click waits until the running cell has ended. The toolbar's ■ reaches the kernel
-at once, as the signal SIGINT, which Python turns into a `KeyboardInterrupt` at whatever line it is.
+The click of a widget's button waits until the running cell has ended. The toolbar's ■ sends SIGINT to the kernel at
+once, which Python raises as a `KeyboardInterrupt` at an arbitrary line.
 """
 
 import signal
@@ -11,10 +11,9 @@ from transformers import TrainerCallback
 
 
 class StopOnInterrupt(TrainerCallback):  # type: ignore[misc]
-    """Ends a training after the current step when it is interrupted, and at once when it is interrupted again.
+    """Ends a training after the current step at the first interrupt, and at once at the second.
 
-    The step at which it ends is evaluated and saved as a regular one would be, so that a variant that asks for the best
-    checkpoint gets the best so far, this one included.
+    The last step is evaluated and saved like a regular one, so that `checkpoint = "best"` can select it.
     """
 
     def __init__(self) -> None:
@@ -22,20 +21,20 @@ class StopOnInterrupt(TrainerCallback):  # type: ignore[misc]
         self._before: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Take over the signal; IPython takes it back at the end of the cell, however that ends."""
+        """Install the signal handler; IPython restores its own at the end of the cell."""
         if self._before is None:  # else the training begins anew, and the handler is ours
             self._asked = False
             self._before = signal.signal(signal.SIGINT, self._interrupted)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """End here if that was asked for."""
+        """End here if requested."""
         if self._asked:
             control.should_training_stop = True
             control.should_evaluate = args.eval_strategy != "no"
             control.should_save = args.save_strategy != "no"
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Give the signal back."""
+        """Restore the signal handler."""
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
             self._before = None

@@ -39,7 +39,7 @@ def parts(corpus: data.Corpus, size: int, fraction: float) -> tuple[list[str], l
     try:
         train, validation = data.budget(corpus, sized(size, fraction))
     except StudyError as error:
-        assert "leaves no review for validation" in str(error)
+        assert "leaves no text for validation" in str(error)
         train, validation = data.budget(corpus, sized(size, 0))
     return train["text"].tolist(), validation["text"].tolist()
 
@@ -100,14 +100,14 @@ def test_the_shares_of_few_reviews_a_class_do_not_all_round_down() -> None:
 def test_the_first_review_of_a_class_is_always_trained_on() -> None:
     singles = reviews(5).assign(label=range(5))
     corpus = replace(corpus_of(singles), labels=tuple("abcde"))
-    with pytest.raises(StudyError, match="leaves no review for validation"):
+    with pytest.raises(StudyError, match="leaves no text for validation"):
         data.budget(corpus, sized(5, 0.5))
 
 
 def test_the_whole_pool_can_be_asked_for_and_one_more_is_refused() -> None:
     corpus = corpus_of(reviews(100), duplicates=7)
     assert len(data.budget(corpus, sized(107, 0))[0]) == 100
-    with pytest.raises(StudyError, match=r"train_size = 108: the pool has 107 labelled reviews; ask for fewer$"):
+    with pytest.raises(StudyError, match=r"train_size = 108: the pool has 107 labelled texts; ask for fewer$"):
         data.budget(corpus, sized(108, 0))
 
 

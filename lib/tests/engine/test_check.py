@@ -25,8 +25,8 @@ def test_every_fault_that_only_models_and_data_can_tell_is_named_once_in_one_err
     asked: dict[str, dict[str, Any]] = {
         "there is no folder /no/model": {"model": "/no/model"},
         "max_length = 65: .* reads at most 64 tokens": {"max_length": 65},
-        "train_size = 5000: the pool has 200 labelled reviews": {"train_size": 5000},
-        "train_size = 4 .*leaves no review for validation": {"train_size": 4},
+        "train_size = 5000: the pool has 200 labelled texts": {"train_size": 5000},
+        "train_size = 4 .*leaves no text for validation": {"train_size": 4},
         "test_size = 61: there are only 60 reviews": {"test_size": 61},
         "text_column = 'txt'": {"text_column": "txt"},
         "there is no folder /no/reviews": {"dataset": "/no/reviews"},
@@ -60,7 +60,7 @@ def test_a_budget_that_leaves_out_a_class_is_refused_before_anything_trains(vari
     folder = save_reviews(tmp_path / "rare", train=reviews(200).assign(label=rare))
     fields: dict[str, Any] = {"dataset": str(folder), "test_size": 20, "ood_dataset": None}
     check([variant(train_size=100, **fields)])
-    with pytest.raises(StudyError, match="train_size = 20 leaves no review of 'c' to train on; raise it"):
+    with pytest.raises(StudyError, match="train_size = 20 leaves no text of 'c' to train on; raise it"):
         check([variant(train_size=20, **fields)])
 
 

@@ -23,7 +23,7 @@ FULL = "full-n01000-s42"
     ("words", "fault"),
     [
         (["--bogus"], "unrecognized arguments: --bogus"),
-        (["--config", "alow_missing=1"], "--config alow_missing=1 has no meaning here"),
+        (["--config", "alow_missing=1"], "--config alow_missing=1 has no effect here"),
         (["--cores", "two"], "must be integer or 'all'"),
     ],
 )

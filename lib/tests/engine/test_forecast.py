@@ -37,7 +37,7 @@ def test_a_few_real_steps_of_a_long_study_are_measured_and_a_short_one_is_not_ke
     line = forecast.forecast(study, list(study.variants), None, [])
     assert line is not None and line.startswith("Study tiny, ") and "\n" not in line
     assert " hours, " in line or " minutes, " in line
-    assert " of memory and 30" in line and " MB of disk, as a few measured steps suggest." in line
+    assert " of memory and 30" in line and " MB of disk, estimated from a few measured steps." in line
 
 
 def test_the_time_follows_from_the_steps_and_the_reviews(imdb: Study, variant: Callable[..., Variant]) -> None:
@@ -82,7 +82,7 @@ def test_as_many_runs_go_side_by_side_as_snakemake_would_start_and_each_has_one_
     fault = "Traceback\nOSError: owner/unknown is not there\nLook for it.\n"
     run.return_value = subprocess.CompletedProcess([], 1, "", fault)
     line = forecast.forecast(imdb, runs, cores, gpus)
-    assert line == "What study imdb takes could not be measured: OSError: owner/unknown is not there"
+    assert line == "The cost of study imdb could not be measured: OSError: owner/unknown is not there"
 
 
 def test_the_forecast_is_no_reason_to_load_torch() -> None:

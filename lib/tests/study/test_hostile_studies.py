@@ -89,7 +89,7 @@ def test_at_least_forty_bad_study_files_are_each_refused_in_one_message(capsys: 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (f"{BOMB}title: t\nquestion: q\ndefaults: {{peft: *i}}\nmatrix: {{}}\n", "aliases written out"),
+        (f"{BOMB}title: t\nquestion: q\ndefaults: {{peft: *i}}\nmatrix: {{}}\n", "aliases expanded"),
         ("title: t\nquestion: q\nmatrix: {}\ndefaults: &a {peft: *a}\n", "contains itself by an alias"),
         ("title: " + "[" * 20_000, "nested too deeply"),
         ("title: " + "x" * 2_000_000, "it has 2,000,007 bytes, at most 1,048,576 are read"),

@@ -61,7 +61,7 @@ def faults(**fields: Any) -> str:
         ({"learning_rate": 0.0}, "learning_rate = 0.0: input should be greater than 0"),
         (
             {"max_steps": 9, "epochs": 2},
-            "max_steps = 9 and epochs = 2 both say how long to train; leave one of them out",
+            "max_steps = 9 and epochs = 2 both set the length of training; leave one out",
         ),
         ({"dropout": 1.0}, "dropout = 1.0: input should be less than 1"),
         ({"truncation": "middle"}, "truncation = 'middle': input should be 'head', 'tail' or 'head+tail'"),
@@ -71,7 +71,7 @@ def faults(**fields: Any) -> str:
         ({"strategy": "lroa"}, "strategy = 'lroa': unknown strategy 'lroa'; did you mean 'lora'?"),
         ({"checkpoint": "best", "evaluations": 0}, "checkpoint = 'best' needs validation_fraction"),
         ({"label_names": ["a", "a"]}, "label_names = ['a', 'a']: a class is named twice"),
-        ({"strategy": "adalora", "resume": True}, "resume: a checkpoint of 'adalora' lacks"),
+        ({"strategy": "adalora", "resume": True}, "resume: checkpoints of 'adalora' lack"),
     ],
 )
 def test_an_impossible_value_is_refused_with_field_value_and_what_is_allowed(fields: dict[str, Any], said: str) -> None:
@@ -189,7 +189,7 @@ def test_a_broken_section_hides_no_fault_of_the_others(refusal: Callable[..., st
             {"matrix": MATRIX | {"model": ["a/b", "a_b"]}},
             "remove one, or make their values differ in letters or digits",
         ),
-        ({"defaults": {"epochs": 3, "max_steps": 60}}, "max_steps = 60 and epochs = 3 both say how long to train"),
+        ({"defaults": {"epochs": 3, "max_steps": 60}}, "max_steps = 60 and epochs = 3 both set the length of training"),
         ({"matrix": [1]}, "matrix.0 = 1: input should be a valid dictionary"),
         ({"matrix": {"strategy": ["lora"], "train_size": [100]}}, "baseline: unknown strategy 'full'"),
         ({"baseline": "head"}, "baseline: unknown strategy 'head'; allowed: full, lora (those of the matrix)"),
@@ -210,10 +210,10 @@ def test_a_broken_section_hides_no_fault_of_the_others(refusal: Callable[..., st
         ),
         (
             {"matrix": [MATRIX | {"data_seed": [1, 2]}]},
-            "data_seed has 2 values (1, 2); the runs of a study share their test reviews, so make a study of each",
+            "data_seed has 2 values (1, 2); the runs of a study share their test set; make a study of each",
         ),
         ({"strategies": {"full": {"test_size": 7}}}, "test_size has 2 values (7, 1000)"),
-        ({"defaults": {"encoding": "base64"}}, "encoding = 'base64': it is no encoding of Python"),
+        ({"defaults": {"encoding": "base64"}}, "encoding = 'base64': it is not an encoding that Python knows"),
         ({"defaults": {"delimiter": "::"}}, "delimiter = '::': a delimiter is one character"),
         ({"defaults": {"ood_dataset": None, "ood_split": "x"}}, "ood_split = 'x': there is no ood_dataset"),
         (
@@ -231,7 +231,7 @@ def test_a_fault_of_a_study_is_named(refusal: Callable[..., str], content: dict[
     [
         ("title: [", "is not readable as YAML"),
         ("title: a\ntitle: b\n", "the key 'title' is given twice"),
-        ("title: a\n1: b\n", "the key 1 is no text; put it in quotes"),
+        ("title: a\n1: b\n", "the key 1 is not a text; put it in quotes"),
         ("title: 2026-13-45\n", "is not readable as YAML: month must be in 1..12"),
         ("- title\n- question\n", "is list; it must be a mapping"),
         ("", "is NoneType; it must be a mapping"),
