@@ -145,13 +145,13 @@ def steps(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame
 
     Columns: those of the group, `step` ("a step lower" or "a step higher"), and those of `accuracy.against_baseline`.
     """
-    rows, comparisons = [], []
+    rows, comparisons, shared = [], [], runs_seed_variance(runs)
     for row in chosen[chosen["rate"].notna()].to_dict("records"):
         for side, step in STEPS.items():
             if not np.isnan(rate := row[f"rate_{side}"]):
                 rows.append({axis: row[axis] for axis in group_axes(table)} | {"step": step})
                 away, at_best = _nearest(table, row, rate)["run_ids"], runs.preds[row["run_ids"]].to_numpy().T
-                comparisons.append(compare(runs.preds[away].to_numpy().T, at_best, runs.labels))
+                comparisons.append(compare(runs.preds[away].to_numpy().T, at_best, runs.labels, shared))
     return family(rows, comparisons, runs.study.margin)
 
 

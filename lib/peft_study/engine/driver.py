@@ -134,7 +134,7 @@ def steps_left(study: Study, arguments: list[str]) -> str:
     if not reasons:
         total = len(study.variants)
         return f"Nothing to be done: {total - len(unfinished(study))} of {total} runs of study {study.name} are done."
-    order = ["explore the reviews", *(f"train {run}" for run in study.variants)]  # then comparison and report
+    order = ["explore the texts", *(f"train {run}" for run in study.variants)]  # then comparison and report
     lines = [f"Study {study.name}: {len(reasons)} step(s) left (-n -p prints all of each)."]
     for step in sorted(reasons, key=lambda step: order.index(step) if step in order else len(order)):
         folder = paths.run_folder(study.name, run := step.removeprefix("train "))

@@ -27,7 +27,7 @@ def test_every_fault_that_only_models_and_data_can_tell_is_named_once_in_one_err
         "max_length = 65: .* reads at most 64 tokens": {"max_length": 65},
         "train_size = 5000: the pool has 200 labelled texts": {"train_size": 5000},
         "train_size = 4 .*leaves no text for validation": {"train_size": 4},
-        "test_size = 61: there are only 60 reviews": {"test_size": 61},
+        "test_size = 61: there are only 60 texts": {"test_size": 61},
         "text_column = 'txt'": {"text_column": "txt"},
         "there is no folder /no/reviews": {"dataset": "/no/reviews"},
         "unknown bundled dataset 'imbd'; did you mean 'imdb'": {"ood_dataset": "bundled:imbd"},
@@ -251,6 +251,6 @@ def swap_words(folder: Path) -> None:
 
 def test_an_unsupported_family_is_refused_with_those_that_are_supported(variant: Make, tmp_path: Path) -> None:
     folder = edit(save_model(tmp_path / "model", "roberta"), model_type="xlm-roberta")
-    with pytest.raises(StudyError, match=r"'xlm-roberta' is not supported; supported: .*; take an") as error:
+    with pytest.raises(StudyError, match=r"'xlm-roberta' is not supported; supported: .*; use an") as error:
         check([variant(model=str(folder))])
     assert "ARCHITECTURES" not in str(error.value)

@@ -21,7 +21,7 @@ def test_what_is_refused_or_only_listed_starts_nothing(checkout: Checkout) -> No
     said = checkout.run("tiny", "-n")
     head, *lines = said.stdout.splitlines()
     assert head == "Study tiny: 6 step(s) left (-n -p prints all of each)." and said.returncode == 0
-    assert [line.strip() for line in lines[:3]] == ["explore the reviews", f"train {FULL}", f"train {LORA}"]
+    assert [line.strip() for line in lines[:3]] == ["explore the texts", f"train {FULL}", f"train {LORA}"]
     last = ["compare the runs", "write a page for each run", "write the report"]
     assert sorted(line.strip() for line in lines[3:]) == last
     assert "python -m peft_study train" in checkout.run("tiny", "-n", "-p").stdout
@@ -107,21 +107,21 @@ def test_what_changed_is_trained_again_and_nothing_else(checkout: Checkout) -> N
     notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="saved by hand")]
     nbformat.write(notebook, path)
     said = checkout.run("tiny", "-n").stdout
-    assert "compare the runs" in said and "explore the reviews" not in said and "train " not in said
+    assert "compare the runs" in said and "explore the texts" not in said and "train " not in said
 
     (prose := path.with_name("prose")).write_bytes(path.read_bytes())
     notebook.cells[2].source += "\nprint('more')"
     nbformat.write(notebook, path)
     said = checkout.run("tiny", "-n").stdout
     assert all(f"train {run} again: its texts or code changed" in said for run in (FULL, LORA))
-    assert "explore the reviews" not in said
+    assert "explore the texts" not in said
     assert "train " not in checkout.run("tiny", "-n", "--config", "allow_missing=1").stdout, "it is only compared"
 
     prose.replace(path)
     before = texts.read_text()
     texts.write_text("text,label\na,1\n")
     said = checkout.run("tiny", "-n").stdout
-    assert "explore the reviews again" in said and f"train {FULL} again: its texts or code changed" in said
+    assert "explore the texts again" in said and f"train {FULL} again: its texts or code changed" in said
 
     texts.write_text(before)
     new = {"strategies": {"lora": {"epochs": 5}}, "matrix": {"strategy": ["full", "lora"], "seed": [1, 2]}}

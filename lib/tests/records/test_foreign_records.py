@@ -234,5 +234,5 @@ def test_without_their_dataset_the_exploration_is_left_out_by_name(capsys: pytes
     bare_runs(defaults={"dataset": "absent/dataset", "model": "absent/model"})
     explore("made")
     notebook = nbformat.read(paths.study_folder("made") / "explore.ipynb", as_version=4)
-    assert "Left out: the exploration of the reviews (" in capsys.readouterr().out
-    assert "absent" in notebook.cells[-1].source and "# What is in the reviews" in notebook.cells[0].source
+    assert "Left out: the exploration of the texts (" in capsys.readouterr().out
+    assert "absent" in notebook.cells[-1].source and "# What is in the texts" in notebook.cells[0].source
