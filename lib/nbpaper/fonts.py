@@ -89,8 +89,9 @@ def font_faces(page: str) -> str:
     missing = {
         ord(char) for char in set(page) if not HIDDEN.match(char) and unicodedata.category(char) not in ("Cc", "Cf")
     }
-    text = frozenset(missing | (ITALIC if "<math" in page else set()))
-    rules = [_face(folder / name, text & _covered(folder / name), TYPEFACE, use) for name, use in FACES.items()]
+    upright = missing | (ITALIC if "<math" in page else set())
+    wanted = {name: frozenset((missing if use else upright) & _covered(folder / name)) for name, use in FACES.items()}
+    rules = [_face(folder / name, chars, TYPEFACE, FACES[name]) for name, chars in wanted.items()]
     missing -= _covered(folder / next(iter(FACES)))
     for file in fallbacks():
         if missing and (found := missing & _covered(file)):
