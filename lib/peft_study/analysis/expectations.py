@@ -67,7 +67,7 @@ def _time_saves_less_than_parameters(evidence: Evidence) -> Outcome:
         ahead.append(own.min() / full.max() > share)  # in every pair of runs
         behind.append(own.max() / full.min() < share)
     if not shares or pd.DataFrame(shares).isna().any(axis=None):
-        return None, f"fewer than {SEEDS} seeds, or no time on record"
+        return None, f"fewer than {SEEDS} seeds, or costs that are not on record"
     parameters, time = pd.DataFrame(shares).median()
     numbers = f"{parameters:.2%} of the trainable parameters, {time:.0%} of the training time (medians)"
     return False if any(behind) else True if all(ahead) else None, numbers
