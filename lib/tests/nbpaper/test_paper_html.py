@@ -7,6 +7,7 @@ import hashlib
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from paper_notebooks import PIXEL, SVG, code, fails, html, md, png_bytes, prints, raw, shows
 
@@ -154,3 +155,14 @@ def test_images_next_to_the_notebook_and_attachments_are_embedded(tmp_path: Path
     attached["attachments"] = {"p.png": {"image/png": PIXEL}}
     page = html(md('![x](<a b.png>) <img src="a b.png" width=30 alt="y">'), attached, folder=tmp_path)
     assert page.count(f"data:image/png;base64,{PIXEL}") == 3
+
+
+def test_cells_of_wide_tables_name_their_column_for_the_cards_of_a_phone() -> None:
+    markdown = "| a | b | c | d |\n|---|---|---|---|\n| 1 | 2 | 3 | 4 |"
+    assert re.search(r'class="cards">.*<td data-label="d">4</td>', html(md(markdown)), re.DOTALL)
+    assert "data-label=" not in html(md("| a | b |\n|---|---|\n| 1 | 2 |"))
+    columns = pd.MultiIndex.from_product([["accuracy"], ["5k", "10k"]])
+    index = pd.MultiIndex.from_tuples([("lora", 1), ("lora", 2)], names=["strategy", "seed"])
+    page = html(code("x", shows(html=pd.DataFrame([[0.5, 1.0], [0.25, 2.0]], index, columns).to_html())))
+    assert 'data-label="accuracy 10k">2.00' in page
+    assert page.count('<td class="again" data-label="strategy">lora</td>') == 1, "a group is named on each of its cards"
