@@ -14,12 +14,13 @@ What an author writes, in cells that JupyterLab shows as well as it can:
     #| label: fig-x, tbl-x    numbers the cell's figure or table; also fig-cap, fig-alt, fig-span: full (or tbl-…),
                               output, optional (cells.py); a caption and a text for screen readers that code computed
                               are those of display(figure, metadata={"caption": …, "alt": …})
-    #| label: abstract        takes the cell's Markdown for the front matter; also title, subtitle, date
+    #| label: abstract        takes the cell's Markdown for the front matter; also title, subtitle, date and authors
+                              (an output for each)
     $$ … $$ {#eq-x}           numbers an equation; ## Heading {#sec-x} names a section
     @fig-x, @eq-x, [@key]     refer to a figure, a table, an equation or a section, and cite from the bibliography
     text[^a] and [^a]: …      a footnote
     > [!NOTE]                 a callout, as on GitHub: NOTE, TIP, IMPORTANT, WARNING or CAUTION, then lines with `>`
-    ## Heading {.appendix}    starts the appendix; its headings are lettered A, B, …
+    ## Heading {.appendix}    starts the appendix on a new page; its headings are lettered A, B, …
     tags                      remove-cell, parameters; raises-exception (an error is named, and ends nothing)
 
 Everything comes from pip wheels (pandoc and Typst included). Nothing here touches the network.

@@ -11,7 +11,7 @@ from nbformat import NotebookNode
 from nbpaper.cells import read_yaml
 from nbpaper.errors import PaperError
 
-COMPUTABLE = ("title", "subtitle", "date", "abstract")
+COMPUTABLE = ("title", "subtitle", "authors", "date", "abstract")
 """Front matter that a code cell may provide, with `#| label: abstract` (say) and a Markdown output."""
 
 _BLOCK = re.compile(r"\s*---[ \t]*\n(.*?)\n?---\s*", re.DOTALL)

@@ -59,5 +59,6 @@ def _move_computed_front_matter(cell: PaperCell, front: FrontMatter) -> None:
     outputs = cell.node.outputs
     markdown = [output for output in outputs if "text/markdown" in output.get("data", {})]
     if cell.options.label in COMPUTABLE and markdown:
-        setattr(front, cell.options.label, "\n\n".join(output.data["text/markdown"] for output in markdown))
+        texts = [output.data["text/markdown"] for output in markdown]
+        setattr(front, cell.options.label, texts if cell.options.label == "authors" else "\n\n".join(texts))
         cell.node.outputs = [output for output in outputs if output not in markdown]

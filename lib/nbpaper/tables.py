@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bs4 import Tag
 
 NUMERIC = re.compile(
-    r"[+\-−]?[\d.,]*\d[\d.,]*(e[+\-]?\d+)?\s?(%|\s*±.*|\s*[\[(].*[\])])?|NaN|nan|[–—-]?", re.IGNORECASE
+    r"(< )?[+\-−]?[\d.,]*\d[\d.,]*(e[+\-]?\d+)?\s?(%|\s*±.*|\s*[\[(].*[\])])?|NaN|nan|[–—-]?", re.IGNORECASE
 )
 PANDAS_SIZE = re.compile(r"(\d+ rows × \d+ columns)?")
 FORMATTING = {"a", "b", "br", "code", "em", "i", "p", "small", "span", "strong", "sub", "sup", "u"}

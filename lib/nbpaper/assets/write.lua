@@ -143,7 +143,7 @@ end
 
 -- From here on Typst counts the headings of the top level with letters, as labels.lua did.
 function typst.appendix(heading)
-  return {pandoc.RawBlock('typst', '#counter(heading).update(0)\n#set heading(numbering: "A.1")'), heading}
+  return {pandoc.RawBlock('typst', '#pagebreak(weak: true)\n#counter(heading).update(0)\n#set heading(numbering: "A.1")'), heading}
 end
 
 function typst.math(math)

@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 
 from peft_study.analysis.tfidf import Baseline
-from peft_study.data.reviews import load_corpus
-from peft_study.errors import StudyError
 from peft_study.records.read import Runs
 from peft_study.statistics import scores
 from peft_study.statistics.calibration import chance_of, log_odds
@@ -252,15 +250,6 @@ def disagreements(runs: Runs, right: str, wrong: str) -> pd.DataFrame:
     table = pd.DataFrame({"id": arrays["ids"], "label": arrays["labels"], **chances})
     table = table[(runs.preds[right].to_numpy() == table["label"]) & (runs.preds[wrong].to_numpy() != table["label"])]
     return table.sort_values(["wrong", "id"])
-
-
-def test_texts(variant: Variant) -> dict[int, str]:
-    """The text of every test review by its id; empty where the reviews are not at hand, as with another's records."""
-    try:
-        test = load_corpus(variant).test
-    except StudyError:
-        return {}
-    return dict(zip(test["id"].tolist(), test["text"], strict=True))
 
 
 def sensitivity(runs: Runs) -> pd.DataFrame:

@@ -45,6 +45,12 @@ def review(text: str, label: int, facts: Mapping[str, Any] | None = None, labels
     )
 
 
+def pages(text: str, links: Mapping[str, str]) -> None:
+    """Show a paragraph; on a page, links (name -> address) follow it, which a PDF could not lead to."""
+    listed = ", ".join(f'<a href="{escape(address)}">{escape(name)}</a>' for name, address in links.items())
+    display({"text/html": f"<p>{escape(text)} {listed}</p>", "text/markdown": text, "text/plain": text}, raw=True)
+
+
 def card(heading: Iterable[str], body: str, label: int) -> HTML:
     """A review in the colour of its class, under the parts of its `heading`; the `body` is HTML already."""
     title, style = escape(" · ".join(heading)), _CARD.format(colour=class_colour(label))

@@ -54,7 +54,7 @@ class Report:
 
         A row maps the columns' names to values. What is not known, or not finite, is null.
         """
-        study = self.study.model_dump(include={"name", "title", "question", "baseline", "margin"})
+        study = self.study.model_dump(include={"name", "title", "question", "authors", "baseline", "margin"})
         rows = {name: _rows(table) for name, table in (tables | self.tables).items()}
         file = paths.report_folder(self.study.name) / NUMBERS
         write_json(file, {"study": study, "claims": self.claims, "tables": rows})

@@ -90,28 +90,6 @@ def steps(table: pd.DataFrame) -> pd.DataFrame:
     return named(wide.rename_axis(columns=None).reset_index().fillna(UNKNOWN))
 
 
-def learning_curves(curves: pd.DataFrame) -> pd.DataFrame:
-    """The curves of `learning_curves.curves`, with 95 % intervals: floor, exponent, and the budget that matches.
-
-    Where a curve was refused, a last column has the reason.
-    """
-    rows = curves.to_dict("records")
-    shown = {
-        "error floor (%)": [_estimate(row, "floor", "{:.1f}", 100) for row in rows],
-        "exponent": [_estimate(row, "exponent", "{:.2f}") for row in rows],
-        "labels to match": [matching_budget(row) for row in rows],
-    }
-    table = pd.DataFrame(shown, pd.Index([title(row) for row in rows], name="strategy"))
-    refused = (curves["refusal"] != "").any()
-    return table.assign(**{"no curve because": list(curves["refusal"])}) if refused else table
-
-
-def _estimate(row: Mapping[Any, Any], name: str, form: str, scale: float = 1) -> str:
-    """A parameter of a curve with its interval."""
-    value, low, high = (form.format(scale * row[f"{name}{end}"]) for end in ("", "_low", "_high"))
-    return f"{value} [{low}, {high}]" if row["refusal"] == "" else UNKNOWN
-
-
 def matching_budget(row: Mapping[Any, Any]) -> str:
     """The budget at which a row of `learning_curves.curves` matches the baseline, with its interval, as text."""
     if pd.isna(row["target"]):

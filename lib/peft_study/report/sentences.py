@@ -7,112 +7,117 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
-from peft_study.analysis.accuracy import FEW, counterpart, further, groups, title
+from peft_study.analysis.accuracy import FEW, counterpart, further, title
 from peft_study.records.read import Runs
+from peft_study.statistics.paired_tests import NO_VERDICT, SEEDS
 from peft_study.strategies.table import STRATEGIES
-from peft_study.text import listed, markdown_escape, points
+from peft_study.text import listed, points
 
-VERDICTS = ("better", "equivalent", "undetermined", "worse")
-
-
-def subject(runs: Runs) -> str:
-    """What was compared: strategies, encoder, dataset, budgets, seeds, test reviews."""
-    table = runs.table
-    models, datasets = (listed(f"`{name}`" for name in table[field].unique()) for field in ("model", "dataset"))
-    names = listed(STRATEGIES[name].label for name in table["strategy"].unique())
-    sizes = listed(f"{size:,}" for size in sorted(table["train_size"].unique()))
-    origin = {True: ", held out of the training split", False: ", the official test split"}
-    return (
-        f"{names} of {models} on {datasets}, with {sizes} labelled reviews and {_seeds(runs)} each, tested on "
-        f"{len(runs.labels):,} reviews{origin.get(table['data.held_out'].iloc[0], '')}."
-    )
+SPELT = 4  # comparisons that the answer gives with their intervals
 
 
-def _seeds(runs: Runs) -> str:
-    counts = sorted(set(groups(runs)["run_ids"].map(len)))
-    return "1 seed" if counts == [1] else f"{' to '.join(str(n) for n in dict.fromkeys([counts[0], counts[-1]]))} seeds"
+def word(row: Mapping[Any, Any]) -> str:
+    """The verdict of a comparison; with too few seeds for one, how the runs differ."""
+    if row["verdict"] != NO_VERDICT:
+        return str(row["verdict"])
+    differ = "runs more accurate" if row["low"] > 0 else "runs less accurate"
+    return differ if row["low"] > 0 or row["high"] < 0 else "no difference detected"
 
 
-def headline(runs: Runs, comparisons: pd.DataFrame, summary: pd.DataFrame, costs: pd.DataFrame) -> str:
-    """The answer: what each strategy gains or loses at every budget that it shares with the baseline.
+def gap(row: Mapping[Any, Any]) -> str:
+    """A difference with its interval, in points."""
+    return f"{points(row['difference'])} [{points(row['low'])}, {points(row['high'])}]"
 
-    Of more than `FEW` strategies it says only which verdict each got.
+
+def headline(runs: Runs, comparisons: pd.DataFrame, costs: pd.DataFrame) -> str:
+    """The answer: what each strategy gains or loses at every budget that it shares with the baseline strategy.
+
+    Of more than `SPELT` comparisons it says only the verdicts.
     """
     if comparisons.empty:
         return (
             f"There is no answer yet: no finished run of the baseline strategy (`{runs.study.baseline}`) has a "
             "counterpart of another strategy with the same number of labels."
         )
-    by_strategy = [rows for _, rows in comparisons.groupby(["strategy", *further(comparisons)], sort=False)]
-    if len(by_strategy) > FEW:
-        answers = [_by_verdict(rows, runs) for _, rows in comparisons.groupby("train_size")]
+    if len(comparisons) > SPELT:
+        answers = [compared(comparisons, within(STRATEGIES[runs.study.baseline].label))]
     else:
-        answers = [_answer(rows.sort_values("train_size"), runs, summary, costs) for rows in by_strategy]
-    if "undetermined" in set(comparisons["verdict"]):
-        corrected = f", Holm-corrected for {len(comparisons)} comparisons" * (len(comparisons) > 1)
-        answers.append(
-            f"*Undetermined*: no difference is significant (5%{corrected}), "
-            f"and the 90% interval is not within ±{runs.study.margin:g} points."
-        )
-    if comparisons["pairs"].max() == 1:
-        answers.append("With one seed, a verdict is on these runs, not on the strategies.")
+        answers = [_answer(rows.sort_values("train_size"), runs, costs) for rows in _by_strategy(comparisons)]
+        jointly = " that hold jointly" * (len(comparisons) > 1)
+        answers.append(f"Brackets are 95% intervals{jointly}.")
+    words = {word(row) for row in comparisons.to_dict("records")}
+    if "undetermined" in words:
+        answers.append(f"*Undetermined*: the interval contains 0 and exceeds the margin, ±{runs.study.margin:g}.")
+    if NO_VERDICT in set(comparisons["verdict"]):
+        answers.append(f"Fewer than {SEEDS} seeds a side compare runs; no verdict on the strategies is given.")
     return " ".join(answers)
 
 
-def _by_verdict(rows: pd.DataFrame, runs: Runs) -> str:
-    """Which of many strategies got which verdict at one budget; the best first."""
-    ordered, parts = rows.sort_values("difference", ascending=False), []
-    for verdict in VERDICTS:
-        same = ordered[ordered["verdict"] == verdict].to_dict("records")
-        names = listed(f"{title(row)} ({points(row['difference'])})" for row in same)
-        parts += [f"{len(same)} **{verdict}**: {names}"] if same else []
-    base, size = _within(STRATEGIES[runs.study.baseline].label), rows["train_size"].iloc[0]
-    return f"Against {base} at {size:,} labels, of {len(rows)} strategies: {'; '.join(parts)}."
+def _by_strategy(comparisons: pd.DataFrame) -> list[pd.DataFrame]:
+    """The comparisons of each strategy (and further axis)."""
+    return [rows for _, rows in comparisons.groupby(["strategy", *further(comparisons)], sort=False)]
 
 
-def _answer(rows: pd.DataFrame, runs: Runs, summary: pd.DataFrame, costs: pd.DataFrame) -> str:
+def _answer(rows: pd.DataFrame, runs: Runs, costs: pd.DataFrame) -> str:
     """One strategy against the baseline at every common budget, and its cost at the largest, which is the last row."""
     base, last = runs.study.baseline, rows.iloc[-1].to_dict()
-    (ours, theirs), (cost, full) = (
-        [counterpart(last, table, strategy) for strategy in (last["strategy"], base)] for table in (summary, costs)
-    )
+    cost, full = (counterpart(last, costs, strategy) for strategy in (last["strategy"], base))
     gaps = listed(
-        f"{points(row['difference'])} [{points(row['low'])}, {points(row['high'])}] points at {row['train_size']:,} "
-        f"labels (**{row['verdict']}**)"
-        for row in rows.to_dict("records")
+        f"{gap(row)} points at {row['train_size']:,} labels (**{word(row)}**)" for row in rows.to_dict("records")
     )
     shares = [
-        _share(cost, full, "parameters.trainable", ".2%", "trainable parameters"),
-        _share(cost, full, "training.flops", ".0%", "training FLOPs"),
-        _share(cost, full, "training.seconds", ".0%", "training time"),
+        _share(cost, full, "parameters.trainable", "trainable parameters"),
+        _share(cost, full, "training.flops", "training FLOPs"),
+        _share(cost, full, "training.seconds", "training time"),
     ]
     known = listed(filter(None, shares))
-    return (
-        f"{title(last)} against {_within(STRATEGIES[base].label)}: {gaps}. With {last['train_size']:,} labels, "
-        f"{100 * ours['accuracy']:.1f}% against {100 * theirs['accuracy']:.1f}% accuracy"
-        + (f", at {known}." if known != "none" else ".")
-    )
+    taken = f" It takes {known} with {last['train_size']:,} labels." if known != "none" else ""
+    return f"Accuracy of {within(title(last))} against {within(STRATEGIES[base].label)}: {gaps}.{taken}"
 
 
-def _share(part: Mapping[Any, float], whole: Mapping[Any, float], column: str, form: str, name: str) -> str:
+def _share(part: Mapping[Any, float], whole: Mapping[Any, float], column: str, name: str) -> str:
     """What a cost of one strategy is of another's, or nothing where that is no number."""
-    known = whole[column] > 0 and np.isfinite(part[column])
-    return f"{part[column] / whole[column]:{form}} of the {name}" if known else ""
+    share = 100 * part[column] / whole[column] if whole[column] > 0 else np.nan
+    return f"{share:{'.2g' if share < 10 else ',.0f'}}% of the {name}" if np.isfinite(share) else ""
 
 
-def _within(label: str) -> str:
-    """A label inside a sentence: `full fine-tuning`, but `LoRA` and `BitFit`."""
+def within(label: str) -> str:
+    """A label inside a sentence: `full fine-tuning`, but `LoRA`, `BitFit` and `TF-IDF`."""
     return label if label[1:] != label[1:].lower() else label.lower()
 
 
-def verdicts(comparisons: pd.DataFrame, baseline: str) -> str:
-    """How often each verdict was reached in comparisons with `baseline`; nothing without a comparison."""
-    if comparisons.empty:
+def compared(comparisons: pd.DataFrame, other: str) -> str:
+    """Which strategies have which verdict against `other` at which budgets; nothing without a comparison."""
+    alike: dict[str, list[str]] = {}
+    for rows in _by_strategy(comparisons):
+        sizes: dict[str, list[str]] = {}
+        for row in rows.to_dict("records"):
+            sizes.setdefault(word(row), []).append(f"{row['train_size']:,}")
+        verdict = listed(f"**{name}** at {listed(at)} labels" for name, at in sizes.items())
+        alike.setdefault(verdict, []).append(within(title(rows.iloc[0].to_dict())))
+    parts = [f"{listed(names)} {verdict}" for verdict, names in alike.items()]
+    return f"Against {other}: {'; '.join(parts)}." if parts else ""
+
+
+def recommendation(table: pd.DataFrame, margin: float) -> str:
+    """What to choose with how many labels, and by which rule; nothing where no strategy has seeds enough."""
+    sizes = table.drop_duplicates("train_size").groupby("choice", sort=False)["train_size"]
+    parts = [f"with {listed(f'{size:,}' for size in rows)} labels, choose **{within(name)}**" for name, rows in sizes]
+    chosen = "; ".join(parts)
+    near = f"{margin:g} point" + "s" * (margin != 1)
+    rule = f"the cheapest option whose estimated accuracy is within {near} of the highest"
+    return f"{chosen[0].upper()}{chosen[1:]}: {rule}." if parts else ""
+
+
+def settlement(row: Mapping[Any, Any], available: float) -> str:
+    """What would settle an undetermined comparison; `available` reviews can be tested on (NaN: not known)."""
+    if row["verdict"] != "undetermined":
         return ""
-    counts = comparisons["verdict"].value_counts().reindex(VERDICTS, fill_value=0)
-    many = "comparison" if len(comparisons) == 1 else "comparisons"
-    of_each = listed(f"{count} {name}" for name, count in counts.items() if count)
-    return f"Of {len(comparisons)} {many} with {baseline}: {of_each}."
+    if pd.isna(row["settle_seeds"]):
+        return "nothing larger: the difference is near the margin"
+    reviews = float(f"{row['settle_items']:.2g}")
+    short = f" (the dataset has {available:,.0f})" if reviews > available else ""
+    return f"{row['settle_seeds']:,.0f} seeds a side on {reviews:,.0f} test reviews{short}"
 
 
 def untrained(runs: Runs, summary: pd.DataFrame) -> str:
@@ -131,27 +136,3 @@ def untrained(runs: Runs, summary: pd.DataFrame) -> str:
         return ""
     names = listed(poor) if len(poor) <= FEW else f"{len(poor)} of {len(summary)} variants"
     return f"**Not distinguishable from the majority-class baseline** ({share:.1%} of the test reviews): {names}."
-
-
-def limits(runs: Runs) -> str:
-    """What limits the conclusions of these runs in particular, as a Markdown list; empty where nothing does."""
-    recorded = runs.table.get("data.notes", pd.Series(dtype=object))
-    notes = dict.fromkeys(note for entry in recorded if isinstance(entry, list) for note in entry)
-    lines = [f"- **Data:** {markdown_escape(str(note))}." for note in notes]
-    if {("bundled:imdb", 0)} == {(run.dataset, run.data_seed) for run in runs.study.variants.values()}:
-        lines.append(
-            "- **Tuning.** Budgets, epochs, batch size and dropout of the study `quick` were chosen by accuracies on "
-            "these test reviews (`lib/NOTES.md`), so accuracies are optimistic; no interval covers that choice."
-        )
-    if runs.table.groupby(["strategy", "train_size"])["learning_rate"].nunique(dropna=False).max() == 1:
-        lines.append(
-            "- **Learning rates.** Each strategy runs at one rate, and rankings depend on how well each rate was "
-            "chosen [@schulman2025]. Default rates were chosen on one encoder, one size and one seed "
-            "(`lib/NOTES.md`)."
-        )
-    if groups(runs)["run_ids"].map(len).min() == 1:
-        lines.append(
-            "- **Seed variance.** Of variants with one seed, the intervals cover the test reviews only; another seed "
-            "may change accuracy by more than the difference of interest."
-        )
-    return "\n".join(lines)

@@ -5,21 +5,30 @@ from typing import Any
 
 import pandas as pd
 
-from peft_study import paths
-from peft_study.analysis.accuracy import MEASURES, further, largest, title, varying
+from peft_study.analysis.accuracy import MEASURES, further, largest, title
 from peft_study.analysis.costs import COSTS
+from peft_study.analysis.recommendation import TFIDF, swapped
 from peft_study.analysis.slice_rules import SLICES
 from peft_study.records.read import Runs
+from peft_study.report.sentences import gap, settlement, within
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
 from peft_study.text import UNKNOWN, class_list, numbers, p_text, points
 
+_SCORES = {  # of `accuracy.summary`, beside accuracy: heading, scale, format
+    "auc": ("AUC", 1, "{:.3f}"),
+    "share_positive": ("predicted positive (%)", 100, "{:.1f}"),
+    "macro_f1": ("macro F1 (%)", 100, "{:.1f}"),
+    "balanced_accuracy": ("balanced accuracy (%)", 100, "{:.1f}"),
+}
 _KEPT = "pretrained classification head kept"
 _SETUP = {  # rows of the set-up: fields of the variant, which are stated, or columns of the records
     "encoder": ("model",),
     "weights (hash)": ("environment.model",),
     _KEPT: ("keep_head",),
     "dataset": ("dataset", "dataset_config"),
+    "text and label columns": ("text_column", "label_column"),
+    "encoding": ("encoding",),
     "test split": ("test_split",),
     "distinct texts, duplicates dropped": ("data.unique", "data.duplicates"),
     "out-of-domain test set": ("ood_dataset",),
@@ -27,15 +36,10 @@ _SETUP = {  # rows of the set-up: fields of the variant, which are stated, or co
     "window (tokens)": ("max_length", "truncation"),
     "epochs": ("epochs",),
     "optimizer steps": ("max_steps",),
-    "batch size": ("batch_size",),
-    "gradient accumulation": ("gradient_accumulation",),
-    "weight decay": ("weight_decay",),
-    "warm-up (share of steps)": ("warmup",),
-    "dropout": ("dropout",),
+    "batch size, gradient accumulation": ("batch_size", "gradient_accumulation"),
+    "weight decay, warm-up share, dropout": ("weight_decay", "warmup", "dropout"),
     "checkpoint tested": ("checkpoint",),
-    "LoRA rank": ("lora_r",),
-    "LoRA α": ("lora_alpha",),
-    "LoRA dropout": ("lora_dropout",),
+    "LoRA rank, α, dropout": ("lora_r", "lora_alpha", "lora_dropout"),
     "seeds": ("seed",),
     "precision": ("environment.precision",),
 }
@@ -50,9 +54,9 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
     return shown.loc[:, (shown != UNKNOWN).any()] if len(shown) else shown
 
 
-def _interval(table: pd.DataFrame, column: str, form: Callable[[float], str] = "{:.1f}".format, ends: str = "") -> Any:
-    """A share of each row and its interval (the columns `low` and `high`, after the prefix `ends`), in points."""
-    values = (100 * table[name] for name in (column, f"{ends}low", f"{ends}high"))
+def _interval(table: pd.DataFrame, column: str, form: Callable[[float], str] = "{:.1f}".format) -> Any:
+    """A share of each row and its interval (the columns `low` and `high`), in points."""
+    values = (100 * table[name] for name in (column, "low", "high"))
     return [f"{form(value)} [{form(low)}, {form(high)}]" for value, low, high in zip(*values, strict=True)]
 
 
@@ -75,6 +79,7 @@ def setup(runs: Runs) -> pd.DataFrame:
             rows[name] = "; ".join(", ".join(map(_plain, row)) for row in stated_values)
     if rows.get(_KEPT) == "False":
         del rows[_KEPT]  # the default
+    rows |= {STRATEGIES[name].label: text for name, text in _trained(runs).items()}
     return pd.DataFrame({"value": rows}).rename_axis("setting")
 
 
@@ -87,67 +92,16 @@ def _plain(value: Any) -> str:
     return f"{value:,g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
-def strategies(runs: Runs) -> str:
-    """The strategies and their peak learning rates as a Markdown table, since only Markdown can hold citations."""
+def _trained(runs: Runs) -> dict[str, str]:
+    """What each strategy trains, and its peak learning rates where they are on record."""
     rates: dict[str, set[float]] = {name: set() for name in runs.table["strategy"]}
     for run_id in runs.stated("learning_rate").index:
-        variant = runs.study.variants[run_id]
-        rates[variant.strategy].add(variant.rate)
-    lines = ["| strategy | what trains | learning rate |", "|:--|:-----|--:|"]
+        rates[runs.study.variants[run_id].strategy].add(runs.study.variants[run_id].rate)
+    trained = {}
     for name, used in rates.items():
-        strategy, ends = STRATEGIES[name], dict.fromkeys(f"{rate:g}" for rate in sorted(used)[:: max(1, len(used) - 1)])
-        source = f" [@{strategy.citation}]" if strategy.citation else ""
-        lines.append(f"| {strategy.label}{source} | {strategy.description} | {' to '.join(ends) or UNKNOWN} |")
-    return "\n".join(lines)
-
-
-def grid(runs: Runs, links: bool) -> str:
-    """Finished of planned runs, strategies by budgets, as a Markdown table, since only Markdown can hold links.
-
-    A finished run is named by its seed and what else sets it apart within its cell. With `links` the name leads to the
-    page of its executed notebook, relative to the report; the run of another program has none.
-    """
-    planned = runs.study.variants
-    sizes = sorted({variant.train_size for variant in planned.values()})
-    lines = ["| strategy | " + " | ".join(f"{size:,}" for size in sizes) + " |", "|:--|" + ":--|" * len(sizes)]
-    for strategy in dict.fromkeys(variant.strategy for variant in planned.values()):
-        cells = [[run for run, v in planned.items() if (v.strategy, v.train_size) == (strategy, n)] for n in sizes]
-        lines.append(f"| {STRATEGIES[strategy].label} | {' | '.join(_cell(cell, runs, links) for cell in cells)} |")
-    return "\n".join(lines)
-
-
-def _cell(planned: list[str], runs: Runs, links: bool) -> str:
-    """How many of the planned runs of a cell are finished, and their names."""
-    names = []
-    for run_id in (run_id for run_id in planned if run_id in runs.table.index):
-        variant = runs.study.variants[run_id]
-        name = f"`{run_id.removeprefix(f'{variant.strategy}-n{variant.train_size:05d}-')}`"
-        has_page = links and (paths.run_folder(runs.study.name, run_id) / "train.ipynb").exists()
-        names.append(f"[{name}](runs/{run_id}.html)" if has_page else name)
-    return ": ".join(filter(None, [f"{len(names)} of {len(planned)}", ", ".join(names)])) if planned else UNKNOWN
-
-
-def missing(runs: Runs) -> pd.DataFrame:
-    """The planned runs that are not compared, and why."""
-    return pd.DataFrame({"reason": runs.missing}, dtype=object).rename_axis("run")
-
-
-def unrecorded(runs: Runs) -> pd.DataFrame:
-    """What records of compared runs leave out, field by field: in all runs, or in which."""
-    runs_by_field: dict[str, list[str]] = {}
-    for run_id, fields in runs.unrecorded.items():
-        for field in fields:
-            runs_by_field.setdefault(field, []).append(run_id)
-    fields_by_runs: dict[str, dict[str, list[str]]] = {}
-    for field, run_ids in runs_by_field.items():
-        file, _, name = field.partition(": ")
-        of_runs = fields_by_runs.setdefault("all" if len(run_ids) == len(runs.table) else ", ".join(run_ids), {})
-        of_runs.setdefault(file, []).extend([name] if name else [])
-    shown = {
-        run_ids: "; ".join(f"{file}: {', '.join(names)}" if names else file for file, names in files.items())
-        for run_ids, files in fields_by_runs.items()
-    }
-    return pd.DataFrame({"not on record": shown}).rename_axis("runs")
+        ends = dict.fromkeys(f"{rate:g}" for rate in sorted(used)[:: max(1, len(used) - 1)])
+        trained[name] = STRATEGIES[name].description + f"; learning rate {' to '.join(ends)}" * bool(ends)
+    return trained
 
 
 def environments(runs: Runs) -> pd.DataFrame:
@@ -161,25 +115,59 @@ def environments(runs: Runs) -> pd.DataFrame:
 # --- Accuracy ---------------------------------------------------------------------------------------------------------
 
 
-def scores(runs: Runs, accuracy: pd.DataFrame, ood: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Accuracy and macro F1 on the test set and accuracy on the out-of-domain set, with 95 % intervals.
+def results(
+    summary: pd.DataFrame,
+    comparisons: pd.DataFrame | None = None,
+    ood: pd.DataFrame | None = None,
+    tfidf: pd.DataFrame | None = None,
+    against_tfidf: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Scores of every variant and, beside them, its difference from the baseline strategy; budget by budget.
 
-    The tables are of `summary`. Where there are several seeds, the test accuracy of each as well.
+    `summary` and `ood` are of `accuracy.summary`, `comparisons` of `accuracy.against_baseline`. `tfidf` are the scores
+    of TF-IDF, and `against_tfidf` the rows of `accuracy.against_tfidf` that have the baseline strategy.
     """
-    columns: dict[str, Any] = {"accuracy (%)": _interval(accuracy, "accuracy")}
-    columns["macro F1 (%)"] = numbers(100 * accuracy["macro_f1"], "{:.1f}")
+    axes = ["strategy", "train_size", *further(summary)]
+    columns: dict[str, Any] = {"accuracy (%)": _interval(summary, "accuracy")}
+    for name, (head, scale, form) in _SCORES.items():
+        if name in summary and (name != "macro_f1" or "auc" not in summary):
+            columns[head] = numbers(scale * summary[name], form)
     columns |= {} if ood is None or ood.empty else {"out of domain (%)": _interval(ood, "accuracy")}
-    if accuracy["seeds"].max() > 1:
-        share = (runs.preds.to_numpy() == runs.labels[:, None]).mean(axis=0)
-        each = pd.Series(share, runs.preds.columns).map(lambda value: f"{100 * value:.1f}")
-        columns["each seed (%)"] = [", ".join(each[ids]) for ids in accuracy["run_ids"]]
-    return named(accuracy[varying(runs)].assign(**columns))
+    table = summary[axes].astype(object).assign(**columns)
+    table["strategy"] = [STRATEGIES[name].label for name in table["strategy"]]
+    if comparisons is not None and len(comparisons):
+        compared = comparisons[axes].assign(**_compared(comparisons))
+        compared["strategy"] = [STRATEGIES[name].label for name in compared["strategy"]]
+        table = table.merge(compared, how="left")
+    table["seeds"] = summary["seeds"].astype(str).to_numpy()
+    if tfidf is not None and against_tfidf is not None:
+        own = tfidf[["train_size"]].assign(strategy=TFIDF, **{"accuracy (%)": _interval(tfidf, "accuracy")})
+        if len(reverse := swapped(against_tfidf)):
+            own = own.merge(reverse[["train_size"]].assign(**_compared(reverse)), how="left")
+        table = pd.concat([table, own[own["train_size"].isin(summary["train_size"])]])
+    table = table.sort_values("train_size", kind="stable").fillna(UNKNOWN)
+    table = table.loc[:, (table != UNKNOWN).any()].assign(labels=table["train_size"].map("{:,}".format))
+    return table.drop(columns="train_size").set_index(["labels", "strategy"])
+
+
+def recommendation(table: pd.DataFrame, available: float) -> str:
+    """`recommendation.recommend` as a Markdown table: a row per budget; `available` reviews can be tested on."""
+    heads = ("labels", "choose", "accuracy", "how sure: difference in points, verdict", "what would settle it")
+    lines = [f"| {' | '.join(heads)} |", "|--:|:--|--:|:-----|:---|"]
+    for size, rows in table.groupby("train_size"):
+        compared = rows.to_dict("records")
+        sure = "; ".join(f"{gap(row)} against {within(row['against'])}, {row['verdict']}" for row in compared)
+        settled = [(row["against"], text) for row in compared if (text := settlement(row, available))]
+        settle = "; ".join(f"against {within(name)}: {text}" if len(compared) > 1 else text for name, text in settled)
+        first = compared[0]
+        cells = (f"{size:,}", first["choice"], f"{100 * first['accuracy']:.1f}%", sure, settle or "settled")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) if len(table) else ""
 
 
 def differences(comparisons: pd.DataFrame) -> pd.DataFrame:
     """Differences from the baseline strategy in accuracy points, with interval, test, power and verdict."""
     columns = _compared(comparisons)
-    columns["p"] = comparisons["p_value"].map(_p)
     columns["right alone"] = [f"{a} : {b}" for a, b in comparisons[["only_strategy", "only_baseline"]].to_numpy()]
     columns["detectable"] = numbers(comparisons["detectable"], "{:.1f}")
     columns["pairs ahead"] = [
@@ -199,52 +187,21 @@ def _compared(comparisons: pd.DataFrame) -> dict[str, Any]:
     """The columns that every table of differences has."""
     return {
         "difference": _interval(comparisons[["difference", "low", "high"]] / 100, "difference", points),
+        "p": comparisons["p_value"].map(_p),
         "adjusted p": comparisons["adjusted_p"].map(_p),
         "verdict": list(comparisons["verdict"]),
     }
 
 
-def reference(table: pd.DataFrame) -> pd.DataFrame:
-    """`reference.beside` as printed: of each figure what was reported, then what was reached here."""
-    shown = table.loc[:, :"accuracy"].iloc[:, :-1]  # type: ignore[misc]
-    shown["accuracy (%)"] = numbers(100 * table["reported_accuracy"], "{:.1f}")
-    shown["accuracy here"] = _interval(table, "accuracy")
-    shown["difference"] = table["difference"].map(points)
-    for name, label, scale, form in (
-        ("macro_f1", "macro F1", 100, "{:.1f}"),
-        ("trainable", "trainable", 1, "{:,.0f}"),
-        ("seconds", "seconds", 1, "{:,.0f}"),
-    ):
-        shown[label] = numbers(scale * table[f"reported_{name}"], form)
-        shown[f"{label} here"] = numbers(scale * table[name], form)
-    return named(shown)
-
-
-# --- Costs, calibration, slices ---------------------------------------------------------------------------------------
+# --- Costs and slices ---------------------------------------------------------------------------------------
 
 
 def costs(table: pd.DataFrame) -> pd.DataFrame:
     """`costs.costs` as printed: parameters, training (seconds without evaluation), storage, inference."""
-    columns = {cost.column: numbers(table[name] / cost.unit, cost.form) for name, cost in COSTS.items()}
-    share = numbers(table["parameters.trainable"] / table["parameters.total"], "{:.2%}")
-    return named(table[["strategy", "train_size", *further(table)]].assign(**columns, share=share))
-
-
-def calibration(measured: pd.DataFrame, scaled: pd.DataFrame) -> pd.DataFrame:
-    """`calibration.measured` as printed, and beside it what `scaled` says of temperatures, where a row has one."""
-    axes = ["strategy", "train_size", *further(measured)]
-    columns = {
-        "log-loss (nats)": numbers(measured["log_loss"], "{:.3f}"),
-        "Brier score": numbers(measured["brier"], "{:.3f}"),
-        "ECE (points)": _interval(measured, "ece", ends="ece_"),
-        "confidence − accuracy (points)": _interval(measured, "overconfidence", points, "overconfidence_"),
-    }
-    if len(scaled):
-        rows = measured[axes].merge(scaled[[*axes, "temperature", "log_loss_after", "ece_after"]], how="left")
-        columns["temperature"] = numbers(rows["temperature"], "{:.2f}").to_numpy()
-        columns["scaled log-loss"] = numbers(rows["log_loss_after"], "{:.3f}").to_numpy()
-        columns["scaled ECE"] = numbers(100 * rows["ece_after"], "{:.1f}").to_numpy()
-    return named(measured[axes].assign(**columns))
+    share = {"trainable share": numbers(table["parameters.trainable"] / table["parameters.total"], "{:.2%}")}
+    named_costs = {name: cost for name, cost in COSTS.items() if not name.startswith("parameters.trainable_")}
+    columns = {cost.column: numbers(table[name] / cost.unit, cost.form) for name, cost in named_costs.items()}
+    return named(table[["strategy", "train_size", *further(table)]].assign(**share, **columns))
 
 
 def slices(scores: pd.DataFrame, compared: pd.DataFrame, titles: list[str]) -> pd.DataFrame:

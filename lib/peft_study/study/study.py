@@ -35,6 +35,7 @@ class Study(BaseModel):
     name: Text
     title: Text
     question: Text
+    authors: list[Text] = []
     baseline: Text = "full"
     margin: Annotated[float, Field(gt=0, lt=100)] = 1.0
     defaults: dict[str, Any] = {}

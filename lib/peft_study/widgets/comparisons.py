@@ -53,7 +53,7 @@ def of_one_study(runs: Runs) -> tuple[Any, Callable[..., None]]:
         yield markup.line("Computing intervals …")
         scores = summary(chosen)
         ood = summary(chosen, part="ood_") if has_ood(chosen) else None
-        table = tables.scores(chosen, scores, ood)
+        table = tables.results(scores, ood=ood)
         yield markup.line(f"Runs: {len(chosen.table):,}"), figures.accuracy(scores, chosen.table)[0], table
 
     axes = {"strategy": "strategies", "train_size": "sizes", "seed": "seeds"}

@@ -64,10 +64,7 @@ def test_the_budget_that_matches_the_baseline_has_an_interval_around_it() -> Non
     assert row["size"] == pytest.approx(LATE.size(LAW.error(2000)), rel=0.02)
     assert (table["floor_low"] <= table["floor"]).all() and (table["floor"] <= table["floor_high"]).all()
     assert row["size_low"] <= row["size"] <= row["size_high"]
-    shown = rate_tables.learning_curves(table)
-    assert "no curve because" not in shown
-    assert shown.loc["Full fine-tuning", "labels to match"] == "–"
-    matched = shown.loc["LoRA (query, value)", "labels to match"]
+    matched = rate_tables.matching_budget(row.to_dict())
     assert re.fullmatch(r"3,[5-7]00 \[[<\d][\d, ]+, [>\d][\d, ]+\]", matched)
 
 
@@ -80,7 +77,7 @@ def test_a_curve_is_not_read_beyond_twice_its_largest_budget() -> None:
 
 def test_a_refused_curve_has_its_reason_and_without_the_baseline_there_is_nothing_to_match() -> None:
     refused = fitted(make_runs({"full-n00250": 0.8, "full-n00500": 0.85, "full-n01000": 0.88}, matrix=MATRIX), draws=3)
-    assert rate_tables.learning_curves(refused)["no curve because"].tolist() == ["", refusal(SIZES, [0.1] * 4)]
+    assert refused["refusal"].tolist() == ["", refusal(SIZES, [0.1] * 4)]
     table = fitted(falling(without="full"), draws=3)
     assert table["target"].isna().all() and (table["refusal"] == "").all()
-    assert rate_tables.learning_curves(table)["labels to match"].tolist() == ["–"]
+    assert rate_tables.matching_budget(table.iloc[0].to_dict()) == "–"

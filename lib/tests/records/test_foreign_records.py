@@ -214,9 +214,9 @@ def test_logits_that_are_not_numbers_are_counted_among_the_unrecorded() -> None:
 def test_03_stands_on_what_another_program_left(records: str) -> None:
     matrix = {"strategy": ["full"] if records == "a single strategy" else ["full", "lora"], "train_size": [250, 1000]}
     absent = {"dataset": "absent/dataset", "model": "absent/model"}
-    bare_runs({"lora": 0.8}, count=120, matrix=matrix | {"seed": [1]}, defaults=absent)
-    if records == "some costs":
-        edit(LORA, lambda blocks: blocks.update(training={"seconds": 3.0}, parameters={"trainable": 10}))
+    runs = bare_runs({"lora": 0.8}, count=120, matrix=matrix | {"seed": [1]}, defaults=absent)
+    for run_id in runs.table.index if records == "some costs" else ():
+        edit(str(run_id), lambda blocks: blocks.update(training={"seconds": 3.0}, parameters={"trainable": 10}))
     compare("made")
     notebook = nbformat.read(paths.study_folder("made") / "compare.ipynb", as_version=4)
     outputs = [(cell, out) for cell in notebook.cells if cell.cell_type == "code" for out in cell.outputs]

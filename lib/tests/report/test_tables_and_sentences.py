@@ -4,38 +4,38 @@ import re
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_runs import EDGES, MATRIX, make_runs, make_words
 
-from peft_study import paths
 from peft_study.analysis import accuracy
 from peft_study.analysis.costs import costs
+from peft_study.analysis.recommendation import available, recommend
 from peft_study.analysis.tfidf import Baseline
-from peft_study.records.read import Runs, load_runs
+from peft_study.records.read import Runs
 from peft_study.report import sentences, tables
 from peft_study.strategies.table import STRATEGIES
 from peft_study.text import listed, p_text, points
 
 pytestmark = pytest.mark.usefixtures("cheap_garbage")
+SEEDS = MATRIX | {"train_size": [250], "seed": [1, 2, 3]}
 
 
-def report(runs: Runs, words: Baseline | None = None) -> dict[str, Any]:
+def report(runs: Runs, tfidf: Baseline | None = None) -> dict[str, Any]:
     """The tables and sentences of 03, by name."""
     summary, against, cost = accuracy.summary(runs), accuracy.against_baseline(runs), costs(runs)
     ood = accuracy.summary(runs, part="ood_") if accuracy.has_ood(runs) else None
+    words = accuracy.against_tfidf(runs, tfidf)
+    advice = recommend(runs, summary, against, words, cost)
+    of_baseline = words[words["strategy"] == runs.study.baseline]
     return {
-        "headline": sentences.headline(runs, against, summary, cost),
-        "subject": sentences.subject(runs),
-        "verdicts": sentences.verdicts(against, "the baseline"),
-        "words": sentences.verdicts(accuracy.against_tfidf(runs, words), "a bag of words"),
+        "headline": sentences.headline(runs, against, cost),
+        "against TF-IDF": sentences.compared(words, "TF-IDF"),
+        "recommendation": sentences.recommendation(advice, runs.study.margin),
+        "choices": tables.recommendation(advice, available(runs)),
         "untrained": sentences.untrained(runs, summary),
-        "limits": sentences.limits(runs),
         "setup": tables.setup(runs),
-        "strategies": tables.strategies(runs),
-        "grid": tables.grid(runs, links=True),
-        "missing": tables.missing(runs),
-        "unrecorded": tables.unrecorded(runs),
-        "scores": tables.scores(runs, summary, ood),
+        "results": tables.results(summary, against, ood, tfidf and tfidf.scores(), of_baseline),
         "differences": tables.differences(against),
         "costs": tables.costs(cost),
         "environments": tables.environments(runs),
@@ -54,38 +54,62 @@ def test_no_part_of_a_report_has_a_hole_and_every_number_of_the_headline_is_in_t
     for name, part in parts.items():
         assert not re.search(r"\b(nan|None|inf|NaT|<NA>)\b|\\bnan%", text(part)), f"{name}: {text(part)}"
         assert "−0.0 " not in text(part) and "+0.0" not in text(part), name
-    summary, against, headline = accuracy.summary(runs), accuracy.against_baseline(runs), parts["headline"]
+    against, headline = accuracy.against_baseline(runs), parts["headline"]
     if against.empty:
         assert headline.startswith("There is no answer yet") and f"`{runs.study.baseline}`" in headline
         return
-    pairs, axes = against.groupby(["strategy", *accuracy.further(against)], sort=False), accuracy.varying(runs)
-    if pairs.ngroups > accuracy.FEW:
-        for row in against.to_dict("records"):
-            assert f"{accuracy.title(row)} ({points(row['difference'])})" in headline
-        return
-    assert headline.count(" of the training time.") == pairs.ngroups
     assert ("*Undetermined*" in headline) == ("undetermined" in set(against["verdict"]))
-    assert ("With one seed" in headline) == (against["pairs"].max() == 1)
-    for _, rows in pairs:
-        row = rows.sort_values("train_size").iloc[-1].to_dict()
-        assert f"{accuracy.title(row)} against" in headline
-        ours = summary.set_index(axes).loc[tuple(row[axis] for axis in axes), "accuracy"]
-        assert f"With {row['train_size']:,} labels, {100 * ours:.1f}% against" in headline
-        for size, gap, word in zip(rows["train_size"], rows["difference"], rows["verdict"], strict=True):
-            assert re.search(rf"{re.escape(points(gap))} \[[^]]*\] points at {size:,} labels \(\*\*{word}", headline)
+    assert ("Fewer than 3 seeds" in headline) == ("no verdict" in set(against["verdict"]))
+    for row in against.to_dict("records"):
+        at = f"{sentences.gap(row)} points at {row['train_size']:,} labels (**{sentences.word(row)}**)"
+        spelt, name = len(against) <= sentences.SPELT, sentences.within(accuracy.title(row))
+        assert (at in headline and f"Accuracy of {name} against" in headline) if spelt else name in headline
+        assert spelt or f"**{sentences.word(row)}** at " in headline
 
 
-@pytest.mark.parametrize(
-    ("edge", "seeds"), [("one seed", "1 seed"), ("several seeds", "3 seeds"), ("some seeds missing", "1 to 2 seeds")]
-)
-def test_the_number_of_seeds_is_stated_and_one_limits_the_verdict(edge: str, seeds: str) -> None:
-    parts = report(EDGES[edge]())
-    assert f"and {seeds} each" in parts["subject"]
-    assert ("Seed variance" in parts["limits"]) == ("1" in seeds)
+COMPARED: dict[str, tuple[dict[str, float], int, list[int], str]] = {  # accuracies, reviews, seeds, what is said
+    "better": ({"lora": 0.95}, 400, [1, 2, 3], "better"),
+    "worse": ({"lora": 0.85}, 400, [1, 2, 3], "worse"),
+    "equal": ({"": 1.0}, 2000, [1, 2, 3], "equivalent"),
+    "undetermined": ({"lora": 0.88}, 60, [1, 2, 3], "undetermined"),
+    "two seeds apart": ({"lora": 0.7}, 400, [1, 2], "runs less accurate"),
+    "one seed apart": ({"lora": 0.98}, 400, [1], "runs more accurate"),
+    "one seed alike": ({"lora": 0.88}, 60, [1], "no difference detected"),
+}
 
 
-def test_verdicts_are_counted_and_runs_that_learned_nothing_are_named() -> None:
-    assert report(EDGES["ties"]())["verdicts"] == "Of 2 comparisons with the baseline: 2 equivalent."
+@pytest.mark.parametrize("case", COMPARED)
+def test_a_verdict_and_a_recommendation_take_three_seeds(case: str) -> None:
+    shares, count, seeds, said = COMPARED[case]
+    parts = report(make_runs(shares, count, matrix=SEEDS | {"seed": seeds}))
+    assert f"labels (**{said}**)" in parts["headline"]
+    decided = len(seeds) >= 3
+    assert bool(parts["recommendation"]) == bool(parts["choices"]) == decided
+    assert (parts["results"]["verdict"].tolist() == ["–", "no verdict"]) == (not decided)
+    assert ("no verdict on the strategies is given" in parts["headline"]) == (not decided)
+
+
+def test_tf_idf_is_compared_and_chosen_like_a_strategy() -> None:
+    runs = make_runs({"": 0.7}, matrix=SEEDS)
+    parts = report(runs, make_words((250,), accuracy=0.9))
+    against = "Against TF-IDF: full fine-tuning and LoRA (query, value) **worse** at 250 labels."
+    assert parts["against TF-IDF"] == against
+    rule = "the cheapest option whose estimated accuracy is within 1 point of the highest"
+    assert parts["recommendation"] == f"With 250 labels, choose **TF-IDF**: {rule}."
+    assert parts["results"].index.tolist()[-1] == ("250", "TF-IDF") and parts["results"]["verdict"].iloc[-1] == "better"
+    assert parts["results"]["difference"].iloc[-1].startswith("+20.0 [+")
+    assert report(runs)["against TF-IDF"] == ""
+
+
+def test_what_would_settle_a_comparison_is_said_of_undetermined_ones_alone() -> None:
+    row = {"verdict": "undetermined", "settle_seeds": 4.0, "settle_items": 12_345.0}
+    assert sentences.settlement(row, float("nan")) == "4 seeds a side on 12,000 test reviews"
+    assert sentences.settlement(row, 9_000).endswith(" on 12,000 test reviews (the dataset has 9,000)")
+    assert sentences.settlement(row | {"settle_seeds": np.nan}, 9_000).startswith("nothing larger")
+    assert sentences.settlement(row | {"verdict": "better"}, 9_000) == ""
+
+
+def test_runs_that_learned_nothing_are_named() -> None:
     runs = make_runs({"lora-n00250": 0.5})
     said = sentences.untrained(runs, accuracy.summary(runs))
     assert said.endswith("majority-class baseline** (50.0% of the test reviews): LoRA (query, value) at 250.")
@@ -98,14 +122,15 @@ def test_verdicts_are_counted_and_runs_that_learned_nothing_are_named() -> None:
 
 def test_costs_that_no_record_holds_are_left_out_of_the_headline_and_dashes_in_the_tables() -> None:
     runs = make_runs()
+    assert re.search(r"It takes \d.*% of the trainable parameters, 67% of the", report(runs)["headline"])
     bare = runs.table.drop(columns=["training.seconds", "environment.packages"]).assign(
-        **{"cost.model_bytes": np.inf, "parameters.trainable": [1000, "many", 10, 10], "training.steps": None}
+        **{"cost.model_bytes": np.inf, "parameters.trainable": [1000, "many", 10, None], "training.steps": None}
     )
     parts = report(Runs(runs.study, bare, {}))
-    assert " accuracy." in parts["headline"] and "training" not in parts["headline"]
-    shown = ["adapter", "head", "trainable", "peak memory (GiB)", "one review (ms)", "merged (ms)", "share"]
+    assert "training" not in parts["headline"]
+    shown = ["trainable share", "trainable", "peak memory (GiB)", "one review (ms)", "merged (ms)"]
     assert list(parts["costs"]) == shown
-    assert parts["costs"]["trainable"].tolist().count("–") == 1
+    assert parts["costs"]["trainable"].tolist().count("–") == 2
     assert parts["environments"].loc["packages"].tolist() == parts["environments"].loc["commit"].tolist() == ["–"]
 
 
@@ -115,40 +140,37 @@ def test_numbers_and_items_are_written_as_in_a_sentence() -> None:
     assert [listed([]), listed(["a"]), listed(["a", "b", "c"])] == ["none", "a", "a, b and c"]
 
 
-def test_a_missing_run_is_named_and_the_grid_links_to_the_others() -> None:
-    parts = report(EDGES["a missing run"]())
-    assert parts["missing"]["reason"].to_dict() == {"lora-n01000-s1": "not finished"}
-    assert parts["grid"].splitlines()[2:] == [
-        "| Full fine-tuning | 1 of 1: [`s1`](runs/full-n00250-s1.html) | 1 of 1: [`s1`](runs/full-n01000-s1.html) |",
-        "| LoRA (query, value) | 1 of 1: [`s1`](runs/lora-n00250-s1.html) | 0 of 1 |",
-    ]
-    (paths.run_folder("made", "full-n00250-s1") / "train.ipynb").unlink()
-    assert "full-n00250-s1.html" not in tables.grid(load_runs("made"), links=True), "of another program"
-
-
 def test_a_further_axis_keeps_its_values_apart() -> None:
     parts = report(EDGES["a further axis"]())
-    assert "LoRA (query, value), epochs 4 against full fine-tuning: " in parts["headline"]
-    assert "80.0% against 85.0%" in parts["headline"] and "95.0% against 90.0%" in parts["headline"]
-    assert parts["costs"]["epochs"].tolist() == parts["scores"]["epochs"].tolist() == [4, 16] * 4
+    assert "of LoRA (query, value), epochs 4 against full fine-tuning: " in parts["headline"]
+    assert parts["costs"]["epochs"].tolist() == [4, 16] * 4
+    assert parts["results"]["epochs"].tolist() == [4, 16] * 4
+
+
+def test_results_have_the_scores_that_suit_the_number_of_classes_and_no_empty_column() -> None:
+    parts = report(EDGES["no other reviews"]())
+    scores = ["accuracy (%)", "AUC", "predicted positive (%)"]
+    assert list(parts["results"]) == [*scores, "difference", "p", "adjusted p", "verdict", "seeds"]
+    assert "out of domain (%)" in report(EDGES["one seed"]())["results"]
+    many = pd.DataFrame({"strategy": ["full"], "train_size": [10], "accuracy": [0.5], "low": [0.4], "high": [0.6]})
+    many = many.assign(macro_f1=0.4, balanced_accuracy=0.45, seeds=1)
+    assert list(tables.results(many)) == ["accuracy (%)", "macro F1 (%)", "balanced accuracy (%)", "seeds"]
 
 
 def test_differences_are_printed_with_their_interval_test_and_power() -> None:
     shown = report(EDGES["several seeds"]())["differences"]
     assert set(shown["pairs ahead"]) == {"2.5 of 9"} and re.match(r"−\d\.\d \[−", shown["difference"].iloc[0])
-    single = report(EDGES["ties"]())["differences"]
-    assert "pairs ahead" not in single and "detectable" not in single, "a column of dashes alone"
-    assert single["difference"].tolist() == ["0.0 [−0.9, +0.9]"] * 2
+    assert "pairs ahead" not in report(EDGES["ties"]())["differences"], "a column of dashes alone"
 
 
 def test_the_set_up_lists_what_varies_and_leaves_out_what_no_record_states() -> None:
     rates = {"strategy": ["lora"], "learning_rate": [1e-4, 1e-3], "lora_r": [4, 8]}
     runs = make_runs(baseline="lora", matrix=rates, defaults={"model": "some/encoder", "ood_dataset": None})
     shown = tables.setup(runs)["value"]
-    assert shown["LoRA rank"] == "4; 8" and shown["encoder"] == "some/encoder"
+    assert shown["LoRA rank, α, dropout"] == "4, 16, 0; 8, 16, 0" and shown["encoder"] == "some/encoder"
+    assert shown["text and label columns"] == "text, label" and "encoding" not in shown
     assert "out-of-domain test set" not in shown and "weights (hash)" not in shown
     assert "pretrained classification head kept" not in shown
+    assert shown["LoRA (query, value)"].endswith("; learning rate 0.0001 to 0.001")
     kept = tables.setup(make_runs(defaults={"model": "some/classifier", "ood_dataset": None, "keep_head": True}))
     assert kept["value"]["pretrained classification head kept"] == "True"
-    assert "0.0001 to 0.001 |" in tables.strategies(runs)
-    assert "| LoRA (query, value) [@hu2022] | a low-rank update" in tables.strategies(make_runs())

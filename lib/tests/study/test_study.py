@@ -146,6 +146,7 @@ def test_defaults_yield_to_strategies_and_strategies_to_the_matrix() -> None:
 def test_every_fault_of_a_file_is_in_one_message(refusal: Callable[..., str]) -> None:
     said = refusal(
         titel="Tiny",
+        authors="Ada",
         margin="wide",
         baseline="ful",
         defaults={"epochs": "abc", "max_lenght": 64, "seed": True},
@@ -154,6 +155,7 @@ def test_every_fault_of_a_file_is_in_one_message(refusal: Callable[..., str]) ->
     )
     for fault in (
         "unknown key 'titel'; did you mean 'title'?",
+        "authors = 'Ada': input should be a valid list",
         "margin = 'wide': input should be a valid number",
         "unknown key 'max_lenght'; did you mean 'max_length'?",
         "epochs = 'abc': input should be a valid number",
@@ -166,7 +168,7 @@ def test_every_fault_of_a_file_is_in_one_message(refusal: Callable[..., str]) ->
         "baseline: unknown strategy 'ful'; did you mean 'full'?",
     ):
         assert said.count(fault) == 1, fault
-    assert "has 11 faults" in said
+    assert "has 12 faults" in said
 
 
 @pytest.mark.parametrize("broken", [{"matrix": {"seed": []}}, {"strategies": {"lora": 5}}, {"defaults": 3}])
