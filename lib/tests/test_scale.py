@@ -79,7 +79,7 @@ def test_a_figure_that_cannot_be_drawn_is_named_and_the_study_ends_with_a_report
     assert said.startswith("Left out: the figure “Test accuracy with 95% intervals") and said.endswith("no ink).")
     folder = paths.report_folder("made")
     page = seen(folder / "report.html")
-    assert said in page and "and Figure (left out) give the accuracy" in page and page.count("Left out") == 1
+    assert said in page and "and Figure (left out) the accuracies" in page and page.count("Left out") == 1
     text = " ".join(" ".join(page.extract_text() for page in pypdf.PdfReader(folder / "report.pdf").pages).split())
     assert "Left out: the figure" in text and "no ink" in text
     assert not (folder / "figures" / "fig-size.svg").exists() and (folder / "figures" / "fig-differences.svg").exists()
