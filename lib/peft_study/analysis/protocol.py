@@ -27,8 +27,13 @@ def _evaluates_the_test_set(runs: Runs, run_id: str) -> bool:
     return bool((same & (~known | np.isclose(log["eval_loss"].astype(float), loss, rtol=0.01))).any())
 
 
-def selection(runs: Runs) -> str:
-    """The sentence on `selected_on_test`; empty where no run is among them."""
+def described(runs: Runs) -> str:
+    """The protocol, as far as the records prove it: that of this program, or how another one has used the test set."""
+    if not runs.foreign:
+        return (
+            "Budgets of labels are nested, exact duplicates are removed before splitting, validation reviews come out "
+            "of the budget, all strategies read the same reviews, and the test set selects nothing."
+        )
     if not (used := selected_on_test(runs)):
         return ""
     return (

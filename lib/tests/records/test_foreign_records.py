@@ -16,7 +16,7 @@ from made_runs import MATRIX, make_preds, make_runs, write_arrays
 
 from peft_study import paths
 from peft_study.analysis.accuracy import against_baseline
-from peft_study.analysis.protocol import selected_on_test, selection
+from peft_study.analysis.protocol import described, selected_on_test
 from peft_study.engine.steps import compare, explore
 from peft_study.records.read import FIELDS, load_runs
 from peft_study.statistics.calibration import losses
@@ -90,7 +90,9 @@ def test_only_what_a_record_states_is_known_of_its_variant_beside_the_axes_of_th
     runs = load_runs("made")
     assert runs.table["epochs"].tolist() == [2.0] * 4 and runs.class_names == ("down", "up")
     assert runs.table[["model", "max_length", "checkpoint", "learning_rate"]].isna().all(axis=None)
-    assert runs.foreign == list(runs.table.index) and make_runs().foreign == []
+    assert runs.foreign == list(runs.table.index) and described(runs) == ""
+    own = make_runs()
+    assert own.foreign == [] and "validation reviews come out of the budget" in described(own)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_a_log_whose_evaluation_equals_the_test_scores_has_selected_on_the_test_
     (paths.run_folder("made", LORA) / "log_history.json").write_text(json.dumps(entries))
     edit(LORA, lambda blocks: blocks.update(metrics))
     assert selected_on_test(load_runs("made")) == [LORA] * used
-    assert ("In 1 of 4 records" in selection(load_runs("made"))) == used
+    assert described(load_runs("made")).startswith("**Selection on the test set.** In 1 of 4 records" * used)
 
 
 def test_where_both_losses_are_known_an_equal_accuracy_is_not_enough() -> None:
