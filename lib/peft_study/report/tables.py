@@ -21,7 +21,7 @@ _SCORES = {  # of `accuracy.summary`, beside accuracy: heading, scale, format
     "macro_f1": ("macro F1 (%)", 100, "{:.1f}"),
     "balanced_accuracy": ("balanced accuracy (%)", 100, "{:.1f}"),
 }
-_KEPT = "pretrained classification head kept"
+_KEPT = "pretrained head kept"
 _SETUP = {  # rows of the set-up: fields of the variant, which are stated, or columns of the records
     "encoder": ("model",),
     "weights (hash)": ("environment.model",),
@@ -30,14 +30,14 @@ _SETUP = {  # rows of the set-up: fields of the variant, which are stated, or co
     "text and label columns": ("text_column", "label_column"),
     "encoding": ("encoding",),
     "test split": ("test_split",),
-    "distinct texts, duplicates dropped": ("data.unique", "data.duplicates"),
-    "out-of-domain test set": ("ood_dataset",),
-    "share held out for validation": ("validation_fraction",),
+    "distinct texts, duplicates": ("data.unique", "data.duplicates"),
+    "out-of-domain texts": ("ood_dataset",),
+    "share for validation": ("validation_fraction",),
     "window (tokens)": ("max_length", "truncation"),
     "epochs": ("epochs",),
     "optimizer steps": ("max_steps",),
-    "batch size, gradient accumulation": ("batch_size", "gradient_accumulation"),
-    "weight decay, warm-up share, dropout": ("weight_decay", "warmup", "dropout"),
+    "batch size, accumulation": ("batch_size", "gradient_accumulation"),
+    "weight decay, warm-up, dropout": ("weight_decay", "warmup", "dropout"),
     "checkpoint tested": ("checkpoint",),
     "LoRA rank, α, dropout": ("lora_r", "lora_alpha", "lora_dropout"),
     "seeds": ("seed",),

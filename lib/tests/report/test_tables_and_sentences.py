@@ -169,8 +169,8 @@ def test_the_set_up_lists_what_varies_and_leaves_out_what_no_record_states() -> 
     shown = tables.setup(runs)["value"]
     assert shown["LoRA rank, α, dropout"] == "4, 16, 0; 8, 16, 0" and shown["encoder"] == "some/encoder"
     assert shown["text and label columns"] == "text, label" and "encoding" not in shown
-    assert "out-of-domain test set" not in shown and "weights (hash)" not in shown
-    assert "pretrained classification head kept" not in shown
+    assert "out-of-domain texts" not in shown and "weights (hash)" not in shown
+    assert "pretrained head kept" not in shown
     assert shown["LoRA (query, value)"].endswith("; learning rate 0.0001 to 0.001")
     kept = tables.setup(make_runs(defaults={"model": "some/classifier", "ood_dataset": None, "keep_head": True}))
-    assert kept["value"]["pretrained classification head kept"] == "True"
+    assert kept["value"]["pretrained head kept"] == "True"
