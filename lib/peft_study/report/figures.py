@@ -308,13 +308,14 @@ def seed_differences(row: Mapping[Any, Any], runs: Runs) -> "pd.Series[float]":
 def card(heading: str, finding: str, comparisons: pd.DataFrame, margin: float) -> Figure:
     """A picture of 1200 × 630 pixels (at 250 a inch) for links to a report: its title, its finding, three intervals.
 
-    `finding` is Markdown, of which the first lines are shown; the last three of `comparisons`, of
+    `finding` is Markdown, of which the sentences that fit are shown; the last three of `comparisons`, of
     `accuracy.against_baseline`, are drawn, in the order of their budgets.
     """
     fig = Figure(figsize=(4.8, 2.52))
     top = 0.93
     for text, width, most, size in ((heading, 48, 2, 14), (finding, 82, 4, 8.5)):
         plain = fill(re.sub(r"[*`]", "", text), width, max_lines=most, placeholder=" …")
+        plain = re.sub(r"(?<=\.)\s[^.]*(\.\S[^.]*)* …$", "", plain)  # no sentence is cut that follows a whole one
         fig.text(0.05, top, literal(plain), fontsize=size, va="top", linespacing=1.2)
         top -= 0.02 + size * 1.25 / (72 * 2.52) * (plain.count("\n") + 1)
     rows = comparisons.sort_values("train_size", kind="stable").tail(3).to_dict("records")
