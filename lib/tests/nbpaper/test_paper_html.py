@@ -118,9 +118,11 @@ def test_the_first_heading_is_the_title_when_nothing_else_is() -> None:
     assert "<h1>Untitled</h1>" in html()
 
 
-def test_the_abstract_can_be_computed() -> None:
+def test_the_abstract_and_the_authors_can_be_computed() -> None:
     cell = code("#| label: abstract\nsay()", shows(markdown="Accuracy is **91** %."))
-    page = html(raw("---\ntitle: T\nabstract: static\n---"), cell)
+    names = code("#| label: authors\nsay()", shows(markdown="Ada <b>"), shows(markdown="Bo"))
+    page = html(raw("---\ntitle: T\nabstract: static\n---"), cell, names)
+    assert re.findall(r"<li><b>(.*?)</b></li>", page) == ["Ada &lt;b&gt;", "Bo"]
     assert page.count("Accuracy is <strong>91</strong>") == 1 and "static" not in page
     assert page.index("<header>") < page.index("Accuracy is") < page.index("</header>")
 
