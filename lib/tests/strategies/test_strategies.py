@@ -262,7 +262,8 @@ class FirstIsBest(TrainerCallback):  # type: ignore[misc]
 def test_the_model_that_remains_is_the_selected_one_and_its_loss_the_cross_entropy(
     variant: Make, families: dict[str, str], tmp_path: Path, strategy: str, family: str
 ) -> None:
-    asked = variant(strategy=strategy, model=families[family], learning_rate=None, evaluations=3, epochs=1, max_steps=4)
+    fields = {"learning_rate": None, "evaluations": 3, "epochs": 1, "max_steps": 4, "checkpoint": "best"}
+    asked = variant(strategy=strategy, model=families[family], **fields)
     run = make_run(asked)
     result, validation = run.train(tmp_path, FirstIsBest()), run.predict("validation")
     losses = validation_losses(result)
