@@ -107,7 +107,8 @@ def _drawn_errors(runs: Runs, summary: pd.DataFrame, draws: int, seed: int) -> d
     rng, shared = np.random.default_rng(seed), runs_seed_variance(runs)
     groups = [runs.labels == runs.preds[ids].to_numpy().T for ids in summary["run_ids"]]
     wrong = 1 - np.stack([right.mean(axis=0) for right in groups])
-    of_reviews = rng.multivariate_normal(wrong.mean(axis=1), np.cov(wrong) / wrong.shape[1], draws).T
+    means, n = wrong.mean(axis=1, keepdims=True), wrong.shape[1]
+    of_reviews = means + (wrong - means) @ rng.standard_normal((n, draws)) / n
     drawn = {}
     for place, right, errors in zip(summary.index, groups, of_reviews, strict=True):
         seeds = of_seeds([right], shared)

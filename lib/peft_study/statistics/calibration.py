@@ -106,9 +106,9 @@ def expected_error(logits: np.ndarray, labels: np.ndarray, draws: int = DRAWS, s
         z = np.abs(np.divide(gaps, noise, out=np.zeros_like(gaps), where=noise > 0))
         return errors(np.abs(gaps) - 2 * noise * (norm.pdf(z) - z * norm.sf(z)))  # less the mean of |noise| about a gap
 
-    drawn = corrected(rng.multivariate_normal(mean, covariance, draws, "ignore", method="eigh"))
+    drawn = corrected(mean + _normal(covariance, draws, rng))
     chance = _covariance(where, np.minimum(sure[:, None], sure) - sure[:, None] * sure)
-    calibrated = errors(np.abs(rng.multivariate_normal(0 * mean, chance, draws, "ignore", method="eigh")))
+    calibrated = errors(np.abs(_normal(chance, draws, rng)))
     exact, items = corrected(mean), float(drawn.mean(axis=1).var())
     within = (drawn.var(axis=0).mean() - items) / (runs - 1) if runs > 1 else 0.0
     seeds = SeedVariance(exact.var(ddof=1) / runs, within, runs - 1) if runs > 1 else NONE
@@ -122,6 +122,18 @@ def overconfidence(logits: np.ndarray, labels: np.ndarray) -> Interval:
     """Mean confidence minus accuracy of runs, with its 95 % interval over reviews and seeds."""
     short = np.atleast_2d(shortfall(logits, labels))
     return estimate(short.mean(axis=0), [], of_seeds([short], NONE)).interval()
+
+
+def _normal(covariance: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws of a normal distribution about 0, (draws, k), of a covariance that may be singular.
+
+    Unlike eigenvectors, the Cholesky factor is the same on every machine.
+    """
+    ridge = 1e-9 * np.trace(covariance) + np.finfo(float).tiny
+    return (
+        rng.standard_normal((draws, len(covariance)))
+        @ np.linalg.cholesky(covariance + ridge * np.eye(len(covariance))).T
+    )
 
 
 def _in_order(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -43,7 +43,7 @@ def test_an_axis_that_the_baseline_ignores_is_compared_with_its_only_value() -> 
     assert tables.largest_pair(runs) == ("full-n01000-s1", "lora-n01000-s1-lora_r4")
 
 
-def test_a_bag_of_words_is_compared_where_it_has_the_same_reviews_and_size() -> None:
+def test_tfidf_is_compared_where_it_has_the_same_reviews_and_size() -> None:
     runs = make_runs({"lora-n01000": 0.7})
     against = tables.against_tfidf(runs, make_words())
     assert against["difference"].tolist() == pytest.approx([20, 20, 20, 0])

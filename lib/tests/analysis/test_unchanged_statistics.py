@@ -71,7 +71,7 @@ def statistics(name: str) -> dict[str, Any]:
         "summary": summary,
         "ood": accuracy.summary(runs, part="ood_"),
         "differences": accuracy.against_baseline(runs),
-        "bag_of_words": accuracy.against_tfidf(runs, load_baseline(name)),
+        "tfidf": accuracy.against_tfidf(runs, load_baseline(name)),
         "costs": (bill := costs.costs(runs)),
         "front": costs.on_front(bill, "training.seconds"),
         "calibration": calibration.measured(runs),
