@@ -185,9 +185,10 @@ def against_tfidf(runs: Runs, baseline: Baseline | None) -> pd.DataFrame:
     return family(rows, comparisons, runs.study.margin)
 
 
-def runs_seed_variance(runs: Runs) -> SeedVariance:
-    """The variance between seeds that all strategies and budgets of a study share."""
-    return seed_variance([runs.labels == runs.preds[ids].to_numpy().T for ids in groups(runs)["run_ids"]])
+def runs_seed_variance(runs: Runs, cells: Iterable[list[str]] | None = None) -> SeedVariance:
+    """The variance between seeds, pooled over `cells` (each the run ids of one), or all strategies and budgets."""
+    chosen = groups(runs)["run_ids"] if cells is None else cells
+    return seed_variance([runs.labels == runs.preds[ids].to_numpy().T for ids in chosen])
 
 
 def family(rows: Sequence[Mapping[str, Any]], comparisons: Sequence[Comparison], margin: float) -> pd.DataFrame:

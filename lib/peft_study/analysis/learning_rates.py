@@ -13,6 +13,7 @@ import pandas as pd
 from peft_study.analysis.accuracy import counterpart, family, further, keys, runs_seed_variance
 from peft_study.errors import StudyError
 from peft_study.records.read import Runs
+from peft_study.statistics.intervals import SeedVariance
 from peft_study.statistics.paired_tests import compare
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.study import Study
@@ -122,7 +123,7 @@ def differences(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.Dat
     Further columns: those of the group, `learning_rate` (text), and those of `accuracy.against_baseline`; the
     correction is for all rows. Empty where there is no pair.
     """
-    rows, comparisons, shared = [], [], runs_seed_variance(runs)
+    rows, comparisons, shared = [], [], _shared(runs, chosen)
     best_rates = chosen[chosen["rate"].notna()].to_dict("records")
     for baseline in (row for row in best_rates if row["strategy"] == runs.study.baseline):
         baseline_preds = runs.preds[baseline["run_ids"]].to_numpy().T
@@ -145,7 +146,7 @@ def steps(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame
 
     Columns: those of the group, `step` ("a step lower" or "a step higher"), and those of `accuracy.against_baseline`.
     """
-    rows, comparisons, shared = [], [], runs_seed_variance(runs)
+    rows, comparisons, shared = [], [], _shared(runs, chosen)
     for row in chosen[chosen["rate"].notna()].to_dict("records"):
         for side, step in STEPS.items():
             if not np.isnan(rate := row[f"rate_{side}"]):
@@ -153,6 +154,11 @@ def steps(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame
                 away, at_best = _nearest(table, row, rate)["run_ids"], runs.preds[row["run_ids"]].to_numpy().T
                 comparisons.append(compare(runs.preds[away].to_numpy().T, at_best, runs.labels, shared))
     return family(rows, comparisons, runs.study.margin)
+
+
+def _shared(runs: Runs, chosen: pd.DataFrame) -> SeedVariance:
+    """The variance between seeds at the best rates alone: at too high a rate, some seeds diverge."""
+    return runs_seed_variance(runs, chosen.loc[chosen["rate"].notna(), "run_ids"])
 
 
 def _nearest(table: pd.DataFrame, row: Mapping[Any, Any], rate: float) -> dict[Any, Any]:

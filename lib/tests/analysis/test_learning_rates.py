@@ -60,6 +60,13 @@ def everything(runs: Runs) -> SimpleNamespace:
     return SimpleNamespace(**locals())
 
 
+def test_seeds_that_diverge_at_too_high_a_rate_do_not_widen_the_intervals_at_the_best_ones() -> None:
+    grids, losses = [grid | {"seed": [1, 2, 3]} for grid in GRIDS], {"": 0.5, "learning_rate0.0001": 0.3}
+    diverging = {f"lora-n01000-s{seed}-learning_rate0.01": 0.9 - seed / 5 for seed in (1, 2, 3)}
+    calm, wild = (everything(swept(losses, grids, {"": 0.9} | more)).differences for more in ({}, diverging))
+    assert wild[["low", "high"]].to_numpy() == pytest.approx(calm[["low", "high"]].to_numpy())
+
+
 EDGES: dict[str, Callable[[], Runs]] = {
     "a sweep": swept,
     "two seeds and sizes": lambda: swept(
