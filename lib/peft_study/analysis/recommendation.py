@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from peft_study.analysis.accuracy import counterpart, title, varying
+from peft_study.analysis.costs import COSTS
 from peft_study.records.read import Runs
 from peft_study.statistics.paired_tests import SEEDS
 
@@ -33,8 +34,8 @@ def recommend(
 
     The choice is compared with the baseline strategy and with TF-IDF or, where it is one of these two, with the most
     accurate strategy in its place. Columns: `train_size`, `choice`, its `accuracy` and the `highest` one (shares),
-    `against` (the other side) and, choice minus the other, `difference`, `low`, `high` (points), `verdict`,
-    `settle_seeds`, `settle_items`.
+    `cost` (by which options are ordered), `against` (the other side) and, choice minus the other, `difference`, `low`,
+    `high` (points), `verdict`, `settle_seeds`, `settle_items`.
     """
     rows: list[dict[str, Any]] = []
     axes, baseline, margin = varying(runs), runs.study.baseline, runs.study.margin / 100
@@ -58,8 +59,9 @@ def recommend(
         compared += [(name, swapped(pd.DataFrame([row])).iloc[0]) for name, _, row in rivals[:1]]
         compared.sort(key=lambda pair: pair[0] == TFIDF)
         chosen = {"train_size": size, "choice": choice, "accuracy": accuracy[choice], "highest": max(accuracy.values())}
+        chosen["cost"] = COSTS[price].words
         rows += [chosen | {"against": other} | {name: row[name] for name in _COMPARED} for other, row in compared]
-    return pd.DataFrame(rows, columns=["train_size", "choice", "accuracy", "highest", "against", *_COMPARED])
+    return pd.DataFrame(rows, columns=["train_size", "choice", "accuracy", "highest", "cost", "against", *_COMPARED])
 
 
 def available(runs: Runs) -> float:

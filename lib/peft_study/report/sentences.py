@@ -49,7 +49,7 @@ def headline(runs: Runs, comparisons: pd.DataFrame, costs: pd.DataFrame) -> str:
     if "undetermined" in words:
         answers.append(f"*Undetermined*: the interval contains 0 and exceeds the margin, ±{runs.study.margin:g}.")
     if NO_VERDICT in set(comparisons["verdict"]):
-        answers.append(f"Fewer than {SEEDS} seeds a side compare runs; no verdict on the strategies is given.")
+        answers.append(f"Fewer than {SEEDS} seeds per strategy compare runs; no verdict on the strategies is given.")
     return " ".join(answers)
 
 
@@ -100,13 +100,22 @@ def compared(comparisons: pd.DataFrame, other: str) -> str:
 
 
 def recommendation(table: pd.DataFrame, margin: float) -> str:
-    """What to choose with how many labels, and by which rule; nothing where no strategy has seeds enough."""
+    """What to choose with how many labels, by which rule, and where the choice is less accurate than another option.
+
+    Nothing where no strategy has seeds enough.
+    """
     sizes = table.drop_duplicates("train_size").groupby("choice", sort=False)["train_size"]
     parts = [f"with {listed(f'{size:,}' for size in rows)} labels, choose **{within(name)}**" for name, rows in sizes]
     chosen = "; ".join(parts)
     near = f"{margin:g} point" + "s" * (margin != 1)
-    rule = f"the cheapest option whose estimated accuracy is within {near} of the highest"
-    return f"{chosen[0].upper()}{chosen[1:]}: {rule}." if parts else ""
+    option = f"the cheapest option by {listed(table['cost'].unique())}"
+    rule = f"{option} with an estimated accuracy within {near} of the highest"
+    worse = [
+        f"{within(row['choice'])} is less accurate than {within(row['against'])} with {row['train_size']:,} labels"
+        for row in table[table["verdict"] == "worse"].to_dict("records")
+    ]
+    but = f" By less than that, as estimated, {listed(worse)}." if worse else ""
+    return f"{chosen[0].upper()}{chosen[1:]}: {rule}.{but}" if parts else ""
 
 
 def settlement(row: Mapping[Any, Any], available: float) -> str:
@@ -114,10 +123,10 @@ def settlement(row: Mapping[Any, Any], available: float) -> str:
     if row["verdict"] != "undetermined":
         return ""
     if pd.isna(row["settle_seeds"]):
-        return "nothing larger: the difference is near the margin"
+        return "a larger study: this one would suffice if the strategies were equally accurate"
     reviews = float(f"{row['settle_items']:.2g}")
     short = f" (the dataset has {available:,.0f})" if reviews > available else ""
-    return f"{row['settle_seeds']:,.0f} seeds a side on {reviews:,.0f} test reviews{short}"
+    return f"{row['settle_seeds']:,.0f} seeds per strategy on {reviews:,.0f} test reviews{short}"
 
 
 def untrained(runs: Runs, summary: pd.DataFrame) -> str:

@@ -143,7 +143,7 @@ def results(
     if tfidf is not None and against_tfidf is not None:
         own = tfidf[["train_size"]].assign(strategy=TFIDF, **{"accuracy (%)": _interval(tfidf, "accuracy")})
         if len(reverse := swapped(against_tfidf)):
-            own = own.merge(reverse[["train_size"]].assign(**_compared(reverse)), how="left")
+            own = own.merge(reverse[axes[1:]].assign(**_compared(reverse)), how="left")  # axes of the baseline strategy
         table = pd.concat([table, own[own["train_size"].isin(summary["train_size"])]])
     table = table.sort_values("train_size", kind="stable").fillna(UNKNOWN)
     table = table.loc[:, (table != UNKNOWN).any()].assign(labels=table["train_size"].map("{:,}".format))

@@ -59,9 +59,9 @@ class Comparison:
 def compare(strategy: np.ndarray, baseline: np.ndarray, labels: np.ndarray, shared: SeedVariance = NONE) -> Comparison:
     """Compare the predicted classes of two sides on the same n items, each (runs, n), or (n,) of a fixed classifier.
 
-    `shared` is the variance between seeds that the study's strategies and budgets share. Of single runs the difference
-    is between these runs: their seeds are not in its error, and the test is a Wald test of paired proportions, close to
-    McNemar's mid-p (Fagerland et al. 2013).
+    `shared` is the variance between seeds that the study's strategies and budgets share. Without it, the difference of
+    single runs is between these runs: seeds are not in its error, and the test is a Wald test of paired proportions,
+    close to McNemar's mid-p (Fagerland et al. 2013).
     """
     sides = [preds == labels for preds in (strategy, baseline)]
     ours, theirs = (np.atleast_2d(right) for right in sides)
@@ -115,12 +115,12 @@ def detectable(comparison: Comparison, level: float = 0.95, power: float = POWER
 
 
 def settling(comparison: Comparison, margin: float, level: float = 0.95) -> tuple[float, float]:
-    """Seeds a side and test items that would settle a comparison, from the variances seen.
+    """Seeds of every strategy compared and test items that would settle a comparison, from the variances seen.
 
     With them, strategies that are equally accurate are found equivalent with probability `POWER`, and a difference as
-    large as the margin is found with probability (1 + `POWER`) / 2. Seeds may use half of the variance that this
-    allows, items the rest; normal quantiles stand for Student's. NaN, NaN where the present numbers suffice: a true
-    difference near the margin is settled by none.
+    large as the margin is found with probability (1 + `POWER`) / 2; differences in between are settled less often.
+    Seeds may use half of the variance that this allows, items the rest; normal quantiles stand for Student's, which
+    costs up to 2 points of power. NaN, NaN where the present numbers suffice.
     """
     gap, fewest, sides = comparison.gap, comparison.seeds, len(comparison.runs)
     allowed = (margin / 100 / norm.ppf([(1 + level) / 2, (1 + POWER) / 2]).sum()) ** 2

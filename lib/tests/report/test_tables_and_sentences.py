@@ -94,18 +94,34 @@ def test_tf_idf_is_compared_and_chosen_like_a_strategy() -> None:
     parts = report(runs, make_words((250,), accuracy=0.9))
     against = "Against TF-IDF: full fine-tuning and LoRA (query, value) **worse** at 250 labels."
     assert parts["against TF-IDF"] == against
-    rule = "the cheapest option whose estimated accuracy is within 1 point of the highest"
+    rule = "the cheapest option by training FLOPs with an estimated accuracy within 1 point of the highest"
     assert parts["recommendation"] == f"With 250 labels, choose **TF-IDF**: {rule}."
     assert parts["results"].index.tolist()[-1] == ("250", "TF-IDF") and parts["results"]["verdict"].iloc[-1] == "better"
     assert parts["results"]["difference"].iloc[-1].startswith("+20.0 [+")
     assert report(runs)["against TF-IDF"] == ""
 
 
+def test_a_choice_that_is_worse_than_another_option_is_said_to_be() -> None:
+    row = {"train_size": 250, "choice": "LoRA", "cost": "training FLOPs", "against": "Full fine-tuning"}
+    said = [
+        sentences.recommendation(pd.DataFrame([row | {"verdict": verdict}]), 1.0) for verdict in ("worse", "better")
+    ]
+    assert said[0].removeprefix(said[1]) == (
+        " By less than that, as estimated, LoRA is less accurate than full fine-tuning with 250 labels."
+    )
+
+
+def test_tf_idf_is_compared_with_the_baseline_strategy_at_every_value_of_a_further_axis() -> None:
+    runs = make_runs({"": 0.9}, matrix=SEEDS | {"max_length": [64, 128]})
+    results = report(runs, make_words((250,), accuracy=0.8))["results"]
+    assert results.loc[("250", "TF-IDF"), "max_length"].tolist() == [64, 128]
+
+
 def test_what_would_settle_a_comparison_is_said_of_undetermined_ones_alone() -> None:
     row = {"verdict": "undetermined", "settle_seeds": 4.0, "settle_items": 12_345.0}
-    assert sentences.settlement(row, float("nan")) == "4 seeds a side on 12,000 test reviews"
+    assert sentences.settlement(row, float("nan")) == "4 seeds per strategy on 12,000 test reviews"
     assert sentences.settlement(row, 9_000).endswith(" on 12,000 test reviews (the dataset has 9,000)")
-    assert sentences.settlement(row | {"settle_seeds": np.nan}, 9_000).startswith("nothing larger")
+    assert sentences.settlement(row | {"settle_seeds": np.nan}, 9_000).startswith("a larger study: ")
     assert sentences.settlement(row | {"verdict": "better"}, 9_000) == ""
 
 
