@@ -5,6 +5,7 @@ import pandas as pd
 
 from peft_study.records.read import Runs
 from peft_study.statistics.calibration import losses
+from peft_study.text import listed
 
 
 def selected_on_test(runs: Runs) -> list[str]:
@@ -30,10 +31,13 @@ def _evaluates_the_test_set(runs: Runs, run_id: str) -> bool:
 def described(runs: Runs) -> str:
     """The protocol, as far as the records prove it: that of this program, or how another one has used the test set."""
     if not runs.foreign:
-        return (
-            "Budgets of labels are nested, exact duplicates are removed before splitting, validation reviews come out "
-            "of the budget, all strategies read the same reviews, and the test set selects nothing."
-        )
+        facts = ["exact duplicates are removed from the training split", "the test set selects no checkpoint"]
+        if (runs.table["validation_fraction"] > 0).any():
+            facts.insert(1, "validation reviews come out of the budget")
+        if runs.table["train_size"].nunique() > 1 and runs.table["data_seed"].nunique() == 1:
+            facts.insert(0, "budgets of labels are nested")
+        said = listed(facts)
+        return f"{said[0].upper()}{said[1:]}."
     if not (used := selected_on_test(runs)):
         return ""
     return (

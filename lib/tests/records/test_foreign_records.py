@@ -93,6 +93,9 @@ def test_only_what_a_record_states_is_known_of_its_variant_beside_the_axes_of_th
     assert runs.foreign == list(runs.table.index) and described(runs) == ""
     own = make_runs()
     assert own.foreign == [] and "validation reviews come out of the budget" in described(own)
+    assert described(own).startswith("Budgets of labels are nested")
+    one = make_runs(defaults={"validation_fraction": 0}, matrix=MATRIX | {"train_size": [250]})
+    assert "nested" not in described(one) and "validation" not in described(one)
 
 
 @pytest.mark.parametrize(
