@@ -36,7 +36,7 @@ def headline(runs: Runs, comparisons: pd.DataFrame, costs: pd.DataFrame) -> str:
     """
     if comparisons.empty:
         return (
-            f"There is no answer yet: no finished run of the baseline strategy (`{runs.study.baseline}`) has a "
+            f"No finished run of the baseline strategy (`{runs.study.baseline}`) has a "
             "counterpart of another strategy with the same number of labels."
         )
     if len(comparisons) > SPELT:
@@ -49,7 +49,9 @@ def headline(runs: Runs, comparisons: pd.DataFrame, costs: pd.DataFrame) -> str:
     if "undetermined" in words:
         answers.append(f"*Undetermined*: the interval contains 0 and exceeds the margin, ±{runs.study.margin:g}.")
     if NO_VERDICT in set(comparisons["verdict"]):
-        answers.append(f"Fewer than {SEEDS} seeds per strategy compare runs; no verdict on the strategies is given.")
+        answers.append(
+            f"With fewer than {SEEDS} seeds of a strategy, runs are compared, without verdict or recommendation."
+        )
     return " ".join(answers)
 
 
