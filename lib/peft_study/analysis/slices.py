@@ -11,7 +11,7 @@ from peft_study.records.read import Runs
 from peft_study.statistics.intervals import SeedVariance, interval, seed_variance
 from peft_study.statistics.paired_tests import compare
 
-LEAST = 50  # reviews: a smaller slice is listed, but no verdict is given on it
+LEAST = 50  # reviews: fewer allow no verdict
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def match(runs: Runs, table: pd.DataFrame | None) -> Sliced:
     if "test" in by_part and _same(by_part["test"], runs.preds, runs.labels):
         parts["test"] = runs.preds.set_axis(range(len(runs.preds))), runs.labels
         rows = {name: by_part["test"][name].to_numpy() for name in SLICES}
-        slices = {name: ("test", members) for name, members in rows.items() if not members.all()}  # all: no slice
+        slices = {name: ("test", members) for name, members in rows.items() if _divides(members)}
     else:
         absent.append("The slices in `slices.csv` are of other test reviews than the runs': run 01 again.")
     if (other := _out_of_domain(runs)) is not None:
@@ -62,6 +62,11 @@ def match(runs: Runs, table: pd.DataFrame | None) -> Sliced:
         else:
             absent.append("The out-of-domain reviews in `slices.csv` are not those that the runs were tested on.")
     return Sliced(runs, parts, slices, " ".join(absent))
+
+
+def _divides(members: np.ndarray) -> bool:
+    """Whether a slice holds, and leaves out, at least `LEAST` of the test reviews."""
+    return min(int(members.sum()), int((~members).sum())) >= LEAST
 
 
 def _same(rows: pd.DataFrame, preds: pd.DataFrame, labels: np.ndarray) -> bool:
