@@ -333,14 +333,18 @@ def training_of(trainer: ClassifierTrainer, timer: Timer, variant: Variant) -> T
 def _of_batches(trainer: ClassifierTrainer, count: int = 4) -> dict[str, float]:
     """The share of padding in an epoch's batches, and the floating-point operations of an optimizer step.
 
-    Operations are averaged over `count` batches, spread over the epoch.
+    Operations are counted in `count` batches, spread over the epoch, and scaled to the mean number of token positions
+    in a batch: those of short texts vary in length.
     """
     batches = list(trainer.get_train_dataloader().batch_sampler)
     lengths = [len(example["input_ids"]) for example in trainer.train_dataset]
-    positions = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
-    chosen = batches[:: max(1, len(batches) // count)][:count]
-    real = [trainer.data_collator([trainer.train_dataset[i] for i in batch]) for batch in chosen]
+    positions = [len(batch) * max(lengths[i] for i in batch) for batch in batches]
+    step = slice(None, None, max(1, len(batches) // count))
+    real = [trainer.data_collator([trainer.train_dataset[i] for i in batch]) for batch in batches[step][:count]]
+    per_position = flops(trainer.model, real) / np.mean(positions[step][:count])
     return {
-        "padding_share": 1 - sum(lengths[i] for batch in batches for i in batch) / positions,
-        "flops_per_step": flops(trainer.model, real) * min(trainer.args.gradient_accumulation_steps, len(batches)),
+        "padding_share": 1 - sum(lengths[i] for batch in batches for i in batch) / sum(positions),
+        "flops_per_step": float(
+            per_position * np.mean(positions) * min(trainer.args.gradient_accumulation_steps, len(batches))
+        ),
     }
