@@ -33,9 +33,9 @@ def recommend(
     """A row for each budget with a choice and each comparison that bears on it; the tables are those of the report.
 
     The choice is compared with the baseline strategy and with TF-IDF or, where it is one of these two, with the most
-    accurate strategy in its place. Columns: `train_size`, `choice`, its `accuracy` and the `highest` one (shares),
-    `cost` (by which options are ordered), `against` (the other side) and, choice minus the other, `difference`, `low`,
-    `high` (points), `verdict`, `settle_seeds`, `settle_items`.
+    accurate strategy in its place. Columns: `train_size`, `choice` and its `accuracy`, `best` and its, the `highest`
+    (shares), `cost` (by which options are ordered), `against` (the other side) and, choice minus the other,
+    `difference`, `low`, `high` (points), `verdict`, `settle_seeds`, `settle_items`.
     """
     rows: list[dict[str, Any]] = []
     axes, baseline, margin = varying(runs), runs.study.baseline, runs.study.margin / 100
@@ -58,10 +58,12 @@ def recommend(
         rivals = sorted((pair for pair in pairs if pair[1] == choice), key=lambda pair: -accuracy[pair[0]])
         compared += [(name, swapped(pd.DataFrame([row])).iloc[0]) for name, _, row in rivals[:1]]
         compared.sort(key=lambda pair: pair[0] == TFIDF)
-        chosen = {"train_size": size, "choice": choice, "accuracy": accuracy[choice], "highest": max(accuracy.values())}
-        chosen["cost"] = COSTS[price].words
+        best = max(accuracy, key=lambda name: accuracy[name])
+        chosen = {"train_size": size, "choice": choice, "accuracy": accuracy[choice]}
+        chosen |= {"best": best, "highest": accuracy[best], "cost": COSTS[price].words}
         rows += [chosen | {"against": other} | {name: row[name] for name in _COMPARED} for other, row in compared]
-    return pd.DataFrame(rows, columns=["train_size", "choice", "accuracy", "highest", "cost", "against", *_COMPARED])
+    columns = ["train_size", "choice", "accuracy", "best", "highest", "cost", "against", *_COMPARED]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def available(runs: Runs) -> float:

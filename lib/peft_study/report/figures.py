@@ -197,7 +197,7 @@ def _accuracy_by_size(summary: pd.DataFrame, baseline: pd.DataFrame | None) -> t
     lines = [part.sort_values("train_size") for _, part in summary.groupby(["strategy", *further(summary)], sort=False)]
     fig, ax = figure(COLUMN, max(2.3, 0.6 + 0.135 * (len(lines) + 1)))
     sizes = np.sort(summary["train_size"].unique())
-    apart = min(0.25, 0.05 * len(lines)) * np.log(sizes[1:] / sizes[:-1]).min()
+    apart = min(0.25, 0.025 * len(lines)) * np.log(sizes[1:] / sizes[:-1]).min()
     ends: dict[str, tuple[float, float, str]] = {}
     for shift, part in zip(np.exp(np.linspace(-apart, apart, len(lines))), lines, strict=True):
         row = part.iloc[0].to_dict()

@@ -47,7 +47,7 @@ def headline(runs: Runs, comparisons: pd.DataFrame, costs: pd.DataFrame) -> str:
         answers.append(f"Brackets are 95% intervals{jointly}.")
     words = {word(row) for row in comparisons.to_dict("records")}
     if "undetermined" in words:
-        answers.append(f"*Undetermined*: the interval contains 0 and exceeds the margin, ±{runs.study.margin:g}.")
+        answers.append(f"*Undetermined*: the interval contains 0 and reaches beyond ±{runs.study.margin:g}.")
     if NO_VERDICT in set(comparisons["verdict"]):
         answers.append(
             f"With fewer than {SEEDS} seeds of a strategy, runs are compared, without verdict or recommendation."
@@ -73,7 +73,7 @@ def _answer(rows: pd.DataFrame, runs: Runs, costs: pd.DataFrame) -> str:
         _share(cost, full, "training.seconds", "training time"),
     ]
     known = listed(filter(None, shares))
-    taken = f" It takes {known} with {last['train_size']:,} labels." if known != "none" else ""
+    taken = f" {title(last)} takes {known} with {last['train_size']:,} labels." if known != "none" else ""
     return f"Accuracy of {within(title(last))} against {within(STRATEGIES[base].label)}: {gaps}.{taken}"
 
 

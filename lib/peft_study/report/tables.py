@@ -21,6 +21,7 @@ _SCORES = {  # of `accuracy.summary`, beside accuracy: heading, scale, format
     "macro_f1": ("macro F1 (%)", 100, "{:.1f}"),
     "balanced_accuracy": ("balanced accuracy (%)", 100, "{:.1f}"),
 }
+_OPTIONS = (("choice", "accuracy"), ("best", "highest"))  # of `recommendation.recommend`
 _KEPT = "pretrained head kept"
 _SETUP = {  # rows of the set-up: fields of the variant, which are stated, or columns of the records
     "encoder": ("model",),
@@ -152,15 +153,16 @@ def results(
 
 def recommendation(table: pd.DataFrame, available: float) -> str:
     """`recommendation.recommend` as a Markdown table: a row per budget; `available` reviews can be tested on."""
-    heads = ("labels", "choose", "accuracy", "how sure: difference in points, verdict", "what would settle it")
-    lines = [f"| {' | '.join(heads)} |", "|--:|:--|--:|:-----|:---|"]
+    heads = ("labels", "choose", "highest estimate", "how sure: difference in points, verdict", "what would settle it")
+    lines = [f"| {' | '.join(heads)} |", "|--:|:---|:---|:-----|:----|"]
     for size, rows in table.groupby("train_size"):
         compared = rows.to_dict("records")
         sure = "; ".join(f"{gap(row)} against {within(row['against'])}, {row['verdict']}" for row in compared)
         settled = [(row["against"], text) for row in compared if (text := settlement(row, available))]
         settle = "; ".join(f"against {within(name)}: {text}" if len(compared) > 1 else text for name, text in settled)
         first = compared[0]
-        cells = (f"{size:,}", first["choice"], f"{100 * first['accuracy']:.1f}%", sure, settle or "settled")
+        chosen, best = (f"{first[name]}, {100 * first[score]:.1f}%" for name, score in _OPTIONS)
+        cells = (f"{size:,}", f"**{chosen}**", best, sure, settle or "decided")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) if len(table) else ""
 

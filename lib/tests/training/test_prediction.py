@@ -102,7 +102,7 @@ def test_where_the_memory_is_short_fewer_reviews_are_classified_at_once(model: A
         np.testing.assert_allclose(predict(model, examples, range(20), pad=0).logits, expected, atol=1e-5)
         assert seen == [16, 8, 4, 4, 4, 4, 4]
         bears = 0
-        with pytest.raises(StudyError, match="classify one review; lower max_length"):
+        with pytest.raises(StudyError, match="classify one text; lower max_length"):
             predict(model, examples, range(20), pad=0)
     finally:
         hook.remove()
