@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.optimize import brentq
+from scipy.stats import chi2, norm, t
 
 from peft_study.statistics.intervals import NONE, Estimate, Interval, SeedVariance, estimate, of_seeds
 
 SEEDS = 3  # a side: fewer say too little of what another seed would do for a verdict on strategies
 POWER = 0.8
 NO_VERDICT = "no verdict"
+_CHANCES = (np.arange(40) + 0.5) / 40  # quantiles that stand for a distribution
 
 
 @dataclass(frozen=True)
@@ -119,13 +121,37 @@ def settling(comparison: Comparison, margin: float, level: float = 0.95) -> tupl
 
     With them, strategies that are equally accurate are found equivalent with probability `POWER`, and a difference as
     large as the margin is found with probability (1 + `POWER`) / 2; differences in between are settled less often.
-    Seeds may use half of the variance that this allows, items the rest; normal quantiles stand for Student's, which
-    costs up to 2 points of power. NaN, NaN where the present numbers suffice.
+    Seeds may use half of the variance that this allows, items the rest. NaN, NaN where the present numbers suffice.
     """
-    gap, fewest, sides = comparison.gap, comparison.seeds, len(comparison.runs)
+    fewest, sides = max(SEEDS, comparison.seeds), len(comparison.runs)
     allowed = (margin / 100 / norm.ppf([(1 + level) / 2, (1 + POWER) / 2]).sum()) ** 2
-    of_one = gap.seeds.own / sum(1 / runs for runs in comparison.runs) if sides else 0.0
+    of_one = comparison.gap.seeds.own / sum(1 / runs for runs in comparison.runs)
+    if _power(comparison, fewest, comparison.gap.n, margin / 100, level) >= POWER:
+        return float("nan"), float("nan")
     seeds = max(fewest, ceil(2 * sides * of_one / allowed))
-    items = ceil(gap.n * gap.items / (allowed - sides * of_one / seeds))
-    enough = seeds == fewest and items <= gap.n
-    return (float("nan"), float("nan")) if enough else (float(seeds), float(items))
+    while _power(comparison, seeds, 1e12, margin / 100, level) < POWER:
+        seeds += 1
+
+    def excess(log_items: float) -> float:
+        return _power(comparison, seeds, np.exp(log_items), margin / 100, level) - POWER
+
+    return float(seeds), float(ceil(np.exp(brentq(excess, 0, np.log(1e12)))))
+
+
+def _power(comparison: Comparison, seeds: int, n: float, margin: float, level: float) -> float:
+    """The chance that equally accurate strategies are found equivalent with so many seeds of each and `n` items.
+
+    It is averaged over what the variance between seeds may be estimated as, from the two strategies and from the study.
+    """
+    gap, sides = comparison.gap, len(comparison.runs)
+    share = sides / seeds / sum(1 / runs for runs in comparison.runs)  # of the present variance over seeds
+    own, within = gap.seeds.own * share, gap.seeds.within * share * gap.n / n
+    items = max(gap.items - gap.seeds.within * (1 - share), gap.items * share) * gap.n / n
+    of_two = sides * (seeds - 1)
+    of_study = max(of_two, gap.seeds.dof * (seeds - 1) / max(1, comparison.seeds - 1))
+    two, rest = np.meshgrid(*(chi2.ppf(_CHANCES, max(dof, 1e-9)) for dof in (of_two, of_study - of_two)))
+    between = (own + within) * np.maximum(two / of_two, (two + rest) / of_study)
+    variance = items + np.maximum(0, between - within)
+    dof = np.clip(variance**2 / (items**2 / n + between**2 / of_study), 1, n)
+    room = margin - t.ppf((1 + level) / 2, dof) * np.sqrt(variance)
+    return float(np.clip(2 * norm.cdf(room / np.sqrt(items + own)) - 1, 0, 1).mean())
