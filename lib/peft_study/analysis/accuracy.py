@@ -254,11 +254,13 @@ def disagreements(runs: Runs, right: str, wrong: str) -> pd.DataFrame:
 
 
 def sensitivity(runs: Runs) -> pd.DataFrame:
-    """The verdicts against the baseline strategy that differ where the other checkpoint rule selects what is tested.
+    """The comparisons with the baseline strategy where the other checkpoint rule selects what is tested.
 
-    Columns: those of `varying`, `verdict`, `other_verdict`. Empty where none differs, or no record has predictions of
-    another checkpoint.
+    Columns: those of `against_baseline`, and `tested`, the verdict on the tested checkpoints. Verdicts that differ come
+    first. Empty where no record has predictions of another checkpoint.
     """
-    table, other = against_baseline(runs).reindex(columns=[*varying(runs), "verdict"]), runs.under_other_rule()
-    table["other_verdict"] = table["verdict"] if other is None else against_baseline(other)["verdict"]
-    return table[table["verdict"] != table["other_verdict"]]
+    table, other = against_baseline(runs), runs.under_other_rule()
+    if other is None:
+        return table.iloc[:0].assign(tested=[])
+    changed = against_baseline(other).assign(tested=table["verdict"])
+    return changed.sort_values("verdict", key=lambda verdicts: verdicts == changed["tested"], kind="stable")
