@@ -1,6 +1,7 @@
 """From finished runs to the tables of calibration. A run whose logits are not on record has no row here."""
 
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from peft_study import paths
 from peft_study.analysis.accuracy import few, groups, largest, title
 from peft_study.errors import StudyError
 from peft_study.records.read import Runs
-from peft_study.statistics.calibration import brier, expected_error, losses, overconfidence, reliability, temperature
+from peft_study.statistics.calibration import expected_error, reliability, temperature
 
 DRAWN = 8  # bins of a reliability diagram: those of `expected_error` are too many to tell apart
 
@@ -18,67 +19,43 @@ DRAWN = 8  # bins of a reliability diagram: those of `expected_error` are too ma
 def measured(runs: Runs) -> pd.DataFrame:
     """A row per strategy, size (and further axis): how far the probabilities of the test reviews can be trusted.
 
-    Columns: those of `varying`, `accuracy`, `log_loss` (nats), `brier` (means over seeds), `ece` and `overconfidence`
-    (confidence minus accuracy) with their intervals `ece_low`, `ece_high`, `overconfidence_low`,
-    `overconfidence_high`, and `run_ids`.
+    Columns: those of `varying`, `accuracy` (mean over seeds), `ece` with its interval `ece_low`, `ece_high`, and
+    `run_ids`.
     """
     rows = []
     for row in _with_logits(runs):
         logits = _logits(runs, row["run_ids"])
-        error, over = expected_error(logits, runs.labels), overconfidence(logits, runs.labels)
-        scores = {
-            "accuracy": float(np.mean(logits.argmax(axis=-1) == runs.labels)),
-            "log_loss": float(losses(logits, runs.labels).mean()),
-            "brier": float(brier(logits, runs.labels)),
-        }
-        scores |= {"ece": error.estimate, "ece_low": error.low, "ece_high": error.high}
-        scores |= {"overconfidence": over.estimate, "overconfidence_low": over.low, "overconfidence_high": over.high}
+        error, right = expected_error(logits, runs.labels), logits.argmax(axis=-1) == runs.labels
+        scores = {"accuracy": float(right.mean()), "ece": error.estimate, "ece_low": error.low, "ece_high": error.high}
         rows.append(row | scores)
     return _table(rows)
 
 
-def temperatures(runs: Runs) -> tuple["pd.Series[float]", dict[str, str]]:
-    """The temperature of each run, fitted on its own validation reviews; why the other runs have none."""
+def temperatures(runs: Runs) -> "pd.Series[float]":
+    """The temperature of each run with logits that has one, fitted on its own validation reviews."""
     fitted: dict[str, float] = {}
-    reasons: dict[str, str] = {}
     without = without_logits(runs)
     for run_id in map(str, runs.table.index):
         file = paths.run_folder(runs.study.name, run_id) / "validation_preds_and_labels.npz"
-        if run_id in without:
-            reasons[run_id] = "its logits are not on record, or not all of them are numbers"
-        elif not file.exists():
-            reasons[run_id] = "no validation predictions are on record"
-        else:
-            try:
+        if run_id not in without and file.exists():
+            with suppress(StudyError):  # a damaged file
                 arrays = runs.arrays(run_id, "validation_")
                 fitted[run_id] = temperature(arrays["logits"], arrays["labels"])
-            except StudyError as error:
-                reasons[run_id] = str(error)
-    return pd.Series(fitted, dtype=float), reasons
+    return pd.Series(fitted, dtype=float).dropna()
 
 
 def scaled(runs: Runs, fitted: "pd.Series[float]") -> pd.DataFrame:
     """A row per strategy, size (and further axis): what a temperature changes on the test reviews.
 
     `fitted` is of `temperatures`; runs that it lacks are left out. Columns: those of `varying`, `temperature`
-    (geometric mean over seeds), `log_loss`, `log_loss_after`, `change` (of the log-loss, with its 95 % interval
-    `change_low`, `change_high` over reviews), `ece`, `ece_after`, `run_ids`.
+    (geometric mean over seeds), `ece`, `ece_after`, `run_ids`.
     """
     rows = []
     for row in _with_logits(runs, set(fitted.index)):
         logits, divisors = _logits(runs, row["run_ids"]), fitted[row["run_ids"]].to_numpy()
-        after = logits / divisors[:, None, None]
-        losses_before, losses_after = (losses(values, runs.labels).mean(axis=0) for values in (logits, after))
-        change = losses_after - losses_before
-        half = 1.96 * change.std(ddof=1) / np.sqrt(len(change)) if len(change) > 1 else np.inf
-        effect = {
-            "temperature": float(np.exp(np.log(divisors).mean())),
-            **{"log_loss": losses_before.mean(), "log_loss_after": losses_after.mean()},
-            **{"change": change.mean(), "change_low": change.mean() - half, "change_high": change.mean() + half},
-            "ece": expected_error(logits, runs.labels).estimate,
-            "ece_after": expected_error(after, runs.labels).estimate,
-        }
-        rows.append(row | effect)
+        before, after = (expected_error(values, runs.labels) for values in (logits, logits / divisors[:, None, None]))
+        common = float(np.exp(np.log(divisors).mean()))
+        rows.append(row | {"temperature": common, "ece": before.estimate, "ece_after": after.estimate})
     return _table(rows)
 
 

@@ -13,8 +13,7 @@ from scipy.special import logsumexp, softmax
 from scipy.stats import norm
 from statsmodels.stats.proportion import proportion_confint
 
-from peft_study.errors import StudyError
-from peft_study.statistics.intervals import NONE, Estimate, Interval, SeedVariance, estimate, of_seeds
+from peft_study.statistics.intervals import NONE, Estimate, Interval, SeedVariance
 
 BINS = 15  # as Guo et al. (2017) have
 DRAWS = 10_000
@@ -45,17 +44,6 @@ def _chosen(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Of `values` (..., n, classes) that of each review's class, shape (..., n)."""
     places = np.broadcast_to(classes[..., None], (*values.shape[:-1], 1))
     return np.take_along_axis(values, places, axis=-1)[..., 0]
-
-
-def brier(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The Brier score (1950): 0 is best.
-
-    Of two classes it is the mean squared error of one probability, at most 1, and 0.25 for a coin; of more, the squared
-    errors of all classes are summed, so that it is at most 2. scikit-learn has the same convention.
-    """
-    truth = np.arange(logits.shape[-1]) == labels[:, None]
-    total = float(np.mean(((probabilities(logits) - truth) ** 2).sum(axis=-1)))
-    return total / 2 if logits.shape[-1] == 2 else total
 
 
 def confidence(logits: np.ndarray) -> np.ndarray:
@@ -118,12 +106,6 @@ def expected_error(logits: np.ndarray, labels: np.ndarray, draws: int = DRAWS, s
     return Interval(centre, max(0.0, found.low) if errors(np.abs(mean)).mean() > by_chance else 0.0, found.high)
 
 
-def overconfidence(logits: np.ndarray, labels: np.ndarray) -> Interval:
-    """Mean confidence minus accuracy of runs, with its 95 % interval over reviews and seeds."""
-    short = np.atleast_2d(shortfall(logits, labels))
-    return estimate(short.mean(axis=0), [], of_seeds([short], NONE)).interval()
-
-
 def _normal(covariance: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
     """Draws of a normal distribution about 0, (draws, k), of a covariance that may be singular.
 
@@ -155,23 +137,14 @@ def _covariance(where: Sequence[np.ndarray], products: np.ndarray) -> np.ndarray
 def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The number by which logits (n, classes) are divided for the least log-loss (Guo et al. 2017).
 
-    Above 1: overconfident. Fit it on validation reviews and judge it on others. Raises `StudyError` where no finite
-    positive number is best.
+    Above 1: overconfident. Fit it on validation reviews and judge it on others. NaN where no finite positive number is
+    best: no prediction is wrong, the log-odds say nothing of the class, or not all logits are numbers.
     """
     exact = logits.astype(np.float64)
     true = _chosen(exact, labels)
-    if not np.isfinite(exact).all():
-        raise StudyError("not all of its validation logits are numbers; run it again, or leave their file out")
-    if not (true < exact.max(axis=-1)).any():
-        raise StudyError(
-            f"all of its {len(labels):,} validation reviews are classified rightly, so that no finite temperature is "
-            "best; a larger validation_fraction may have one"
-        )
-    if (true - exact.mean(axis=-1)).mean() <= 0:  # minus the slope of the log-loss where the temperature is infinite
-        raise StudyError(
-            "its log-odds say nothing of the class of its validation reviews, so that no positive temperature is best; "
-            "train it longer or at another rate"
-        )
+    falls = (true - exact.mean(axis=-1)).mean() > 0  # the log-loss does, from where the temperature is infinite
+    if not (falls and (true < exact.max(axis=-1)).any() and np.isfinite(exact).all()):
+        return float("nan")
     found = minimize_scalar(
         lambda log: losses(exact / np.exp(log), labels).mean(), bounds=(-10, 10), options={"xatol": 1e-6}
     )

@@ -77,7 +77,7 @@ def statistics(name: str) -> dict[str, Any]:
         "calibration": calibration.measured(runs),
         "largest_pair": accuracy.largest_pair(runs),
     }
-    fitted, _ = calibration.temperatures(runs)
+    fitted = calibration.temperatures(runs)
     sliced = slices.match(runs, load_slices(name))
     scores = slices.accuracies(sliced)
     found |= {
@@ -114,8 +114,6 @@ def functions() -> dict[str, Any]:
         "settling": [paired_tests.settling(one, 1.0) for one in compared.values()],
         "ece": [measures.ece(several[0], labels), measures.ece(three, np.arange(200) % 3)],
         "expected_error": measures.expected_error(several, labels),
-        "overconfidence": measures.overconfidence(several, labels),
         "temperature": [measures.temperature(several[0], labels), measures.temperature(three, np.arange(200) % 3)],
         "reliability": measures.reliability(several, labels),
-        "brier": [measures.brier(several[0], labels), measures.brier(three, np.arange(200) % 3)],
     }
