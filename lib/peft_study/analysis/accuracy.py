@@ -31,8 +31,6 @@ MEASURES = (  # the columns of a family of comparisons, after those that say wha
     "only_baseline",
     "verdict",
     "detectable",  # the smallest difference in points that this design finds with 80 % power
-    "improvement",  # the probability of improvement; NaN for one seed
-    "pairs",  # of runs
     "seeds",  # of the side that has fewer
     "settle_seeds",  # a side, and test reviews, that would settle an undetermined comparison; NaN of others
     "settle_items",
@@ -203,7 +201,7 @@ def family(rows: Sequence[Mapping[str, Any]], comparisons: Sequence[Comparison],
         decision = verdict(found, c.seeds, margin)
         settled = settling(c, margin, level) if decision == "undetermined" else (np.nan, np.nan)
         values = (c.difference, found.low, found.high, c.p_value, p, *c.discordant, decision, detectable(c, level))
-        values += (c.improvement, int(np.prod(c.runs)), c.seeds, *settled)
+        values += (c.seeds, *settled)
         table.append({**row, **dict(zip(MEASURES, values, strict=True))})
     return pd.DataFrame(table, columns=None if table else ["strategy", "train_size", *MEASURES])
 

@@ -172,11 +172,7 @@ def differences(comparisons: pd.DataFrame) -> pd.DataFrame:
     columns = _compared(comparisons)
     columns["right alone"] = [f"{a} : {b}" for a, b in comparisons[["only_strategy", "only_baseline"]].to_numpy()]
     columns["detectable"] = numbers(comparisons["detectable"], "{:.1f}")
-    columns["pairs ahead"] = [
-        UNKNOWN if pd.isna(row["improvement"]) else f"{row['improvement'] * row['pairs']:g} of {row['pairs']}"
-        for row in comparisons.to_dict("records")
-    ]
-    order = ("difference", "right alone", "p", "adjusted p", "detectable", "pairs ahead", "verdict")
+    order = ("difference", "right alone", "p", "adjusted p", "detectable", "verdict")
     return named(comparisons.drop(columns=list(MEASURES)).assign(**{name: columns[name] for name in order}))
 
 

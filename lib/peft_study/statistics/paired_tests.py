@@ -25,13 +25,12 @@ class Comparison:
     """A strategy against a baseline on the same items, in accuracy points (positive: better).
 
     `discordant` are the numbers of items on which the strategy, and on which the baseline, was right more often.
-    `runs` are the numbers of runs of the sides that have seeds. `improvement` is the probability of improvement.
+    `runs` are the numbers of runs of the sides that have seeds.
     """
 
     gap: Estimate
     discordant: tuple[int, int]
     runs: tuple[int, ...]
-    improvement: float = float("nan")
 
     @property
     def difference(self) -> float:
@@ -72,19 +71,7 @@ def compare(strategy: np.ndarray, baseline: np.ndarray, labels: np.ndarray, shar
         estimate(leads / (len(ours) * len(theirs)), [1, -1], of_seeds(sides, shared)),
         (int((leads > 0).sum()), int((leads < 0).sum())),
         tuple(len(right) for right in sides if right.ndim == 2),
-        probability_of_improvement(ours.sum(axis=1), theirs.sum(axis=1)),
     )
-
-
-def probability_of_improvement(first: np.ndarray, second: np.ndarray) -> float:
-    """How often a run of one strategy scores above a run of another, over all pairs; a tie counts half.
-
-    `first` (runs,) and `second` (runs,) are scores (Agarwal et al. 2021). NaN where a side has one run.
-    """
-    if min(len(first), len(second)) < 2:
-        return float("nan")
-    ahead = np.sign(np.subtract.outer(first, second))
-    return float((1 + ahead.mean()) / 2)
 
 
 def adjusted(p_values: Sequence[float]) -> list[float]:

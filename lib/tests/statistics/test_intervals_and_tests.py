@@ -20,7 +20,6 @@ from peft_study.statistics.paired_tests import (
     adjusted,
     compare,
     detectable,
-    probability_of_improvement,
     settling,
     verdict,
 )
@@ -325,12 +324,3 @@ def test_a_study_of_the_size_that_would_settle_a_comparison_finds_equivalence_fo
 
 def test_nothing_is_asked_for_where_the_numbers_suffice() -> None:
     assert all(math.isnan(value) for value in settling(comparison(1e-7, 0.0), 1.0))
-
-
-@quickly
-@given(some.lists(some.integers(0, 5), min_size=2, max_size=5), some.lists(some.integers(0, 5), min_size=2, max_size=5))
-def test_the_probability_of_improvement_counts_pairs_and_halves_ties(first: list[int], second: list[int]) -> None:
-    pairs = [(x > y) + 0.5 * (x == y) for x in first for y in second]
-    there, back = (probability_of_improvement(np.array(x), np.array(y)) for x, y in ((first, second), (second, first)))
-    assert there == pytest.approx(np.mean(pairs)) and there + back == pytest.approx(1)
-    assert math.isnan(probability_of_improvement(np.array(first[:1]), np.array(second))), "one seed tells none"
