@@ -1,7 +1,8 @@
 """Check the models and the data of a study before anything trains."""
 
+import copy
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,22 @@ from peft_study.data.labels import LABELS
 from peft_study.data.model_files import require_trained
 from peft_study.data.reviews import Corpus, budget, load_corpus
 from peft_study.data.tokenization import read_tokenizer, set_padding, untruncated
-from peft_study.errors import StudyError, quoted
+from peft_study.errors import StudyError, one_line, quoted
 from peft_study.strategies.adapters import LORA_FIELDS
 from peft_study.strategies.encoders import architecture
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import TESTED, Variant
 from peft_study.text import class_list, several
-from peft_study.training.model import brings_head, load_shapes, model_options, quiet, require_pretrained, try_batch
+from peft_study.training.model import (
+    apply_strategy,
+    attention,
+    brings_head,
+    model_options,
+    quiet,
+    read_first_token,
+    require_pretrained,
+)
+from peft_study.training.prediction import pad_batch
 
 _SOME, _UNKNOWN = 100, 0.2  # texts to tokenise; the share of unknown tokens above which a note is due
 _WINDOW = {"model", "strategy", "peft", "max_length"}
@@ -104,7 +114,7 @@ def _check_model(
     options = checks.once((model, strategy, labels), model_options, variant, labels, folder)
     if options is None:
         return
-    shapes = checks.once((model, labels), load_shapes, variant, labels, folder)
+    shapes = checks.once((model, labels), _load_shapes, variant, labels, folder)
     passed = [
         shapes and checks.once((model, strategy, labels, variant.keep_head), _check_weights, variant, *shapes, checks),
         checks.once(model, require_trained, model, folder),
@@ -114,7 +124,7 @@ def _check_model(
     if tokenizer and texts:
         checks.once((model, *texts), _check_words, variant, tokenizer, texts, checks)
     if all(passed):
-        checks.once(variant.model_dump_json(include=_ADAPTER), try_batch, variant, options["config"])
+        checks.once(variant.model_dump_json(include=_ADAPTER), _try_batch, variant, options["config"])
 
 
 def _check_weights(variant: Variant, model: Any, loading: Any, checks: _Checks) -> bool:
@@ -150,7 +160,7 @@ def _check_tokenizer(variant: Variant, folder: Path, config: Any, checks: _Check
         raise StudyError(
             f"{name}: its tokenizer has no vocabulary; add its file (tokenizer.json or vocab.txt) to the folder"
         )
-    if (largest := max(vocabulary.values())) >= config.vocab_size:  # `try_batch` has few embeddings
+    if (largest := max(vocabulary.values())) >= config.vocab_size:  # `_try_batch` has few embeddings
         raise StudyError(
             f"{name}: its tokenizer has {largest + 1:,} tokens and its embeddings have {config.vocab_size:,} rows; "
             f"enlarge them once with model.resize_token_embeddings({largest + 1}), then save_pretrained"
@@ -174,3 +184,50 @@ def _check_words(variant: Variant, tokenizer: Any, texts: Sequence[str], checks:
     if (share := tokens.count(tokenizer.unk_token_id) / max(1, len(tokens))) > _UNKNOWN:
         unknown = f"{share:.0%} of the tokens of the first {len(texts)} texts are {tokenizer.unk_token}"
         checks.note(f"model = {variant.model!r}: {unknown}; its vocabulary may be of another language")
+
+
+def _load_shapes(variant: Variant, labels: Sequence[str], folder: Path) -> tuple[Any, Mapping[str, Any]]:
+    """The pretrained classifier without values, and the report of `from_pretrained`.
+
+    Raises `StudyError` where the weights do not load.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    options = model_options(variant, labels, folder) | {"device_map": "meta"}
+    try:
+        return AutoModelForSequenceClassification.from_pretrained(folder, **options)  # type: ignore[no-any-return]
+    except Exception as error:  # whatever damaged weights lead to
+        raise StudyError(f"model = {variant.model!r}: its weights do not load: {one_line(error, 300)}") from error
+
+
+def _try_batch(variant: Variant, config: Any) -> None:
+    """Pass two short texts forward and backward through an untrained model, as the strategy trains it.
+
+    The model has the shape in `config` and zero weights. To be fast, it has few word embeddings, and two blocks unless
+    the variant may name others. Raises `StudyError` where it fails.
+    """
+    import torch
+    from accelerate import init_empty_weights
+    from transformers import AutoModelForSequenceClassification
+
+    config, pad = copy.deepcopy(config), config.pad_token_id or 0
+    config.vocab_size = pad + 2
+    if not (variant.peft or variant.target_modules):
+        config.num_hidden_layers = min(2, config.num_hidden_layers)
+    with init_empty_weights(include_buffers=False):
+        model = AutoModelForSequenceClassification.from_config(config, attn_implementation=attention())
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            setattr(module, name, torch.nn.Parameter(torch.zeros(parameter.shape)))
+    try:
+        model = read_first_token(apply_strategy(model, variant)).train()
+        if empty := [name for name, parameter in model.named_parameters() if not parameter.numel()]:
+            raise StudyError(f"strategy = {variant.strategy!r}, peft = {variant.peft}: {empty[0]} would be empty")
+        batch = pad_batch([[pad + 1] * 4, [pad + 1] * 2], pad)
+        model(**batch, labels=torch.tensor([0, 1])).loss.backward()
+    except StudyError:
+        raise
+    except Exception as error:  # every method and model says in its own way that they do not go together
+        raise StudyError(
+            f"strategy = {variant.strategy!r} does not work on {variant.model!r}: {one_line(error, 300)}"
+        ) from error

@@ -262,55 +262,6 @@ def build(folder: Path | str, variant: Variant, labels: Sequence[str] = LABELS) 
     return read_first_token(apply_strategy(model, variant))
 
 
-def load_shapes(variant: Variant, labels: Sequence[str], folder: Path) -> tuple[torch.nn.Module, Mapping[str, Any]]:
-    """The pretrained classifier without values, and the report of `from_pretrained`.
-
-    Raises `StudyError` where the weights do not load.
-    """
-    from transformers import AutoModelForSequenceClassification
-
-    options = model_options(variant, labels, folder) | {"device_map": "meta"}
-    try:
-        return AutoModelForSequenceClassification.from_pretrained(folder, **options)  # type: ignore[no-any-return]
-    except Exception as error:  # whatever damaged weights lead to
-        raise StudyError(f"model = {variant.model!r}: its weights do not load: {one_line(error, 300)}") from error
-
-
-def try_batch(variant: Variant, config: PretrainedConfig) -> None:
-    """Pass two short texts forward and backward through an untrained model, as the strategy trains it.
-
-    The model has the shape in `config` and zero weights. To be fast, it has few word embeddings, and two blocks unless
-    the variant may name others. Raises `StudyError` where it fails.
-    """
-    import torch
-    from accelerate import init_empty_weights
-    from transformers import AutoModelForSequenceClassification
-
-    from peft_study.training.prediction import pad_batch
-
-    config, pad = copy.deepcopy(config), config.pad_token_id or 0
-    config.vocab_size = pad + 2
-    if not (variant.peft or variant.target_modules):
-        config.num_hidden_layers = min(2, config.num_hidden_layers)
-    with init_empty_weights(include_buffers=False):
-        model = AutoModelForSequenceClassification.from_config(config, attn_implementation=attention())
-    for module in model.modules():
-        for name, parameter in list(module.named_parameters(recurse=False)):
-            setattr(module, name, torch.nn.Parameter(torch.zeros(parameter.shape)))
-    try:
-        model = read_first_token(apply_strategy(model, variant)).train()
-        if empty := [name for name, parameter in model.named_parameters() if not parameter.numel()]:
-            raise StudyError(f"strategy = {variant.strategy!r}, peft = {variant.peft}: {empty[0]} would be empty")
-        batch = pad_batch([[pad + 1] * 4, [pad + 1] * 2], pad)
-        model(**batch, labels=torch.tensor([0, 1])).loss.backward()
-    except StudyError:
-        raise
-    except Exception as error:  # every method and model says in its own way that they do not go together
-        raise StudyError(
-            f"strategy = {variant.strategy!r} does not work on {variant.model!r}: {one_line(error, 300)}"
-        ) from error
-
-
 def quiet() -> None:
     """Silence transformers' warning of a new head, and its progress bars."""
     from transformers.utils import logging
