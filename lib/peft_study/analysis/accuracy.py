@@ -164,8 +164,7 @@ def against_baseline(runs: Runs) -> pd.DataFrame:
     for row in table[table["strategy"] != runs.study.baseline].to_dict("records"):
         if (other := counterpart(row, table, runs.study.baseline)) is not None:
             rows.append({axis: row[axis] for axis in varying(runs)})
-            ours, theirs = (runs.preds[ids].to_numpy().T for ids in (row["run_ids"], other["run_ids"]))
-            comparisons.append(compare(ours, theirs, runs.labels, shared))
+            comparisons.append(compare(runs.right(row["run_ids"]), runs.right(other["run_ids"]), shared))
     return family(rows, comparisons, runs.study.margin)
 
 
@@ -178,15 +177,14 @@ def against_tfidf(runs: Runs, baseline: Baseline | None) -> pd.DataFrame:
     for row in groups(runs).to_dict("records"):
         if baseline and comparable and row["train_size"] in baseline.preds:
             rows.append({axis: row[axis] for axis in varying(runs)})
-            preds = runs.preds[row["run_ids"]].to_numpy().T
-            comparisons.append(compare(preds, baseline.preds[row["train_size"]], runs.labels, shared))
+            theirs = baseline.preds[row["train_size"]] == runs.labels
+            comparisons.append(compare(runs.right(row["run_ids"]), theirs, shared))
     return family(rows, comparisons, runs.study.margin)
 
 
 def runs_seed_variance(runs: Runs, cells: Iterable[list[str]] | None = None) -> SeedVariance:
     """The variance between seeds, pooled over `cells` (each the run ids of one), or all strategies and budgets."""
-    chosen = groups(runs)["run_ids"] if cells is None else cells
-    return seed_variance([runs.labels == runs.preds[ids].to_numpy().T for ids in chosen])
+    return seed_variance(map(runs.right, groups(runs)["run_ids"] if cells is None else cells))
 
 
 def family(rows: Sequence[Mapping[str, Any]], comparisons: Sequence[Comparison], margin: float) -> pd.DataFrame:
@@ -247,8 +245,7 @@ def disagreements(runs: Runs, right: str, wrong: str) -> pd.DataFrame:
         arrays = runs.arrays(run_id)
         chances[name] = chance_of(arrays["logits"], arrays["labels"])
     table = pd.DataFrame({"id": arrays["ids"], "label": arrays["labels"], **chances})
-    table = table[(runs.preds[right].to_numpy() == table["label"]) & (runs.preds[wrong].to_numpy() != table["label"])]
-    return table.sort_values(["wrong", "id"])
+    return table[runs.right(right) & ~runs.right(wrong)].sort_values(["wrong", "id"])
 
 
 def sensitivity(runs: Runs) -> pd.DataFrame:

@@ -105,7 +105,7 @@ def _drawn_errors(runs: Runs, summary: pd.DataFrame, draws: int, seed: int) -> d
     All rows share the reviews, so their errors covary as the reviewwise accuracies do.
     """
     rng, shared = np.random.default_rng(seed), runs_seed_variance(runs)
-    groups = [runs.labels == runs.preds[ids].to_numpy().T for ids in summary["run_ids"]]
+    groups = [runs.right(ids) for ids in summary["run_ids"]]
     wrong = 1 - np.stack([right.mean(axis=0) for right in groups])
     means, n = wrong.mean(axis=1, keepdims=True), wrong.shape[1]
     of_reviews = means + (wrong - means) @ rng.standard_normal((n, draws)) / n

@@ -126,7 +126,7 @@ def differences(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.Dat
     rows, comparisons, shared = [], [], _shared(runs, chosen)
     best_rates = chosen[chosen["rate"].notna()].to_dict("records")
     for baseline in (row for row in best_rates if row["strategy"] == runs.study.baseline):
-        baseline_preds = runs.preds[baseline["run_ids"]].to_numpy().T
+        theirs = runs.right(baseline["run_ids"])
         for row in best_rates:
             if row["strategy"] == baseline["strategy"] or row["train_size"] != baseline["train_size"]:
                 continue
@@ -135,8 +135,7 @@ def differences(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.Dat
                 if rates == OWN or nearest["run_ids"] != row["run_ids"]:
                     settings = {axis: point[axis] for axis in group_axes(table)}
                     rows.append(settings | {"learning_rate": rate_text(point["rate"]), "rates": rates})
-                    preds = runs.preds[point["run_ids"]].to_numpy().T
-                    comparisons.append(compare(preds, baseline_preds, runs.labels, shared))
+                    comparisons.append(compare(runs.right(point["run_ids"]), theirs, shared))
     compared = family(rows, comparisons, runs.study.margin)
     return compared if rows else compared.assign(learning_rate=[], rates=[])
 
@@ -151,8 +150,8 @@ def steps(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame
         for side, step in STEPS.items():
             if not np.isnan(rate := row[f"rate_{side}"]):
                 rows.append({axis: row[axis] for axis in group_axes(table)} | {"step": step})
-                away, at_best = _nearest(table, row, rate)["run_ids"], runs.preds[row["run_ids"]].to_numpy().T
-                comparisons.append(compare(runs.preds[away].to_numpy().T, at_best, runs.labels, shared))
+                away = _nearest(table, row, rate)["run_ids"]
+                comparisons.append(compare(runs.right(away), runs.right(row["run_ids"]), shared))
     return family(rows, comparisons, runs.study.margin)
 
 

@@ -18,29 +18,24 @@ LEAST = 50  # reviews: fewer allow no verdict
 class Sliced:
     """The slices of a study that belong to its runs.
 
-    `parts` has, for "test" and "ood" where there are such slices, the predicted classes (a row per review, a column per
-    run) and the labels; `slices` maps a slice's name to its part and its rows there. `absent` says what is missing.
+    `parts` has, for "test" and "ood" where there are such slices, which reviews are classified correctly (a row per
+    review, a column per run); `slices` maps a slice's name to its part and its rows there. `absent` says what is
+    missing.
     """
 
     runs: Runs
-    parts: dict[str, tuple[pd.DataFrame, np.ndarray]]
+    parts: dict[str, pd.DataFrame]
     slices: dict[str, tuple[str, np.ndarray]]
     absent: str = ""
 
-    def preds(self, name: str, run_ids: list[str]) -> np.ndarray:
-        """The predicted classes of some runs on a slice, shape (runs, reviews)."""
+    def right(self, name: str, run_ids: list[str]) -> np.ndarray:
+        """Which reviews of a slice some runs classify correctly, shape (runs, reviews)."""
         part, rows = self.slices[name]
-        return self.parts[part][0].loc[rows, run_ids].to_numpy().T
+        return self.parts[part].loc[rows, run_ids].to_numpy().T
 
     def seeds(self, name: str) -> SeedVariance:
         """The variance of the accuracy on a slice between seeds, which all variants share."""
-        labels = self.labels(name)
-        return seed_variance([self.preds(name, ids) == labels for ids in groups(self.runs)["run_ids"]])
-
-    def labels(self, name: str) -> np.ndarray:
-        """The true classes of a slice, shape (reviews,)."""
-        part, rows = self.slices[name]
-        return self.parts[part][1][rows]
+        return seed_variance([self.right(name, ids) for ids in groups(self.runs)["run_ids"]])
 
 
 def match(runs: Runs, table: pd.DataFrame | None) -> Sliced:
@@ -50,14 +45,14 @@ def match(runs: Runs, table: pd.DataFrame | None) -> Sliced:
     by_part = {str(part): rows.set_index("id").sort_index() for part, rows in table.groupby("part")}
     parts, slices, absent = {}, {}, []
     if "test" in by_part and _same(by_part["test"], runs.preds, runs.labels):
-        parts["test"] = runs.preds.set_axis(range(len(runs.preds))), runs.labels
+        parts["test"] = _right(runs.preds, runs.labels)
         rows = {name: by_part["test"][name].to_numpy() for name in SLICES}
         slices = {name: ("test", members) for name, members in rows.items() if _divides(members)}
     else:
         absent.append("The slices in `slices.csv` are of other test reviews than the runs': run 01 again.")
     if (other := _out_of_domain(runs)) is not None:
         if "ood" in by_part and _same(by_part["ood"], *other):
-            parts["ood"] = other[0].set_axis(range(len(other[0]))), other[1]
+            parts["ood"] = _right(*other)
             slices[OTHER] = "ood", np.ones(len(other[1]), dtype=bool)
         else:
             absent.append("The out-of-domain reviews in `slices.csv` are not those that the runs were tested on.")
@@ -72,6 +67,11 @@ def _divides(members: np.ndarray) -> bool:
 def _same(rows: pd.DataFrame, preds: pd.DataFrame, labels: np.ndarray) -> bool:
     """Whether the file's reviews are those of the runs: equal ids and labels."""
     return np.array_equal(rows.index, preds.index) and np.array_equal(rows["label"], labels)
+
+
+def _right(preds: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
+    """Which predictions are correct, by their place."""
+    return preds.eq(labels, axis=0).reset_index(drop=True)
 
 
 def _out_of_domain(runs: Runs) -> tuple[pd.DataFrame, np.ndarray] | None:
@@ -93,13 +93,13 @@ def accuracies(sliced: Sliced) -> pd.DataFrame:
     """
     axes, table = varying(sliced.runs), groups(sliced.runs)
     rows = []
-    for name in sliced.slices:
-        if len(labels := sliced.labels(name)):
+    for name, (_, members) in sliced.slices.items():
+        if members.any():
             shared = sliced.seeds(name)
             for row in table.to_dict("records"):
-                score = interval(sliced.preds(name, row["run_ids"]) == labels, shared)
+                score = interval(sliced.right(name, row["run_ids"]), shared)
                 key = (row[axis] for axis in axes)
-                rows.append((name, len(labels), *key, score.estimate, score.low, score.high, row["run_ids"]))
+                rows.append((name, int(members.sum()), *key, score.estimate, score.low, score.high, row["run_ids"]))
     return pd.DataFrame(rows, columns=["slice", "reviews", *axes, "accuracy", "low", "high", "run_ids"])
 
 
@@ -116,8 +116,8 @@ def differences(sliced: Sliced, scores: pd.DataFrame) -> pd.DataFrame:
         for row in on_slice[on_slice["strategy"] != base].to_dict("records"):
             if (other := counterpart(row, on_slice, base)) is not None:
                 rows.append({column: row[column] for column in columns})
-                ours, theirs = (sliced.preds(str(name), ids) for ids in (row["run_ids"], other["run_ids"]))
-                comparisons.append(compare(ours, theirs, sliced.labels(str(name)), shared))
+                ours, theirs = (sliced.right(str(name), ids) for ids in (row["run_ids"], other["run_ids"]))
+                comparisons.append(compare(ours, theirs, shared))
     return family(rows, comparisons, sliced.runs.study.margin)
 
 

@@ -247,6 +247,10 @@ class Runs:
         columns = {run_id: self.arrays(run_id) for run_id in self.table.index}
         return pd.DataFrame({run_id: pd.Series(arrays["preds"], arrays["ids"]) for run_id, arrays in columns.items()})
 
+    def right(self, run_ids: str | list[str]) -> np.ndarray:
+        """Which test reviews runs classify correctly: (runs, n), or (n,) of a single run."""
+        return np.asarray(self.labels == self.preds[run_ids].to_numpy().T)
+
     def stated(self, *fields: str) -> pd.DataFrame:
         """The rows of `table` whose records state all these fields of the variant; elsewhere `study.yaml` does."""
         names = {"params.yaml", *(f"params.yaml: {name}" for name in fields)}

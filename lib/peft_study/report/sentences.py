@@ -137,7 +137,7 @@ def untrained(runs: Runs, summary: pd.DataFrame) -> str:
     A run is judged by its own Wilson interval (1927): that of several seeds also grows with what seeds do.
     """
     share = np.bincount(runs.labels).max() / len(runs.labels)
-    right, poor = (runs.preds.to_numpy() == runs.labels[:, None]).sum(axis=0), []
+    right, poor = runs.right(list(runs.preds)).sum(axis=1), []
     low = pd.Series(proportion_confint(right, len(runs.labels), method="wilson")[0], runs.preds.columns)
     for row in summary.to_dict("records"):
         if count := int((low[row["run_ids"]] <= share).sum()):

@@ -57,14 +57,14 @@ class Comparison:
         return self.gap.interval(level).scaled(100)
 
 
-def compare(strategy: np.ndarray, baseline: np.ndarray, labels: np.ndarray, shared: SeedVariance = NONE) -> Comparison:
-    """Compare the predicted classes of two sides on the same n items, each (runs, n), or (n,) of a fixed classifier.
+def compare(strategy: np.ndarray, baseline: np.ndarray, shared: SeedVariance = NONE) -> Comparison:
+    """Compare which of the same n items two sides get right, each (runs, n), or (n,) of a fixed classifier.
 
     `shared` is the variance between seeds that the study's strategies and budgets share. Without it, the difference of
     single runs is between these runs: seeds are not in its error, and the test is a Wald test of paired proportions,
     close to McNemar's mid-p (Fagerland et al. 2013).
     """
-    sides = [preds == labels for preds in (strategy, baseline)]
+    sides = (strategy, baseline)
     ours, theirs = (np.atleast_2d(right) for right in sides)
     leads = ours.sum(axis=0) * len(theirs) - theirs.sum(axis=0) * len(ours)
     return Comparison(

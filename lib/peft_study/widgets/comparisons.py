@@ -96,7 +96,7 @@ def compare_two(runs: Runs, texts: Mapping[int, str]) -> None:
 
 def compared(runs: Runs, first: str, second: str) -> pd.DataFrame:
     """The paired comparison of two runs, as the report prints it; a single comparison needs no correction."""
-    comparison = compare(runs.preds[first].to_numpy(), runs.preds[second].to_numpy(), runs.labels)
+    comparison = compare(runs.right(first), runs.right(second))
     row = runs.table.loc[first, varying(runs)].to_dict()
     return tables.differences(family([row], [comparison], runs.study.margin)).drop(columns="adjusted p")
 

@@ -66,7 +66,7 @@ def test_a_slice_of_all_reviews_would_repeat_the_comparison_of_all_and_is_left_o
     whole, clean = accuracy.against_baseline(runs), compared[compared["slice"] == "clean"].reset_index()
     pd.testing.assert_frame_equal(clean[["difference", "p_value"]], whole[["difference", "p_value"]])
     assert (clean["adjusted_p"] >= whole["adjusted_p"]).all(), "adjusted for all slices"
-    right = runs.preds["lora-n00250-s1"].to_numpy() == runs.labels
+    right = runs.right("lora-n00250-s1")
     short = sliced.slices["short"][1]
     rows = scores.set_index(["slice", "strategy", "train_size"])["accuracy"]
     assert rows["short", "lora", 250] == pytest.approx(right[short].mean())

@@ -29,14 +29,9 @@ quickly = settings(max_examples=25, deadline=None)
 seeds = some.integers(0, 2**32 - 1)
 
 
-def labels(count: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 2, count)
-
-
-def predict(truth: np.ndarray, share: float, runs: int = 1, seed: int = 1) -> np.ndarray:
-    """Classes of `runs` runs, each right on every item with that probability."""
-    right = np.random.default_rng(seed).random((runs, len(truth))) < share
-    return np.where(right, truth, 1 - truth)
+def right(count: int, share: float, runs: int = 1, seed: int = 1) -> np.ndarray:
+    """Which of `count` items each of `runs` runs has right, with that probability."""
+    return np.random.default_rng(seed).random((runs, count)) < share
 
 
 # --- Scores -----------------------------------------------------------------------------------------------------------
@@ -72,8 +67,7 @@ def test_the_auc_is_that_of_scikit_learn_and_counts_ties_half(seed: int, count: 
 @quickly
 @given(seeds, some.integers(1, 60), some.integers(1, 4), some.floats(0, 1))
 def test_an_interval_brackets_its_estimate(seed: int, count: int, runs: int, share: float) -> None:
-    truth = labels(count, seed)
-    found = interval(predict(truth, share, runs, seed) == truth)
+    found = interval(right(count, share, runs, seed))
     assert 0 <= found.low <= found.estimate <= found.high <= 1
 
 
@@ -93,8 +87,7 @@ def test_the_interval_of_one_run_is_close_to_that_of_agresti_and_coull() -> None
 
 @pytest.mark.parametrize(("n", "expected"), [(100, "undetermined"), (1000, "equivalent")])
 def test_no_discordant_item_shows_equivalence_only_on_items_enough(n: int, expected: str) -> None:
-    truth = labels(n)
-    found = compare(truth, truth, truth)
+    found = compare(np.ones(n), np.ones(n))
     assert found.difference == 0 and found.p_value == 1 and found.discordant == (0, 0)
     assert found.interval().high == -found.interval().low > 0
     assert verdict(found.interval(), 3, margin=1.0) == expected
@@ -104,12 +97,9 @@ def test_no_discordant_item_shows_equivalence_only_on_items_enough(n: int, expec
 @given(seeds, some.integers(1, 4))
 def test_neither_the_order_of_items_nor_that_of_runs_changes_anything(seed: int, runs: int) -> None:
     rng = np.random.default_rng(seed)
-    truth, order, turn = labels(50, seed), rng.permutation(50), rng.permutation(runs)
-    ours, theirs = predict(truth, 0.8, runs, seed), predict(truth, 0.7, runs, seed + 1)
-    plain, shuffled = (
-        compare(ours, theirs, truth),
-        compare(ours[turn][:, order], theirs[turn][:, order], truth[order]),
-    )
+    order, turn = rng.permutation(50), rng.permutation(runs)
+    ours, theirs = right(50, 0.8, runs, seed), right(50, 0.7, runs, seed + 1)
+    plain, shuffled = compare(ours, theirs), compare(ours[turn][:, order], theirs[turn][:, order])
     assert (plain.difference, plain.error, plain.p_value) == pytest.approx(
         (shuffled.difference, shuffled.error, shuffled.p_value)
     )
@@ -124,8 +114,7 @@ def test_neither_the_order_of_items_nor_that_of_runs_changes_anything(seed: int,
 def test_a_test_rejects_exactly_where_its_interval_excludes_zero(
     seed: int, runs: int, share: float, level: float
 ) -> None:
-    truth = labels(80, seed)
-    found = compare(predict(truth, share, runs, seed), predict(truth, 0.8, runs, seed + 1), truth)
+    found = compare(right(80, share, runs, seed), right(80, 0.8, runs, seed + 1))
     ends = found.interval(level)
     assert (found.p_value < 1 - level) == (ends.low > 0 or ends.high < 0)
 
@@ -137,7 +126,7 @@ def test_the_test_of_two_runs_rejects_equal_ones_at_most_as_often_as_it_says(dis
     for ours, theirs in product(range(n), repeat=2):
         if ours + theirs <= n:
             gains = np.repeat([1, -1, 0], [ours, theirs, n - ours - theirs])
-            if compare((gains >= 0).astype(int), (gains <= 0).astype(int), np.ones(n)).p_value < 0.05:
+            if compare(gains >= 0, gains <= 0).p_value < 0.05:
                 chances = [discordance / 2, discordance / 2, 1 - discordance]
                 rejected += multinomial.pmf([ours, theirs, n - ours - theirs], n, chances)
     assert rejected <= 0.052
@@ -146,7 +135,7 @@ def test_the_test_of_two_runs_rejects_equal_ones_at_most_as_often_as_it_says(dis
 def test_the_interval_of_two_runs_is_that_of_bonett_and_price() -> None:
     n, first, second = 500, 40, 22
     gains = np.repeat([1, -1, 0], [first, second, n - first - second])
-    found = compare((gains >= 0).astype(int), (gains <= 0).astype(int), np.ones(n))
+    found = compare(gains >= 0, gains <= 0)
     p, q = (first + 1) / (n + 2), (second + 1) / (n + 2)
     reach = t.ppf(0.975, n - 1) * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
     assert (found.interval().low, found.interval().high) == pytest.approx(
@@ -163,10 +152,9 @@ def test_p_values_are_adjusted_as_statsmodels_does() -> None:
 
 def test_a_clear_gap_on_many_items_is_better_beyond_doubt() -> None:
     """2.6 points on 25,000 items of which 8 % are right under one strategy only: 1,325 against 675."""
-    truth = np.arange(25_000) % 2
-    ours, theirs = truth.copy(), truth.copy()
-    theirs[:1325], ours[1325:2000] = 1 - truth[:1325], 1 - truth[1325:2000]
-    there, back = compare(ours, theirs, truth), compare(theirs, ours, truth)
+    ours, theirs = np.ones((2, 25_000), dtype=bool)
+    theirs[:1325] = ours[1325:2000] = False
+    there, back = compare(ours, theirs), compare(theirs, ours)
     assert there.discordant == (1325, 675) and there.difference == pytest.approx(2.6)
     assert there.p_value == back.p_value < 1e-30
     assert [verdict(found.interval(), 3, margin=0.5) for found in (there, back)] == ["better", "worse"]
@@ -177,18 +165,16 @@ def test_a_clear_gap_on_many_items_is_better_beyond_doubt() -> None:
 
 def test_with_several_seeds_the_test_knows_that_seeds_vary() -> None:
     """The same gap: beyond doubt between steady runs, unclear when the seeds of one strategy differ by more than it."""
-    truth = labels(4000)
-    base = predict(truth, 0.85, 3, seed=1)
-    steady = np.concatenate([predict(truth, 0.88, seed=seed) for seed in (2, 3, 4)])
-    erratic = np.concatenate([predict(truth, share, seed=i) for i, share in enumerate((0.8, 0.88, 0.96), start=2)])
-    assert compare(steady, base, truth).p_value < 0.01
-    assert compare(erratic, base, truth).p_value > 0.1
+    base = right(4000, 0.85, 3, seed=1)
+    steady = np.concatenate([right(4000, 0.88, seed=seed) for seed in (2, 3, 4)])
+    erratic = np.concatenate([right(4000, share, seed=i) for i, share in enumerate((0.8, 0.88, 0.96), start=2)])
+    assert compare(steady, base).p_value < 0.01
+    assert compare(erratic, base).p_value > 0.1
 
 
 def test_the_variance_between_seeds_is_pooled_and_a_comparison_takes_its_own_where_that_is_larger() -> None:
-    truth = np.ones(1000, dtype=int)
-    calm = [predict(truth, 0.85, 3, seed) == truth for seed in range(8)]
-    wild = np.stack([predict(truth, share, seed=9)[0] == truth for share in (0.75, 0.85, 0.95)])
+    calm = [right(1000, 0.85, 3, seed) for seed in range(8)]
+    wild = np.concatenate([right(1000, share, seed=9) for share in (0.75, 0.85, 0.95)])
     shared = seed_variance([*calm, wild])
     assert shared.dof == 18
     spread = [cell.mean(axis=1).var(ddof=1) for cell in (*calm, wild)]
@@ -203,8 +189,7 @@ def test_the_variance_between_seeds_is_pooled_and_a_comparison_takes_its_own_whe
 
 
 def test_runs_that_vary_no_more_than_items_make_them_have_no_seed_variance() -> None:
-    truth = labels(2000)
-    cells = [predict(truth, 0.85, 5, seed) == truth for seed in range(40)]
+    cells = [right(2000, 0.85, 5, seed) for seed in range(40)]
     assert seed_variance(cells).between == pytest.approx(seed_variance(cells).within, rel=0.3)
 
 
@@ -230,8 +215,7 @@ def simulate(
 def comparisons(cells: list[list[np.ndarray]]) -> list[Comparison]:
     """The family that a study makes of such runs."""
     shared = seed_variance([cell for pair in cells for cell in pair])
-    truth = np.ones(cells[0][0].shape[1], dtype=bool)
-    return [compare(second, first, truth, shared) for first, second in cells]
+    return [compare(second, first, shared) for first, second in cells]
 
 
 SPREADS = {
@@ -289,9 +273,8 @@ def test_the_verdict_can_be_read_off_the_interval(low: float, high: float, seeds
 @pytest.mark.parametrize(("ours", "theirs", "expected"), [(1, 1, 1), (3, 1, 1), (3, 5, 3), (3, 0, 3)])
 def test_the_seeds_of_a_comparison_are_those_of_the_side_that_has_fewer(ours: int, theirs: int, expected: int) -> None:
     """0 stands for a fixed classifier, which has none."""
-    truth = labels(100)
-    second = predict(truth, 0.8, theirs) if theirs else truth
-    assert compare(predict(truth, 0.8, ours), second, truth).seeds == expected
+    second = right(100, 0.8, theirs) if theirs else np.ones(100)
+    assert compare(right(100, 0.8, ours), second).seeds == expected
 
 
 def comparison(items: float, seeds: float, n: int = 2000, runs: int = 3) -> Comparison:
