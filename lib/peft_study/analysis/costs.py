@@ -37,16 +37,13 @@ COSTS = {
     "cost.inference_merged_seconds": Cost("inference time, merged (s)", "merged (ms)", 1e-3, "{:.1f}"),
 }
 REPEATED = ("training.seconds", "cost.inference_seconds", "cost.inference_merged_seconds")  # costs that vary by chance
-_UNLISTED = (
-    *("parameters.total", "parameters.trainable_backbone"),
-    *(f"training.{name}" for name in ("epochs", "tokens_per_second", "flops_per_step", "trainer_flops")),
-)
+_UNLISTED = ("parameters.total", "training.flops_per_step")
 
 
 def costs(runs: Runs) -> pd.DataFrame:
     """A row per strategy, size (and further axis): `accuracy` averaged over seeds, and medians of what the runs cost.
 
-    Columns: those of `varying`, `accuracy` (share), every key of `COSTS` and a few more under their names
+    Columns: those of `varying`, `accuracy` (share), every key of `COSTS` and of `_UNLISTED` under their names
     in the records, NaN where no record holds one. `training.flops` are those of the whole training: per step, times
     steps. Of the costs in `REPEATED`, `_low` and `_high` are the range over the runs and, where a run has quartiles of
     its own repeats on record, over these.
