@@ -24,8 +24,7 @@ FEWEST = 4  # budgets
 FURTHEST = 2.0  # times the largest budget
 DRAWS = 200  # each is a fit
 STEEPEST = 2.0  # exponent; a faster fall is a step rather than a curve
-PARTS = ("floor", "exponent", "size")
-MATCH = ("target", "accuracy", "smallest", "furthest")
+COLUMNS = ("floor", "exponent", "size", "size_low", "size_high", "target", "accuracy", "smallest", "furthest")
 
 
 @dataclass(frozen=True)
@@ -80,11 +79,11 @@ def curves(runs: Runs, summary: pd.DataFrame, draws: int = DRAWS, seed: int = 0)
     """A row per strategy (and further axis) of `summary` with its curve, or with why it has none.
 
     What a strategy is to match is the measured accuracy of the baseline strategy at its largest budget. Columns:
-    `strategy`, the further axes, `refusal` (empty where there is a curve), `floor`, `exponent` and `size` (the budget
-    that matches), each with its 95 % interval `_low` and `_high`; `target` and `accuracy` (the baseline's budget and
-    accuracy; NaN for the baseline itself and where it has no run), `smallest` and `furthest` (the curve is read between
-    these budgets). The intervals are percentiles of the fits to errors drawn over reviews, which all strategies and
-    budgets share, and over seeds.
+    `strategy`, the further axes, `refusal` (empty where there is a curve), `floor` and `exponent`, `size` (the
+    budget that matches) with its 95 % interval `size_low`, `size_high`; `target` and `accuracy` (the baseline's budget
+    and accuracy; NaN for the baseline itself and where it has no run), `smallest` and `furthest` (the curve is read
+    between these budgets). The interval has percentiles of the fits to errors drawn over reviews, which all strategies
+    and budgets share, and over seeds.
     """
     axes = ["strategy", *further(summary)]
     groups = [rows.sort_values("train_size") for _, rows in summary.groupby(axes, sort=False)]
@@ -95,7 +94,7 @@ def curves(runs: Runs, summary: pd.DataFrame, draws: int = DRAWS, seed: int = 0)
             rows.iloc[0][axes].to_dict() | {"refusal": reason} | ({} if reason else _row(rows, summary, drawn, runs))
             for rows, reason in zip(groups, reasons, strict=True)
         ],
-        columns=[*axes, "refusal", *(f"{name}{end}" for name in PARTS for end in ("", "_low", "_high")), *MATCH],
+        columns=[*axes, "refusal", *COLUMNS],
     )
 
 
@@ -122,20 +121,15 @@ def _row(rows: pd.DataFrame, summary: pd.DataFrame, drawn: Mapping[Any, np.ndarr
     sizes, errors = rows["train_size"].to_numpy(float), np.stack([drawn[place] for place in rows.index], axis=1)
     spread = errors.std(axis=0).clip(1e-6)  # no spread would be an infinite weight
     curve = fit(sizes, 1 - rows["accuracy"].to_numpy(), spread)
-    fits = [fit(sizes, error, spread) for error in errors]
-    values = {"smallest": sizes[0], "furthest": FURTHEST * sizes[-1]}
-    estimates = {
-        "floor": (curve.floor, [drawn_curve.floor for drawn_curve in fits]),
-        "exponent": (curve.exponent, [drawn_curve.exponent for drawn_curve in fits]),
-    }
+    values = {"floor": curve.floor, "exponent": curve.exponent}
+    values |= {"smallest": sizes[0], "furthest": FURTHEST * sizes[-1]}
     target = _target(rows.iloc[0], summary, runs.study.baseline)
     if target is not None:
-        values |= {"target": target["train_size"], "accuracy": target["accuracy"]}
-        matching = [drawn_curve.size(error) for drawn_curve, error in zip(fits, drawn[target.name], strict=True)]
-        estimates["size"] = curve.size(1 - target["accuracy"]), matching
-    for name, (value, of_draws) in estimates.items():
-        low, high = np.quantile(of_draws, [0.025, 0.975], method="nearest")  # between infinity and a number is none
-        values |= {name: value, f"{name}_low": min(value, low), f"{name}_high": max(value, high)}
+        size, reached = curve.size(1 - target["accuracy"]), drawn[target.name]
+        matching = [fit(sizes, errs, spread).size(error) for errs, error in zip(errors, reached, strict=True)]
+        low, high = np.quantile(matching, [0.025, 0.975], method="nearest")  # between infinity and a number is none
+        values |= {"target": target["train_size"], "accuracy": target["accuracy"], "size": size}
+        values |= {"size_low": min(size, low), "size_high": max(size, high)}
     return values
 
 
