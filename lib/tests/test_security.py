@@ -9,16 +9,11 @@ mean harm too (study/test_hostile_studies), and other programs' records (records
 import ast
 import json
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 import yaml
-from made_checkouts import Checkout, wait_for
 from made_folders import save_model
 
 from peft_study import files, paths
@@ -77,29 +72,6 @@ def test_code_in_a_models_folder_is_never_run(variant: Callable[..., Variant], t
     check([hostile])
     load_tokenizer(hostile)
     assert not (tmp_path / "owned").exists()
-
-
-@pytest.mark.slow
-def test_jupyterlab_listens_on_this_machine_only_and_asks_for_its_token(checkout: Checkout, tmp_path: Path) -> None:
-    for place in ("CONFIG", "DATA", "RUNTIME"):
-        checkout.environment[f"JUPYTER_{place}_DIR"] = str(tmp_path / place)
-    checkout.environment["JUPYTERLAB_WORKSPACES_DIR"] = str(tmp_path / "workspaces")
-    server = checkout.start("lab", "--no-browser", "--allow-root", "--port=0")
-    process = psutil.Process(server.pid)
-
-    def listening() -> list[Any]:
-        return [link.laddr for link in process.net_connections() if link.status == psutil.CONN_LISTEN]
-
-    try:
-        wait_for(lambda: bool(listening() and list((tmp_path / "RUNTIME").glob("jpserver-*.json"))))
-        (server_info,) = (json.loads(file.read_text()) for file in (tmp_path / "RUNTIME").glob("jpserver-*.json"))
-        assert len(server_info["token"]) >= 32
-        assert {address.ip for address in listening()} <= {"127.0.0.1", "::1"}
-        with pytest.raises(urllib.error.HTTPError, match="403"):
-            urllib.request.urlopen(f"http://localhost:{listening()[0].port}/api/contents", timeout=10)
-    finally:
-        server.terminate()
-        server.communicate(timeout=20)
 
 
 def test_the_lock_names_a_hash_for_every_package_and_the_assets_for_each_of_theirs() -> None:

@@ -220,13 +220,6 @@ def test_what_is_assumed_of_labels_and_empty_texts_are_told(load: Any, tmp_path:
     assert not any("taken as" in note for note in load(tmp_path / "plain", label_names=["ham", "spam"]).notes)
 
 
-def test_codes_stay_what_they_are_wherever_they_stand(load: Any, tmp_path: Path) -> None:
-    table = reviews(200).assign(label=["007", "7"] * 100)
-    table.loc[0, "label"] = "7"
-    table.to_csv(tmp_path / "codes.csv", index=False)
-    assert load(tmp_path / "codes.csv").labels == ("007", "7")
-
-
 def test_one_text_with_two_labels_is_told_and_so_are_labels_much_alike(load: Any, tmp_path: Path) -> None:
     table = reviews(200).assign(label=["spam", "ham"] * 100)
     table.loc[[0, 2], "label"] = ["Spam", "spam "]

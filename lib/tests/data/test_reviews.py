@@ -164,14 +164,6 @@ def test_a_break_is_markup(raw: str, text: str) -> None:
     assert data.clean(raw) == text
 
 
-def test_empty_reviews_are_kept(variant: Make, tmp_path: Path) -> None:
-    table, test = reviews(200), reviews(60, seed=1)
-    table.loc[0, "text"] = ""
-    test.loc[[1, 3], "text"] = ""
-    corpus = data.load_corpus(variant(dataset=str(save_reviews(tmp_path / "empty", train=table, test=test))))
-    assert (len(corpus.pool), len(corpus.test)) == (199, 60)
-
-
 @pytest.mark.parametrize(
     ("changes", "table", "message"),
     [

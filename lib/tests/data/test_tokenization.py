@@ -83,18 +83,6 @@ def test_texts_are_tokenised_once_by_each_tokenizer(
             tokenization.tokenize_texts(texts, fast)
 
 
-def test_a_half_written_file_of_tokens_is_not_read(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(file: Path, **_: Any) -> None:
-        Path(file).write_bytes(b"PK half")
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(np, "savez", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            tokenization.tokenize_texts(["good film"], tokenizer)
-    assert tokenization.tokenize_texts(["good film"], tokenizer).lengths.tolist() == [4]
-
-
 @pytest.mark.parametrize("keep", [0, 50])
 def test_a_truncated_file_of_tokens_is_made_anew(tokenizer: Any, keep: int) -> None:
     whole = tokenization.tokenize_texts(["good film", "bad film"], tokenizer)

@@ -33,6 +33,12 @@ def test_predictions_and_the_name_of_the_run_are_enough_to_be_compared() -> None
     assert runs.log(LORA).empty and np.isnan(runs.arrays(LORA)["logits"]).all()
 
 
+def test_scores_are_those_of_the_predictions_whatever_another_program_says_of_them() -> None:
+    bare_runs({"lora": 0.8})
+    edit(LORA, lambda blocks: blocks.update(evaluation={"test": {"accuracy": 0.123, "macro_f1": 0.123}}))
+    assert (load_runs("made").table.loc[LORA, ["test.accuracy", "test.macro_f1"]] > 0.7).all()
+
+
 def test_params_may_say_which_run_it_is_instead_of_the_metrics() -> None:
     bare_runs()
     folder = paths.run_folder("made", LORA)

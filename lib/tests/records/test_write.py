@@ -15,7 +15,7 @@ from peft_study.data.tokenization import load_tokenizer, tokenize
 from peft_study.errors import StudyError
 from peft_study.records.layout import label_names
 from peft_study.records.read import load_runs
-from peft_study.records.write import PACKAGES, save_merged, save_model, write_record
+from peft_study.records.write import PACKAGES, save_model, write_record
 from peft_study.study.study import read_study
 from peft_study.study.variant import Variant
 from peft_study.training import model as models
@@ -74,26 +74,6 @@ def test_a_saved_model_is_safetensors_only_and_predicts_the_same(finished: Path,
     test = tokenize(reviews, tokenizer, variant)["test"]
     again = predict(load.from_pretrained(folder), test, reviews.test["id"].tolist(), tokenizer.pad_token_id)
     np.testing.assert_allclose(again.logits, load_runs("tiny").arrays(run_id)["logits"], atol=1e-5)
-
-
-def test_an_adapter_is_merged_into_a_model_that_a_pipeline_loads_with_the_names_of_the_classes(
-    finished: Path, tmp_path: Path
-) -> None:
-    from transformers import pipeline
-
-    run = "lora-n00060-s1"
-    save_merged(finished / run / "model", tmp_path / "merged")
-    assert not (tmp_path / "merged" / "adapter_config.json").exists()
-    with pytest.raises(StudyError, match="has no adapter to be merged"):
-        save_merged(tmp_path / "merged", tmp_path / "again")
-    classify = pipeline("text-classification", model=str(tmp_path / "merged"))
-    test = data.load_corpus(read_study("tiny").variants[run]).test
-    logits = load_runs("tiny").arrays(run)["logits"]
-    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    answers = classify(test["text"].tolist(), truncation=True, max_length=32)
-    for answer, row in zip(answers, probabilities, strict=True):
-        assert answer["label"] == ["negative", "positive"][row.argmax()]
-        assert answer["score"] == pytest.approx(row.max(), abs=1e-5)
 
 
 def test_a_disk_that_the_weights_fill_is_one_clear_error(tmp_path: Path, variant: Callable[..., Variant]) -> None:

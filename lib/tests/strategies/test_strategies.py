@@ -170,7 +170,6 @@ def test_modules_and_any_parameter_of_peft_can_be_set_and_stay_as_asked_for(vari
         ("lora", {"use_dorra": True}, "'lora', peft: unknown parameter 'use_dorra'; did you mean 'use_dora'"),
         ("lora", {"r": 6}, "unknown parameter 'r'"),  # lora_r says it
         ("ia3", {"modules_to_save": []}, "unknown parameter 'modules_to_save'"),
-        ("prompt", {"num_virtual_tokens": "abc"}, "peft = .*num_virtual_tokens"),
         ("adalora", {"orth_reg_weight": -1}, "strategy = 'adalora', peft = .*orth_reg_weight"),
         ("miss", {"r": 64}, "strategy = 'miss', peft = .*less than or equal"),
     ],

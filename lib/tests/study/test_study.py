@@ -185,17 +185,14 @@ def test_a_broken_section_hides_no_fault_of_the_others(refusal: Callable[..., st
     [
         ({"matrix": {"strategy": []}}, "the axis 'strategy' has no values"),
         ({"matrix": MATRIX | {"seed": [1, 2, 1]}}, "matrix: two points have the run name full-n00100-s1; remove one"),
-        ({"matrix": MATRIX | {"sede": [1]}}, "unknown key 'sede'; did you mean 'seed'?"),
         ({"name": "mine"}, "unknown key 'name'; a study is named by its folder"),
         (
             {"matrix": MATRIX | {"model": ["a/b", "a_b"]}},
             "remove one, or make their values differ in letters or digits",
         ),
-        ({"defaults": {"epochs": 3, "max_steps": 60}}, "max_steps = 60 and epochs = 3 both set the length of training"),
         ({"matrix": [1]}, "matrix.0 = 1: input should be a valid dictionary"),
         ({"matrix": {"strategy": ["lora"], "train_size": [100]}}, "baseline: unknown strategy 'full'"),
         ({"baseline": "head"}, "baseline: unknown strategy 'head'; allowed: full, lora (those of the matrix)"),
-        ({"strategies": {"bitfit": {}}}, "strategies: unknown strategy 'bitfit'"),
         (
             {"matrix": MATRIX | {"lora_r": [2, 8]}},
             "the strategy 'full' ignores 'lora_r'; leave it out, or give it to the others in a grid",

@@ -198,6 +198,8 @@ def test_a_merged_model_has_the_classes_of_its_adapter_beside_whatever_it_was_co
     (tmp_path / "metrics.json").write_text('{"data": {"labels": ["negative", "positive"]}}')
     save_merged(tmp_path / "model", tmp_path / "merged")
     assert AutoConfig.from_pretrained(tmp_path / "merged").id2label == {0: "ham", 1: "spam"}
+    with pytest.raises(StudyError, match="has no adapter to be merged"):
+        save_merged(tmp_path / "merged", tmp_path / "again")
 
 
 def test_weights_in_half_precision_are_trained_in_float32(variant: Make, tiny: dict[str, Path], tmp_path: Path) -> None:
