@@ -538,13 +538,11 @@ def trade_off(table: pd.DataFrame, cost: str, ax: Axes) -> Axes:
 # --- Calibration ------------------------------------------------------------------------------------------------------
 
 
-def calibration(
-    diagram: Mapping[str, tuple[str, pd.DataFrame]], measured: pd.DataFrame, scaled: pd.DataFrame, baseline: str
-) -> Figure:
-    """The reliability diagram beside calibration error against accuracy; the tables are of `analysis.calibration`."""
+def calibration(diagram: Mapping[str, tuple[str, pd.DataFrame]], measured: pd.DataFrame, baseline: str) -> Figure:
+    """The reliability diagram beside calibration error against accuracy; both are of `analysis.calibration`."""
     fig, (left, right) = figure(FULL, 2.7, columns=2)
     reliability(diagram, left)
-    accuracy_and_calibration(measured, scaled, right, baseline)
+    accuracy_and_calibration(measured, right, baseline)
     return fig
 
 
@@ -565,20 +563,19 @@ def reliability(diagram: Mapping[str, tuple[str, pd.DataFrame]], ax: Axes) -> Ax
     return legend_below(ax, LEGEND_COLUMNS)
 
 
-def accuracy_and_calibration(measured: pd.DataFrame, scaled: pd.DataFrame, ax: Axes, baseline: str) -> Axes:
+def accuracy_and_calibration(measured: pd.DataFrame, ax: Axes, baseline: str) -> Axes:
     """Calibration error with its interval against accuracy at the largest budget.
 
     Filled marks are the models as trained, hollow ones the same after scaling by a temperature, where there is one.
     """
-    after = {tuple(row["run_ids"]): row["ece_after"] for row in scaled.to_dict("records")}
     for row in few(largest(measured), "ece", baseline).to_dict("records"):
         style = _style(row["strategy"]) | {"linestyle": "none"}
         error = np.clip([[row["ece"] - row["ece_low"]], [row["ece_high"] - row["ece"]]], 0, None)
         place = 100 * row["accuracy"]
         ax.errorbar(place, 100 * row["ece"], yerr=100 * error, capsize=2, elinewidth=0.6, label=_title(row), **style)
-        if (ece := after.get(tuple(row["run_ids"]))) is not None:
-            ax.plot(place, 100 * ece, markerfacecolor="white", **style)
-            ax.plot([place, place], [100 * row["ece"], 100 * ece], color=GREY, linewidth=0.5, zorder=0)
+        if np.isfinite(row["ece_after"]):
+            ax.plot(place, 100 * row["ece_after"], markerfacecolor="white", **style)
+            ax.plot([place, place], [100 * row["ece"], 100 * row["ece_after"]], color=GREY, linewidth=0.5, zorder=0)
     ax.set(xlabel="test accuracy (%)", ylabel="ECE (points)")
     ax.margins(0.15)
     ax.set_ylim(0, None)

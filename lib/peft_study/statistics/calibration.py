@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp, softmax
+from scipy.special import logsumexp
 from scipy.stats import norm
 from statsmodels.stats.proportion import proportion_confint
 
@@ -22,11 +22,6 @@ DRAWS = 10_000
 def log_odds(logits: np.ndarray) -> np.ndarray:
     """The log-odds of each further class against the first, shape (..., classes - 1): all that logits say."""
     return logits[..., 1:].astype(np.float64) - logits[..., :1]
-
-
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    """The probability of every class, in the shape of the logits."""
-    return softmax(logits.astype(np.float64), axis=-1)
 
 
 def chance_of(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:

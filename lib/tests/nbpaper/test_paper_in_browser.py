@@ -87,7 +87,7 @@ def study_figures() -> list[Any]:
             figures.differences(against, runs, 1.0),
             figures.cost_shares(costs(runs), "full"),
             figures.training_curves(runs.table, runs.log, ["full", "lora", "head"]),
-            figures.calibration(calibration.diagram(runs, measured), measured, measured.iloc[:0], "full"),
+            figures.calibration(calibration.diagram(runs, measured), measured, "full"),
         ]
         pictures = [svg(figure) for figure in drawn if figure]
     return [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from scipy.special import expit
+from scipy.special import expit, softmax
 from sklearn.metrics import log_loss
 
 from peft_study.statistics import calibration as measures
@@ -90,14 +90,14 @@ def of_classes(count: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndar
     """Calibrated logits (count, classes), and labels drawn from their probabilities."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 1.5, (count, classes))
-    return logits, (measures.probabilities(logits).cumsum(axis=1) < rng.random((count, 1))).sum(axis=1)
+    return logits, (softmax(logits, axis=1).cumsum(axis=1) < rng.random((count, 1))).sum(axis=1)
 
 
 @QUICK
 @given(some.integers(0, 999), some.integers(1, 200), some.integers(2, 6))
 def test_the_scores_of_any_number_of_classes_are_those_of_scikit_learn(seed: int, count: int, classes: int) -> None:
     logits, labels = of_classes(count, classes, seed)
-    chances, names = measures.probabilities(logits), list(range(classes))
+    chances, names = softmax(logits, axis=1), list(range(classes))
     assert measures.losses(logits, labels).mean() == pytest.approx(log_loss(labels, chances, labels=names), abs=1e-9)
     assert measures.confidence(logits) == pytest.approx(chances.max(axis=1))
 
