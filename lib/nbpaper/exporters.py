@@ -50,7 +50,6 @@ class PaperHTMLExporter(PaperExporter):
 
     export_from_notebook = "Paper (HTML)"
     output_mimetype = "text/html"
-    show_code = Bool(True, help="Keep the code, folded.").tag(config=True)
 
     @default("file_extension")
     def _file_extension_default(self) -> str:
@@ -58,7 +57,7 @@ class PaperHTMLExporter(PaperExporter):
 
     def write(self, paper: Paper) -> str:
         """The page as HTML."""
-        pieces = compose(paper.cells, HtmlTarget(shows_code=self.show_code), self.log)
+        pieces = compose(paper.cells, HtmlTarget(), self.log)
         page = convert(paper, pieces, "html", self.log, f"--variable=script-hash:{_script_hash()}")
         page = visible(place_images(page, paper, data_uri))
         return page.replace("</style>", f"{font_faces(page)}\n</style>", 1)  # the first: no text comes before it

@@ -34,9 +34,9 @@ class HtmlTarget:
     name = "html"
     lacks = "needs scripts or the network, and cannot be shown"  # why an output is missing
     image_types = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")
+    shows_code = True
 
-    def __init__(self, shows_code: bool = True) -> None:
-        self.shows_code = shows_code
+    def __init__(self) -> None:
         self._drawings = 0
 
     def image(self, data: bytes, mime: str, alt: str) -> str:

@@ -84,12 +84,10 @@ def test_captions_that_code_computed_win() -> None:
     assert "Of <strong>9</strong> runs." in page and "Static." not in page and 'aria-label="computed"' in page
 
 
-def test_code_is_folded_and_can_be_left_out() -> None:
-    cells = [code("secret = 1"), code("seeds = 3", tags=("parameters",))]
-    page = html(*cells)
+def test_code_is_folded() -> None:
+    page = html(code("secret = 1"), code("seeds = 3", tags=("parameters",)))
     assert "<summary>Code</summary>" in page and "<summary>Parameters</summary>" in page
     assert page.count('<details class="code">') == 2
-    assert "<summary>Code</summary>" not in html(*cells, show_code=False)
 
 
 def test_streams_show_their_last_state_and_are_folded_when_long() -> None:
