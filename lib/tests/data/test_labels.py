@@ -71,14 +71,6 @@ def test_a_file_of_any_kind_gives_the_same_reviews(
     pd.testing.assert_frame_equal(corpus.pool, same.pool)
 
 
-def test_a_folder_of_files_with_an_official_test_split_holds_nothing_out(load: Any, tmp_path: Path) -> None:
-    named().to_csv(tmp_path / "train.csv", index=False)
-    named(60, seed=1).to_csv(tmp_path / "test.csv", index=False)
-    corpus = load(tmp_path, test_size=None)
-    assert not corpus.held_out and (len(corpus.pool), len(corpus.test)) == (200, 60)
-    assert corpus.labels == ("NA", "None", "a", "b")
-
-
 @pytest.mark.parametrize(
     ("labels", "names", "expected"),
     [
