@@ -1,6 +1,6 @@
 """Refuse absent, damaged or undownloaded files of a pretrained model before a library reads them.
 
-`training.model` checks that the weights match the configuration.
+`training.model` checks that the weights match the configuration, `engine.check` that all of them are numbers.
 """
 
 import json
@@ -36,11 +36,11 @@ def require_whole(name: str, folder: Path) -> None:
         )
     if not isinstance(_read_json(folder / "config.json", where).get("model_type"), str):
         raise StudyError(f"{where}: config.json names no model_type; take the one that save_pretrained writes")
-    for file in _weights(folder, where):
+    for file in weight_files(folder, where):
         _require_header(file, where)
 
 
-def _weights(folder: Path, where: str) -> list[Path]:
+def weight_files(folder: Path, where: str) -> list[Path]:
     """The weight files: one, or those that an index lists."""
     if (folder / WEIGHTS).exists():
         return [folder / WEIGHTS]
@@ -66,28 +66,6 @@ def _require_header(file: Path, where: str) -> None:
     except (OSError, SafetensorError) as error:
         fault = f"{where}: the weights in {file.name} do not load ({one_line(error, 200)})"
         raise StudyError(f"{fault}; the file is damaged or incomplete, fetch it again") from error
-
-
-def require_trained(name: str, folder: Path) -> bool:
-    """Read all weights of a model; refuse values that no training produces."""
-    from safetensors import safe_open
-
-    where = f"model = {name!r}: the folder {folder}"
-    for file in _weights(folder, where):
-        with safe_open(file, "pt") as weights:
-            for key in weights.keys():  # noqa: SIM118 - no mapping
-                tensor = weights.get_tensor(key)
-                in_block, damaged = ".layer." in key, "; the file is damaged, fetch it again"
-                if in_block and tensor.element_size() == 1:
-                    fault = f"{tensor.dtype} numbers, whose scale is lost; take the weights before they were quantised"
-                elif in_block and tensor.ndim > 1 and not tensor.any():  # a download that broke off
-                    fault = f"nothing but zeros{damaged}"
-                elif not tensor.isfinite().all():
-                    fault = f"numbers that are not finite (NaN or infinite){damaged}"
-                else:
-                    continue
-                raise StudyError(f"{where}: {key} in {file.name} holds {fault}")
-    return True
 
 
 def _read_json(file: Path, where: str) -> dict[str, Any]:

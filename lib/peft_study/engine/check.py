@@ -10,7 +10,7 @@ import numpy as np
 
 from peft_study.data import datasets
 from peft_study.data.labels import LABELS
-from peft_study.data.model_files import require_trained
+from peft_study.data.model_files import weight_files
 from peft_study.data.reviews import Corpus, budget, load_corpus
 from peft_study.data.tokenization import read_tokenizer, set_padding, untruncated
 from peft_study.errors import StudyError, one_line, quoted
@@ -117,7 +117,7 @@ def _check_model(
     shapes = checks.once((model, labels), _load_shapes, variant, labels, folder)
     passed = [
         shapes and checks.once((model, strategy, labels, variant.keep_head), _check_weights, variant, *shapes, checks),
-        checks.once(model, require_trained, model, folder),
+        checks.once(model, _check_values, model, folder),
         checks.once(variant.model_dump_json(include=_WINDOW), _check_window, variant, options["config"]),
         tokenizer := checks.once(model, _check_tokenizer, variant, folder, options["config"], checks),
     ]
@@ -133,6 +133,28 @@ def _check_weights(variant: Variant, model: Any, loading: Any, checks: _Checks) 
     if brings_head(model, loading) and not variant.keep_head:
         note = "has a classification head; every run starts from a new one (keep_head: true keeps it)"
         checks.note(f"model = {variant.model!r} {note}")
+    return True
+
+
+def _check_values(name: str, folder: Path) -> bool:
+    """Read all weights of a model; refuse values that no training produces."""
+    from safetensors import safe_open
+
+    where = f"model = {name!r}: the folder {folder}"
+    for file in weight_files(folder, where):
+        with safe_open(file, "pt") as weights:
+            for key in weights.keys():  # noqa: SIM118 - no mapping
+                tensor = weights.get_tensor(key)
+                in_block, damaged = ".layer." in key, "; the file is damaged, fetch it again"
+                if in_block and tensor.element_size() == 1:
+                    fault = f"{tensor.dtype} numbers, whose scale is lost; take the weights before they were quantised"
+                elif in_block and tensor.ndim > 1 and not tensor.any():  # a download that broke off
+                    fault = f"nothing but zeros{damaged}"
+                elif not tensor.isfinite().all():
+                    fault = f"numbers that are not finite (NaN or infinite){damaged}"
+                else:
+                    continue
+                raise StudyError(f"{where}: {key} in {file.name} holds {fault}")
     return True
 
 
