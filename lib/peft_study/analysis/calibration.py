@@ -8,8 +8,6 @@ from peft_study.errors import StudyError
 from peft_study.records.read import Runs
 from peft_study.statistics.calibration import expected_error, reliability, temperature
 
-DRAWN = 8  # bins of a reliability diagram: those of `expected_error` are too many to tell apart
-
 
 def measured(runs: Runs) -> pd.DataFrame:
     """A row per strategy, size (and further axis): how far the probabilities of the test reviews can be trusted.
@@ -54,6 +52,4 @@ def diagram(runs: Runs, table: pd.DataFrame) -> dict[str, tuple[str, pd.DataFram
     errors whose intervals overlap.
     """
     rows = few(largest(table), "accuracy", runs.study.baseline).to_dict("records")
-    return {
-        title(row): (row["strategy"], reliability(_logits(runs, row["run_ids"]), runs.labels, DRAWN)) for row in rows
-    }
+    return {title(row): (row["strategy"], reliability(_logits(runs, row["run_ids"]), runs.labels)) for row in rows}

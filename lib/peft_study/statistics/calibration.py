@@ -16,6 +16,7 @@ from statsmodels.stats.proportion import proportion_confint
 from peft_study.statistics.intervals import NONE, Estimate, Interval, SeedVariance
 
 BINS = 15  # as Guo et al. (2017) have
+DRAWN = 8  # bins of a reliability diagram: `BINS` are too many to tell apart
 DRAWS = 10_000
 
 
@@ -146,7 +147,7 @@ def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(found.x))
 
 
-def reliability(logits: np.ndarray, labels: np.ndarray, count: int = 8) -> pd.DataFrame:
+def reliability(logits: np.ndarray, labels: np.ndarray, count: int = DRAWN) -> pd.DataFrame:
     """The reliability diagram of runs, pooled: a row per equal-mass bin of confidence.
 
     Columns: `confidence` (mean), `accuracy`, its Wilson interval `low`, `high`, `reviews` (of one run).
