@@ -137,7 +137,7 @@ def test_without_a_split_to_test_on_its_size_must_be_given_and_without_one_to_tr
     folder = str(save_reviews(tmp_path / "one", train=reviews(200)))
     for fields, message in (
         ({"dataset": folder}, r"test_size = None.*has no test split; set how many"),
-        ({"dataset": folder, "test_size": 201}, "test_size = 201: there are only 200 reviews"),
+        ({"dataset": folder, "test_size": 201}, "test_size = 201: there are only 200 texts"),
         ({"dataset": str(tiny["other"])}, "has no split 'train'; set train_split to one of 'test'"),
     ):
         with pytest.raises(StudyError, match=message):
