@@ -138,7 +138,9 @@ def test_runs_that_learned_nothing_are_named() -> None:
 
 def test_costs_that_no_record_holds_are_left_out_of_the_headline_and_dashes_in_the_tables() -> None:
     runs = make_runs()
-    assert re.search(r"LoRA \(query, value\) takes \d.*% of the trainable parameters, 67% of the", report(runs)["headline"])
+    assert re.search(
+        r"LoRA \(query, value\) takes \d.*% of the trainable parameters, 67% of the", report(runs)["headline"]
+    )
     bare = runs.table.drop(columns=["training.seconds", "environment.packages"]).assign(
         **{"cost.model_bytes": np.inf, "parameters.trainable": [1000, "many", 10, None], "training.steps": None}
     )
