@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from peft_study.training.prediction import Predictions
     from peft_study.training.trainer import Training
 
-PACKAGES = ("torch", "transformers", "peft", "datasets", "accelerate", "numpy", "scikit-learn")
+PACKAGES = ("torch", "transformers", "peft", "datasets", "accelerate", "evaluate", "numpy", "scikit-learn")
 ARRAYS = ("preds", "labels", "logits", "ids")
 
 

@@ -1,4 +1,7 @@
-"""Predictions of a trained model, and their metrics."""
+"""Predictions of a trained model, and their metrics.
+
+The metrics use our own `evaluate.Metric`, since `evaluate.load` contacts the hub.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +13,6 @@ import numpy as np
 
 from peft_study.errors import StudyError
 from peft_study.statistics.calibration import confidence, losses
-from peft_study.statistics.scores import accuracy, macro_f1
 
 Tell = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is to do
 
@@ -40,8 +42,7 @@ class Predictions:
     def metrics(self) -> dict[str, float]:
         """`accuracy`, `macro_f1`, `log_loss` (nats per text) and `n`."""
         return {
-            "accuracy": float(accuracy(self.preds, self.labels)),
-            "macro_f1": float(macro_f1(self.preds, self.labels)),
+            **_metrics().compute(predictions=self.preds, references=self.labels),
             "log_loss": log_loss(self.logits, self.labels),
             "n": len(self.labels),
         }
@@ -50,6 +51,27 @@ class Predictions:
 def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
     """The mean cross-entropy of `logits` (n, classes) against `labels` (n,), in nats."""
     return float(np.mean(losses(logits, labels)))
+
+
+def _metrics() -> Any:
+    """Accuracy and macro F1, over the classes that occur among the labels, as one `evaluate` metric without a hub."""
+    import datasets
+    import evaluate
+    from sklearn.metrics import accuracy_score, f1_score
+
+    class _Classification(evaluate.Metric):  # type: ignore[misc]
+        def _info(self) -> Any:
+            kinds = datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")})
+            return evaluate.MetricInfo(description="accuracy and macro F1", citation="", features=kinds)
+
+        def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+            every = {"average": "macro", "labels": np.unique(references), "zero_division": 0.0}
+            return {
+                "accuracy": float(accuracy_score(references, predictions)),
+                "macro_f1": float(f1_score(references, predictions, **every)),
+            }
+
+    return _Classification(keep_in_memory=True)
 
 
 def predict(

@@ -48,6 +48,17 @@ def test_log_loss_of_a_sure_and_wrong_prediction_is_finite() -> None:
     assert log_loss(sure, np.array([0])) == pytest.approx(0)
 
 
+def test_metrics_ask_no_network_and_leave_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import socket
+
+    from evaluate import config
+
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("asked the network"))
+    monkeypatch.setattr(config, "HF_METRICS_CACHE", str(tmp_path))
+    assert labelled(np.zeros((4, 2), dtype=np.float32), 0).metrics()["n"] == 4
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+
+
 @pytest.fixture(scope="module")
 def model(tiny: dict[str, Path]) -> Any:
     """A tiny classifier with a random head, and much dropout, which predictions leave out."""
