@@ -22,10 +22,10 @@ from peft_study.text import duration, size
 
 LONG = 10_000_000  # tokens to train on, from which it is worth a minute to measure beforehand
 DAY = 86_400  # seconds
-WHOLE = 25_000  # reviews of a test set that is taken whole: its size is not known before it is fetched
-TOKENS = 1024  # of the part of a batch that is measured on a CPU, where time grows with the reviews in it
+WHOLE = 25_000  # texts of a test set that is taken whole: its size is not known before it is fetched
+TOKENS = 1024  # of the part of a batch that is measured on a CPU, where time grows with the texts in it
 _KIND = ("model", "strategy", "max_length", "batch_size", "gradient_accumulation", "precision")
-_OTHER = 300e6  # bytes on the disk: reviews of the hub, their tokens, notebooks and reports
+_OTHER = 300e6  # bytes on the disk: texts of the hub, their tokens, notebooks and reports
 
 
 def forecast(study: Study, runs: Sequence[str], cores: int | None, gpus: Sequence[str]) -> str | None:

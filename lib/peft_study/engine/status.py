@@ -40,9 +40,9 @@ def status(name: str) -> str:
         older = " (older than some runs)" if report.stat().st_mtime < newest else ""
         lines.append(f"  {_relative(report)}{older or (' (without what is not done)' if left else '')}")
     if left or faults:
-        lines.append(f"./run_all.sh {name} does what is left and keeps what is done.")
+        lines.append(f"./run_all.sh {name} runs the remaining steps and keeps finished runs.")
     if 0 < len(left) < total:
-        lines.append(f"./run_all.sh {name} --config allow_missing=1 reports on the runs that are done.")
+        lines.append(f"./run_all.sh {name} --config allow_missing=1 reports on the finished runs.")
     return "\n".join(lines)
 
 
