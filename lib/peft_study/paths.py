@@ -16,7 +16,7 @@ def home() -> Path:
 
 
 def cache() -> Path:
-    """The folder of unpacked assets and tokenised reviews: `PEFT_STUDY_CACHE`, or `~/.cache/peft-study`."""
+    """The folder of unpacked assets and tokenised texts: `PEFT_STUDY_CACHE`, or `~/.cache/peft-study`."""
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "peft-study"
     return Path(os.environ.get("PEFT_STUDY_CACHE") or default).expanduser().resolve()
 

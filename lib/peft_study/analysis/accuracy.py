@@ -27,12 +27,12 @@ MEASURES = (  # the columns of a family of comparisons, after those that say wha
     "high",
     "p_value",
     "adjusted_p",  # for the number of comparisons of the family
-    "only_strategy",  # reviews that the strategy got right more often
+    "only_strategy",  # texts that the strategy got right more often
     "only_baseline",
     "verdict",
     "detectable",  # the smallest difference in points that this design finds with 80 % power
     "seeds",  # of the side that has fewer
-    "settle_seeds",  # a side, and test reviews, that would settle an undetermined comparison; NaN of others
+    "settle_seeds",  # a side, and test texts, that would settle an undetermined comparison; NaN of others
     "settle_items",
 )
 
@@ -150,12 +150,12 @@ def _stack(cell: Sequence[Mapping[str, np.ndarray]], name: str) -> np.ndarray:
 
 
 def has_ood(runs: Runs) -> bool:
-    """Whether every run was also tested on out-of-domain reviews."""
+    """Whether every run was also tested on out-of-domain texts."""
     return "ood.accuracy" in runs.table and bool(runs.table["ood.accuracy"].notna().all())
 
 
 def against_baseline(runs: Runs) -> pd.DataFrame:
-    """Every strategy against the study's baseline strategy at the same size, on the same test reviews.
+    """Every strategy against the study's baseline strategy at the same size, on the same test texts.
 
     Columns: those of `varying` and `MEASURES`. Empty without a baseline.
     """
@@ -235,7 +235,7 @@ def largest_pair(runs: Runs) -> tuple[str, str] | None:
 
 
 def disagreements(runs: Runs, right: str, wrong: str) -> pd.DataFrame:
-    """The test reviews that run `right` got right and run `wrong` got wrong, the latter's most confident first.
+    """The test texts that run `right` got right and run `wrong` got wrong, the latter's most confident first.
 
     Columns: `id`, `label`, `right` and `wrong` (each run's probability of the true class). Equally confident mistakes
     are in the order of their ids.

@@ -10,7 +10,7 @@ from peft_study.statistics.calibration import expected_error, reliability, tempe
 
 
 def measured(runs: Runs) -> pd.DataFrame:
-    """A row per strategy, size (and further axis): how far the probabilities of the test reviews can be trusted.
+    """A row per strategy, size (and further axis): how far the probabilities of the test texts can be trusted.
 
     Columns: those of `varying`, `accuracy` (mean over seeds), `ece` with its interval `ece_low`, `ece_high`,
     `temperature` (geometric mean over seeds) and `ece_after` scaling by it, both NaN unless every run has one, and
@@ -41,7 +41,7 @@ def _temperature(runs: Runs, run_id: str) -> float:
 
 
 def _logits(runs: Runs, run_ids: list[str]) -> np.ndarray:
-    """The logits of some runs on the test reviews, shape (runs, n, classes)."""
+    """The logits of some runs on the test texts, shape (runs, n, classes)."""
     return np.stack([runs.arrays(run_id)["logits"] for run_id in run_ids])
 
 

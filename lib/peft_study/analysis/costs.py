@@ -33,7 +33,7 @@ COSTS = {
     "training.flops": Cost("training FLOPs", "training (TFLOP)", 1e12, "{:,.4g}"),
     "training.peak_memory_bytes": Cost("peak memory", "peak memory (GiB)", 2**30, "{:.2f}"),
     "cost.model_bytes": Cost("weights on disk", "weights on disk (MiB)", 2**20, "{:.1f}"),
-    "cost.inference_seconds": Cost("inference time of one review (s)", "one review (ms)", 1e-3, "{:.1f}"),
+    "cost.inference_seconds": Cost("inference time of one text (s)", "one text (ms)", 1e-3, "{:.1f}"),
     "cost.inference_merged_seconds": Cost("inference time, merged (s)", "merged (ms)", 1e-3, "{:.1f}"),
 }
 REPEATED = ("training.seconds", "cost.inference_seconds", "cost.inference_merged_seconds")  # costs that vary by chance

@@ -1,4 +1,4 @@
-"""Excerpts of reviews: of a long text, the consecutive words that a linear model of words weighs most."""
+"""Excerpts of texts: of a long text, the consecutive words that a linear model of words weighs most."""
 
 from collections.abc import Iterable
 
@@ -11,11 +11,11 @@ from peft_study.errors import StudyError
 from peft_study.study.variant import Variant
 
 WORDS = 40
-_FITTED_ON = 2_000  # reviews: enough to find the words that matter, in a second
+_FITTED_ON = 2_000  # texts: enough to find the words that matter, in a second
 
 
 def corpus_at_hand(variant: Variant) -> Corpus | None:
-    """The reviews of `variant`; None where they are not on this machine, as with another program's records."""
+    """The texts of `variant`; None where they are not on this machine, as with another program's records."""
     try:
         return load_corpus(variant)
     except StudyError:
@@ -23,10 +23,10 @@ def corpus_at_hand(variant: Variant) -> Corpus | None:
 
 
 def excerpts(corpus: Corpus, ids: Iterable[int], words: int = WORDS) -> dict[int, str]:
-    """Of each test review with one of these `ids`, the `words` consecutive words of largest weight, on one line.
+    """Of each test text with one of these `ids`, the `words` consecutive words of largest weight, on one line.
 
     A word weighs its TF-IDF value times its largest coefficient, either sign, in a logistic regression fitted on
-    reviews of the training split. Where none can be fitted, the review's first words are taken.
+    texts of the training split. Where none can be fitted, the text's first words are taken.
     """
     texts = corpus.test.set_index("id")["text"]
     vectorizer, weights = TfidfVectorizer(min_df=2, sublinear_tf=True), {}

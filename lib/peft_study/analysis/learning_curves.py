@@ -99,17 +99,17 @@ def curves(runs: Runs, summary: pd.DataFrame, draws: int = DRAWS, seed: int = 0)
 
 
 def _drawn_errors(runs: Runs, summary: pd.DataFrame, draws: int, seed: int) -> dict[Any, np.ndarray]:
-    """Row of `summary` -> its error, drawn from its normal distribution over reviews and its t over seeds; (draws,).
+    """Row of `summary` -> its error, drawn from its normal distribution over texts and its t over seeds; (draws,).
 
-    All rows share the reviews, so their errors covary as the reviewwise accuracies do.
+    All rows share the texts, so their errors covary as the per-text accuracies do.
     """
     rng, shared = np.random.default_rng(seed), runs_seed_variance(runs)
     groups = [runs.right(ids) for ids in summary["run_ids"]]
     wrong = 1 - np.stack([right.mean(axis=0) for right in groups])
     means, n = wrong.mean(axis=1, keepdims=True), wrong.shape[1]
-    of_reviews = means + (wrong - means) @ rng.standard_normal((n, draws)) / n
+    of_texts = means + (wrong - means) @ rng.standard_normal((n, draws)) / n
     drawn = {}
-    for place, right, errors in zip(summary.index, groups, of_reviews, strict=True):
+    for place, right, errors in zip(summary.index, groups, of_texts, strict=True):
         seeds = of_seeds([right], shared)
         luck = np.sqrt(seeds.own) * rng.standard_t(seeds.dof, draws) if seeds.dof else 0.0
         drawn[place] = np.clip(errors + luck, 0, 1)

@@ -116,7 +116,7 @@ def ratios(best_rates: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
-    """Every strategy against the baseline strategy at the baseline's best rate, on the same test reviews.
+    """Every strategy against the baseline strategy at the baseline's best rate, on the same test texts.
 
     `table` is of `sweep`, `chosen` of `own`. A strategy has a row at its own best (`rates` is `OWN`) and one (`SAME`)
     at the rate of its grid that is nearest to the baseline's best, with the same settings, where that is another run.

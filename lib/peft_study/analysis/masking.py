@@ -1,4 +1,4 @@
-"""Which words of a review move a model's verdict, and how far: one word is masked at a time.
+"""Which words of a text move a model's verdict, and how far: one word is masked at a time.
 
 The effect of a word is the log-odds of a class less those without the word, whose pieces the tokenizer's mask token
 replaces (occlusion: Zeiler and Fergus 2014, https://arxiv.org/abs/1311.2901; leave-one-out on words: Li et al. 2016,

@@ -33,9 +33,9 @@ def described(runs: Runs) -> str:
     if not runs.foreign:
         facts = ["exact duplicates are removed from the training split", "the test set selects no checkpoint"]
         if (runs.table["validation_fraction"] > 0).any():
-            facts.insert(1, "validation reviews come out of the budget")
+            facts.insert(1, "validation texts count towards the budget")
         if runs.table["train_size"].nunique() > 1 and runs.table["data_seed"].nunique() == 1:
-            facts.insert(0, "budgets of labels are nested")
+            facts.insert(0, "label budgets are nested")
         said = listed(facts)
         return f"{said[0].upper()}{said[1:]}."
     if not (used := selected_on_test(runs)):

@@ -1,4 +1,4 @@
-"""Slices: parts of the test reviews in which models may differ. 01 computes them once, 03 reads them.
+"""Slices: parts of the test texts in which models may differ. 01 computes them once, 03 reads them.
 
 A slice is a column of truth values in `runs/<study>/slices.csv`, by a rule plain enough to be checked by hand.
 """
@@ -25,7 +25,7 @@ SLICES = {
     "whole": "fits the window",
     "cut": "cut to the window",
     "negation": "negation at the start",
-    "no_negation": "no negation there",
+    "no_negation": "no negation at the start",
 }
 OTHER = "out-of-domain texts"
 _TYPES: dict[str, Any] = {"part": str, "id": np.int64, "label": np.int64} | dict.fromkeys(SLICES, bool)
@@ -56,7 +56,7 @@ def words(text: str) -> str:
 
 
 def slice_reviews(corpus: Corpus, variant: Variant) -> pd.DataFrame:
-    """The slices of a corpus: a row per test review, then per out-of-domain review.
+    """The slices of a corpus: a row per test text, then per out-of-domain text.
 
     Columns: `part` ("test" or "ood"), `id`, `label`, and a column of truth values for each of `SLICES`. "In the
     training split" means among its rows as they came, repeated ones included, though our runs never train on a text
@@ -69,7 +69,7 @@ def slice_reviews(corpus: Corpus, variant: Variant) -> pd.DataFrame:
         if reviews is None:
             continue
         split, texts = corpus.split_of(part), reviews["text"]
-        own = int(split == "train")  # a review held out of the training split is a row of it itself
+        own = int(split == "train")  # a text held out of the training split is a row of it itself
         tokens = tokenize_texts(corpus.splits[split], tokenizer).lengths[reviews["id"]]
         low, high = np.quantile(tokens, [1 / 3, 2 / 3])
         table = reviews[["id", "label"]].assign(

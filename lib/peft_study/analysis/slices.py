@@ -11,7 +11,7 @@ from peft_study.records.read import Runs
 from peft_study.statistics.intervals import SeedVariance, interval, seed_variance
 from peft_study.statistics.paired_tests import compare
 
-LEAST = 50  # reviews: fewer allow no verdict
+LEAST = 50  # texts: fewer allow no verdict
 
 
 @dataclass(frozen=True)
@@ -49,23 +49,23 @@ def match(runs: Runs, table: pd.DataFrame | None) -> Sliced:
         rows = {name: by_part["test"][name].to_numpy() for name in SLICES}
         slices = {name: ("test", members) for name, members in rows.items() if _divides(members)}
     else:
-        absent.append("The slices in `slices.csv` are of other test reviews than the runs': run 01 again.")
+        absent.append("`slices.csv` does not match the test texts of the runs: run notebook 01 again.")
     if (other := _out_of_domain(runs)) is not None:
         if "ood" in by_part and _same(by_part["ood"], *other):
             parts["ood"] = _right(*other)
             slices[OTHER] = "ood", np.ones(len(other[1]), dtype=bool)
         else:
-            absent.append("The out-of-domain reviews in `slices.csv` are not those that the runs were tested on.")
+            absent.append("`slices.csv` does not match the out-of-domain texts of the runs.")
     return Sliced(runs, parts, slices, " ".join(absent))
 
 
 def _divides(members: np.ndarray) -> bool:
-    """Whether a slice holds, and leaves out, at least `LEAST` of the test reviews."""
+    """Whether a slice holds, and leaves out, at least `LEAST` of the test texts."""
     return min(int(members.sum()), int((~members).sum())) >= LEAST
 
 
 def _same(rows: pd.DataFrame, preds: pd.DataFrame, labels: np.ndarray) -> bool:
-    """Whether the file's reviews are those of the runs: equal ids and labels."""
+    """Whether the file's texts are those of the runs: equal ids and labels."""
     return np.array_equal(rows.index, preds.index) and np.array_equal(rows["label"], labels)
 
 
@@ -75,7 +75,7 @@ def _right(preds: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
 
 
 def _out_of_domain(runs: Runs) -> tuple[pd.DataFrame, np.ndarray] | None:
-    """Predictions and labels of the out-of-domain reviews; None where not all runs were tested on the same ones."""
+    """Predictions and labels of the out-of-domain texts; None where not all runs were tested on the same ones."""
     if not has_ood(runs):
         return None
     arrays = {run_id: runs.arrays(str(run_id), "ood_") for run_id in runs.table.index}
@@ -86,7 +86,7 @@ def _out_of_domain(runs: Runs) -> tuple[pd.DataFrame, np.ndarray] | None:
 
 
 def accuracies(sliced: Sliced) -> pd.DataFrame:
-    """A row per slice that has reviews, strategy, size (and further axis).
+    """A row per slice that has texts, strategy, size (and further axis).
 
     Columns: `slice`, `reviews`, those of `varying`, `accuracy` (mean over seeds), its interval `low`,
     `high`, `run_ids`.
@@ -104,7 +104,7 @@ def accuracies(sliced: Sliced) -> pd.DataFrame:
 
 
 def differences(sliced: Sliced, scores: pd.DataFrame) -> pd.DataFrame:
-    """Every strategy against the baseline strategy on every slice of at least `LEAST` reviews, at the same size.
+    """Every strategy against the baseline strategy on every slice of at least `LEAST` texts, at the same size.
 
     `scores` is of `accuracies`. Columns: `slice`, `reviews`, those of `accuracy.against_baseline`; the correction is
     over all rows. Empty where there is nothing to compare.

@@ -22,7 +22,7 @@ _WINDOW = "window "  # before the names of arrays of the one with the encoder's 
 
 @dataclass(frozen=True)
 class Baseline:
-    """The baseline's predictions: `preds` maps training-set sizes to classes (n,) of the test reviews `ids` (n,).
+    """The baseline's predictions: `preds` maps training-set sizes to classes (n,) of the test texts `ids` (n,).
 
     `unfitted` maps the sizes at which it cannot be fitted to the reason. `same_window` is the one with the encoder's
     window and training part; None where these are not known.
@@ -35,7 +35,7 @@ class Baseline:
     same_window: "Baseline | None" = None
 
     def scores(self) -> pd.DataFrame:
-        """A row per size: `train_size`, `accuracy` and its 95 % interval over reviews `low`, `high`."""
+        """A row per size: `train_size`, `accuracy` and its 95 % interval over texts `low`, `high`."""
         rows = [(size, interval(preds == self.labels)) for size, preds in sorted(self.preds.items())]
         return pd.DataFrame(
             [(size, i.estimate, i.low, i.high) for size, i in rows], columns=["train_size", "accuracy", "low", "high"]

@@ -151,7 +151,7 @@ def untruncated(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
         tokenizer(UNHEARD_OF)
     except Exception as error:  # such as a vocabulary without the token for what is unknown
         raise StudyError(
-            f"model: the tokenizer in {tokenizer.name_or_path} does not read every text: {one_line(error, 200)}; take "
+            f"model: the tokenizer in {tokenizer.name_or_path} cannot tokenise a text: {one_line(error, 200)}; take "
             "the files that belong to the model"
         ) from error
     starts = [i for i in range(len(full)) if bare and full[i : i + len(bare)] == bare]

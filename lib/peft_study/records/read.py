@@ -94,7 +94,7 @@ def _reading(file: Path) -> Iterator[None]:
 
 def _remedy(folder: Path) -> str:
     """What mends the record in `folder`: only the program that wrote it can."""
-    return "write it anew" if layout.is_foreign(folder) else "delete the run's folder and run the study again"
+    return "rewrite it" if layout.is_foreign(folder) else "delete the run's folder and run the study again"
 
 
 def read_log(folder: Path) -> pd.DataFrame:
@@ -129,10 +129,10 @@ def read_arrays(file: Path) -> Arrays:
         if not np.isin([preds, labels], range(classes)).all():
             raise ValueError(f"its classes are not all {'0 or 1' if classes == 2 else f'from 0 to {classes - 1}'}")
         if len(np.unique(ids)) < count:
-            raise ValueError("it names a review twice")
+            raise ValueError("it names a text twice")
         predicted = logits[np.arange(count), preds.astype(int)]
         if contrary := (predicted < logits.max(axis=1)).sum():  # never where a logit is NaN
-            raise ValueError(f"its preds are not the largest logit of {contrary:,} of {count:,} reviews")
+            raise ValueError(f"its preds are not the largest logit of {contrary:,} of {count:,} texts")
         if ids.dtype.kind not in "iuf" or (ids % 1 != 0).any():
             raise ValueError("its ids are not all whole numbers")
         order = np.argsort(ids)
@@ -162,16 +162,16 @@ def _read_run(
             params = layout.read_params(folder)
     if other := ", ".join(layout.contradicted(params, variant)):
         mend = "correct that file or move the folder away"
-        raise StudyError(f"made with other values than study.yaml now asks for (params.yaml: {other}); {mend}")
+        raise StudyError(f"its params.yaml differs from study.yaml ({other}); {mend}")
 
     with _reading(folder / "metrics.json"):
         blocks = layout.read_metrics(folder)
         fields = _flat(blocks)
         run = dict(blocks.get("run") or {})
     if unstated := ", ".join(name for name in IDENTITY if name not in run and name not in params):
-        raise StudyError(f"nothing says its {unstated}; write that into `run` in metrics.json or into params.yaml")
+        raise StudyError(f"its {unstated} is not recorded; add it to `run` in metrics.json, or to params.yaml")
     if other := ", ".join(f"{name}: {run[name]}" for name in layout.contradicted(run, variant) if name in IDENTITY):
-        raise StudyError(f"metrics.json is of another run ({other}); put it into the folder of that run")
+        raise StudyError(f"metrics.json belongs to another run ({other}); move it to the folder of that run")
 
     read_log(folder)
     predictions = {"": read_arrays(folder / "preds_and_labels.npz")}
@@ -192,12 +192,12 @@ def _read_run(
     unrecorded += [f"metrics.json: {name} (is not {kind})" for name, kind in kinds.items()]
     if not (folder / "log_history.json").exists():
         unrecorded.append("log_history.json")
-    tested_elsewhere = (blocks.get("evaluation") or {}).get("ood", ...) is not None  # null: on no other reviews
+    tested_elsewhere = (blocks.get("evaluation") or {}).get("ood", ...) is not None  # null: on no other texts
     if variant.ood_dataset is not None and tested_elsewhere and "ood_" not in predictions:
         unrecorded.append("ood_preds_and_labels.npz")
     for part, arrays in predictions.items():
         if count := int((~np.isfinite(arrays["logits"]).all(axis=1)).sum()):
-            unrecorded.append(f"{part}preds_and_labels.npz: logits of {count:,} reviews")
+            unrecorded.append(f"{part}preds_and_labels.npz: logits of {count:,} texts")
     return row, predictions, unrecorded
 
 
@@ -207,7 +207,7 @@ class Runs:
 
     `table` has a row per finished run, indexed by `run_id`: the variant's fields, then the blocks of `metrics.json`
     with dotted names (`test.accuracy`, `training.seconds`, `parameters.trainable`, ...), None or NaN where a record
-    does not say. `missing` maps the other run ids to the reason. All runs of `table` were tested on the same reviews.
+    does not say. `missing` maps the other run ids to the reason. All runs of `table` were tested on the same texts.
     `unrecorded` maps the run ids of `table` whose records are incomplete to what they leave out: a file, or
     `params.yaml: dropout`, `metrics.json: training.seconds`.
     """
@@ -230,7 +230,7 @@ class Runs:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """The true labels of the test reviews, shape (n,), in the order of the rows of `preds`."""
+        """The true labels of the test texts, shape (n,), in the order of the rows of `preds`."""
         return self.arrays(self.table.index[0])["labels"]
 
     @cached_property
@@ -243,7 +243,7 @@ class Runs:
 
     @cached_property
     def preds(self) -> pd.DataFrame:
-        """The predicted classes: a row per test review (indexed by its id), a column per run."""
+        """The predicted classes: a row per test text (indexed by its id), a column per run."""
         columns = {run_id: self.arrays(run_id) for run_id in self.table.index}
         return pd.DataFrame({run_id: pd.Series(arrays["preds"], arrays["ids"]) for run_id, arrays in columns.items()})
 
@@ -265,7 +265,7 @@ class Runs:
     def under_other_rule(self) -> "Runs | None":
         """These runs with the test predictions of the checkpoints that the other rule selects, where these are others.
 
-        None where no run has any on record. Raises `StudyError` where they are of other reviews.
+        None where no run has any on record. Raises `StudyError` where they are of other texts.
         """
         others = {}
         for run_id in map(str, self.table.index):
@@ -273,7 +273,7 @@ class Runs:
             if file.exists():
                 others[run_id, ""] = arrays = read_arrays(file)
                 if not all(np.array_equal(arrays[name], self.arrays(run_id)[name]) for name in ("ids", "labels")):
-                    raise StudyError(f"{file.name} of {run_id} holds other reviews than its preds_and_labels.npz")
+                    raise StudyError(f"{file.name} of {run_id} holds other texts than its preds_and_labels.npz")
         return replace(self, _predictions=self._predictions | others) if others else None
 
     def log(self, run_id: str) -> pd.DataFrame:
@@ -288,7 +288,7 @@ def load_runs(study_name: str) -> Runs:
     predictions: dict[tuple[str, str], Arrays] = {}
     unrecorded: dict[str, list[str]] = {}
     missing: dict[str, str] = {}
-    tests: dict[Any, dict[str, Any]] = {}  # what the runs tested on the same reviews share
+    tests: dict[Any, dict[str, Any]] = {}  # what the runs tested on the same texts share
     for run_id, variant in study.variants.items():
         try:
             folder = paths.run_folder(study_name, run_id)
@@ -309,7 +309,7 @@ def load_runs(study_name: str) -> Runs:
             typical = next(run_id for run_id in values if values[run_id] == common)
             for run_id in [run_id for run_id in values if values[run_id] != common]:
                 remedy = _remedy(paths.run_folder(study_name, run_id))
-                missing[run_id] = f"it was tested on other reviews: its {what} differ from those of {typical}; {remedy}"
+                missing[run_id] = f"it was tested on other texts: its {what} differ from those of {typical}; {remedy}"
                 del rows[run_id]
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index.name = "run_id"
@@ -330,6 +330,6 @@ def require_runs(runs: Runs) -> None:
         more = [f"\n  and {len(reasons) - REASONS} more"] if len(reasons) > REASONS else []
         lines = "".join([*reasons[:REASONS], *more])
         raise StudyError(
-            f"no run of the study {runs.study.name!r} can be compared yet; ./run_all.sh {runs.study.name} makes "
+            f"no run of the study {runs.study.name!r} can be compared yet; ./run_all.sh {runs.study.name} trains "
             f"them{lines}"
         )

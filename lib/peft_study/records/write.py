@@ -47,8 +47,8 @@ def write_record(
 ) -> dict[str, Any]:
     """Write the record of a finished run, `metrics.json` last; returns what that file holds.
 
-    `predictions` are those of the selected checkpoint by part: `test` and, where the run has such reviews,
-    `validation` and `ood`. `other_checkpoint` are those of the test reviews by the checkpoint that the other rule
+    `predictions` are those of the selected checkpoint by part: `test` and, where the run has such texts,
+    `validation` and `ood`. `other_checkpoint` are those of the test texts by the checkpoint that the other rule
     selects, where that is another one.
     """
     remove(folder / "metrics.json")  # of an earlier run: it says that what lies beside it is whole
@@ -95,7 +95,7 @@ def _validation(training: "Training") -> dict[str, float] | None:
 
 
 def _data_block(variant: Variant, reviews: Reviews) -> dict[str, Any]:
-    """Which reviews the run saw, and how many."""
+    """Which texts the run saw, and how many."""
     corpus = reviews.corpus
     return {
         "dataset": variant.dataset,
@@ -113,7 +113,7 @@ def _data_block(variant: Variant, reviews: Reviews) -> dict[str, Any]:
 
 
 def _write_predictions(file: Path, predictions: "Predictions | None") -> None:
-    """`preds`, `labels`, `logits` and `ids`, one row per review, readable without pickle; no file for None."""
+    """`preds`, `labels`, `logits` and `ids`, one row per text, readable without pickle; no file for None."""
     if predictions is None:
         return remove(file)
     with replacing(file) as partial:

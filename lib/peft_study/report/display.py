@@ -1,6 +1,6 @@
-"""How sentences and reviews are shown: in JupyterLab, in the HTML report and in the PDF.
+"""How sentences and texts are shown: in JupyterLab, in the HTML report and in the PDF.
 
-Reviews are untrusted text: they are escaped in both forms that a display bundle carries, HTML for the screen and
+Texts are untrusted input: they are escaped in both forms that a display bundle carries, HTML for the screen and
 Markdown for the PDF.
 """
 
@@ -15,7 +15,7 @@ from peft_study.data.labels import LABELS
 from peft_study.report.class_figures import colour as class_colour
 from peft_study.text import NAME, markdown_escape, shortened
 
-LONGEST = 8_000  # characters of a review on a page: as many as two pages of the PDF hold
+LONGEST = 8_000  # characters of a text on a page: as many as two pages of the PDF hold
 _CARD = "border-left:3px solid {colour};padding:.3em .9em;margin:.8em 0;white-space:pre-wrap;max-width:48rem"
 
 
@@ -26,14 +26,14 @@ def sentence(*parts: str) -> None:
 
 
 def review(text: str, label: int, facts: Mapping[str, Any] | None = None, labels: Sequence[str] = LABELS) -> None:
-    """Show one review, cut after `LONGEST` characters, with its class and what else is known of it.
+    """Show one text, cut after `LONGEST` characters, with its class and what else is known of it.
 
     `labels` are the names of the classes.
     """
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]} … ({len(text) - LONGEST:,} more characters)"
     notes = [f"{key}: {value}" for key, value in (facts or {}).items()]
-    heading = " · ".join([shortened(labels[label], NAME), *notes])
+    heading = " · ".join(["true class " * bool(notes) + shortened(labels[label], NAME), *notes])
     quote = "\n> ".join(markdown_escape(line.strip()) for line in text.splitlines() if line.strip())
     display(
         {
@@ -52,7 +52,7 @@ def pages(text: str, links: Mapping[str, str]) -> None:
 
 
 def card(heading: Iterable[str], body: str, label: int) -> HTML:
-    """A review in the colour of its class, under the parts of its `heading`; the `body` is HTML already."""
+    """A text in the colour of its class, under the parts of its `heading`; the `body` is HTML already."""
     title, style = escape(" · ".join(heading)), _CARD.format(colour=class_colour(label))
     return HTML(f'<div style="{style}"><b>{title}</b>\n{body}</div>')
 

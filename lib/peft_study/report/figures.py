@@ -26,7 +26,9 @@ from peft_study.analysis.costs import COSTS, on_front
 from peft_study.analysis.slice_rules import SLICES
 from peft_study.files import replacing
 from peft_study.records.read import Runs
+from peft_study.report.sentences import within
 from peft_study.strategies.table import STRATEGIES, label
+from peft_study.text import points
 
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 LINES = ("-", "--", ":", "-.")
@@ -151,16 +153,16 @@ def _beside(ax: Axes, texts: Mapping[Any, str], head: str = "", right: float = 6
     ax.annotate(head, (1, 1), (right, 1), "axes fraction", va="bottom", **options)
 
 
-def _estimate(row: Mapping[Any, Any], value: str, form: str, scale: float = 1) -> str:
+def _estimate(row: Mapping[Any, Any], value: str, form: Callable[[float], str] = points, scale: float = 1) -> str:
     """A row's estimate with its interval."""
-    middle, low, high = (format(scale * row[name], form) for name in (value, "low", "high"))
-    return f"{middle} [{low}, {high}]".replace("-", "\N{MINUS SIGN}")
+    middle, low, high = (form(scale * row[name]) for name in (value, "low", "high"))
+    return f"{middle} [{low}, {high}]"
 
 
 def _size_axis(ax: Axes, sizes: "pd.Series[int]") -> None:
-    """A log axis of labelled reviews with a tick at every size."""
+    """A log axis of labels with a tick at every size."""
     ticks = sorted(set(sizes))
-    ax.set(xscale="log", xlabel="labelled reviews")
+    ax.set(xscale="log", xlabel="labels")
     ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.minorticks_off()
@@ -249,7 +251,7 @@ def _accuracy_by_strategy(summary: pd.DataFrame, baseline: pd.DataFrame | None) 
             above: Any = {"ha": "center", "va": "bottom", "color": GREY, "fontsize": 7.5}
             ax.annotate("TF-IDF", (height, 1), (0, 1), ("data", "axes fraction"), "offset points", **above)
     _named_rows(ax, [title(row) for row in rows])
-    _beside(ax, {place: _estimate(row, "accuracy", ".1f", 100) for place, row in enumerate(rows)})
+    _beside(ax, {place: _estimate(row, "accuracy", "{:.1f}".format, 100) for place, row in enumerate(rows)})
     ax.set(xlabel="test accuracy (%)")
     return fig, ax
 
@@ -285,11 +287,11 @@ def differences(comparisons: pd.DataFrame, runs: Runs | None, margin: float) -> 
     for place in headings:
         ax.get_yticklabels()[place].set_color(GREY)
     ours = "" if named else f" of {_title(rows[0])}"
-    theirs = f" minus that of {label(runs.study.baseline)}" if runs else ""
+    theirs = f" minus that of {within(label(runs.study.baseline))}" if runs else ""
     where = f" at {rows[0]['train_size']:,} labels" if at_largest else ""
     _margin(ax, margin, f"accuracy{ours}{where}{theirs}")
     at = {place: row for place, row in zip(places, rows, strict=True)}
-    _beside(ax, {place: _estimate(row, "difference", "+.1f") for place, row in at.items()}, "difference (points)")
+    _beside(ax, {place: _estimate(row, "difference") for place, row in at.items()}, "difference (points)")
     _beside(ax, {place: row["verdict"] for place, row in at.items()}, "verdict", 94)
     return fig
 
@@ -325,7 +327,7 @@ def card(heading: str, finding: str, comparisons: pd.DataFrame, margin: float) -
             _interval(ax, place, row, "difference")
         _named_rows(ax, [f"{title(row)}, {row['train_size']:,} labels" for row in rows])
         _margin(ax, margin)
-        _beside(ax, {place: _estimate(row, "difference", "+.1f") for place, row in enumerate(rows)})
+        _beside(ax, {place: _estimate(row, "difference") for place, row in enumerate(rows)})
         _beside(ax, {place: row["verdict"] for place, row in enumerate(rows)}, right=78)
     return fig
 
@@ -350,7 +352,7 @@ def slice_differences(compared: pd.DataFrame, titles: Sequence[str], margin: flo
     if several:
         legend_below(ax)
     else:
-        _beside(ax, {names.index(row["slice"]): _estimate(row, "difference", "+.1f") for row in rows})
+        _beside(ax, {names.index(row["slice"]): _estimate(row, "difference") for row in rows})
     return fig
 
 
@@ -465,7 +467,7 @@ def cost_shares(table: pd.DataFrame, baseline: str) -> Figure | None:
         values = pd.Series([share.iloc[0] for share in shares.values()])
         _shares(ax, values, [others["strategy"].iloc[0]] * len(values))
         _named_rows(ax, [SHARED[cost] for cost in shares])
-        ax.set_xlabel(f"{names[0]}, % ({label(baseline)} = 100)")
+        ax.set_xlabel(f"{names[0]}, % ({within(label(baseline))} = 100)")
         return fig
     fig, axes = figure(FULL, height_of(len(names)) + 0.1, columns=len(shares), sharey=True, squeeze=False)
     for ax, (cost, share) in zip(axes[0], shares.items(), strict=True):
@@ -473,7 +475,7 @@ def cost_shares(table: pd.DataFrame, baseline: str) -> Figure | None:
         ax.set_title(SHARED[cost])
         _named_rows(ax, names)
         ax.tick_params(labelleft=ax is axes[0][0])
-    fig.supxlabel(f"% ({label(baseline)} = 100)", fontsize=8)
+    fig.supxlabel(f"% ({within(label(baseline))} = 100)", fontsize=8)
     return fig
 
 
@@ -549,7 +551,7 @@ def calibration(diagram: Mapping[str, tuple[str, pd.DataFrame]], measured: pd.Da
 def reliability(diagram: Mapping[str, tuple[str, pd.DataFrame]], ax: Axes) -> Axes:
     """Accuracy against confidence, a line per variant, beside the diagonal of perfect calibration.
 
-    `diagram` is of `calibration.diagram`. The points of a line are bins of equally many reviews.
+    `diagram` is of `calibration.diagram`. The points of a line are bins of equally many texts.
     """
     lowest = min([50, *(100 * rows["confidence"].min() for _, rows in diagram.values())])  # below a half: many classes
     ax.plot([lowest, 100], [lowest, 100], color=GREY, linewidth=0.8, linestyle="--")

@@ -113,22 +113,22 @@ def recommendation(table: pd.DataFrame, margin: float) -> str:
     option = f"the cheapest option by {listed(table['cost'].unique())}"
     rule = f"{option} with an estimated accuracy within {near} of the highest"
     worse = [
-        f"{within(row['choice'])} is less accurate than {within(row['against'])} with {row['train_size']:,} labels"
+        f"{within(row['choice'])} than {within(row['against'])} with {row['train_size']:,} labels"
         for row in table[table["verdict"] == "worse"].to_dict("records")
     ]
-    but = f" By less than that, as estimated, {listed(worse)}." if worse else ""
+    but = f" Within the margin, yet significantly less accurate: {listed(worse)}." if worse else ""
     return f"{chosen[0].upper()}{chosen[1:]}: {rule}.{but}" if parts else ""
 
 
 def settlement(row: Mapping[Any, Any], available: float) -> str:
-    """What would settle an undetermined comparison; `available` reviews can be tested on (NaN: not known)."""
+    """What would settle an undetermined comparison; `available` texts can be tested on (NaN: not known)."""
     if row["verdict"] != "undetermined":
         return ""
     if pd.isna(row["settle_seeds"]):
-        return "a larger study: this one would suffice if the strategies were equally accurate"
-    reviews = float(f"{row['settle_items']:.2g}")
-    short = f" (the dataset has {available:,.0f})" if reviews > available else ""
-    return f"{row['settle_seeds']:,.0f} seeds per strategy on {reviews:,.0f} test reviews{short}"
+        return "more seeds or texts: at a true difference of 0 the present ones would suffice"
+    texts = float(f"{row['settle_items']:.2g}")
+    short = f" (the dataset has {available:,.0f})" if texts > available else ""
+    return f"{row['settle_seeds']:,.0f} seeds per strategy on {texts:,.0f} test texts{short}"
 
 
 def untrained(runs: Runs, summary: pd.DataFrame) -> str:
@@ -146,4 +146,4 @@ def untrained(runs: Runs, summary: pd.DataFrame) -> str:
     if not poor:
         return ""
     names = listed(poor) if len(poor) <= FEW else f"{len(poor)} of {len(summary)} variants"
-    return f"**Not distinguishable from the majority-class baseline** ({share:.1%} of the test reviews): {names}."
+    return f"**Not distinguishable from the majority-class baseline** ({share:.1%} of the test texts): {names}."

@@ -69,7 +69,7 @@ def setup(runs: Runs) -> pd.DataFrame:
 
     Of a field that a strategy ignores, only the runs of the others count.
     """
-    rows = {"test reviews": f"{len(runs.labels):,}", "classes": class_list(runs.class_names)}
+    rows = {"test texts": f"{len(runs.labels):,}", "classes": class_list(runs.class_names)}
     for name, fields in _SETUP.items():
         table = runs.stated(*fields) if set(fields) <= set(Variant.model_fields) else runs.table
         stated = table.reindex(columns=list(fields)).dropna(how="all")
@@ -152,7 +152,7 @@ def results(
 
 
 def recommendation(table: pd.DataFrame, available: float) -> str:
-    """`recommendation.recommend` as a Markdown table: a row per budget; `available` reviews can be tested on."""
+    """`recommendation.recommend` as a Markdown table: a row per budget; `available` texts can be tested on."""
     heads = ("labels", "choose", "highest estimate", "how sure: difference in points, verdict", "what would settle it")
     lines = [f"| {' | '.join(heads)} |", "|--:|:---|:---|:-----|:----|"]
     for size, rows in table.groupby("train_size"):
@@ -211,5 +211,6 @@ def slices(scores: pd.DataFrame, compared: pd.DataFrame, titles: list[str]) -> p
     table["strategy"] = [title(row) for row in table.to_dict("records")]
     table = table[table["strategy"].isin(titles)].assign(slice=table["slice"].map(lambda name: SLICES.get(name, name)))
     table["reviews"] = table["reviews"].map("{:,}".format)
-    shown = table.drop(columns=["train_size", *further(table)]).rename(columns={"accuracy": "accuracy (%)"})
-    return shown.set_index(["slice", "reviews", "strategy"])
+    shown = table.drop(columns=["train_size", *further(table)])
+    shown = shown.rename(columns={"reviews": "texts", "accuracy": "accuracy (%)"})
+    return shown.set_index(["slice", "texts", "strategy"])

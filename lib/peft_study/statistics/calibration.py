@@ -1,6 +1,6 @@
 """Calibration: whether a model that says 90 % is right nine times in ten. Plain arrays; never imports torch.
 
-A model's confidence is the probability of the class that it predicts. Logits of n reviews have the shape (n, classes),
+A model's confidence is the probability of the class that it predicts. Logits of n texts have the shape (n, classes),
 those of several runs (seeds) of one strategy (runs, n, classes).
 """
 
@@ -26,18 +26,18 @@ def log_odds(logits: np.ndarray) -> np.ndarray:
 
 
 def chance_of(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """The probability of one class of each review, shape (..., n); `classes` has the shape (n,)."""
+    """The probability of one class of each text, shape (..., n); `classes` has the shape (n,)."""
     return np.exp(-losses(logits, classes))
 
 
 def losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The cross-entropy of each review in nats, shape (..., n); its mean is the log-loss."""
+    """The cross-entropy of each text in nats, shape (..., n); its mean is the log-loss."""
     exact = logits.astype(np.float64)
     return logsumexp(exact, axis=-1) - _chosen(exact, labels)
 
 
 def _chosen(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Of `values` (..., n, classes) that of each review's class, shape (..., n)."""
+    """Of `values` (..., n, classes) that of each text's class, shape (..., n)."""
     places = np.broadcast_to(classes[..., None], (*values.shape[:-1], 1))
     return np.take_along_axis(values, places, axis=-1)[..., 0]
 
@@ -48,7 +48,7 @@ def confidence(logits: np.ndarray) -> np.ndarray:
 
 
 def shortfall(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Confidence minus success (1 or 0) of each review: its mean is above 0 where a model is overconfident."""
+    """Confidence minus success (1 or 0) of each text: its mean is above 0 where a model is overconfident."""
     return confidence(logits) - (logits.argmax(axis=-1) == labels)
 
 
@@ -67,13 +67,13 @@ def ece(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def expected_error(logits: np.ndarray, labels: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Interval:
-    """The ECE of runs, averaged over runs, with its bias corrected, and its 95 % interval over reviews and seeds.
+    """The ECE of runs, averaged over runs, with its bias corrected, and its 95 % interval over texts and seeds.
 
     The correction (Kumar et al. 2019) subtracts what noise within bins adds; it does not restore gaps that cancel
     within a bin, and near perfect calibration it leaves most of the bias. So the interval begins at 0 where the ECE is
     not larger than what 97.5 % of perfectly calibrated models of the same confidences show (Bröcker and Smith 2007).
-    The bootstrap over reviews draws the sums within bins from their normal limit. Simulated coverage with 1,000
-    reviews: 91 to 97 %.
+    The bootstrap over texts draws the sums within bins from their normal limit. Simulated coverage with 1,000
+    texts: 91 to 97 %.
     """
     logits, labels = _in_order(logits, labels)
     sure, short = confidence(logits), shortfall(logits, labels)
@@ -115,7 +115,7 @@ def _normal(covariance: np.ndarray, draws: int, rng: np.random.Generator) -> np.
 
 
 def _in_order(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same runs and reviews in an order that depends on nothing but their values, so that draws do too."""
+    """The same runs and texts in an order that depends on nothing but their values, so that draws do too."""
     runs = sorted(logits[None] if logits.ndim == 2 else logits, key=lambda run: tuple(np.sort(log_odds(run).ravel())))
     order = np.lexsort((*(odds for run in runs for odds in log_odds(run).T), labels))
     return np.stack(runs)[:, order], labels[order]
@@ -156,6 +156,6 @@ def reliability(logits: np.ndarray, labels: np.ndarray, count: int = DRAWN) -> p
     sure = confidence(logits).ravel()
     table = pd.DataFrame({"confidence": sure, "accuracy": sure - shortfall(logits, labels).ravel()})
     found = table.groupby(bins(sure, count)).mean()
-    sizes = table.groupby(bins(sure, count)).size() / len(logits)  # seeds share their reviews: they count once
+    sizes = table.groupby(bins(sure, count)).size() / len(logits)  # seeds share their texts: they count once
     low, high = proportion_confint(found["accuracy"] * sizes, sizes, method="wilson")
     return found.assign(low=low, high=high, reviews=sizes)

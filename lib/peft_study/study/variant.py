@@ -55,11 +55,11 @@ class Variant(BaseModel):
 
     `model`, `dataset` and `ood_dataset` are `bundled:NAME`, a folder, or a hub name with an optional `@revision`; a
     dataset may also be a file. `dataset_config` is the configuration of a dataset that has several. Budgets are drawn
-    from `train_split`, test reviews from `test_split` (None: `test`); where there is no such split, or both are the
-    same, `test_size` reviews are held out of the training split. `encoding` and `delimiter` describe text files; None
+    from `train_split`, test texts from `test_split` (None: `test`); where there is no such split, or both are the
+    same, `test_size` texts are held out of the training split. `encoding` and `delimiter` describe text files; None
     detects them. `label_names` name the classes in order; None takes the dataset's names. `keep_head` starts from the
     model's own classification head, which must have these classes; otherwise the head is new.
-    Training takes `max_steps` optimizer steps, or where that is None as many as `epochs` passes over the reviews give.
+    Training takes `max_steps` optimizer steps, or where that is None as many as `epochs` passes over the texts give.
     `precision` auto is bf16 where the hardware multiplies it, else fp32; fp16, with scaled losses, is for GPUs without
     bf16. The last checkpoint is tested, unless `checkpoint` asks for the one with the lowest validation loss.
     With `deterministic` two runs on one GPU give the same bits, more slowly; on a CPU they do in any case.

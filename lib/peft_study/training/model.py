@@ -95,7 +95,7 @@ def model_options(variant: Variant, labels: Sequence[str], folder: Path | str | 
     if getattr(config, "is_decoder", False):
         raise StudyError(
             f"model = {variant.model!r}: config.json has is_decoder, so the classifier would read only the first "
-            "token, which sees no other; take an encoder"
+            "token, which attends to no other; use an encoder"
         )
     family = architecture(config.model_type)
     require_possible(variant, config.model_type)
@@ -125,11 +125,11 @@ def require_pretrained(model: torch.nn.Module, loading: Mapping[str, Any], varia
     absent = {name for name in {*loading["missing_keys"], *mismatched} if not is_part(name, family.head)}
     if others := sorted(name for name in absent if not is_part(name, ["pooler"]) or name in mismatched):
         what = f"{len(others)} tensors are absent or of another shape, the first {others[0]}"
-        raise StudyError(f"the weights of {variant.model!r} are of another model than config.json: {what}")
+        raise StudyError(f"the weights of {variant.model!r} do not match config.json: {what}")
     if extra := sorted(name for name in loading["unexpected_keys"] if re.search(r"\blayer\.\d+\.", name)):
         raise StudyError(
-            f"the weights of {variant.model!r} hold {len(extra)} tensors in blocks for which config.json has no place, "
-            f"the first {extra[0]}; take the config.json that belongs to them"
+            f"the weights of {variant.model!r} hold {len(extra)} tensors of blocks that config.json does not define, "
+            f"the first {extra[0]}; use the config.json that belongs to them"
         )
     trains, blocks = STRATEGIES[variant.strategy].trains, model.config.num_hidden_layers  # type: ignore[union-attr]
     if not all(trains and trains(name, blocks) for name in absent):

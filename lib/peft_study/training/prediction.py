@@ -101,12 +101,12 @@ def predict(
     model.eval()
     start = perf_counter()
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-        tell("Classifying reviews", done := 0, len(order))
+        tell("Classifying texts", done := 0, len(order))
         while rows := order[done : done + batch_size]:
             inputs = pad_batch([examples[i]["input_ids"] for i in rows], pad)
             if (computed := attempt(partial(_logits, model, inputs, device))) is not None:
                 logits[rows] = computed
-                tell("Classifying reviews", done := done + len(rows), len(order))
+                tell("Classifying texts", done := done + len(rows), len(order))
             elif len(rows) > 1:
                 batch_size = len(rows) // 2
             else:
@@ -129,7 +129,7 @@ def classified_at_once(device: str, tokens: int) -> int:
 
 
 def pad_batch(rows: Sequence[np.ndarray | Sequence[int]], pad: int) -> dict[str, Any]:
-    """`input_ids` and `attention_mask` of a batch, both (reviews, longest) int64 tensors."""
+    """`input_ids` and `attention_mask` of a batch, both (texts, longest) int64 tensors."""
     import torch
 
     longest = max(len(row) for row in rows)

@@ -31,7 +31,7 @@ from peft_study.training.memory import attempt, halved, is_memory, too_little
 from peft_study.training.prediction import classified_at_once, log_loss, pad_batch
 
 WEIGHTS = "weights.safetensors"  # of a checkpoint: the tensors that train
-Examples = Mapping[str, Sequence[dict[str, Any]]]  # by part: `input_ids` and `labels` of each review
+Examples = Mapping[str, Sequence[dict[str, Any]]]  # by part: `input_ids` and `labels` of each text
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ClassifierTrainer(Trainer):  # type: ignore[misc]
         Raises `StudyError` where memory or disk space is insufficient, and for a second training by the same Trainer.
         """
         if self.state.global_step:
-            raise StudyError("the model has been trained already; run the notebook again from where it is loaded on")
+            raise StudyError("the model is already trained; run the notebook again from the cell that loads it")
         try:
             with writing(Path(self.args.output_dir)):
                 return super().train(*arguments, **options)

@@ -24,7 +24,7 @@ from peft_study.widgets.reviews import matching
 QUALITIES = {  # the column of each run's own score
     "test accuracy": "test.accuracy",
     "macro F1": "test.macro_f1",
-    "accuracy on other reviews": "ood.accuracy",
+    "out-of-domain accuracy": "ood.accuracy",
 }
 
 
@@ -77,10 +77,10 @@ def compare_two(runs: Runs, texts: Mapping[int, str]) -> None:
         table = table[table["id"].isin(list(texts))]
         matches = matching(table.assign(text=table["id"].map(texts).astype(str)), words)
         if matches.empty:
-            yield *pair, markup.line(f"No such review on this machine is right in {first} and wrong in {second}.")
+            yield *pair, markup.line(f"No available text is correct in {first} and incorrect in {second}.")
             return
         row, count = controls.at_place(matches, place)
-        heading = [runs.class_names[row["label"]], f"review {count} that only {first} got right"]
+        heading = [runs.class_names[row["label"]], f"text {count}, correct in {first} alone"]
         chances = {first: row["right"], second: row["wrong"]}
         heading += [f"{run}: {chance:.0%} for the true class" for run, chance in chances.items() if pd.notna(chance)]
         yield *pair, display.card(heading, escape(row["text"]), row["label"])
@@ -90,7 +90,7 @@ def compare_two(runs: Runs, texts: Mapping[int, str]) -> None:
         first=controls.choice("first run", runs.table.index, first),
         second=controls.choice("second run", runs.table.index, second),
         words=controls.search(),
-        place=controls.place("review", len(runs.labels)),
+        place=controls.place("text", len(runs.labels)),
     )
 
 

@@ -39,7 +39,7 @@ def try_review(model: Any, tokenizer: Any, variant: Variant, labels: tuple[str, 
     controls.show(
         render,
         button="Classify",
-        text=ipywidgets.Textarea(description="review", value=EXAMPLE, layout={"width": "44rem", "height": "7rem"}),
+        text=ipywidgets.Textarea(description="text", value=EXAMPLE, layout={"width": "44rem", "height": "7rem"}),
         model=controls.choice("model", [THIS, *saved]),
     )
 

@@ -33,7 +33,7 @@ def browse_reviews(corpus: Corpus, variant: Variant) -> None:
         matches = matching(table[table["tokens"].between(*tokens)], **accepted)
         row, count = controls.at_place(matches, place)
         read = window(row["text"], tokenizer, length, truncation)
-        heading = [corpus.labels[row["label"]], f"review {count}", *facts(row)]
+        heading = [corpus.labels[row["label"]], f"text {count}", *facts(row)]
         pieces = " ".join(tokenizer.convert_ids_to_tokens(read.input_ids))
         body = markup.windowed(row["text"], read) if view == "text" else escape(pieces)
         kept = f"The window keeps {len(read.input_ids):,} of {read.total:,} tokens, special tokens included."
@@ -51,7 +51,7 @@ def browse_reviews(corpus: Corpus, variant: Variant) -> None:
         rated=controls.yes_or_no("states a rating"),
         repeated=controls.yes_or_no("occurs more than once"),
         words=controls.search(),
-        place=controls.place("review", len(table)),
+        place=controls.place("text", len(table)),
         length=ipywidgets.IntSlider(description="window", min=8, max=widest, value=variant.max_length, **slider),
         truncation=controls.choice("keeps", truncations, variant.truncation),
         view=controls.choice("shown as", ["text", "word pieces"]),

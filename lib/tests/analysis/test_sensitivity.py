@@ -19,5 +19,5 @@ def test_a_verdict_that_the_other_checkpoints_would_change_is_listed_with_the_ot
     assert changed["verdict"] not in ("worse", "no verdict") and changed["difference"] == 0
     assert (same["train_size"], same["tested"], same["verdict"]) == (1000, "worse", "worse")
     write_arrays(file, runs.preds["full-n00250-s1"].to_numpy()[:-1])
-    with pytest.raises(StudyError, match="lora-n00250-s3 holds other reviews"):
+    with pytest.raises(StudyError, match="lora-n00250-s3 holds other texts"):
         sensitivity(runs)

@@ -27,7 +27,7 @@ def test_figures_and_tables_follow_the_runs_that_are_picked_and_the_stripped_fil
     panel.select("quality", "macro F1")
     panel.says("Macro F1 against ")
     panel = notebook.cell("compare_two(")
-    for text in (f"{FULL} minus {LORA}", "the paired test", "review 1 of", PLANTED):
+    for text in (f"{FULL} minus {LORA}", "the paired test", "text 1 of", PLANTED):
         panel.says(text)
     panel.select("second run", "full-n00100-s1")
     panel.says(f"{FULL} minus full-n00100-s1")

@@ -17,17 +17,17 @@ def panel(notebook: Notebook) -> Panel:
 
 
 def test_reviews_are_searched_and_leafed_through(notebook: Notebook, panel: Panel) -> None:
-    panel.says("review 1 of 200")
+    panel.says("text 1 of 200")
     assert notebook.errors() == []
-    panel.fill("review", 2)
-    panel.says("review 2 of 200")
+    panel.fill("text", 2)
+    panel.says("text 2 of 200")
     panel.select("class", "negative")
-    panel.says("negative · review 1 of 100")
+    panel.says("negative · text 1 of 100")
     panel.fill("with the words", "no such words")
     expect(panel.output.get_by_role("alert")).to_contain_text("nothing fits all of this")
     panel.fill("with the words", "")
     panel.select("class", "any")
-    panel.says("review 1 of 200")
+    panel.says("text 1 of 200")
 
 
 def test_markup_in_a_review_is_text_and_a_reload_keeps_what_is_shown_and_its_controls(
@@ -42,5 +42,5 @@ def test_markup_in_a_review_is_text_and_a_reload_keeps_what_is_shown_and_its_con
     panel.says(PLANTED)
     assert panel.shown.inner_text() == before
     panel.select("from", "other test set")
-    panel.says("review 1 of 40")
+    panel.says("text 1 of 40")
     assert notebook.errors() == []

@@ -23,7 +23,7 @@ def test_all_cells_run_and_slow_ones_say_how_far_they_are(notebook: Notebook, ho
     expect(chart).to_contain_text("Step 28 of 28. Done in")
     expect(chart.locator("table tr")).to_have_count(3)
     assert chart.locator("img").count() == 1
-    expect(notebook.cell("predict(network").output).to_contain_text("Classifying reviews: 40 of 40")
+    expect(notebook.cell("predict(network").output).to_contain_text("Classifying texts: 40 of 40")
     record = home / "runs" / "scratch" / RUN
     metrics = json.loads((record / "metrics.json").read_text())
     assert metrics["training"]["interrupted"] is False and metrics["training"]["steps"] == 28
@@ -38,7 +38,7 @@ def test_words_of_mistakes_and_of_any_text_are_coloured_by_any_model(notebook: N
     mistakes.fill("mistake", 2)
     mistakes.says("mistake 2 of")
     trial = notebook.cell("try_review(")
-    trial.fill("review", f"a superb film {PLANTED}")
+    trial.fill("text", f"a superb film {PLANTED}")
     for model in ("this run, just trained", "quick/full-n00100-s1"):
         trial.select("model", model)
         trial.click("Classify")

@@ -83,7 +83,7 @@ def test_it_runs_without_validation_without_other_texts_and_without_saving(
     assert list(space["predictions"]) == ["test"] and len(space["scaled"]) == 1
     exec(code(read(TRAIN))[1].source, space)  # no cell has taken the name of a parameter
     assert space["variant"] == asked
-    with pytest.raises(StudyError, match="has been trained already; run the notebook again"):
+    with pytest.raises(StudyError, match="is already trained; run the notebook again"):
         space["trainer"].train()
     files = {file.name for file in (tmp_path / "run").iterdir()}
     assert "preds_and_labels.npz" in files and not files & {

@@ -43,7 +43,7 @@ def test_params_may_say_which_run_it_is_instead_of_the_metrics() -> None:
     bare_runs()
     folder = paths.run_folder("made", LORA)
     (folder / "metrics.json").write_text('{"accuracy": 0.9, "f1": 0.9}')
-    assert "nothing says its strategy, train_size, seed; write" in load_runs("made").missing[LORA]
+    assert "its strategy, train_size, seed is not recorded; add" in load_runs("made").missing[LORA]
     (folder / "params.yaml").write_text("strategy: lora\ntrain_size: 250\nseed: 1\n")
     assert LORA in load_runs("made").table.index
 
@@ -52,7 +52,7 @@ def test_a_record_of_another_run_is_refused() -> None:
     bare_runs()
     edit(LORA, lambda blocks: blocks["run"].update(seed=7))
     assert load_runs("made").missing == {
-        LORA: "metrics.json is of another run (seed: 7); put it into the folder of that run"
+        LORA: "metrics.json belongs to another run (seed: 7); move it to the folder of that run"
     }
 
 
@@ -69,7 +69,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "other reviews": (
         lambda _: replace_arrays(LORA, ids=np.arange(400) + 1),
-        f"other reviews: its ids or labels in preds_and_labels.npz differ from those of {FULL}; write it anew",
+        f"other texts: its ids or labels in preds_and_labels.npz differ from those of {FULL}; rewrite it",
     ),
     "a value that contradicts": (_write("params.yaml", b"epochs: 7.0"), "values .*epochs"),
     "ids with fractions": (
@@ -98,7 +98,7 @@ def test_only_what_a_record_states_is_known_of_its_variant_beside_the_axes_of_th
     assert runs.table[["model", "max_length", "checkpoint", "learning_rate"]].isna().all(axis=None)
     assert runs.foreign == list(runs.table.index) and described(runs) == ""
     own = make_runs()
-    assert own.foreign == [] and "validation reviews come out of the budget" in described(own)
+    assert own.foreign == [] and "validation texts count towards the budget" in described(own)
     assert described(own).startswith("Budgets of labels are nested")
     one = make_runs(defaults={"validation_fraction": 0}, matrix=MATRIX | {"train_size": [250]})
     assert "nested" not in described(one) and "validation" not in described(one)

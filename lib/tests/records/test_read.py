@@ -102,13 +102,13 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no predictions": (lambda run: (run / PREDICTIONS).unlink(), f"^{PREDICTIONS} cannot be read .No such file"),
     "two lengths": (lambda run: _arrays(run, labels=np.zeros(3)), "shapes of its arrays"),
     "a third class": (lambda run: _arrays(run, preds=np.full(400, 2)), "not all 0 or 1"),
-    "a review twice": (lambda run: _arrays(run, ids=np.zeros(400, dtype=int)), "names a review twice"),
-    "other reviews": (lambda run: _arrays(run, ids=np.arange(400) + 1), f"reviews: its ids or labels in {PREDICTIONS}"),
-    "other labels": (lambda run: _arrays(run, labels=1 - np.arange(400) % 2), "reviews: its ids or labels in pr"),
+    "a review twice": (lambda run: _arrays(run, ids=np.zeros(400, dtype=int)), "names a text twice"),
+    "other reviews": (lambda run: _arrays(run, ids=np.arange(400) + 1), f"texts: its ids or labels in {PREDICTIONS}"),
+    "other labels": (lambda run: _arrays(run, labels=1 - np.arange(400) % 2), "texts: its ids or labels in pr"),
     "other OOD": (lambda run: write_arrays(run / OTHER, make_preds("x", 0.5, 99)), f"in {OTHER} differ .*; delete the"),
     "other data": (
         lambda run: _edit(run / "metrics.json", lambda blocks: blocks["data"].update(fingerprint="changed")),
-        "tested on other reviews: its data.fingerprint in",
+        "tested on other texts: its data.fingerprint in",
     ),
     "an interrupted training": (
         lambda run: _edit(run / "metrics.json", lambda blocks: blocks["training"].update(interrupted=True)),
@@ -116,7 +116,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "other values": (
         lambda run: _edit(run / "params.yaml", lambda params: params.update(epochs=7.0)),
-        r"other values.*\(params.yaml: epochs\)",
+        r"its params.yaml differs from study.yaml \(epochs\)",
     ),
     "a notebook that failed": (
         lambda run: (run / "train.ipynb").rename(run / "train.partial.ipynb"),

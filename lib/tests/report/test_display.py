@@ -73,4 +73,5 @@ def test_reviews_are_shown_one_by_one_with_the_facts_asked_for_and_a_sentence_as
     bundles = shown(lambda: display.reviews(table, facts=["rating"]))
     assert shown(lambda: display.sentence("One.", "", "Two."))[0]["text/markdown"] == "One.\n\nTwo."
     assert shown(lambda: display.sentence("", "")) == [], "nothing to say"
-    assert [bundle["text/plain"] for bundle in bundles] == ["negative · rating: 2.0\na", "positive · rating: 9.0\nb"]
+    plain = [bundle["text/plain"] for bundle in bundles]
+    assert plain == ["true class negative · rating: 2.0\na", "true class positive · rating: 9.0\nb"]

@@ -107,7 +107,7 @@ def test_a_choice_that_is_worse_than_another_option_is_said_to_be() -> None:
         sentences.recommendation(pd.DataFrame([row | {"verdict": verdict}]), 1.0) for verdict in ("worse", "better")
     ]
     assert said[0].removeprefix(said[1]) == (
-        " By less than that, as estimated, LoRA is less accurate than full fine-tuning with 250 labels."
+        " Within the margin, yet significantly less accurate: LoRA than full fine-tuning with 250 labels."
     )
 
 
@@ -119,16 +119,16 @@ def test_tf_idf_is_compared_with_the_baseline_strategy_at_every_value_of_a_furth
 
 def test_what_would_settle_a_comparison_is_said_of_undetermined_ones_alone() -> None:
     row = {"verdict": "undetermined", "settle_seeds": 4.0, "settle_items": 12_345.0}
-    assert sentences.settlement(row, float("nan")) == "4 seeds per strategy on 12,000 test reviews"
-    assert sentences.settlement(row, 9_000).endswith(" on 12,000 test reviews (the dataset has 9,000)")
-    assert sentences.settlement(row | {"settle_seeds": np.nan}, 9_000).startswith("a larger study: ")
+    assert sentences.settlement(row, float("nan")) == "4 seeds per strategy on 12,000 test texts"
+    assert sentences.settlement(row, 9_000).endswith(" on 12,000 test texts (the dataset has 9,000)")
+    assert sentences.settlement(row | {"settle_seeds": np.nan}, 9_000).startswith("more seeds or texts: ")
     assert sentences.settlement(row | {"verdict": "better"}, 9_000) == ""
 
 
 def test_runs_that_learned_nothing_are_named() -> None:
     runs = make_runs({"lora-n00250": 0.5})
     said = sentences.untrained(runs, accuracy.summary(runs))
-    assert said.endswith("majority-class baseline** (50.0% of the test reviews): LoRA (query, value) at 250.")
+    assert said.endswith("majority-class baseline** (50.0% of the test texts): LoRA (query, value) at 250.")
     assert sentences.untrained(make_runs(), accuracy.summary(make_runs())) == ""
     apart = make_runs({"lora": 0.85, "lora-n00250-s1": 0.5}, matrix=MATRIX | {"seed": [1, 2, 3]})
     assert "LoRA (query, value) at 250 (1 of 3 seeds)." in sentences.untrained(apart, accuracy.summary(apart))
@@ -146,7 +146,7 @@ def test_costs_that_no_record_holds_are_left_out_of_the_headline_and_dashes_in_t
     )
     parts = report(Runs(runs.study, bare, {}))
     assert "training" not in parts["headline"]
-    shown = ["trainable share", "trainable", "peak memory (GiB)", "one review (ms)", "merged (ms)"]
+    shown = ["trainable share", "trainable", "peak memory (GiB)", "one text (ms)", "merged (ms)"]
     assert list(parts["costs"]) == shown
     assert parts["costs"]["trainable"].tolist().count("–") == 2
     assert parts["environments"].loc["packages"].tolist() == parts["environments"].loc["commit"].tolist() == ["–"]

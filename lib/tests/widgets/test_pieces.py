@@ -97,20 +97,20 @@ def test_every_control_of_the_reviews_has_its_effect(tmp_path: Path, variant: Ma
     asked = variant(dataset=str(save_reviews(tmp_path / "some", train=train, test=test)), train_size=40)
     widgets.browse_reviews(load_corpus(asked), asked)
     screen.follow(
-        ("class", "negative", "^negative · review 1 of 30 "),
-        ("class", "any", "review 1 of 59 "),
-        ("states a rating", "yes", "review 1 of 1 .*states 8/10"),
-        ("states a rating", "no", "review 1 of 58 "),
-        ("states a rating", "either", "review 1 of 59 "),
-        ("tokens", (0, 20), r"review 1 of (?!59)\d+ · (1\d|20) tokens"),
-        ("tokens", (0, 1000), "review 1 of 59 "),
+        ("class", "negative", "^negative · text 1 of 30 "),
+        ("class", "any", "text 1 of 59 "),
+        ("states a rating", "yes", "text 1 of 1 .*states 8/10"),
+        ("states a rating", "no", "text 1 of 58 "),
+        ("states a rating", "either", "text 1 of 59 "),
+        ("tokens", (0, 20), r"text 1 of (?!59)\d+ · (1\d|20) tokens"),
+        ("tokens", (0, 1000), "text 1 of 59 "),
         ("with the words", "(.*)", "nothing fits all of this"),
-        ("with the words", "SUPERB film", r"review 1 of (?!59).*superb"),
-        ("with the words", "", "review 1 of 59 "),
-        ("review", 2, "review 2 of 59 "),
-        ("from", "other test set", "review 1 of 40 "),
-        ("from", "test set", "review 1 of 20 "),
-        ("occurs more than once", "yes", "review 1 of 3 "),
+        ("with the words", "SUPERB film", r"text 1 of (?!59).*superb"),
+        ("with the words", "", "text 1 of 59 "),
+        ("text", 2, "text 2 of 59 "),
+        ("from", "other test set", "text 1 of 40 "),
+        ("from", "test set", "text 1 of 20 "),
+        ("occurs more than once", "yes", "text 1 of 3 "),
         ("window", 8, "The window keeps 8 of"),
     )
     for place, truncation in ((-1, "head"), (0, "tail")):
@@ -185,10 +185,10 @@ def test_mistakes_and_texts_of_ones_own_name_the_classes(
     assert "nothing fits" in screen.text
     widgets.try_review(model, tokenizer, asked, names)
     assert screen.text == ""
-    screen.panel["review"].value, example = " ", screen.panel["review"].value
+    screen.panel["text"].value, example = " ", screen.panel["text"].value
     screen.panel["Classify"].click()
     assert "there is no text to classify" in screen.text
-    screen.panel["review"].value = example
+    screen.panel["text"].value = example
     screen.panel["Classify"].click()
     assert re.search(r"^this run, just trained · predicted .* with \d+\.\d%", screen.text)
     assert "speaks for" in screen.text and "<b>a <b>" not in screen.html
@@ -219,17 +219,17 @@ def test_a_pair_is_compared_and_the_reviews_shown_are_those_that_part_it(screen:
     assert (
         f"{first} minus {second}" in screen.text and f"{alone} : {(right[second] & ~right[first]).sum()}" in screen.text
     )
-    assert f"review 1 of {alone} that only {first} got right" in screen.text
+    assert f"text 1 of {alone}, correct in {first} alone" in screen.text
     assert "<script" not in screen.html and "&lt;script&gt;" in screen.html
     other = next(run for run in runs.table.index if run not in right)
     screen.follow(
-        ("review", 2, f"review 2 of {alone} "),
-        ("with the words", "no such words", f"No such review .* right in {first} and wrong in {second}"),
+        ("text", 2, f"text 2 of {alone}, "),
+        ("with the words", "no such words", f"No available text is correct in {first} and incorrect in {second}"),
         ("second run", other, f"{first} minus {other}"),
         ("first run", other, "is picked twice"),
     )
     widgets.compare_two(runs, {})
-    screen.follow(("with the words", "any", f"{first} minus {second}.*No such review on this machine"))
+    screen.follow(("with the words", "any", f"{first} minus {second}.*No available text"))
 
 
 def test_any_cost_can_be_set_against_any_quality_that_was_measured(screen: Screen) -> None:
