@@ -65,13 +65,13 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a block of text": (lambda _: edit(LORA, lambda b: b.update(cost="much")), "block 'cost' is str, and must be a"),
     "the other predictions": (
         lambda _: replace_arrays(LORA, logits=np.tile([0.0, 1.0], (400, 1))),
-        r"its preds are not the largest logit of \d+ of 400 reviews",
+        r"its preds are not the largest logit of \d+ of 400 texts",
     ),
     "other reviews": (
         lambda _: replace_arrays(LORA, ids=np.arange(400) + 1),
         f"other texts: its ids or labels in preds_and_labels.npz differ from those of {FULL}; rewrite it",
     ),
-    "a value that contradicts": (_write("params.yaml", b"epochs: 7.0"), "values .*epochs"),
+    "a value that contradicts": (_write("params.yaml", b"epochs: 7.0"), "differs .*epochs"),
     "ids with fractions": (
         lambda _: replace_arrays(LORA, ids=np.arange(400) + 0.5),
         "its ids are not all whole numbers",
@@ -99,7 +99,7 @@ def test_only_what_a_record_states_is_known_of_its_variant_beside_the_axes_of_th
     assert runs.foreign == list(runs.table.index) and described(runs) == ""
     own = make_runs()
     assert own.foreign == [] and "validation texts count towards the budget" in described(own)
-    assert described(own).startswith("Budgets of labels are nested")
+    assert described(own).startswith("Label budgets are nested")
     one = make_runs(defaults={"validation_fraction": 0}, matrix=MATRIX | {"train_size": [250]})
     assert "nested" not in described(one) and "validation" not in described(one)
 
@@ -165,7 +165,7 @@ def test_what_another_program_left_out_is_named_by_file_and_field_or_block() -> 
     runs = load_runs("made")
     assert runs.table.loc[LORA, "training.seconds"] == 3.0
     blocks = [f"metrics.json: {name}" for name in ("data", "parameters", "training", "validation", "cost")]
-    files = ["log_history.json", "ood_preds_and_labels.npz", "preds_and_labels.npz: logits of 400 reviews"]
+    files = ["log_history.json", "ood_preds_and_labels.npz", "preds_and_labels.npz: logits of 400 texts"]
     assert runs.unrecorded[FULL] == ["params.yaml", *blocks, "metrics.json: environment", *files]
     missing = {"params.yaml: lora_r", "metrics.json: training.epochs", "log_history.json"}
     recorded = {"params.yaml: dropout", "params.yaml: seed", "metrics.json: training", "metrics.json: training.steps"}
@@ -214,7 +214,7 @@ def test_logits_that_are_not_numbers_are_counted_among_the_unrecorded() -> None:
     logits = np.stack([-make_preds(LORA, 0.9, 400), make_preds(LORA, 0.9, 400)], axis=1).astype(float)
     logits[:5, 0] = np.nan
     replace_arrays(LORA, logits=logits)
-    assert "preds_and_labels.npz: logits of 5 reviews" in load_runs("made").unrecorded[LORA]
+    assert "preds_and_labels.npz: logits of 5 texts" in load_runs("made").unrecorded[LORA]
 
 
 # --- The notebook -----------------------------------------------------------------------------------------------------
