@@ -32,7 +32,7 @@ def measured(runs: Runs) -> pd.DataFrame:
 
 
 def _temperature(runs: Runs, run_id: str) -> float:
-    """The temperature of a run by its own validation reviews; NaN where these are not on record, or none is best."""
+    """The temperature of a run by its own validation texts; NaN where these are not on record, or none is best."""
     try:
         arrays = runs.arrays(run_id, "validation_")
     except StudyError:

@@ -82,7 +82,7 @@ def curves(runs: Runs, summary: pd.DataFrame, draws: int = DRAWS, seed: int = 0)
     `strategy`, the further axes, `refusal` (empty where there is a curve), `floor` and `exponent`, `size` (the
     budget that matches) with its 95 % interval `size_low`, `size_high`; `target` and `accuracy` (the baseline's budget
     and accuracy; NaN for the baseline itself and where it has no run), `smallest` and `furthest` (the curve is read
-    between these budgets). The interval has percentiles of the fits to errors drawn over reviews, which all strategies
+    between these budgets). The interval has percentiles of the fits to errors drawn over texts, which all strategies
     and budgets share, and over seeds.
     """
     axes = ["strategy", *further(summary)]

@@ -18,8 +18,8 @@ LEAST = 50  # texts: fewer allow no verdict
 class Sliced:
     """The slices of a study that belong to its runs.
 
-    `parts` has, for "test" and "ood" where there are such slices, which reviews are classified correctly (a row per
-    review, a column per run); `slices` maps a slice's name to its part and its rows there. `absent` says what is
+    `parts` has, for "test" and "ood" where there are such slices, which texts are classified correctly (a row per
+    text, a column per run); `slices` maps a slice's name to its part and its rows there. `absent` says what is
     missing.
     """
 
@@ -29,7 +29,7 @@ class Sliced:
     absent: str = ""
 
     def right(self, name: str, run_ids: list[str]) -> np.ndarray:
-        """Which reviews of a slice some runs classify correctly, shape (runs, reviews)."""
+        """Which texts of a slice some runs classify correctly, shape (runs, texts)."""
         part, rows = self.slices[name]
         return self.parts[part].loc[rows, run_ids].to_numpy().T
 

@@ -248,7 +248,7 @@ class Runs:
         return pd.DataFrame({run_id: pd.Series(arrays["preds"], arrays["ids"]) for run_id, arrays in columns.items()})
 
     def right(self, run_ids: str | list[str]) -> np.ndarray:
-        """Which test reviews runs classify correctly: (runs, n), or (n,) of a single run."""
+        """Which test texts runs classify correctly: (runs, n), or (n,) of a single run."""
         return np.asarray(self.labels == self.preds[run_ids].to_numpy().T)
 
     def stated(self, *fields: str) -> pd.DataFrame:

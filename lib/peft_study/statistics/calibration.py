@@ -133,7 +133,7 @@ def _covariance(where: Sequence[np.ndarray], products: np.ndarray) -> np.ndarray
 def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The number by which logits (n, classes) are divided for the least log-loss (Guo et al. 2017).
 
-    Above 1: overconfident. Fit it on validation reviews and judge it on others. NaN where no finite positive number is
+    Above 1: overconfident. Fit it on validation texts and judge it on others. NaN where no finite positive number is
     best: no prediction is wrong, the log-odds say nothing of the class, or not all logits are numbers.
     """
     exact = logits.astype(np.float64)

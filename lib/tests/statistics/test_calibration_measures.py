@@ -68,7 +68,7 @@ def test_the_temperature_is_found_that_the_log_odds_were_multiplied_with(scale: 
     [([3, 2, -1, -4], [1, 1, 0, 0]), ([-3, 2, 1, -4], [1, 0, 0, 1]), ([np.nan, 1, 1, 1], [1, 1, 0, 0])],
 )
 def test_there_is_no_temperature_where_none_is_best(odds: list[float], labels: list[int]) -> None:
-    """All is right; the log-odds say nothing; they are no numbers."""
+    """All is right; the log-odds carry no information; they are no numbers."""
     assert np.isnan(measures.temperature(two(np.array(odds, dtype=float)), np.array(labels)))
 
 
