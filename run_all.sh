@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up once, then explore the data, train every run that is not finished, compare them, write the report.
+# Set up once, then explore the data, train every unfinished run, compare the runs and write the report.
 #
 #   ./run_all.sh                    the quick study: bundled model and reviews, on this machine, in minutes
 #   ./run_all.sh STUDY [OPTION...]  any study in runs/; options go to Snakemake:
@@ -13,7 +13,7 @@
 #
 # Ctrl-C stops it; the same command resumes and keeps finished runs. After a kill -9, runs may still be active: the same
 # command then names them, and resumes once they have ended.
-# It uses the active environment if that has peft_study, otherwise its own in .venv.
+# It uses the active environment if peft_study is installed there, otherwise its own in .venv.
 set -euo pipefail
 for name in PEFT_STUDY_HOME PEFT_STUDY_CACHE; do  # relative ones count from where the command is given
   case ${!name-} in '' | /* | '~'*) ;; *) export "$name=$PWD/${!name}" ;; esac
