@@ -145,7 +145,7 @@ VALUE = "encoder.layer.1.attention.self.value.weight"
         ("roberta", lambda folder: edit(folder, pad_token_id=None), "pads with token 0, and .* pad_token_id = None"),
         ("bert", lose_the_frame, r"puts no token such as \[CLS\] before a text"),
         ("bert", know_nothing_unknown, r"cannot tokenise a text: .*\[UNK\]"),
-        ("roberta", lambda folder: edit(folder, is_decoder=True), "config.json has is_decoder.*take an encoder"),
+        ("roberta", lambda folder: edit(folder, is_decoder=True), "config.json has is_decoder.*use an encoder"),
         (
             "bert",
             lambda folder: edit(folder, num_hidden_layers=1),
