@@ -101,6 +101,22 @@ def compared(comparisons: pd.DataFrame, other: str) -> str:
     return f"Against {other}: {'; '.join(parts)}." if parts else ""
 
 
+def other_checkpoints(runs: Runs) -> str:
+    """The checkpoints that the other rule selects, after "the checkpoints"."""
+    rules = {"last": "of lowest validation loss", "best": "of the last step"}
+    return listed(rules[rule] for rule in runs.stated("checkpoint")["checkpoint"].unique())
+
+
+def other_rule(runs: Runs, sensitivity: pd.DataFrame) -> str:
+    """Which verdicts the other checkpoint rule changes, by `accuracy.sensitivity`; nothing where it changes none."""
+    changed = [
+        f"{within(title(row))} at {row['train_size']:,} labels is **{word(row)}**"
+        for row in sensitivity.to_dict("records")
+        if row["verdict"] != row["tested"]
+    ]
+    return f"With the checkpoints {other_checkpoints(runs)} instead, {listed(changed)}." if changed else ""
+
+
 def recommendation(table: pd.DataFrame, margin: float) -> str:
     """What to choose with how many labels, by which rule, and where the choice is less accurate than another option.
 
