@@ -21,7 +21,8 @@ What an author writes, in cells that JupyterLab shows as well as it can:
     text[^a] and [^a]: …      a footnote
     > [!NOTE]                 a callout, as on GitHub: NOTE, TIP, IMPORTANT, WARNING or CAUTION, then lines with `>`
     ## Heading {.appendix}    starts the appendix on a new page; its headings are lettered A, B, …
-    tags                      remove-cell, parameters; raises-exception (an error is named, and ends nothing)
+    tags                      remove-cell, remove-input (no folded code), parameters; raises-exception (an error is
+                              named, and ends nothing)
 
 Everything comes from pip wheels (pandoc and Typst included). Nothing here touches the network.
 The exporters are imported on first use, so that a notebook which only wants the figure style pays for nothing else.

@@ -55,8 +55,9 @@ def _cell_pieces(cell: PaperCell, target: Target, log: logging.Logger) -> Iterat
     if cell.node.cell_type == "markdown":
         yield Piece("markdown", cell.number, cell.node.source, trusted=True)
         return
-    parameters = next((summary for tag, summary in PARAMETERS.items() if tag in tags_of(cell.node)), "")
-    if target.shows_code and cell.code.strip():
+    tags = tags_of(cell.node)
+    parameters = next((summary for tag, summary in PARAMETERS.items() if tag in tags), "")
+    if target.shows_code and cell.code.strip() and "remove-input" not in tags:
         yield Piece("code", cell.number, cell.code, summary=parameters or "Code")
     if cell.options.output is not False and not parameters:
         yield from _output_pieces(cell, target, log)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
@@ -19,7 +20,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
 from nbpaper.style import COLUMN as COLUMN
 from nbpaper.style import FULL as FULL
 from nbpaper.style import GREY as GREY
-from nbpaper.style import PALETTE, svg
+from nbpaper.style import PALETTE
 from peft_study import paths
 from peft_study.analysis.accuracy import IDLE, few, further, keys, largest, title
 from peft_study.analysis.costs import COSTS, on_front
@@ -78,11 +79,9 @@ def save_figure(fig: Figure | None, study: str, name: str) -> Figure | None:
         if fig is None:
             file.unlink(missing_ok=True)
             continue
-        with replacing(file) as partial:
-            if kind == "pdf":
-                fig.savefig(partial, metadata={"CreationDate": None})
-            else:
-                partial.write_text(svg(fig), encoding="utf-8")
+        undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+        with replacing(file) as partial, rc_context({"svg.fonttype": "path"}):  # outlines: no font is asked for
+            fig.savefig(partial, format=kind, bbox_inches="tight", pad_inches=0.02, metadata=undated[kind])
     return fig
 
 

@@ -84,8 +84,10 @@ def test_captions_that_code_computed_win() -> None:
     assert "Of <strong>9</strong> runs." in page and "Static." not in page and 'aria-label="computed"' in page
 
 
-def test_code_is_folded() -> None:
-    page = html(code("secret = 1"), code("seeds = 3", tags=("parameters",)))
+def test_code_is_folded_or_left_out() -> None:
+    shown = code("hidden = 1", prints("its output"), tags=("remove-input",))
+    page = html(code("secret = 1"), code("seeds = 3", tags=("parameters",)), shown)
+    assert "its output" in page and "hidden" not in page.split("<main")[1]
     assert "<summary>Code</summary>" in page and "<summary>Parameters</summary>" in page
     assert page.count('<details class="code">') == 2
 
