@@ -251,11 +251,11 @@ def disagreements(runs: Runs, right: str, wrong: str) -> pd.DataFrame:
 def sensitivity(runs: Runs) -> pd.DataFrame:
     """The comparisons with the baseline strategy where the other checkpoint rule selects what is tested.
 
-    Columns: those of `against_baseline`, and `tested`, the verdict on the tested checkpoints. Verdicts that differ come
-    first. Empty where no record has predictions of another checkpoint.
+    Columns: those of `against_baseline`, and `tested` and `tested_difference`: the verdict and the difference of the
+    tested checkpoints. Verdicts that differ come first. Empty where no record has predictions of another checkpoint.
     """
     table, other = against_baseline(runs), runs.under_other_rule()
     if other is None:
-        return table.iloc[:0].assign(tested=[])
-    changed = against_baseline(other).assign(tested=table["verdict"])
+        return table.iloc[:0].assign(tested=[], tested_difference=[])
+    changed = against_baseline(other).assign(tested=table["verdict"], tested_difference=table["difference"])
     return changed.sort_values("verdict", key=lambda verdicts: verdicts == changed["tested"], kind="stable")

@@ -11,7 +11,7 @@ from peft_study.analysis.accuracy import FEW, counterpart, further, title
 from peft_study.records.read import Runs
 from peft_study.statistics.paired_tests import NO_VERDICT, SEEDS
 from peft_study.strategies.table import STRATEGIES
-from peft_study.text import listed, points
+from peft_study.text import listed, points, several
 
 SPELT = 4  # comparisons that the answer gives with their intervals
 
@@ -43,8 +43,9 @@ def headline(runs: Runs, comparisons: pd.DataFrame, costs: pd.DataFrame) -> str:
         answers = [compared(comparisons, within(STRATEGIES[runs.study.baseline].label))]
     else:
         answers = [_answer(rows.sort_values("train_size"), runs, costs) for rows in _by_strategy(comparisons)]
-        jointly = " that hold jointly" * (len(comparisons) > 1)
-        answers.append(f"Brackets are 95% intervals{jointly}.")
+        jointly = ", which hold jointly" * (len(comparisons) > 1)
+        sampled = "test texts and seeds" if comparisons["seeds"].min() > 1 else "test texts"
+        answers.append(f"Brackets are 95% intervals over {sampled}{jointly}.")
     words = {word(row) for row in comparisons.to_dict("records")}
     if "undetermined" in words:
         answers.append(f"*Undetermined*: the interval contains 0 and reaches beyond ±{runs.study.margin:g}.")
@@ -108,13 +109,13 @@ def other_checkpoints(runs: Runs) -> str:
 
 
 def other_rule(runs: Runs, sensitivity: pd.DataFrame) -> str:
-    """Which verdicts the other checkpoint rule changes, by `accuracy.sensitivity`; nothing where it changes none."""
+    """Differences whose verdict or sign changes under the other checkpoint rule, of `accuracy.sensitivity`, if any."""
     changed = [
-        f"{within(title(row))} at {row['train_size']:,} labels is **{word(row)}**"
+        f"{within(title(row))} {gap(row)} points at {row['train_size']:,} labels (**{word(row)}**)"
         for row in sensitivity.to_dict("records")
-        if row["verdict"] != row["tested"]
+        if row["verdict"] != row["tested"] or row["difference"] * row["tested_difference"] < 0
     ]
-    return f"With the checkpoints {other_checkpoints(runs)} instead, {listed(changed)}." if changed else ""
+    return f"With the checkpoints {other_checkpoints(runs)} instead: {several(changed, SPELT)}." if changed else ""
 
 
 def recommendation(table: pd.DataFrame, margin: float) -> str:
@@ -143,7 +144,7 @@ def settlement(row: Mapping[Any, Any], available: float) -> str:
     if pd.isna(row["settle_seeds"]):
         return "more seeds or texts: at a true difference of 0 the present ones would suffice"
     texts = float(f"{row['settle_items']:.2g}")
-    short = f" (the dataset has {available:,.0f})" if texts > available else ""
+    short = f" ({available:,.0f} are left beside the largest budget)" if texts > available else ""
     return f"{row['settle_seeds']:,.0f} seeds per strategy on {texts:,.0f} test texts{short}"
 
 

@@ -153,7 +153,13 @@ def results(
 
 def recommendation(table: pd.DataFrame, available: float) -> str:
     """`recommendation.recommend` as a Markdown table: a row per budget; `available` texts can be tested on."""
-    heads = ("labels", "choose", "highest estimate", "how sure: difference in points, verdict", "what would settle it")
+    heads = (
+        "labels",
+        "choose",
+        "highest estimate",
+        "how sure: difference in points, verdict",
+        "what would settle it (80% power if equal)",
+    )
     lines = [f"| {' | '.join(heads)} |", "|--:|:---|:---|:-----|:----|"]
     for size, rows in table.groupby("train_size"):
         compared = rows.to_dict("records")

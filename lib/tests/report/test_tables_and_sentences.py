@@ -120,7 +120,7 @@ def test_tf_idf_is_compared_with_the_baseline_strategy_at_every_value_of_a_furth
 def test_what_would_settle_a_comparison_is_said_of_undetermined_ones_alone() -> None:
     row = {"verdict": "undetermined", "settle_seeds": 4.0, "settle_items": 12_345.0}
     assert sentences.settlement(row, float("nan")) == "4 seeds per strategy on 12,000 test texts"
-    assert sentences.settlement(row, 9_000).endswith(" on 12,000 test texts (the dataset has 9,000)")
+    assert sentences.settlement(row, 9_000).endswith(" on 12,000 test texts (9,000 are left beside the largest budget)")
     assert sentences.settlement(row | {"settle_seeds": np.nan}, 9_000).startswith("more seeds or texts: ")
     assert sentences.settlement(row | {"verdict": "better"}, 9_000) == ""
 
@@ -192,3 +192,15 @@ def test_the_set_up_lists_what_varies_and_leaves_out_what_no_record_states() -> 
     assert shown["LoRA (query, value)"].endswith("; learning rate 0.0001 to 0.001")
     kept = tables.setup(make_runs(defaults={"model": "some/classifier", "ood_dataset": None, "keep_head": True}))
     assert kept["value"]["pretrained head kept"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "difference", "said"), [("equivalent", 0.4, False), ("worse", 0.4, True), ("equivalent", -0.2, True)]
+)
+def test_the_answer_gives_what_the_other_checkpoint_rule_would_change(
+    verdict: str, difference: float, said: bool
+) -> None:
+    runs = make_runs()
+    row = accuracy.against_baseline(runs).head(1).assign(verdict=verdict, difference=difference, low=-0.9, high=0.9)
+    sentence = sentences.other_rule(runs, row.assign(tested="equivalent", tested_difference=0.3))
+    assert bool(sentence) == said and (f"**{verdict}**" in sentence) == said
