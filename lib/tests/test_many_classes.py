@@ -150,6 +150,6 @@ def test_a_model_card_says_what_is_on_record_with_intervals_under_the_header_tha
         assert f"| {metrics['evaluation']['test']['log_loss']:.3f} |" in card
         assert f"{metrics['parameters']['total']:,}" in card
         data = metrics["data"]
-        assert f"{data['train']} texts to train on, {data['validation']} to validate with, 72 to test with" in card
+        assert f"{data['train']} training texts, {data['validation']} validation texts and 72 test texts" in card
         assert data["fingerprint"] in card and data["train"] + data["validation"] == 120
         assert markdown_escape(NAMES[1]) in card and "`articles`" in card
