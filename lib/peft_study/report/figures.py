@@ -27,9 +27,9 @@ from peft_study.analysis.costs import COSTS, on_front
 from peft_study.analysis.slice_rules import SLICES
 from peft_study.files import replacing
 from peft_study.records.read import Runs
-from peft_study.report.sentences import within
+from peft_study.report.sentences import gap, within
+from peft_study.statistics.intervals import Interval
 from peft_study.strategies.table import STRATEGIES, label
-from peft_study.text import points
 
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 LINES = ("-", "--", ":", "-.")
@@ -152,12 +152,6 @@ def _beside(ax: Axes, texts: Mapping[Any, str], head: str = "", right: float = 6
     ax.annotate(head, (1, 1), (right, 1), "axes fraction", va="bottom", **options)
 
 
-def _estimate(row: Mapping[Any, Any], value: str, form: Callable[[float], str] = points, scale: float = 1) -> str:
-    """A row's estimate with its interval."""
-    middle, low, high = (form(scale * row[name]) for name in (value, "low", "high"))
-    return f"{middle} [{low}, {high}]"
-
-
 def _size_axis(ax: Axes, sizes: "pd.Series[int]") -> None:
     """A log axis of labels with a tick at every size."""
     ticks = sorted(set(sizes))
@@ -250,7 +244,8 @@ def _accuracy_by_strategy(summary: pd.DataFrame, baseline: pd.DataFrame | None) 
             above: Any = {"ha": "center", "va": "bottom", "color": GREY, "fontsize": 7.5}
             ax.annotate("TF-IDF", (height, 1), (0, 1), ("data", "axes fraction"), "offset points", **above)
     _named_rows(ax, [title(row) for row in rows])
-    _beside(ax, {place: _estimate(row, "accuracy", "{:.1f}".format, 100) for place, row in enumerate(rows)})
+    shown = (Interval(row["accuracy"], row["low"], row["high"]).scaled(100) for row in rows)
+    _beside(ax, dict(enumerate(map(str, shown))))
     ax.set(xlabel="test accuracy (%)")
     return fig, ax
 
@@ -289,9 +284,8 @@ def differences(comparisons: pd.DataFrame, runs: Runs | None, margin: float) -> 
     theirs = f" minus that of {within(label(runs.study.baseline))}" if runs else ""
     where = f" at {rows[0]['train_size']:,} labels" if at_largest else ""
     _margin(ax, margin, f"accuracy{ours}{where}{theirs}")
-    at = {place: row for place, row in zip(places, rows, strict=True)}
-    _beside(ax, {place: _estimate(row, "difference") for place, row in at.items()}, "difference (points)")
-    _beside(ax, {place: row["verdict"] for place, row in at.items()}, "verdict", 94)
+    _beside(ax, dict(zip(places, map(gap, rows), strict=True)), "difference (points)")
+    _beside(ax, {place: row["verdict"] for place, row in zip(places, rows, strict=True)}, "verdict", 94)
     return fig
 
 
@@ -326,7 +320,7 @@ def card(heading: str, finding: str, comparisons: pd.DataFrame, margin: float) -
             _interval(ax, place, row, "difference")
         _named_rows(ax, [f"{title(row)}, {row['train_size']:,} labels" for row in rows])
         _margin(ax, margin)
-        _beside(ax, {place: _estimate(row, "difference") for place, row in enumerate(rows)})
+        _beside(ax, dict(enumerate(map(gap, rows))))
         _beside(ax, {place: row["verdict"] for place, row in enumerate(rows)}, right=78)
     return fig
 
@@ -334,24 +328,19 @@ def card(heading: str, finding: str, comparisons: pd.DataFrame, margin: float) -
 def slice_differences(compared: pd.DataFrame, titles: Sequence[str], margin: float) -> Figure:
     """Differences at the largest budget slice by slice; `compared` is of `slices.differences`.
 
-    Only the variants with these `titles` are drawn; of a single one, the estimates are printed beside.
+    Only the variants with these `titles` are drawn.
     """
     rows = [row for row in largest(compared).to_dict("records") if title(row) in titles]
     sizes = {row["slice"]: row["reviews"] for row in rows}
     names, drawn = list(sizes), list(dict.fromkeys(title(row) for row in rows))
     shift = dict(zip(drawn, np.linspace(-0.3, 0.3, len(drawn) + 2)[1:-1], strict=True))
-    several = len(drawn) > 1
-    fig, ax = figure(COLUMN if several else FULL, height_of(len(names)) + 0.1 * len(drawn) * several)
+    fig, ax = figure(COLUMN, height_of(len(names)) + 0.1 * len(drawn))
     for row in rows:
         place, name = names.index(row["slice"]), title(row) if row["slice"] == names[0] else None
         style: dict[str, Any] = {"label": name and literal(name), "markersize": 3.5, "elinewidth": 0.8}
         _interval(ax, place + shift[title(row)], row, "difference", **style)
     _named_rows(ax, [f"{SLICES.get(name, name)} ({sizes[name]:,})" for name in names])
-    _margin(ax, margin, "difference in accuracy" if several else f"accuracy of {''.join(drawn)} minus the baseline's")
-    if several:
-        legend_below(ax)
-    else:
-        _beside(ax, {names.index(row["slice"]): _estimate(row, "difference") for row in rows})
+    legend_below(_margin(ax, margin))
     return fig
 
 

@@ -197,7 +197,7 @@ def _compared(comparisons: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-# --- Costs and slices ---------------------------------------------------------------------------------------
+# --- Costs and slices -------------------------------------------------------------------------------------------------
 
 
 def costs(table: pd.DataFrame) -> pd.DataFrame:
