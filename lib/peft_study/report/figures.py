@@ -558,7 +558,7 @@ def accuracy_and_calibration(measured: pd.DataFrame, ax: Axes, baseline: str) ->
 
     Filled marks are the models as trained, hollow ones the same after scaling by a temperature, where there is one.
     """
-    for row in few(largest(measured), "ece", baseline).to_dict("records"):
+    for row in few(largest(measured), "accuracy", baseline).to_dict("records"):
         style = _style(row["strategy"]) | {"linestyle": "none"}
         error = np.clip([[row["ece"] - row["ece_low"]], [row["ece_high"] - row["ece"]]], 0, None)
         place = 100 * row["accuracy"]
