@@ -8,9 +8,11 @@ import pandas as pd
 
 from peft_study.analysis.accuracy import title
 from peft_study.analysis.learning_rates import CHOSEN, STEPS, group_axes, rate_text, span
+from peft_study.report.sentences import gap
 from peft_study.report.tables import named
+from peft_study.statistics.paired_tests import NO_VERDICT
 from peft_study.strategies.table import STRATEGIES
-from peft_study.text import UNKNOWN, points
+from peft_study.text import UNKNOWN
 
 SETTLED = {
     "inside": UNKNOWN,
@@ -32,8 +34,7 @@ def stated(differences: pd.DataFrame) -> str:
     """Rows of `learning_rates.differences` in a sentence: points with their interval, and the verdict if any."""
     names = titles(differences.drop(columns="learning_rate"))
     return "; ".join(
-        f"{name} {points(row['difference'])} [{points(row['low'])}, {points(row['high'])}]"
-        + f" (**{row['verdict']}**)" * (row["verdict"] != "no verdict")
+        f"{name} {gap(row)}" + f" (**{row['verdict']}**)" * (row["verdict"] != NO_VERDICT)
         for name, row in zip(names, differences.to_dict("records"), strict=True)
     )
 
@@ -80,10 +81,7 @@ def _default(row: Mapping[Any, Any]) -> str:
 
 def steps(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of `learning_rates.steps`: the change in accuracy points with its interval, a column to each side."""
-    changes = [
-        f"{points(change)} [{points(low)}, {points(high)}]"
-        for change, low, high in table[["difference", "low", "high"]].to_numpy(dtype=float)
-    ]
+    changes = [gap(row) for row in table.to_dict("records")]
     axes = group_axes(table)
     sides = [side for side in STEPS.values() if side in set(table["step"])]
     wide = table.assign(change=changes).pivot(index=axes, columns="step", values="change")[sides]
