@@ -49,9 +49,7 @@ class Tokens:
     def encode(self, row: int, max_length: int, truncation: str) -> np.ndarray:
         """The model's input for text `row`: at most `max_length` ids, special tokens included; int32."""
         ids = self.flat[self.bounds[row] : self.bounds[row + 1]]
-        head, tail = self._kept(row, max_length, truncation)
-        parts = (self.prefix, ids[:head], ids[len(ids) - tail :], self.suffix)
-        return np.concatenate([np.asarray(part, dtype=np.int32) for part in parts])  # one without tokens is no float
+        return _window(ids, *self._kept(row, max_length, truncation), self.prefix, self.suffix)
 
     def cut(self, row: int, text: str, max_length: int, truncation: str) -> str:
         """The part of text `row`, which is `text`, within the window; a space joins its start and its end."""
@@ -73,6 +71,29 @@ def kept(length: int, room: int, truncation: str) -> tuple[int, int]:
         return length, 0
     head = {"head": room, "tail": 0, "head+tail": round(room * HEAD_SHARE)}[truncation]
     return head, room - head
+
+
+def _window(
+    ids: np.ndarray | Sequence[int], head: int, tail: int, prefix: tuple[int, ...], suffix: tuple[int, ...]
+) -> np.ndarray:
+    """The `head` first and `tail` last of `ids` between the special tokens; int32."""
+    parts = (prefix, ids[:head], ids[len(ids) - tail :], suffix)
+    return np.concatenate([np.asarray(part, dtype=np.int32) for part in parts])  # one without tokens is no float
+
+
+def windows(
+    texts: Sequence[str], tokenizer: Any, max_length: int, truncation: str
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """The model's input for each of `texts`, as `Tokens.encode` gives it, and whether it was cut, (n,); no cache."""
+    prefix, suffix = untruncated(tokenizer)
+    room = max_length - len(prefix) - len(suffix)
+    if tokenizer.is_fast:
+        encodings = tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        rows = [encoding.ids for encoding in encodings]
+    else:
+        rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    inputs = [_window(ids, *kept(len(ids), room, truncation), prefix, suffix) for ids in rows]
+    return inputs, np.array([len(ids) > room for ids in rows], dtype=bool)
 
 
 def tokenize_texts(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> Tokens:

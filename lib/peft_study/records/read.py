@@ -83,7 +83,7 @@ def _unrecorded(stated: Iterable[str]) -> list[str]:
 
 
 @contextmanager
-def _reading(file: Path) -> Iterator[None]:
+def reading(file: Path) -> Iterator[None]:
     """Turn whatever a missing or damaged `file` leads to into one `StudyError` that names it."""
     try:
         yield
@@ -100,7 +100,7 @@ def _remedy(folder: Path) -> str:
 def read_log(folder: Path) -> pd.DataFrame:
     """A run's `log_history.json`: a row per entry, always with `step` and `epoch`; no row without the file."""
     file = folder / "log_history.json"
-    with _reading(file):
+    with reading(file):
         entries = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
         log = pd.DataFrame(list(map(dict, entries)))
         return log.reindex(columns=list(dict.fromkeys(["step", "epoch", *log.columns])))
@@ -112,7 +112,7 @@ def read_arrays(file: Path) -> Arrays:
     The logits are NaN where the file has none; the classes are then those up to the largest, two at least. The arrays
     are read-only. Pickle is never loaded.
     """
-    with _reading(file), np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
+    with reading(file), np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in ("preds", "labels", "ids")}
         if "logits" in archive:
             arrays["logits"] = archive["logits"]
@@ -158,13 +158,13 @@ def _read_run(
         raise StudyError("failed or was stopped: see train.log" if failed else "not finished")
     params: dict[str, Any] = {}
     if (file := folder / "params.yaml").exists():
-        with _reading(file):
+        with reading(file):
             params = layout.read_params(folder)
     if other := ", ".join(layout.contradicted(params, variant)):
         mend = "correct that file or move the folder away"
         raise StudyError(f"its params.yaml differs from study.yaml ({other}); {mend}")
 
-    with _reading(folder / "metrics.json"):
+    with reading(folder / "metrics.json"):
         blocks = layout.read_metrics(folder)
         fields = _flat(blocks)
         run = dict(blocks.get("run") or {})

@@ -304,11 +304,12 @@ def merged(model: torch.nn.Module) -> torch.nn.Module:
     return read_first_token(plain.merge_and_unload())  # type: ignore[operator]
 
 
-def load(folder: Path, labels: Sequence[str] | None = None) -> torch.nn.Module:
+def load(folder: Path, labels: Sequence[str] | None = None, base: Path | None = None) -> torch.nn.Module:
     """A run's saved model (its `model/`): the adapter on its base model, or all weights.
 
-    The names of an adapter's classes are `labels`, else those in `CLASSIFIER` beside it. Raises `StudyError` without
-    either, and where adapter, base model and classes do not match.
+    The names of an adapter's classes are `labels`, else those in `CLASSIFIER` beside it; its base model is in the
+    folder `base`, else where the adapter says. Raises `StudyError` where there are no names, where the base model is
+    gone, and where adapter, base model and classes do not match.
     """
     from peft import PeftConfig, PeftModel
     from transformers import AutoModelForSequenceClassification
@@ -316,7 +317,12 @@ def load(folder: Path, labels: Sequence[str] | None = None) -> torch.nn.Module:
     adapted, source, options = (folder / "adapter_config.json").exists(), str(folder), dict[str, Any]()
     if adapted:
         config = PeftConfig.from_pretrained(str(folder))
-        source = str(config.base_model_name_or_path)
+        source = str(base or config.base_model_name_or_path)
+        if Path(source).is_absolute() and not Path(source).is_dir():
+            raise StudyError(
+                f"{folder} does not load on {source}: this folder of its base model is gone; restore it, or write "
+                "where it is now into adapter_config.json (base_model_name_or_path)"
+            )
         options = {"revision": config.revision, "ignore_mismatched_sizes": True}  # it may have a head of its own
     if adapted or labels:
         options |= class_settings(labels or read_classes(folder))

@@ -1,0 +1,144 @@
+"""The model that a run kept, with all that its predictions depend on: tokenizer, window, precision, temperature."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import softmax
+
+from peft_study import paths
+from peft_study.data.datasets import model_folder
+from peft_study.data.reviews import clean
+from peft_study.data.tokenization import windows
+from peft_study.errors import StudyError, unknown
+from peft_study.records.layout import is_interrupted, read_metrics, read_params, recorded_labels
+from peft_study.records.read import read_arrays, reading
+from peft_study.statistics.calibration import temperature
+from peft_study.study.variant import Variant
+from peft_study.training.model import load, quiet
+from peft_study.training.prediction import Tell, predict
+
+AT_ONCE = 2048  # texts that are tokenised and sorted by length together
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A finished run's model, on the GPU if there is one, and how the run used it.
+
+    `names` are those of the classes 0, 1, ... Logits divided by `temperature` give calibrated probabilities; it is
+    fitted on the run's validation texts, and 1 where there are none or they determine none. `bf16`: whether the run
+    predicted under autocast.
+    """
+
+    model: Any
+    tokenizer: Any
+    variant: Variant
+    names: tuple[str, ...]
+    temperature: float
+    bf16: bool
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of `label`."""
+        return ["predicted_label", *(f"probability_{name}" for name in self.names), "truncated"]
+
+    def label(self, texts: Iterable[object], tell: Tell = lambda what, done, total: None) -> pd.DataFrame:
+        """The predicted class of each text, the probability of every class, and whether the text was cut.
+
+        A row per text, in their order, with the `columns`; all are missing where a text is empty or not a text.
+        """
+        texts = list(texts)
+        sound = {row: text for row, text in enumerate(texts) if isinstance(text, str) and clean(text).strip()}
+        logits, cut = self.logits(list(sound.values()), tell)
+        table = pd.DataFrame(softmax(logits.astype(np.float64) / self.temperature, axis=1), pd.Index(sound))
+        table.insert(0, "label", np.array(self.names, dtype=object)[logits.argmax(axis=1)])
+        return (
+            table.assign(cut=pd.array(cut, dtype="boolean")).set_axis(self.columns, axis=1).reindex(range(len(texts)))
+        )
+
+    def logits(
+        self, texts: Sequence[str], tell: Tell = lambda what, done, total: None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The logits of texts, (n, classes), and whether each is longer than the window, (n,), as in the run.
+
+        Texts are cleaned, cut to the run's window and classified in its precision; the logits are before `temperature`.
+        """
+        logits, cut = np.zeros((len(texts), len(self.names)), np.float32), np.zeros(len(texts), bool)
+        for start in range(0, len(texts), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            inputs, cut[part] = windows(
+                list(map(clean, texts[part])), self.tokenizer, self.variant.max_length, self.variant.truncation
+            )
+            logits[part] = predict(
+                self.model,
+                [{"input_ids": ids, "labels": 0} for ids in inputs],
+                range(len(inputs)),
+                self.tokenizer.pad_token_id,
+                bf16=self.bf16,
+                tell=lambda what, done, _, start=start: tell(what, start + done, len(texts)),  # type: ignore[misc]
+            ).logits
+        return logits, cut
+
+
+def load_classifier(folder: Path) -> Classifier:
+    """The classifier of the run whose record is in `folder`.
+
+    Raises `StudyError` where the run is not finished, its record is damaged, it kept no model, or its base model is
+    gone.
+    """
+    import torch
+    from transformers import AutoTokenizer
+
+    quiet()
+    name = f"{folder.parent.name}/{folder.name}"
+    if not (folder / "metrics.json").exists():
+        raise StudyError(f"the run {name!r} is not finished (no metrics.json in {folder}); run its study to the end")
+    if is_interrupted(folder):
+        raise StudyError(f"the training of {name!r} was interrupted; run it again, or take another run")
+    if not (folder / "model").is_dir():
+        raise StudyError(f"the run {name!r} kept no model; set save_model: true in its study.yaml and run it again")
+    try:
+        with reading(folder / "metrics.json"):
+            precision = dict(read_metrics(folder).get("environment") or {}).get("precision")
+        with reading(folder / "params.yaml"):
+            params = read_params(folder)
+            window = {field: params[field] for field in ("max_length", "truncation")}
+            known = {field: value for field, value in params.items() if field in Variant.model_fields}
+            variant = Variant(**known | window)
+        with reading(folder / "model"):
+            tokenizer = AutoTokenizer.from_pretrained(folder / "model", local_files_only=True, trust_remote_code=False)
+        held = folder / "validation_preds_and_labels.npz"
+        factor = temperature(*(read_arrays(held)[part] for part in ("logits", "labels"))) if held.exists() else 1.0
+        base = (
+            model_folder(variant.model) if variant.model.startswith("bundled:") else None
+        )  # wherever the cache is now
+        model: Any = load(folder / "model", recorded_labels(folder), base)
+    except StudyError as error:
+        raise StudyError(f"the run {name!r}: {error}") from error
+    return Classifier(
+        model.to("cuda" if torch.cuda.is_available() else "cpu"),
+        tokenizer,
+        variant,
+        tuple(map(str, model.config.id2label.values())),
+        factor if np.isfinite(factor) else 1.0,
+        precision == "bf16",
+    )
+
+
+def saved_models() -> dict[str, Path]:
+    """The folders of finished runs that kept their model, of any study, by `study/run`."""
+    folders = [model.parent for model in sorted(paths.home().glob("runs/*/*/model"))]
+    finished = [folder for folder in folders if (folder / "metrics.json").exists() and not is_interrupted(folder)]
+    return {f"{folder.parent.name}/{folder.name}": folder for folder in finished}
+
+
+def find_run(name: str) -> Path:
+    """The folder of the run `STUDY/RUN`, which may also be its path. Raises `StudyError` with the names there are."""
+    named = paths.home() / "runs" / name.rstrip("/").removeprefix("runs/")
+    for folder in (named, Path(name)):
+        if folder.is_dir() and len(named.relative_to(paths.home() / "runs").parts) == 2:
+            return folder.resolve()
+    raise StudyError(unknown("run", name, saved_models()))
