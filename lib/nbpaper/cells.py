@@ -1,12 +1,11 @@
-"""Cell tags, and the `#| key: value` lines at the top of a code cell."""
+"""What a cell says of itself out of a reader's sight: its id, its tags, and `paper` in its metadata."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-import yaml
 from nbconvert.filters import strip_ansi
 from nbformat import NotebookNode
 
@@ -16,6 +15,9 @@ REMOVED = {"remove-cell", "papermill-error-cell-tag"}  # papermill's banners poi
 PARAMETERS = {"injected-parameters": "Parameters of this run", "parameters": "Parameters"}
 """Tags of the cells that hold parameters, and what their code is folded under."""
 
+CAPTION = "caption"
+"""Tag of a Markdown cell: the caption of the figure or table of the code cell before it."""
+
 MAY_FAIL = "raises-exception"
 """Tag of a cell that no other depends on: nbclient and JupyterLab continue after its error, which the paper names."""
 
@@ -24,19 +26,24 @@ FLOAT_LABEL = re.compile(r"(fig|tbl)-[\w-]+")
 
 @dataclass(frozen=True)
 class CellOptions:
-    """What a code cell asks for. `output` is None unless the cell sets it; an `optional` float may be absent."""
+    """What a code cell asks for: a figure's text for screen readers, the columns of the PDF that its figure or table
+    spans (`full` or `column`; empty: as its size needs), and whether there may be none.
+    """
 
-    label: str = ""
-    caption: str = ""
     alt: str = ""
-    full: bool | None = None
-    output: bool | None = None
+    span: str = ""
     optional: bool = False
 
-    @property
-    def float_label(self) -> str:
-        """The label if it names a figure or a table, else an empty string."""
-        return self.label if FLOAT_LABEL.fullmatch(self.label) else ""
+
+def read_metadata(kind: type[Any], metadata: NotebookNode, where: str) -> Any:
+    """The `paper` of a notebook's or a cell's metadata as a `kind`; `where` names the place in the error."""
+    values, allowed = metadata.get("paper", {}), [field.name for field in fields(kind)]
+    for key in values:
+        if key not in allowed:
+            raise PaperError(
+                f"{where}: unknown key {key!r} of 'paper' in the metadata; allowed are {', '.join(allowed)}"
+            )
+    return kind(**values)
 
 
 def tags_of(cell: NotebookNode) -> set[str]:
@@ -44,11 +51,15 @@ def tags_of(cell: NotebookNode) -> set[str]:
     return set(cell.metadata.get("tags", []))
 
 
-def left_out(cell: NotebookNode, number: int, error: NotebookNode) -> str:
+def caption_of(cells: list[NotebookNode], number: int) -> str:
+    """The caption of cell `number` (from 1): the text of the next cell, if that is one."""
+    return "".join(cell.source for cell in cells[number : number + 1] if CAPTION in tags_of(cell))
+
+
+def left_out(cell: NotebookNode, number: int, caption: str, error: NotebookNode) -> str:
     """The sentence that replaces the output of a cell that failed with `error`, and may."""
-    options, _ = split_options(cell, number)
-    caption = options.caption.partition(".")[0].strip()
-    kind = {"fig": "the figure", "tbl": "the table"}.get(options.float_label[:3], f"the output of cell {number}")
+    kind = {"fig": "the figure", "tbl": "the table"}.get(cell.id.partition("-")[0], f"the output of cell {number}")
+    caption = caption.partition(".")[0].strip()
     what = f"{kind} “{_cut(caption, 90)}”" if caption else kind
     lines = strip_ansi(error.evalue).strip().splitlines() or [""]
     return f"Left out: {what} ({_cut(f'{error.ename}: {lines[0]}', 200).rstrip(': .')})."
@@ -56,39 +67,3 @@ def left_out(cell: NotebookNode, number: int, error: NotebookNode) -> str:
 
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def split_options(cell: NotebookNode, number: int) -> tuple[CellOptions, str]:
-    """Separate a code cell's leading `#|` lines from its code."""
-    lines = cell.source.split("\n")
-    count = next((i for i, line in enumerate(lines) if not line.startswith("#|")), len(lines))
-    text = "\n".join(line[2:].removeprefix(" ") for line in lines[:count])
-    return _options(read_yaml(text, number, "its '#|' lines"), number), "\n".join(lines[count:]).strip("\n")
-
-
-def read_yaml(text: str, number: int, what: str) -> dict[str, Any]:
-    """The values of `key: value` lines in cell `number`; `what` names the lines in the error."""
-    try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        reason = getattr(error, "problem", None) or "not YAML"
-        raise PaperError.in_cell(number, f"cannot read {what} ({reason}); quote values with colons") from error
-    if not isinstance(values, dict):
-        raise PaperError.in_cell(number, f"{what} must read 'key: value'")
-    return values
-
-
-def _options(values: dict[str, Any], number: int) -> CellOptions:
-    label = str(values.get("label", ""))
-    kind = "tbl" if label.startswith("tbl-") else "fig"  # a figure may have an alt text without a label
-    if label.startswith(("fig-", "tbl-")) and not FLOAT_LABEL.fullmatch(label):
-        raise PaperError.in_cell(number, f"label {label!r} may hold only letters, digits, '-' and '_'")
-    span = values.get(f"{kind}-span")
-    return CellOptions(
-        label=label,
-        caption=str(values.get(f"{kind}-cap") or ""),
-        alt=str(values.get(f"{kind}-alt") or ""),
-        full=None if span is None else str(span) == "full",
-        output=values.get("output"),
-        optional=values.get("optional") is True,
-    )

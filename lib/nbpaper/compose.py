@@ -25,7 +25,8 @@ class Piece:
     `markdown`: text in Markdown; raw HTML in it counts only when `trusted` (a Markdown cell, not an output).
     `raw`: text in the target's own language. `code`: a code cell, folded under `summary`.
     `float`: a figure or table with a label and a caption; `body` says what its text is,
-    `full` that it spans both columns of the PDF, `long` that it may run over several pages.
+    `full` that it spans both columns of the PDF, `long` that it may run over several pages. `appendix`: its first
+    heading starts the appendix.
     """
 
     kind: Literal["markdown", "raw", "code", "float"]
@@ -37,6 +38,7 @@ class Piece:
     caption: str = ""
     full: bool = False
     long: bool = False
+    appendix: bool = False
     body: Literal["raw", "markdown"] = "raw"
 
 
@@ -48,41 +50,38 @@ def compose(cells: list[PaperCell], target: Target, log: logging.Logger) -> list
 def absent_labels(cells: list[PaperCell], pieces: list[Piece]) -> list[str]:
     """The labels of cells that made no figure or table: a reference to one is valid, and says that it is left out."""
     made = {piece.label for piece in pieces}
-    return [cell.options.float_label for cell in cells if cell.options.float_label not in {"", *made}]
+    return [cell.label for cell in cells if cell.label not in {"", *made}]
 
 
 def _cell_pieces(cell: PaperCell, target: Target, log: logging.Logger) -> Iterator[Piece]:
-    if cell.node.cell_type == "markdown":
-        yield Piece("markdown", cell.number, cell.node.source, trusted=True)
-        return
     tags = tags_of(cell.node)
+    if cell.node.cell_type == "markdown":
+        yield Piece("markdown", cell.number, cell.node.source, trusted=True, appendix="appendix" in tags)
+        return
     parameters = next((summary for tag, summary in PARAMETERS.items() if tag in tags), "")
-    if target.shows_code and cell.code.strip() and "remove-input" not in tags:
-        yield Piece("code", cell.number, cell.code, summary=parameters or "Code")
-    if cell.options.output is not False and not parameters:
+    if target.shows_code and cell.node.source.strip() and "remove-input" not in tags:
+        yield Piece("code", cell.number, cell.node.source, summary=parameters or "Code")
+    if not parameters:
         yield from _output_pieces(cell, target, log)
 
 
 def _output_pieces(cell: PaperCell, target: Target, log: logging.Logger) -> Iterator[Piece]:
-    label = cell.options.float_label
+    label = cell.label
     for output in cell.node.outputs:
         if output.output_type == "error" and MAY_FAIL in tags_of(cell.node):
-            log.warning(sentence := left_out(cell.node, cell.number, output))
+            log.warning(sentence := left_out(cell.node, cell.number, cell.caption, output))
             yield Piece("raw", cell.number, target.gap(sentence))
             return
-        notes = output.get("metadata", {})  # a caption or an alt text that the code computed
-        caption = notes.get("caption") or cell.options.caption
-        alt = notes.get("alt") or cell.options.alt or caption
         try:
-            shown = show(output, target, alt, asked=cell.options.output is True)
+            shown = show(output, target, cell.options.alt or cell.caption)
         except ValueError as error:
             raise PaperError.in_cell(cell.number, f"one of its pictures is damaged ({error})") from error
         if shown is None:
             yield from _gap(output, cell.number, target, log)
         elif label and _fits(label, output, shown):
-            yield _float(cell, label, caption, shown)
+            yield _float(cell, shown)
             label = ""
-        elif not (cell.options.float_label and set(output.get("data", {})) == {"text/plain"}):  # as in `<Axes: …>`
+        elif not (cell.label and set(output.get("data", {})) == {"text/plain"}):  # as in `<Axes: …>`
             yield Piece("markdown" if shown.kind == "markdown" else "raw", cell.number, shown.text)
     if label and not cell.options.optional and not _has_markdown(cell.node):
         raise PaperError.in_cell(cell.number, _missing(label, cell.node))
@@ -102,15 +101,17 @@ def _fits(label: str, output: NotebookNode, shown: Shown) -> bool:
     return shown.kind == "table" or (shown.kind == "markdown" and "|" in shown.text)  # a sentence is no table
 
 
-def _float(cell: PaperCell, label: str, caption: str, shown: Shown) -> Piece:
+def _float(cell: PaperCell, shown: Shown) -> Piece:
     wide, long = shown.wide, False
     if shown.table:
         widths = shown.table.column_widths()
         long = shown.table.is_long
         wide = sum(widths) + 2 * len(widths) > WIDE_TABLE and not long
-    full = wide if cell.options.full is None else cell.options.full
+    full = cell.options.span == "full" if cell.options.span else wide
     body: Literal["raw", "markdown"] = "markdown" if shown.kind == "markdown" else "raw"
-    return Piece("float", cell.number, shown.text, label=label, caption=caption, full=full, long=long, body=body)
+    return Piece(
+        "float", cell.number, shown.text, label=cell.label, caption=cell.caption, full=full, long=long, body=body
+    )
 
 
 def _missing(label: str, node: NotebookNode) -> str:

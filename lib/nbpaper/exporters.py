@@ -94,7 +94,7 @@ class PaperPDFExporter(PaperExporter):
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(self.keep_typst or scratch)
             write_project(folder, target.files)
-            return typeset(folder, _timestamp(paper), uses_system, self.log)
+            return typeset(folder, _timestamp(), uses_system, self.log)
 
 
 class _CommandLine(PaperExporter):
@@ -119,7 +119,7 @@ def _script_hash() -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
-def _timestamp(paper: Paper) -> int:
-    """Reproducible: what SOURCE_DATE_EPOCH says, else the paper's own date, else 1970."""
+def _timestamp() -> int:
+    """Reproducible: what SOURCE_DATE_EPOCH says, else 1970."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    return int(epoch) if epoch.isdecimal() else paper.front.timestamp()
+    return int(epoch) if epoch.isdecimal() else 0

@@ -35,13 +35,13 @@ class Shown:
     wide: bool = False
 
 
-def show(output: NotebookNode, target: Target, alt: str, asked: bool) -> Shown | None:
-    """Render an output, or return None when the target leaves it out. `asked`: the cell says `#| output: true`.
+def show(output: NotebookNode, target: Target, alt: str) -> Shown | None:
+    """Render an output, or return None when the target leaves it out.
 
     Raises `ValueError` for a damaged picture.
     """
     if output.output_type == "stream":
-        text = target.stream(output.name, _overwritten(output.text), asked)
+        text = target.stream(output.name, _overwritten(output.text))
         return Shown("text", text) if text else None
     if output.output_type == "error":
         return Shown("text", target.error(output.ename, output.evalue, output.traceback))

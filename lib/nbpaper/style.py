@@ -18,7 +18,7 @@ COLUMN = 3.3
 """Width in inches of one column of the PDF (A4)."""
 
 FULL = 6.85
-"""Width in inches of both columns of the PDF (A4), for figures with `#| fig-span: full`."""
+"""Width in inches of both columns of the PDF (A4), for figures whose cell has the span `full`."""
 
 # Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), readable with any colour vision, darkest first.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -63,7 +63,7 @@ class HtmlTarget:
         """Plain text as it is, long text folded or shortened."""
         return _folded("result", "Result", text)
 
-    def stream(self, name: str, text: str, asked: bool) -> str:
+    def stream(self, name: str, text: str) -> str:
         """What a cell printed to the stream `name`; empty where the target leaves it out."""
         if not text.strip():
             return ""

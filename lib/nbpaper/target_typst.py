@@ -57,8 +57,8 @@ class TypstTarget:
     def text(self, text: str) -> str:
         return f"#paper-text({typst_string(_shortened(_plain(text)))})"
 
-    def stream(self, name: str, text: str, asked: bool) -> str:
-        return self.text(text) if asked and text.strip() else ""
+    def stream(self, name: str, text: str) -> str:
+        return ""  # a paper is no place for what a program printed
 
     def error(self, name: str, message: str, traceback: list[str]) -> str:
         return f"#paper-error({typst_string(_shortened(_plain(f'{name}: {message}')))})"

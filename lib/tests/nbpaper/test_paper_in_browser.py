@@ -13,7 +13,7 @@ import matplotlib
 import pytest
 from made_runs import MATRIX, make_runs, make_words
 from paper_everything import everything
-from paper_notebooks import code, html, shows
+from paper_notebooks import code, html, md, shows
 
 from nbpaper import use_paper_style
 from nbpaper.fonts import folders
@@ -91,7 +91,7 @@ def study_figures() -> list[Any]:
         ]
         pictures = [svg(figure) for figure in drawn if figure]
     return [
-        code(f"#| label: fig-{i}\n#| fig-cap: A figure.\nplot()", shows(svg=picture))
+        [code("plot()", shows(svg=picture), label=f"fig-{i}"), md("A figure.", "caption")]
         for i, picture in enumerate(pictures)
     ]
 
@@ -189,7 +189,7 @@ def test_the_contents_show_where_the_reader_is(opened: Open, paper: Path) -> Non
     page.wait_for_selector("nav.contents a[aria-current]")
     assert "Introduction" in current.inner_text()
     page.mouse.wheel(0, 100_000)
-    expect(current).to_contain_text("Inner")
+    expect(current).to_contain_text("References")
 
 
 def test_everything_that_folds_or_scrolls_is_reached_by_the_tab_key(opened: Open, paper: Path) -> None:

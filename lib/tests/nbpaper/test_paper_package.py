@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 import nbformat
-from nbformat.v4 import new_notebook
-from paper_notebooks import figure, md
+from paper_notebooks import figure, md, notebook
 
 
 def test_importing_the_package_is_light() -> None:
@@ -19,7 +18,7 @@ def test_importing_the_package_is_light() -> None:
 
 
 def test_nbconvert_runs_both_exporters_by_name(tmp_path: Path) -> None:
-    nbformat.write(new_notebook(cells=[md("# T\n\nSee @fig-a."), figure("fig-a")]), tmp_path / "paper.ipynb")
+    nbformat.write(notebook(md("# T\n\nSee [it](#cell-id=fig-a)."), figure("fig-a")), tmp_path / "paper.ipynb")
     for exporter, start in (("PaperHTMLExporter", b"<!DOCTYPE html>"), ("PaperPDFExporter", b"%PDF")):
         command = [sys.executable, "-m", "nbconvert", "--to", f"nbpaper.{exporter}", str(tmp_path / "paper.ipynb")]
         option = f"--PaperExporter.resource_path={tmp_path}"

@@ -14,8 +14,8 @@ from urllib.request import Request, urlopen
 
 import nbformat
 import pytest
-from nbformat.v4 import new_notebook
 from paper_everything import everything
+from paper_notebooks import notebook
 
 from nbpaper import PaperHTMLExporter, PaperPDFExporter
 
@@ -27,7 +27,7 @@ TOKEN = "of-this-test"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `paper.ipynb`, which uses every feature, and its bibliography."""
     folder = tmp_path_factory.mktemp("papers")
-    nbformat.write(new_notebook(cells=everything(folder)), folder / "paper.ipynb")
+    nbformat.write(notebook(*everything(folder)), folder / "paper.ipynb")
     return folder
 
 

@@ -10,16 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pypandoc
 import pypdf
 import pytest
 from made_runs import PLANTED, REAL_RUNS
 from nbstripout import strip_output
 
+from nbpaper.cells import FLOAT_LABEL, caption_of
 from peft_study import paths
+from peft_study.data.datasets import about
 from peft_study.engine import steps as batch
+from peft_study.strategies.table import STRATEGIES
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 EXECUTED = ["explore.ipynb", *(f"{run_id}/train.ipynb" for run_id in REAL_RUNS), "compare.ipynb"]
+ABOUT = ("bundled:imdb", "bundled:rotten-tomatoes")
+RAW_MARKUP = r"\[@|(?<!\w)@(fig|tbl|eq)-|#\||\{[#.]\w|PosixPath\("  # of pandoc and Quarto, and an object's own name
 EXTRA = ["metadata.language_info", "metadata.papermill", "cell.metadata.papermill", "cell.metadata.execution"]
 
 
@@ -28,7 +34,7 @@ def read(path: Path) -> Any:
 
 
 def lines(cell: Any) -> list[str]:
-    """The lines of a cell that are code: neither blank, nor comments, nor options of the paper, nor imports."""
+    """The lines of a cell that are code: neither blank, nor comments, nor imports."""
     left_out = ("#", "import ", "from ")
     return [line for line in cell.source.splitlines() if line.strip() and not line.lstrip().startswith(left_out)]
 
@@ -53,20 +59,16 @@ def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
     kept = strip_output(copy.deepcopy(notebook), keep_output=False, keep_count=False, keep_id=True, extra_keys=EXTRA)
     assert notebook == kept, "the notebook as git keeps it"
     assert all(cell.execution_count is None and not cell.outputs for cell in code(notebook))
-    assert notebook.metadata == {
-        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-    }
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    assert notebook.metadata == {"kernelspec": kernel, "paper": notebook.metadata.get("paper")}
     nbformat.validate(notebook)
     ids = [cell["id"] for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]  # nbformat mends them unasked
     assert len(set(ids)) == len(ids), "JupyterLab would give one of them another id on saving"
 
 
 def test_a_notebook_opens_with_its_title_and_says_what_it_is_for(notebook: Any) -> None:
-    opening = next(cell for cell in notebook.cells if cell.cell_type == "markdown").source
+    opening = notebook.cells[0].source
     assert re.match(r"# \S.*\n\n", opening) and "?" in opening and len(opening.split()) > 30
-    for cell in notebook.cells[:2]:
-        if cell.cell_type == "raw":
-            assert "title: " in cell.source or any("label: title" in other.source for other in code(notebook))
 
 
 def test_there_is_one_cell_of_parameters_and_nothing_is_derived_in_it(notebook: Any) -> None:
@@ -86,7 +88,7 @@ def test_there_is_one_cell_of_parameters_and_nothing_is_derived_in_it(notebook: 
 def test_cells_are_short_and_prose_comes_between_them(notebook: Any) -> None:
     sizes = [len(lines(cell)) for cell in code(notebook)[1:]]
     assert max(sizes) <= 15 and statistics.median(sizes) <= 6
-    shown = [cell for cell in notebook.cells if "remove-cell" not in cell.metadata.get("tags", [])]
+    shown = [cell for cell in notebook.cells if not {"remove-cell", "caption"} & set(cell.metadata.get("tags", []))]
     assert "ccc" not in "".join("p" if is_prose(cell) else "c" for cell in shown)
     prose = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
     assert prose >= 4 * sum(len(lines(cell)) for cell in code(notebook)), "prose far outweighs code"
@@ -97,22 +99,21 @@ def test_cells_are_short_and_prose_comes_between_them(notebook: Any) -> None:
 
 def is_prose(cell: Any) -> bool:
     """Whether a cell is there to be read: written prose, or a call that shows a generated sentence."""
-    source = re.sub(r"^#\|.*\n", "", cell.source, flags=re.MULTILINE)  # whatever options the paper takes
-    return cell.cell_type != "code" or source.startswith(("display.sentence(", "paper.sentence("))
+    return cell.cell_type != "code" or cell.source.startswith(("display.sentence(", "paper.sentence("))
 
 
 def test_every_figure_and_table_has_a_caption_and_every_figure_a_description(notebook: Any) -> None:
-    for cell in code(notebook):
-        for kind, label in re.findall(r"^#\| label: (fig|tbl)-(\S+)", cell.source, re.MULTILINE):
-            assert f"#| {kind}-cap: " in cell.source, label
-            assert kind != "fig" or "#| fig-alt: " in cell.source, label
+    for cell, after in zip(notebook.cells, notebook.cells[1:], strict=False):
+        if FLOAT_LABEL.fullmatch(cell.id) and cell.cell_type == "code":
+            assert after.metadata.get("tags") == ["caption"] and after.source.endswith("."), cell.id
+            assert cell.id.startswith("tbl-") or cell.metadata.paper["alt"], cell.id
 
 
 def test_a_figure_or_table_may_fail_and_nothing_else_needs_what_its_cell_defines(notebook: Any) -> None:
     cells = code(notebook)
     for place, cell in enumerate(cells):
         may_fail = "raises-exception" in cell.metadata.get("tags", [])
-        assert may_fail or not re.match(r"#\| label: (fig|tbl)-", cell.source), cell.source
+        assert may_fail or not FLOAT_LABEL.fullmatch(cell.id), cell.source
         for later in cells[place + 1 :] if may_fail else ():
             assert not names(cell, ast.Store) & (names(later, ast.Load) - names(later, ast.Store)), later.source
 
@@ -125,16 +126,50 @@ def names(cell: Any, context: type) -> set[str]:
     return found | {alias.asname or alias.name for node in imports for alias in node.names}
 
 
-def test_cross_references_and_citations_lead_somewhere(notebook: Any) -> None:
-    labels = set(re.findall(r"^#\| label: (\S+)", "\n".join(cell.source for cell in code(notebook)), re.MULTILINE))
-    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    labels |= set(re.findall(r"\{#(eq-[\w-]+)", prose))
-    known = set(re.findall(r"^@\w+\{([^,]+),", (paths.NOTEBOOKS / "references.bib").read_text(), re.MULTILINE))
-    used = set(re.findall(r"(?<![\w.])@([A-Za-z][\w-]*)", prose))
-    used |= {key for cell in code(notebook) for key in re.findall(r"\[@([\w-]+)", cell.source)}
-    assert used <= labels | known, used - labels - known
-    links = re.findall(r"\]\(([^)#:]+)\)", prose)
-    assert all((paths.NOTEBOOKS / link).exists() for link in links), links
+def test_a_notebook_shows_no_markup_that_jupyterlab_leaves_raw(notebook: Any) -> None:
+    for cell in notebook.cells:
+        assert cell.cell_type != "raw" and not cell.source.startswith("---"), cell.source
+        assert not re.search(RAW_MARKUP, cell.source), cell.source
+
+
+def links(markdown: str) -> list[tuple[str, str]]:
+    """The words and the address of every link."""
+    page = pypandoc.convert_text(markdown, "html", "commonmark", ["--wrap=none", "--syntax-highlighting=none"])
+    return [
+        (html.unescape(text), html.unescape(to)) for to, text in re.findall(r'<a href="([^"]*)"[^>]*>(.*?)</a>', page)
+    ]
+
+
+def test_links_lead_to_cells_files_and_sources_of_the_bibliography(notebook: Any, sources: dict[str, str]) -> None:
+    ids = {cell.id for cell in code(notebook)}
+    found = [link for cell in notebook.cells if cell.cell_type == "markdown" for link in links(cell.source)]
+    found += [link for cell in code(notebook) for link in re.findall(r"\[([^]{}]+)\]\((https:[^){}]+)\)", cell.source)]
+    for text, to in found:
+        if to.startswith("#"):
+            assert to.removeprefix("#cell-id=") in ids, to
+        elif to.startswith("https:"):
+            assert sources[to] == text, "the words of a citation are those of its entry"
+        else:
+            assert (paths.NOTEBOOKS / to).exists(), to
+
+
+@pytest.fixture(scope="module")
+def sources() -> dict[str, str]:
+    """How pandoc cites each entry of the bibliography, by the address of the entry."""
+    file = str(paths.NOTEBOOKS / "references.bib")
+    entries = json.loads(pypandoc.convert_file(file, "csljson", "bibtex"))
+    addresses = [entry.get("URL") or f"https://doi.org/{entry['DOI']}" for entry in entries]
+    asked = "\n\n".join(f"[@{entry['id']}]" for entry in entries)
+    options = ["--citeproc", f"--bibliography={file}", "--wrap=none"]
+    texts = pypandoc.convert_text(asked, "plain", "markdown", options).split("\n\n")
+    return {address: text.strip()[1:-1] for address, text in zip(addresses, texts[: len(entries)], strict=True)}
+
+
+def test_strategies_datasets_and_published_results_cite_entries_of_the_bibliography(sources: dict[str, str]) -> None:
+    written = [strategy.citation for strategy in STRATEGIES.values()] + [about(name) for name in ABOUT]
+    written += [file.read_text(encoding="utf-8") for file in (paths.CHECKOUT / "runs").glob("*/reference.csv")]
+    found = links("\n\n".join(written))
+    assert len(found) > 25 and all(sources[to] == text for text, to in found)
 
 
 def outputs(notebook: Any) -> list[Any]:
@@ -150,7 +185,7 @@ def test_an_executed_notebook_is_the_notebook_and_shows_no_error_no_warning_no_w
         assert output.output_type != "error" and output.get("name") != "stderr", output
         assert not [kind for kind in data if "widget" in kind]
         shown = data.get("text/plain", "") + data.get("text/markdown", "")
-        assert not re.search(r"\b(nan|NaN|NaT|<NA>|inf)\b|nan%|Left out", shown), shown
+        assert not re.search(rf"\b(nan|NaN|NaT|<NA>|inf)\b|nan%|Left out|{RAW_MARKUP}", shown), shown
     assert "widgets" not in notebook.metadata and executed.stat().st_size <= 2**20
     counts = [cell.execution_count for cell in code(notebook)]
     assert counts == list(range(1, len(counts) + 1))
@@ -172,8 +207,12 @@ def pdf(real_home: Path) -> str:
 
 def captions(executed: Path) -> list[tuple[str, str]]:
     """Of the figures and tables that are there: for want of data, a sentence may stand in for one."""
-    cells = [cell for cell in code(read(executed)) if any(shows(output) for output in cell.outputs)]
-    return re.findall(r"^#\| (fig|tbl)-cap: (.*)$", "\n".join(cell.source for cell in cells), re.MULTILINE)
+    cells = read(executed).cells
+    return [
+        (cell.id[:3], caption_of(cells, number))
+        for number, cell in enumerate(cells, start=1)
+        if FLOAT_LABEL.fullmatch(cell.id) and any(shows(output) for output in cell.get("outputs", ()))
+    ]
 
 
 def shows(output: Any) -> bool:
@@ -198,7 +237,7 @@ def test_the_report_has_every_figure_and_table_under_its_number(page: str, pdf: 
     assert min(counts.values()) >= 3
     text = re.sub(r"<(script|style)\b.*?</\1>|<details\b.*?</details>|<[^>]*>", "", page, flags=re.DOTALL)
     for form in (text, pdf):
-        assert not re.search(r"@(fig|tbl|eq)-|\?\?|\[@\w+\d{4}\]", form), "a cross-reference is left open"
+        assert not re.search(rf"{RAW_MARKUP}|cell-id", form.replace("[@nobody]", "")), "a cross-reference is left open"
     assert set(re.findall(r'href="#([^"]+)"', page)) <= set(re.findall(r'id="([^"]+)"', page))
     assert PLANTED.replace('"', "") in re.sub('[“”"]', "", pdf), "markup in a review is text"
 
