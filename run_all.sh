@@ -107,17 +107,17 @@ run_tests() {
   ruff check --config lib/pyproject.toml lib notebooks
   mypy --config-file lib/pyproject.toml lib/peft_study lib/nbpaper lib/benchmark.py
   (cd lib && lint-imports --no-cache pyproject.toml)
-  nbstripout --verify --keep-id --extra-keys "metadata.language_info metadata.papermill cell.metadata.papermill cell.metadata.execution" \
-    notebooks/*.ipynb
   # In several processes; a whole file of tests goes to one, since what its tests share is made once.
   python -m pytest -c lib/pyproject.toml --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder lib/tests "$@"
 }
 
 # JupyterLab, on this machine only and behind a token of its own, with the notebooks as tabs: a workspace says which.
+# What running them leaves is kept apart from their files.
 open_lab() {
   python -m jupyterlab workspaces import lib/lab_workspace.json > /dev/null ||
     die "JupyterLab's workspaces cannot be written; point JUPYTERLAB_WORKSPACES_DIR to a folder that can"
-  exec python -m jupyterlab --ServerApp.root_dir="$PWD" --LabApp.default_url=/lab/workspaces/peft-study "$@"
+  exec python -m jupyterlab --ServerApp.root_dir="$PWD" \
+    --ServerApp.contents_manager_class=peft_study.engine.contents.Contents --LabApp.default_url=/lab/workspaces/peft-study "$@"
 }
 
 case ${1-} in

@@ -5,14 +5,16 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from peft_study.errors import one_line, writing
+from peft_study.paths import live
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,6 +35,17 @@ def replacing(file: Path) -> Iterator[Path]:
             partial.replace(file)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def unless_live(write: Callable[..., None]) -> Callable[..., None]:
+    """A function that writes what a study keeps, and nothing in JupyterLab: looking at a study does not change it."""
+
+    @wraps(write)
+    def written(*args: Any, **options: Any) -> None:
+        if not live():
+            write(*args, **options)
+
+    return written
 
 
 def remove_partial(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The project's folders."""
+"""The project's folders, and whether a reader or the batch runs a notebook in them."""
 
 import os
 from pathlib import Path
@@ -8,6 +8,16 @@ CHECKOUT = LIB.parent
 ASSETS = LIB / "assets.txt"
 NOTEBOOKS = CHECKOUT / "notebooks"
 CHECKPOINTS = "checkpoints"  # in a run's folder, until its record is written
+SCRATCH = "scratch"  # in place of a study: the runs that 02 trains in JupyterLab
+
+
+def live() -> bool:
+    """Whether the notebook runs in JupyterLab: a Jupyter server started its kernel, rather than papermill.
+
+    The server names the notebook in `JPY_SESSION_NAME`; papermill does not set it, and the engine removes one inherited
+    from a terminal of JupyterLab.
+    """
+    return "JPY_SESSION_NAME" in os.environ
 
 
 def home() -> Path:

@@ -13,7 +13,7 @@ import pandas as pd
 from peft_study import paths
 from peft_study.data.reviews import Corpus
 from peft_study.data.tokenization import load_tokenizer, tokenize_texts
-from peft_study.files import replacing
+from peft_study.files import replacing, unless_live
 from peft_study.study.variant import Variant
 
 SLICES = {
@@ -85,6 +85,7 @@ def slice_reviews(corpus: Corpus, variant: Variant) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[list(_TYPES)]
 
 
+@unless_live
 def write_slices(study: str, table: pd.DataFrame) -> None:
     """Keep the slices for the comparison: `slices.csv` in the study's folder."""
     with replacing(paths.study_folder(study) / "slices.csv") as partial:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from peft_study import paths
-from peft_study.files import replacing
+from peft_study.files import replacing, unless_live
 from peft_study.statistics.intervals import interval
 
 _WINDOW = "window "  # before the names of arrays of the one with the encoder's window
@@ -71,6 +71,7 @@ def unfitted(baseline: Baseline | None) -> Iterable[str]:
             yield f"Left out: {name} with {size:,} labels ({why})."
 
 
+@unless_live
 def write_baseline(study: str, baseline: Baseline) -> None:
     """Keep the baseline's predictions for the comparison: `tfidf.npz` in the study's folder."""
     arrays: dict[str, object] = {"ids": baseline.ids, "labels": baseline.labels}

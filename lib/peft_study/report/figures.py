@@ -25,7 +25,7 @@ from peft_study import paths
 from peft_study.analysis.accuracy import IDLE, few, further, keys, largest, title
 from peft_study.analysis.costs import COSTS, on_front
 from peft_study.analysis.slice_rules import SLICES
-from peft_study.files import replacing
+from peft_study.files import replacing, unless_live
 from peft_study.records.read import Runs
 from peft_study.report.sentences import gap, within
 from peft_study.statistics.intervals import Interval
@@ -69,8 +69,9 @@ def figure(width: float = COLUMN, height: float = 2.4, columns: int = 1, **optio
     return fig, fig.subplots(1, columns, **options)
 
 
-def save_figure(fig: Figure | None, study: str, name: str) -> Figure | None:
-    """Keep a figure of the report as `report/<study>/figures/<name>.pdf` and `.svg`; returns it.
+@unless_live
+def save_figure(fig: Figure | None, study: str, name: str) -> None:
+    """Keep a figure of the report as `report/<study>/figures/<name>.pdf` and `.svg`.
 
     Where there is none, none is kept: that of an earlier report goes.
     """
@@ -82,7 +83,6 @@ def save_figure(fig: Figure | None, study: str, name: str) -> Figure | None:
         undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
         with replacing(file) as partial, rc_context({"svg.fonttype": "path"}):  # outlines: no font is asked for
             fig.savefig(partial, format=kind, bbox_inches="tight", pad_inches=0.02, metadata=undated[kind])
-    return fig
 
 
 def literal(text: str) -> str:

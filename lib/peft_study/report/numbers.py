@@ -1,18 +1,18 @@
 """The files of a report: its figures, and its sentences and tables as numbers.
 
 `report/<study>/figures/` holds the figures under their labels; `numbers.json` holds the computed sentences by name and
-the rows of the tables, for whoever quotes the study, redraws its figures or checks them.
+the rows of the tables, for whoever quotes the study, redraws its figures or checks them. In JupyterLab nothing is
+written.
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from peft_study import paths
-from peft_study.files import remove, replacing, write_json
+from peft_study.files import remove, replacing, unless_live, write_json
 from peft_study.records.read import Runs
 from peft_study.report.display import sentence
 from peft_study.report.figures import card, save_figure
@@ -28,7 +28,9 @@ class Report:
         self.study = study
         self.claims: dict[str, str] = {}
         self.tables: dict[str, pd.DataFrame] = {}
-        remove(paths.report_folder(study.name) / "figures")  # of an earlier report, which may have had more
+        unless_live(remove)(
+            paths.report_folder(study.name) / "figures"
+        )  # of an earlier report, which may have had more
 
     def sentence(self, name: str, *parts: str) -> None:
         """Show computed Markdown, each part a paragraph, and keep it under `name`; empty parts are left out."""
@@ -37,8 +39,10 @@ class Report:
 
     def figure(self, label: str, figure: Figure | None) -> Figure | None:
         """Save a figure as `<label>.pdf` and `.svg` and return it; of None, delete what this cell saved before."""
-        return save_figure(figure, self.study.name, label)
+        save_figure(figure, self.study.name, label)
+        return figure
 
+    @unless_live
     def card(self, finding: str, comparisons: pd.DataFrame) -> None:
         """Write `card.png`, the picture that other sites show with a link to the report."""
         picture = card(self.study.title, finding, comparisons, self.study.margin)
@@ -49,26 +53,26 @@ class Report:
         """Keep tables for `write`, in a cell that may fail."""
         self.tables |= tables
 
-    def write(self, **tables: pd.DataFrame) -> Path:
+    @unless_live
+    def write(self, **tables: pd.DataFrame) -> None:
         """Write `numbers.json`: what the study asks, the claims by name, and the rows of the `tables` and those kept.
 
         A row maps the columns' names to values. What is not known, or not finite, is null.
         """
         study = self.study.model_dump(include={"name", "title", "question", "authors", "baseline", "margin"})
         rows = {name: _rows(table) for name, table in (tables | self.tables).items()}
-        file = paths.report_folder(self.study.name) / NUMBERS
-        write_json(file, {"study": study, "claims": self.claims, "tables": rows})
-        return file
+        content = {"study": study, "claims": self.claims, "tables": rows}
+        write_json(paths.report_folder(self.study.name) / NUMBERS, content)
 
 
-def write_aggregate(runs: Runs) -> Path:
+@unless_live
+def write_aggregate(runs: Runs) -> None:
     """`aggregated_metrics.csv`: the table of all finished runs."""
-    file = paths.study_folder(runs.study.name) / "aggregated_metrics.csv"
-    with replacing(file) as partial:
+    with replacing(paths.study_folder(runs.study.name) / "aggregated_metrics.csv") as partial:
         runs.table.to_csv(partial)
-    return file
 
 
+@unless_live
 def write_answer(study: str, text: str) -> None:
     """`answer.md`: the study's answer in a paragraph, for whoever quotes it."""
     with replacing(paths.report_folder(study) / "answer.md") as partial:

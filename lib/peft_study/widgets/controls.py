@@ -5,7 +5,6 @@ succession cannot overtake one another. `ipywidgets.interactive_output` lets the
 computes before anything is displayed, so it cannot announce slow steps, and has no button.
 """
 
-import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
@@ -17,18 +16,10 @@ import pandas as pd
 from IPython.display import HTML, display
 
 from peft_study.errors import StudyError
+from peft_study.paths import live
 
 Shown = Iterator[Any]  # what to display, or a tuple of it, each in place of what came before
 ALERT = "border-left:3px solid #b00020;padding:.3em .9em;white-space:pre-wrap;line-height:1.4"
-
-
-def live() -> bool:
-    """Whether the notebook runs in JupyterLab: a Jupyter server started its kernel, rather than papermill.
-
-    The server names the notebook in `JPY_SESSION_NAME`; papermill does not set it, and the engine removes one inherited
-    from a terminal of JupyterLab.
-    """
-    return "JPY_SESSION_NAME" in os.environ
 
 
 def where_live(piece: Callable[..., None]) -> Callable[..., None]:

@@ -1,4 +1,4 @@
-"""JupyterLab on a copy of the notebooks, for a browser to drive."""
+"""JupyterLab in a copy of the checkout, for a browser to drive."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from lab_notebook import Notebook, Server, set_parameters
+from lab_notebook import Notebook, Server, git, set_parameters
 from playwright.sync_api import Browser
 
 from peft_study import paths
@@ -20,23 +20,30 @@ TRAINED = {"strategy": "lora", "train_size": 60, "learning_rate": 1e-4}  # hardl
 
 @pytest.fixture(scope="session")
 def home(browser_type_launch_args: dict[str, Any], real_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home of its own with a finished study that the notebooks take for theirs, `quick`."""
+    """A checkout whose notebooks and finished study `quick`, with its report, are in git."""
     home = tmp_path_factory.mktemp("lab") / "home"
-    shutil.copytree(real_home / "runs" / "tiny", home / "runs" / "quick")
+    for kind in ("runs", "report"):
+        shutil.copytree(real_home / kind / "tiny", home / kind / "quick")
+    shutil.copytree(paths.NOTEBOOKS, home / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    values = yaml.safe_load((home / "runs" / "quick" / "study.yaml").read_text())["defaults"]
+    set_parameters(home / "notebooks" / steps.TRAIN, values | TRAINED)
+    shutil.copy2(paths.CHECKOUT / "run_all.sh", home)
+    (home / "lib").symlink_to(paths.LIB)
+    (home / ".gitignore").write_text("runs/scratch/\n.ipynb_checkpoints/\n")
+    git(home, "init")
+    git(home, "add", ".")
+    git(home, "-c", "user.name=x", "-c", "user.email=x", "commit", "-m", "x")
     return home
 
 
 @pytest.fixture(scope="session")
 def server(home: Path, real_home: Path) -> Iterator[Server]:
-    """JupyterLab on a copy of the notebooks."""
-    shutil.copytree(paths.NOTEBOOKS, home / "notebooks")
-    values = yaml.safe_load((home / "runs" / "quick" / "study.yaml").read_text())["defaults"]
-    set_parameters(home / "notebooks" / steps.TRAIN, values | TRAINED)
+    """JupyterLab in that checkout, started as a user does."""
     library = os.pathsep.join([str(paths.LIB), os.environ.get("PYTHONPATH", "")])
     places = {"PEFT_STUDY_HOME": str(home), "PEFT_STUDY_CACHE": str(real_home / "cache"), "PYTHONPATH": library}
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={home}", "--ip=127.0.0.1"]
-    command += ["--LabApp.expose_app_in_browser=True"]
-    server = Server(home.parent, command, places | {"JUPYTER_PREFER_ENV_PATH": "1"})
+    places |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "JUPYTER_PREFER_ENV_PATH": "1"}
+    command = ["bash", str(home / "run_all.sh"), "lab", "--ip=127.0.0.1", "--LabApp.expose_app_in_browser=True"]
+    server = Server(home.parent, command, places)
     yield server
     server.close()
 

@@ -7,14 +7,12 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, Locator, expect
 
-EXTRA = "metadata.language_info metadata.papermill cell.metadata.papermill cell.metadata.execution"
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # every cell is in the page, also the ones out of sight
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -47,6 +45,11 @@ def set_parameters(notebook: Path, values: dict[str, Any]) -> None:
     notebook.write_text(text, encoding="utf-8")
 
 
+def git(folder: Path, *words: str) -> str:
+    """Run git in a folder; returns what it prints."""
+    return subprocess.run(["git", "-C", str(folder), *words], stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
 class Server:
     """A JupyterLab server that `command` starts, with settings and workspaces of its own under `home`."""
 
@@ -76,7 +79,7 @@ class Notebook:
     """A notebook, open in JupyterLab."""
 
     def __init__(self, browser: Browser, server: Server, file: Path) -> None:
-        self.server, self.file, self.source = server, file, file.read_bytes()
+        self.server, self.file = server, file
         self.page = browser.new_page(viewport={"width": 1400, "height": 1000})
         self.page.set_default_timeout(30_000)
         expect.set_options(timeout=30_000)
@@ -103,15 +106,10 @@ class Notebook:
         """The errors that cells show, what they wrote to stderr, and the page's own."""
         return [*self.page.evaluate(ERRORS), *self.complaints]
 
-    def saved(self) -> bytes:
-        """Save, and give what is in the file."""
+    def changes(self) -> str:
+        """Save, and give what git lists as changed in the checkout: notebooks, study and report."""
         self.page.evaluate("() => window.panel.context.save()")
-        return self.file.read_bytes()
-
-    def stripped(self) -> bytes:
-        """Save, and give the file as the check of the tests and the hook for commits want it."""
-        command = [sys.executable, "-m", "nbstripout", "--keep-id", "--extra-keys", EXTRA, "-t"]
-        return subprocess.run(command, input=self.saved(), stdout=subprocess.PIPE, check=True).stdout
+        return git(self.file.parent.parent, "status", "--porcelain")
 
     def interrupt(self) -> None:
         """Press ■ in the toolbar."""

@@ -47,8 +47,8 @@ def test_words_of_mistakes_and_of_any_text_are_coloured_by_any_model(notebook: N
         assert trial.shown.locator("[title][style*=background]", has_text="superb").count() == 1
 
 
-def test_saved_after_all_this_and_stripped_the_notebook_is_as_it_was(notebook: Notebook) -> None:
-    assert notebook.stripped() == notebook.source and len(notebook.saved()) <= 2**20
+def test_after_all_this_git_sees_no_change(notebook: Notebook) -> None:
+    assert notebook.changes() == ""
 
 
 def test_a_training_that_is_stopped_keeps_chart_and_checkpoint_and_its_record_says_so(

@@ -13,8 +13,12 @@ import pytest
 from made_runs import PLANTED, REAL_RUNS, make_runs
 
 from peft_study import paths
+from peft_study.analysis.accuracy import against_baseline
+from peft_study.analysis.slice_rules import write_slices
+from peft_study.analysis.tfidf import Baseline, write_baseline
 from peft_study.engine import steps
-from peft_study.report.numbers import Report
+from peft_study.report import figures
+from peft_study.report.numbers import Report, write_aggregate, write_answer
 
 
 @pytest.mark.parametrize("notebook", [steps.COMPARE, steps.RATES])
@@ -61,7 +65,8 @@ def test_what_is_not_known_is_null_and_the_same_tables_give_the_same_bytes() -> 
         paper = Report(runs.study)
         paper.sentence("late", "One.", "", "Two.")
         paper.sentence("early", "")
-        written.append(paper.write(some=table, none=table.iloc[:0]).read_text(encoding="utf-8"))
+        paper.write(some=table, none=table.iloc[:0])
+        written.append((paths.report_folder("made") / "numbers.json").read_text(encoding="utf-8"))
     assert written[0] == written[1] and "ä" in written[0]
     content = json.loads(written[0])
     assert content["claims"] == {"late": "One.\n\nTwo.", "early": ""} and list(content["claims"]) == ["late", "early"]
@@ -70,6 +75,32 @@ def test_what_is_not_known_is_null_and_the_same_tables_give_the_same_bytes() -> 
     assert content["study"] == {
         "name": "made", "title": "Made", "question": "Which is it?", "authors": [], "baseline": "full", "margin": 1.0,
     }  # fmt: skip
+
+
+def test_looking_at_a_study_in_jupyterlab_changes_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def files() -> dict[Path, bytes]:
+        return {file: file.read_bytes() for file in paths.home().rglob("*") if file.is_file()}
+
+    def look() -> None:
+        paper = Report(runs.study)
+        assert paper.figure("fig-new", figures.figure()[0]) is not None
+        paper.card("A finding.", against_baseline(runs))
+        paper.write(some=runs.table)
+        write_aggregate(runs)
+        write_answer("made", "an answer")
+        write_baseline("made", Baseline(np.arange(2), np.arange(2), {250: np.arange(2)}))
+        write_slices("made", runs.table)
+
+    runs = make_runs()
+    (kept := paths.report_folder("made") / "figures" / "fig-old.svg").parent.mkdir(parents=True)
+    kept.touch()
+    before = files()
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
+    look()
+    assert files() == before
+    monkeypatch.delenv("JPY_SESSION_NAME")
+    look()
+    assert len(files()) == len(before) - 1 + 8 and not kept.exists()
 
 
 def test_every_figure_that_the_report_shows_is_there_in_both_forms(real_home: Path, finished: Path) -> None:
