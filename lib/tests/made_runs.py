@@ -118,6 +118,21 @@ def make_run(
     return folder
 
 
+def make_scratch(name: str, accuracy: float = 0.8, interrupted: bool = False, **values: Any) -> Path:
+    """A run that 02 left in `runs/scratch/`, on the texts of the study `made`, with these parameters; its folder."""
+    folder = paths.run_folder(paths.SCRATCH, name)
+    shutil.copytree(paths.run_folder("made", "lora-n00250-s1"), folder)
+    (folder / "train.ipynb").unlink()
+    write_arrays(folder / "preds_and_labels.npz", make_preds(name, accuracy, 400))
+    params = yaml.safe_load((folder / "params.yaml").read_text()) | values
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    content = json.loads((folder / "metrics.json").read_text())
+    content["run"] = {name: params[name] for name in ("strategy", "train_size", "seed")}
+    content["training"]["interrupted"] = interrupted
+    (folder / "metrics.json").write_text(json.dumps(content))
+    return folder
+
+
 def make_runs(
     accuracy: dict[str, float] | None = None,
     count: int = 400,

@@ -41,13 +41,17 @@ MEASURES = (  # the columns of a family of comparisons, after those that say wha
 
 
 def varying(runs: Runs) -> list[str]:
-    """What tells the groups of runs apart: the axes of the matrix, without the seed; strategy and size come first."""
-    return ["strategy", "train_size", *further(runs.study.axes)]
+    """What tells the groups of runs apart: the axes of the matrix, without the seed; strategy and size come first.
+
+    Runs that are no part of the study have a column `run`, and are groups of their own.
+    """
+    return ["strategy", "train_size", *further(runs.study.axes), *({"run"} & {*runs.table})]
 
 
 def further(columns: Iterable[Any]) -> list[str]:
     """The columns of a table (or the axes of a matrix) that are axes beyond strategy, size and seed."""
-    return [str(c) for c in columns if c in Variant.model_fields and c not in ("strategy", "train_size", "seed")]
+    fields = {*Variant.model_fields, "run"} - {"strategy", "train_size", "seed"}
+    return [str(column) for column in columns if column in fields]
 
 
 def title(row: Mapping[Any, Any]) -> str:

@@ -3,8 +3,11 @@
 Imports nothing heavy: the engine asks these questions of every run before anything starts.
 """
 
+import fcntl
 import json
+import os
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,15 @@ import yaml
 
 from peft_study import paths
 from peft_study.data.labels import LABELS
+from peft_study.errors import StudyError
 from peft_study.files import read_yaml, remove, replacing
 from peft_study.study.study import Study
 from peft_study.study.variant import Variant
 
 RECORD = ("params.yaml", "*.npz", "*.json", "*.png", "model", "train.ipynb", "train.partial.ipynb")
 TRACES = ("train.ipynb", "train.partial.ipynb", "train.log", ".lock")  # of a training by this program, finished or not
+
+_claimed: dict[Path, int] = {}  # folders of `runs/scratch/` that this process trains in, and their locks
 
 
 def remove_record(folder: Path) -> None:
@@ -115,6 +121,54 @@ def is_done(folder: Path, variant: Variant) -> bool:
     if not is_foreign(folder) and (recorded_params(folder) is None or not (folder / "train.ipynb").is_file()):
         return False
     return recorded_metrics(folder) is not None and not is_interrupted(folder) and not outdated(folder, variant)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a training has ended as planned and left its record in `folder`, whatever its values."""
+    return recorded_metrics(folder) is not None and not is_interrupted(folder)
+
+
+def require_unfinished(folder: Path) -> Path:
+    """`folder`, where a training may begin; `StudyError` if it holds a finished run, which is never replaced."""
+    if is_finished(folder):
+        again = (
+            "set `folder` to another one or to None, and run the notebook again from the cell that loads the encoder"
+        )
+        raise StudyError(f"{folder} holds a finished run; {again}")
+    return folder
+
+
+def new_record(variant: Variant, folder: str | None = None) -> Path:
+    """The folder of a run that starts now: `folder`, or one of the variant's name in `runs/scratch/`.
+
+    There the name gets a number where a finished run, or one of other values, has it: `lora-n01000-s42-2`. A folder of
+    the same values whose training has not ended is taken again, with its checkpoints, unless another process trains
+    there. Raises `StudyError` where `folder` holds a finished run.
+    """
+    if folder is not None:
+        return require_unfinished(Path(folder))
+    run = paths.run_folder(paths.SCRATCH, variant.run_id())
+    for place in (run.with_name(f"{run.name}-{number}") if number > 1 else run for number in count(1)):
+        if not place.exists():
+            write_params(place, variant)
+        if not is_finished(place) and recorded_params(place) == variant.model_dump() and _is_claimed(place):
+            return place
+    raise AssertionError("the numbers do not end")
+
+
+def _is_claimed(folder: Path) -> bool:
+    """Whether `folder` is this process's until it ends: no other has locked it."""
+    if folder not in _claimed:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        except OSError:  # a file system without locks
+            pass
+        _claimed[folder] = descriptor
+    return True
 
 
 def strays(study: Study) -> list[str]:

@@ -24,7 +24,8 @@ from peft_study.errors import StudyError, one_line
 from peft_study.records import layout
 from peft_study.statistics.scores import accuracy, macro_f1
 from peft_study.study.study import Study, read_study
-from peft_study.study.variant import Variant
+from peft_study.study.variant import TESTED, Variant
+from peft_study.text import UNKNOWN
 
 IDENTITY = ("strategy", "train_size", "seed")
 COSTS = ("seconds", "tokens_per_second", "flops_per_step", "peak_memory_bytes")  # of a training, stated in `cost` too
@@ -140,6 +141,11 @@ def read_arrays(file: Path) -> Arrays:
             arrays[name] = array[order] if name == "logits" else array[order].astype(int)
             arrays[name].flags.writeable = False
         return arrays
+
+
+def _on_same_texts(arrays: Arrays, others: Arrays | None) -> bool:
+    """Whether two runs, of which the second may be absent, were tested on texts of the same ids and labels."""
+    return others is not None and all(np.array_equal(arrays[name], others[name]) for name in ("ids", "labels"))
 
 
 def _read_run(
@@ -272,7 +278,7 @@ class Runs:
             file = paths.run_folder(self.study.name, run_id) / "other_checkpoint_preds_and_labels.npz"
             if file.exists():
                 others[run_id, ""] = arrays = read_arrays(file)
-                if not all(np.array_equal(arrays[name], self.arrays(run_id)[name]) for name in ("ids", "labels")):
+                if not _on_same_texts(arrays, self.arrays(run_id)):
                     raise StudyError(f"{file.name} of {run_id} holds other texts than its preds_and_labels.npz")
         return replace(self, _predictions=self._predictions | others) if others else None
 
@@ -322,14 +328,48 @@ def load_runs(study_name: str) -> Runs:
     )
 
 
+def with_scratch(runs: Runs) -> tuple[Runs, dict[str, str]]:
+    """`runs` and the finished ones of `runs/scratch/`, and which of these are left out, with the reason.
+
+    Only those join that were tested on the same texts. Their ids, and their values in a further column `run`, are
+    `scratch/<folder>`.
+    """
+    rows = runs.table.assign(run=UNKNOWN).to_dict("index")
+    first, predictions, left_out = next(iter(rows)), dict(runs._predictions), dict[str, str]()
+    for folder in sorted(file.parent for file in paths.study_folder(paths.SCRATCH).glob("*/metrics.json")):
+        name = f"{paths.SCRATCH}/{folder.name}"
+        if not layout.is_finished(folder):
+            continue
+        try:
+            variant = Variant(**layout.read_params(folder))
+            row, parts, _ = _read_run(folder, variant, ())
+        except (StudyError, OSError, ValueError) as error:
+            left_out[name] = one_line(error)
+            continue
+        same = {part for part in parts if _on_same_texts(parts[part], predictions.get((first, part)))}
+        if "" not in same or len({row["data.fingerprint"], rows[first]["data.fingerprint"]} - {None}) > 1:
+            asked = runs.study.variants[str(first)]
+            fields = [field for field in TESTED if getattr(variant, field) != getattr(asked, field)]
+            left_out[name] = f"tested on other texts: it differs in {', '.join(fields) or 'ids or labels'}"
+            continue
+        rows[name] = row | {"run": name} | ({} if "ood_" in same else {"ood.accuracy": None, "ood.macro_f1": None})
+        predictions |= {(name, part): parts[part] for part in same}
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("run_id")
+    return (replace(runs, table=table, _predictions=predictions) if len(rows) > len(runs.table) else runs), left_out
+
+
+class NoRuns(StudyError):
+    """No run of a study can be compared."""
+
+
 def require_runs(runs: Runs) -> None:
-    """Raise `StudyError` with the reasons, at most `REASONS` of them, where no run at all can be compared."""
+    """Raise `NoRuns` with the reasons, at most `REASONS` of them, where no run at all can be compared."""
     if runs.table.empty:
         reasons = [f"\n  {run_id}: {reason}" for run_id, reason in runs.missing.items()]
         reasons.sort(key=lambda line: line.endswith(": not finished"))  # what can be mended first
         more = [f"\n  and {len(reasons) - REASONS} more"] if len(reasons) > REASONS else []
         lines = "".join([*reasons[:REASONS], *more])
-        raise StudyError(
+        raise NoRuns(
             f"no run of the study {runs.study.name!r} can be compared yet; ./run_all.sh {runs.study.name} trains "
             f"them{lines}"
         )

@@ -9,18 +9,24 @@ from html import escape
 from typing import Any
 
 import pandas as pd
+from IPython.core.getipython import get_ipython
+from IPython.display import HTML, display
 
 from peft_study import paths
 from peft_study.analysis.accuracy import disagreements, family, grouped, has_ood, largest_pair, summary, varying
 from peft_study.analysis.costs import COSTS, measured
 from peft_study.errors import StudyError
-from peft_study.records.read import Runs, load_runs, require_runs
-from peft_study.report import display, figures, tables
+from peft_study.records import read
+from peft_study.records.read import NoRuns, Runs, load_runs, with_scratch
+from peft_study.report import figures, tables
+from peft_study.report.display import card
 from peft_study.statistics.paired_tests import compare
+from peft_study.text import UNKNOWN
 from peft_study.widgets import controls, markup
 from peft_study.widgets.controls import Shown
 from peft_study.widgets.reviews import matching
 
+HINT = "border-left:3px solid #0072b2;padding:.3em .9em;white-space:pre-wrap;line-height:1.4"
 QUALITIES = {  # the column of each run's own score
     "test accuracy": "test.accuracy",
     "macro F1": "test.macro_f1",
@@ -30,14 +36,18 @@ QUALITIES = {  # the column of each run's own score
 
 @controls.where_live
 def browse_runs(study: str) -> None:
-    """03: select a study, strategies, sizes and seeds; a figure and a table show the scores of these runs."""
+    """03: select a study, strategies, sizes, seeds and runs of one's own; a figure and a table show their scores."""
 
     def render(study: str) -> Shown:
         yield markup.line("Reading the records …")
-        runs = load_runs(study)
-        require_runs(runs)
-        box, update = of_one_study(runs)
-        yield box
+        try:
+            read.require_runs(runs := load_runs(study))
+        except NoRuns as error:
+            yield hint(error)
+            return
+        merged, left_out = with_scratch(runs)
+        box, update = of_one_study(merged)
+        yield box, *left_out_line(left_out)
         update()
 
     controls.show(render, study=controls.choice("study", paths.studies(), study))
@@ -58,16 +68,42 @@ def of_one_study(runs: Runs) -> tuple[Any, Callable[..., None]]:
 
     axes = {"strategy": "strategies", "train_size": "sizes", "seed": "seeds"}
     lists = {axis: controls.several(name, runs.table[axis].unique().tolist()) for axis, name in axes.items()}
+    if "run" in runs.table:
+        names = {UNKNOWN: f"those of {runs.study.name}"}
+        lists["run"] = controls.several("runs", [(names.get(run, run), run) for run in runs.table["run"].unique()])
     return controls.panel(render, **lists)
+
+
+def left_out_line(left_out: Mapping[str, str]) -> list[HTML]:
+    """A line that names the runs of one's own that cannot stand beside those of a study; none where all can."""
+    reasons = "; ".join(f"{run} ({reason})" for run, reason in left_out.items())
+    return [markup.line(f"Left out: {reasons}.")] if left_out else []
+
+
+def hint(error: NoRuns) -> HTML:
+    """What to do where no run of a study can be compared."""
+    return HTML(f'<div role="note" style="{HINT}">{escape(str(error))}</div>')
+
+
+def require_runs(runs: Runs) -> None:
+    """Stop the notebook where no run can be compared, in JupyterLab with a hint in place of an error.
+
+    Raises `NoRuns`.
+    """
+    if (shell := get_ipython()) and paths.live():
+        shell.set_custom_exc((NoRuns,), lambda shell, kind, error, trace, tb_offset=None: display(hint(error)))
+    read.require_runs(runs)
 
 
 @controls.where_live
 def compare_two(runs: Runs, texts: Mapping[int, str]) -> None:
-    """03: two selected runs side by side, and the texts that only the first classified correctly.
+    """03: two selected runs side by side, of the study or one's own, and the texts that only the first got right.
 
     `texts` maps a test text's id to the text; empty if the texts are unavailable.
     """
-    first, second = largest_pair(runs) or (runs.table.index[0], runs.table.index[-1])
+    pair = largest_pair(runs)
+    runs, left_out = with_scratch(runs)
+    first, second = pair or (runs.table.index[0], runs.table.index[-1])
 
     def render(first: str, second: str, words: str, place: int) -> Shown:
         if first == second:
@@ -77,13 +113,14 @@ def compare_two(runs: Runs, texts: Mapping[int, str]) -> None:
         table = table[table["id"].isin(list(texts))]
         matches = matching(table.assign(text=table["id"].map(texts).astype(str)), words)
         if matches.empty:
-            yield *pair, markup.line(f"No available text is correct in {first} and incorrect in {second}.")
+            none = markup.line(f"No available text is correct in {first} and incorrect in {second}.")
+            yield *pair, none, *left_out_line(left_out)
             return
         row, count = controls.at_place(matches, place)
         heading = [runs.class_names[row["label"]], f"text {count}, correct in {first} alone"]
         chances = {first: row["right"], second: row["wrong"]}
         heading += [f"{run}: {chance:.0%} for the true class" for run, chance in chances.items() if pd.notna(chance)]
-        yield *pair, display.card(heading, escape(row["text"]), row["label"])
+        yield *pair, card(heading, escape(row["text"]), row["label"]), *left_out_line(left_out)
 
     controls.show(
         render,
@@ -97,7 +134,7 @@ def compare_two(runs: Runs, texts: Mapping[int, str]) -> None:
 def compared(runs: Runs, first: str, second: str) -> pd.DataFrame:
     """The paired comparison of two runs, as the report prints it; a single comparison needs no correction."""
     comparison = compare(runs.right(first), runs.right(second))
-    row = runs.table.loc[first, varying(runs)].to_dict()
+    row = {axis: value for axis, value in runs.table.loc[first, varying(runs)].items() if value != UNKNOWN}
     return tables.differences(family([row], [comparison], runs.study.margin)).drop(columns="adjusted p")
 
 

@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 from peft_study import paths
 from peft_study.engine import steps
 from peft_study.errors import StudyError
-from peft_study.records.layout import read_metrics
+from peft_study.records.layout import read_metrics, remove_record
 from peft_study.study.study import read_study
 from peft_study.study.variant import Variant
 from peft_study.training.prediction import predict
@@ -37,6 +37,7 @@ def execute(tmp_path: Path) -> Callable[[Variant], dict[str, Any]]:
     """Executes the cells of 02 in this process, for a variant; returns the notebook's globals."""
 
     def run(variant: Variant) -> dict[str, Any]:
+        remove_record(tmp_path / "run")  # as the engine does: a finished run is not trained over
         space: dict[str, Any] = {}
         parameters, *cells = code(read(TRAIN))
         exec(parameters.source, space)

@@ -1,6 +1,9 @@
 """What a run's folder says before anything is read: whether it is done, who wrote it, which run it may be of."""
 
+import fcntl
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from made_foreign import FULL, LORA, bare_runs, replace_arrays
-from made_runs import make_runs, make_study
+from made_runs import make_runs, make_scratch, make_study
 
 from peft_study import paths
 from peft_study.__main__ import main
@@ -17,6 +20,7 @@ from peft_study.errors import StudyError
 from peft_study.records import layout
 from peft_study.records.read import load_runs, require_runs
 from peft_study.study.study import read_study
+from peft_study.study.variant import Variant
 
 
 def test_what_asks_whether_runs_are_done_imports_nothing_heavy() -> None:
@@ -51,6 +55,38 @@ def test_the_classes_are_named_as_on_record_and_else_by_their_default(tmp_path: 
     for labels, names in ((["no", 1, "yes"], ("no", "1", "yes")), ("yes", ("negative", "positive"))):
         (tmp_path / "metrics.json").write_text(json.dumps({"data": {"labels": labels}}))
         assert layout.label_names(tmp_path) == names
+
+
+# --- Runs of one's own ------------------------------------------------------------------------------------------------
+
+
+def test_a_run_of_ones_own_has_a_folder_where_no_finished_run_and_no_run_of_other_values_is() -> None:
+    make_runs()
+    variant = Variant(strategy="lora", train_size=250, seed=1)
+    first = layout.new_record(variant)
+    assert first == paths.run_folder("scratch", "lora-n00250-s1") and layout.new_record(variant) == first
+    assert layout.recorded_params(first) == variant.model_dump()
+    shutil.rmtree(first)
+    make_scratch("lora-n00250-s1", **variant.model_dump())
+    second = layout.new_record(variant)
+    assert second.name == "lora-n00250-s1-2", "a finished run stays"
+    third = layout.new_record(variant.model_copy(update={"epochs": 3.0}))
+    assert third.name == "lora-n00250-s1-3", "so do checkpoints of other values"
+    shutil.rmtree(second)
+    make_scratch(second.name, interrupted=True, **variant.model_dump())
+    assert layout.new_record(variant) == second, "one that was interrupted is trained again"
+    with pytest.raises(StudyError, match="lora-n00250-s1 holds a finished run; set `folder` to another one"):
+        layout.new_record(variant, str(first))
+    assert layout.new_record(variant, str(second)) == second
+
+
+def test_two_kernels_do_not_train_in_one_folder() -> None:
+    variant = Variant(strategy="lora", train_size=250, seed=1)
+    layout.write_params(first := paths.run_folder("scratch", "lora-n00250-s1"), variant)
+    other = os.open(first, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    assert layout.new_record(variant).name == "lora-n00250-s1-2"
+    os.close(other)
 
 
 # --- Names of folders -------------------------------------------------------------------------------------------------

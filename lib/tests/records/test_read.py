@@ -15,11 +15,12 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from made_runs import make_preds, make_runs, write_arrays
+from made_runs import make_preds, make_runs, make_scratch, write_arrays
 
 from peft_study import paths
+from peft_study.analysis.accuracy import summary, title
 from peft_study.errors import StudyError
-from peft_study.records.read import load_runs, read_arrays
+from peft_study.records.read import load_runs, read_arrays, with_scratch
 from peft_study.report.numbers import write_aggregate
 from peft_study.study.study import read_study
 from peft_study.study.variant import Variant
@@ -177,3 +178,23 @@ def test_the_aggregate_has_a_row_for_every_run() -> None:
     table = pd.read_csv(paths.study_folder("made") / "aggregated_metrics.csv", index_col="run_id")
     assert list(table.index) == list(runs.table.index)
     assert table["test.accuracy"].tolist() == pytest.approx(runs.table["test.accuracy"].tolist())
+
+
+def test_runs_of_ones_own_stand_beside_those_of_a_study_on_the_same_texts() -> None:
+    runs = make_runs(ood=None)
+    assert with_scratch(runs) == (runs, {})
+    make_scratch("mine", 0.8, strategy="head", train_size=500)
+    make_scratch("stopped", interrupted=True)
+    make_scratch("other", test_size=7, dataset="bundled:rotten-tomatoes", ood_dataset=None)
+    write_arrays(paths.run_folder("scratch", "other") / "preds_and_labels.npz", make_preds("other", 0.8, 7))
+    (make_scratch("damaged") / "preds_and_labels.npz").write_text("no")
+    merged, left_out = with_scratch(runs)
+    assert list(merged.table.index) == [*runs.table.index, "scratch/mine"]
+    assert merged.table["run"].tolist() == ["–"] * 4 + ["scratch/mine"]
+    assert merged.table.loc["scratch/mine", ["strategy", "train_size", "test.accuracy"]].tolist() == ["head", 500, 0.8]
+    assert merged.right("scratch/mine").mean() == 0.8
+    assert left_out.keys() == {"scratch/damaged", "scratch/other"}
+    assert left_out["scratch/other"].startswith("tested on other texts: it differs in dataset, test_size")
+    scores = summary(merged).set_index("run")
+    assert scores.loc["–", "accuracy"].tolist() == summary(runs)["accuracy"].tolist(), "no seeds of the study's"
+    assert title(scores.loc["scratch/mine"].to_dict() | {"run": "scratch/mine"}) == "Head only, run scratch/mine"

@@ -16,21 +16,23 @@ from IPython.utils.capture import capture_output
 from ipywidgets.widgets.widget import _instances
 from made_folders import reviews as some_reviews
 from made_folders import save_reviews
-from made_runs import make_runs, make_study
+from made_runs import make_preds, make_runs, make_scratch, make_study, write_arrays
 from made_screen import Screen
 
-from peft_study import widgets
+from peft_study import paths, widgets
 from peft_study.analysis.costs import COSTS, costs
 from peft_study.analysis.windows import Window, window
 from peft_study.data.labels import LABELS
 from peft_study.data.reviews import load_corpus, load_reviews
 from peft_study.data.tokenization import load_tokenizer, tokenize
 from peft_study.errors import StudyError
+from peft_study.records.read import load_runs
 from peft_study.report import display
+from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
 from peft_study.training.model import build
 from peft_study.training.prediction import predict
-from peft_study.widgets import controls, markup
+from peft_study.widgets import controls, markup, variants
 
 HOSTILE = '<script>alert("hi")</script><img src=x onerror=alert(1)>'
 Make = Callable[..., Variant]
@@ -56,6 +58,7 @@ def test_where_nobody_watches_nothing_is_shown_and_no_widget_made(monkeypatch: p
         widgets.browse_runs(nothing)
         widgets.compare_two(nothing, {})
         widgets.pick_trade_off(nothing, nothing)
+        widgets.next_steps(nothing)
         widgets.progress()("Working", 1, 2)
     assert captured.outputs == [] and captured.stdout == "" and len(_instances) == before
 
@@ -200,14 +203,79 @@ def test_mistakes_and_texts_of_ones_own_name_the_classes(
 def test_the_figure_and_the_table_follow_the_runs_that_are_picked(screen: Screen) -> None:
     make_study("empty")
     make_runs({"lora": 0.8})
+    make_scratch("mine", 0.6, train_size=500)
+    make_scratch("other", test_size=7)
+    write_arrays(paths.run_folder("scratch", "other") / "preds_and_labels.npz", make_preds("other", 0.8, 7))
     widgets.browse_runs("made")
     study = next(widget for widget in _instances.values() if getattr(widget, "description", "") == "study")
     assert study.options == ("empty", "made") and "<Figure" in screen.html and "90.0 [" in screen.text
     screen.follow(
-        ("strategies", ("lora",), r"Runs: 2 .*80\.0 \[.*70\.0 \["),
+        ("strategies", ("lora",), r"Runs: 3 .*80\.0 \[.*70\.0 \["),
         ("sizes", (250,), "Runs: 1 "),
         ("seeds", (), "no finished run has all that is picked"),
+        ("seeds", (1,), "Runs: 1 "),
+        ("sizes", (250, 500), r"Runs: 2 .*scratch/mine.*60\.0 \["),
+        ("runs", ("scratch/mine",), "Runs: 1 "),
     )
+    outer = next(widget for widget in _instances.values() if isinstance(widget, ipywidgets.VBox))
+    assert "Left out: scratch/other (tested on other texts: it differs in test_size)" in str(outer.children[1].outputs)
+    study.value = "empty"
+    (shown,) = outer.children[1].outputs
+    assert 'role="note"' in (text := shown["data"]["text/html"]) and "./run_all.sh empty trains" in text
+
+
+def test_a_study_without_runs_is_a_hint_in_jupyterlab_and_an_error_in_the_batch(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_study("empty")
+    runs = load_runs("empty")
+    (shell := InteractiveShell.instance()).push({"runs": runs, "require_runs": widgets.require_runs})
+    with capture_output() as captured:
+        assert not shell.run_cell("require_runs(runs)").success, "no later cell runs"
+    assert "./run_all.sh empty trains" in captured.outputs[0].data["text/html"] and captured.stdout == ""
+    monkeypatch.delenv("JPY_SESSION_NAME")
+    with pytest.raises(StudyError, match="no run of the study 'empty' can be compared yet"):
+        widgets.require_runs(runs)
+
+
+# --- A run of one's own -----------------------------------------------------------------------------------------------
+
+
+def test_a_variant_is_picked_from_lists_until_the_parameters_change(
+    screen: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(variants, "get_connection_file", lambda: str(tmp_path / "kernel-1.json"))
+    make_study(defaults={"epochs": 3.0}, strategies={"full": {"learning_rate": 0.01}})
+    asked = Variant(train_size=700, batch_size=4)
+    assert widgets.pick(asked) == asked and "Taken from the parameters" in screen.text
+    assert screen.panel["labels"].value == 700 and screen.panel["seed"].options == (42, 43, 44)
+    screen.follow(("strategy", "Full fine-tuning", "Run Selected Cell and All Below"))
+    assert (picked := widgets.pick(asked)) == asked.model_copy(update={"strategy": "full"})
+    assert "in place of the parameters" in screen.text and screen.panel["strategy"].value == "full"
+    screen.follow(("all else of", "made", "Run Selected Cell"), ("labels", "500", "Run Selected Cell"))
+    picked = widgets.pick(asked)
+    assert (picked.strategy, picked.train_size, picked.epochs, picked.learning_rate) == ("full", 500, 3.0, 0.01)
+    assert widgets.pick(changed := asked.model_copy(update={"seed": 7})) == changed, "the parameters were edited since"
+    assert screen.panel["seed"].value == 7 and "Taken from the parameters" in screen.text
+    resumed = Variant(strategy="lora", resume=True)
+    widgets.pick(resumed)
+    screen.follow(("strategy", STRATEGIES["adalora"].label, "checkpoints of 'adalora' lack"))
+    assert widgets.pick(resumed) == resumed, "what does not fit is not taken"
+    monkeypatch.delenv("JPY_SESSION_NAME")
+    assert widgets.pick(asked) == asked, "nobody picks in the batch"
+
+
+def test_the_last_words_name_the_folder_and_the_command_that_uses_the_model(screen: Screen) -> None:
+    make_runs()
+    run = make_scratch("mine")
+    (run / "model").mkdir()
+    for folder, words in {
+        run: "`runs/scratch/mine`.*`./run_all.sh label scratch/mine texts.csv`",
+        make_scratch("stopped", interrupted=True): "`runs/scratch/stopped`.*interrupted",
+    }.items():
+        with capture_output() as captured:
+            widgets.next_steps(folder)
+        assert re.search(words, captured.outputs[0].data["text/markdown"])
 
 
 def test_a_pair_is_compared_and_the_reviews_shown_are_those_that_part_it(screen: Screen) -> None:
