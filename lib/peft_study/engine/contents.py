@@ -5,6 +5,7 @@ run. The notebook with its outputs lies beside it in `.ipynb_checkpoints/`, whic
 is opened, to the cells that are still the same.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ class Contents(AsyncLargeFileManager):  # type: ignore[misc]
     async def get(self, path: str, content: bool = True, *words: Any, **options: Any) -> Any:
         """What is at `path`, as `AsyncLargeFileManager` gives it; a notebook with its outputs."""
         model = await super().get(path, content, *words, **options)
-        if content and model["type"] == "notebook" and (file := self._ran(path)) and file.is_file():
-            restore(model["content"], nbformat.read(file, as_version=4))
+        if content and model["type"] == "notebook" and (file := self._ran(path)):
+            with suppress(OSError, ValueError):  # it has not run here, or the file is damaged
+                restore(model["content"], nbformat.read(file, as_version=4))
         return model
 
     async def save(self, model: dict[str, Any], path: str = "") -> Any:
@@ -46,7 +48,7 @@ class Contents(AsyncLargeFileManager):  # type: ignore[misc]
 
 def restore(notebook: Any, ran: Any) -> None:
     """Give the code cells of `notebook` the outputs of those of the same source in `ran`."""
-    cells = {cell["id"]: cell for cell in ran.cells if cell.cell_type == "code"}
+    cells = {cell.get("id"): cell for cell in ran.cells if cell.cell_type == "code"}
     for cell in notebook.cells:
         before = cells.get(cell.get("id"))
         if before and cell.cell_type == "code" and not cell.outputs and cell.source == before.source:

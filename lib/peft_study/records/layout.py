@@ -120,7 +120,7 @@ def is_done(folder: Path, variant: Variant) -> bool:
     """
     if not is_foreign(folder) and (recorded_params(folder) is None or not (folder / "train.ipynb").is_file()):
         return False
-    return recorded_metrics(folder) is not None and not is_interrupted(folder) and not outdated(folder, variant)
+    return is_finished(folder) and not outdated(folder, variant)
 
 
 def is_finished(folder: Path) -> bool:

@@ -37,7 +37,8 @@ def pick(variant: Variant) -> Variant:
 
     def render(**picked: Any) -> Shown:
         picked_variant(variant, **picked)
-        file.write_text(json.dumps({"parameters": parameters, "picked": picked}), encoding="utf-8")
+        if picked != chosen or file.exists():
+            file.write_text(json.dumps({"parameters": parameters, "picked": picked}), encoding="utf-8")
         taken = "Taken in place of the parameters, until these change." if is_picked else "Taken from the parameters."
         yield markup.line(taken if picked == chosen else AGAIN)
 

@@ -24,15 +24,17 @@ def home(browser_type_launch_args: dict[str, Any], real_home: Path, tmp_path_fac
     home = tmp_path_factory.mktemp("lab") / "home"
     for kind in ("runs", "report"):
         shutil.copytree(real_home / kind / "tiny", home / kind / "quick")
+    mine, ignored = home / "runs" / "scratch" / "mine", shutil.ignore_patterns("train.*", ".lock")
+    shutil.copytree(home / "runs" / "quick" / "lora-n00060-s1", mine, ignore=ignored)
     shutil.copytree(paths.NOTEBOOKS, home / "notebooks", ignore=shutil.ignore_patterns(".*"))
     values = yaml.safe_load((home / "runs" / "quick" / "study.yaml").read_text())["defaults"]
     set_parameters(home / "notebooks" / steps.TRAIN, values | TRAINED)
     shutil.copy2(paths.CHECKOUT / "run_all.sh", home)
     (home / "lib").symlink_to(paths.LIB)
     (home / ".gitignore").write_text("runs/scratch/\n.ipynb_checkpoints/\n")
-    git(home, "init")
+    git(home, "init", "--quiet")
     git(home, "add", ".")
-    git(home, "-c", "user.name=x", "-c", "user.email=x", "commit", "-m", "x")
+    git(home, "-c", "user.name=x", "-c", "user.email=x", "commit", "--quiet", "-m", "x")
     return home
 
 

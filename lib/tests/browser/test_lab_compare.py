@@ -14,12 +14,16 @@ FULL, LORA = "full-n00060-s1", "lora-n00060-s1"
 
 def test_figures_and_tables_follow_the_runs_that_are_picked_and_git_sees_no_change(notebook: Notebook) -> None:
     panel = notebook.cell("browse_runs(study)")
-    panel.says("Runs: 3")
+    panel.says("Runs: 4")
     assert notebook.errors() == []
     drawn = panel.shown.locator("img").get_attribute("src") or ""
     panel.select("strategies", "full")
     panel.says("Runs: 2")
     expect(panel.shown.locator("img")).not_to_have_attribute("src", drawn)
+    panel.select("runs", "scratch/mine")
+    expect(panel.output.get_by_role("alert")).to_contain_text("no finished run has all that is picked")
+    panel.select("strategies", "lora")
+    panel.says("Runs: 1")
     panel.select("seeds")
     expect(panel.output.get_by_role("alert")).to_contain_text("no finished run has all that is picked")
     panel = notebook.cell("pick_trade_off(")
@@ -29,6 +33,6 @@ def test_figures_and_tables_follow_the_runs_that_are_picked_and_git_sees_no_chan
     panel = notebook.cell("compare_two(")
     for text in (f"{FULL} minus {LORA}", "the paired test", "text 1 of", PLANTED):
         panel.says(text)
-    panel.select("second run", "full-n00100-s1")
-    panel.says(f"{FULL} minus full-n00100-s1")
+    panel.select("second run", "scratch/mine")
+    panel.says(f"{FULL} minus scratch/mine")
     assert notebook.changes() == ""

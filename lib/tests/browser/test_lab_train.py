@@ -47,8 +47,21 @@ def test_words_of_mistakes_and_of_any_text_are_coloured_by_any_model(notebook: N
         assert trial.shown.locator("[title][style*=background]", has_text="superb").count() == 1
 
 
-def test_after_all_this_git_sees_no_change(notebook: Notebook) -> None:
-    assert notebook.changes() == ""
+def test_a_variant_that_is_picked_is_trained_beside_the_first_and_git_sees_no_change(
+    notebook: Notebook, home: Path
+) -> None:
+    first = (home / "runs" / "scratch" / RUN / "metrics.json").read_bytes()
+    lists = notebook.cell("widgets.pick(")
+    lists.says("Taken from the parameters")
+    lists.select("seed", "43")
+    lists.says("Run Selected Cell and All Below")
+    notebook.start()
+    notebook.wait()
+    lists.says("in place of the parameters")
+    expect(notebook.cell("next_steps(").output).to_contain_text("./run_all.sh label scratch/lora-n00060-s43 texts.csv")
+    assert layout.is_finished(home / "runs" / "scratch" / "lora-n00060-s43")
+    assert (home / "runs" / "scratch" / RUN / "metrics.json").read_bytes() == first
+    assert notebook.changes() == "" and notebook.errors() == []
 
 
 def test_a_training_that_is_stopped_keeps_chart_and_checkpoint_and_its_record_says_so(
@@ -65,8 +78,8 @@ def test_a_training_that_is_stopped_keeps_chart_and_checkpoint_and_its_record_sa
     expect(chart).to_contain_text("Interrupted after")
     assert chart.locator("img").count() == 1 and notebook.errors() == []
     expect(notebook.cell('measured["interrupted"]').output).to_contain_text("Training was interrupted")
-    record = home / "runs" / "scratch" / RUN
+    finished, record = (home / "runs" / "scratch" / name for name in (RUN, f"{RUN}-2"))
     metrics = json.loads((record / "metrics.json").read_text())
     assert metrics["training"]["interrupted"] and 0 < metrics["training"]["steps"] < 14000
     assert (record / "model").is_dir() and layout.is_interrupted(record)
-    assert f"scratch/{RUN}" not in saved_models()
+    assert f"scratch/{RUN}-2" not in saved_models() and layout.is_finished(finished)
