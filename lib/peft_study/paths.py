@@ -8,6 +8,7 @@ CHECKOUT = LIB.parent
 ASSETS = LIB / "assets.txt"
 NOTEBOOKS = CHECKOUT / "notebooks"
 CHECKPOINTS = "checkpoints"  # in a run's folder, until its record is written
+PROGRESS = ".progress.json"  # likewise: the step of its training
 SCRATCH = "scratch"  # in place of a study: the runs that 02 trains in JupyterLab
 
 

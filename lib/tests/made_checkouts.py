@@ -47,6 +47,7 @@ from peft_study import paths
 report = paths.report_folder(study)
 report.mkdir(parents=True, exist_ok=True)
 (report / "numbers.json").write_text("{}")
+(report / "answer.md").write_text("**Full fine-tuning** wins. More.\\n\\nWith 1,000 labels, choose *it*. More.\\n")
 print(study)
 """
 

@@ -6,19 +6,19 @@ Snakemake's metadata in `runs/<study>/.snakemake` adds whether the notebook's co
 
 import io
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import nullcontext, redirect_stderr
 from typing import NoReturn
 
 from peft_study import paths
 from peft_study.engine.forecast import forecast
 from peft_study.engine.locks import holder, lock, lock_of
+from peft_study.engine.progress import Events, Progress
 from peft_study.engine.status import status, unfinished
 from peft_study.errors import StudyError, writing
 from peft_study.records.layout import outdated
@@ -56,12 +56,21 @@ def run(name: str, words: Sequence[str]) -> None:
     left, elsewhere = unfinished(study), options.compare_only or options.profile or options.executor
     if not elsewhere and (line := forecast(study, left, options.cores or options.jobs, gpus())):
         print(line, file=sys.stderr, flush=True)
-    if options.dryrun and not (options.printshellcmds or options.quiet or options.verbose):
-        print(steps_left(study, arguments(study, words, options)))
+    words = arguments(study, words, options)
+    if options.printshellcmds or options.quiet or options.verbose or options.debug_dag or options.logger:
+        code = snakemake(study, words)  # its own output is asked for
+    elif options.dryrun:
+        print(steps_left(study, words))
         return
-    if not left:
-        print(status(name), file=sys.stderr)  # Snakemake says no more than that nothing is to be done
-    sys.exit(snakemake(study, arguments(study, words, options)))
+    else:
+        progress = Progress(study)
+        with progress.shown():
+            code = snakemake(study, words, progress)
+        if progress.faults:
+            print("error: Snakemake:", *dict.fromkeys(progress.faults), file=sys.stderr)
+    if not options.dryrun:
+        print(status(name))
+    sys.exit(code)
 
 
 def parse(words: Sequence[str]) -> Namespace:
@@ -87,15 +96,28 @@ def parse(words: Sequence[str]) -> Namespace:
     return options
 
 
-def snakemake(study: Study, arguments: list[str]) -> int:
-    """Run Snakemake in this process; returns its exit code."""
+def snakemake(study: Study, arguments: list[str], events: Events | None = None) -> int:
+    """Run Snakemake in this process, with its events to a handler rather than printed; returns its exit code.
+
+    The code is 130 after Ctrl-C. Snakemake also writes its output to `.snakemake/log` in the study's folder.
+    """
     from snakemake.cli import main
+    from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
+    from snakemake_interface_logger_plugins.registry.plugin import Plugin
 
     os.environ["PEFT_STUDY_NAME"] = study.name
+    if events:
+        LoggerPluginRegistry().plugins["peft-study"] = Plugin(lambda *_: events, None, "peft-study")
+        arguments = ["--logger", "peft-study", *arguments]
     try:
-        main(arguments)
+        with redirect_stderr(io.StringIO()) if events else nullcontext() as printed:
+            main(arguments)
+    except KeyboardInterrupt:  # a second one, or before its scheduler starts
+        return 130
     except SystemExit as end:
-        return int(end.code or 0)
+        if events and printed and end.code and not (events.steps or events.faults):  # before it logs: a faulty profile
+            events.faults.append(printed.getvalue().strip())
+        return 130 if events and events.stopped else int(end.code or 0)
     return 0
 
 
@@ -112,8 +134,6 @@ def arguments(study: Study, words: Sequence[str], options: Namespace) -> list[st
         if not options.executor and (names := gpus()):
             os.environ["PEFT_STUDY_GPUS"] = ",".join(names)
             arguments += ["--resources", f"gpu={len(names)}"]
-    if sys.stderr.isatty() and not options.logger and not options.dryrun:
-        arguments += ["--logger", "rich"]
     # One profile, not two that are merged. And no lock of Snakemake's: ours ends with the process, that one does not.
     arguments += ["--workflow-profile", "none", "--nolock", *words]
     outputs = [f"{run}/train.ipynb" for run in unfinished(study) if (folder / run / "train.ipynb").exists()]
@@ -125,13 +145,9 @@ def arguments(study: Study, words: Sequence[str], options: Namespace) -> list[st
 
 def steps_left(study: Study, arguments: list[str]) -> str:
     """The steps that Snakemake would execute, one per line. Raises `StudyError` if Snakemake refuses."""
-    output = io.StringIO()
-    with redirect_stdout(output), redirect_stderr(output):
-        code = snakemake(study, arguments)
-    if code:
-        raise StudyError(f"Snakemake refuses: {output.getvalue().strip()}")
-    reasons = dict(re.findall(r"^Job \d+: (.+)\nReason: (.+)$", output.getvalue(), re.MULTILINE))
-    if not reasons:
+    if snakemake(study, arguments, events := Events()):
+        raise StudyError(f"Snakemake refuses: {' '.join(events.faults)}")
+    if not (reasons := events.steps):
         total = len(study.variants)
         return f"Nothing to be done: {total - len(unfinished(study))} of {total} runs of study {study.name} are done."
     order = ["explore the texts", *(f"train {run}" for run in study.variants)]  # then comparison and report

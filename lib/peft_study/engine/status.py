@@ -32,10 +32,12 @@ def status(name: str) -> str:
         log = _log(folder / (f"{step}/train" if step in study.variants else step))
         omissions |= {line: step for line in log if line.startswith(LEFT_OUT) and line not in omissions}
     lines += [f"  {step}: {line}" for line, step in omissions.items()]
-    faults = {step: fault for step in ("explore", "compare", "report", "pages") if (fault := _failure(folder / step))}
+    faults = {step: fault for step in ("explore", "compare", "report", "pages") if (fault := failure(folder / step))}
     lines += [f"  {step}: {fault}" for step, fault in faults.items()]
     metrics = [file for run in study.variants if (file := folder / run / "metrics.json").exists()]
     newest = max((file.stat().st_mtime for file in metrics), default=0)
+    if not (left or faults):
+        lines += _answer(name)
     for report in sorted(paths.report_folder(name).glob("report.*")):
         older = " (older than some runs)" if report.stat().st_mtime < newest else ""
         lines.append(f"  {_relative(report)}{older or (' (without what is not done)' if left else '')}")
@@ -44,6 +46,14 @@ def status(name: str) -> str:
     if 0 < len(left) < total:
         lines.append(f"./run_all.sh {name} --config allow_missing=1 reports on the finished runs.")
     return "\n".join(lines)
+
+
+def _answer(study: str) -> list[str]:
+    """The first sentence of the study's written answer, and the one on what to choose, where there are any."""
+    file = paths.report_folder(study) / "answer.md"
+    answer = file.read_text(encoding="utf-8") if file.exists() else ""
+    first, *others = (part.partition(". ")[0].strip(" .\n").replace("*", "") for part in answer.split("\n\n"))
+    return [f"  {line}." for line in (first, *[part for part in others if ", choose " in part]) if line]
 
 
 def _state(folder: Path, variant: Variant) -> str:
@@ -55,7 +65,7 @@ def _state(folder: Path, variant: Variant) -> str:
         cause = f"{fields} changed since" if fields else "params.yaml or metrics.json is missing or damaged"
         mend = "; another program left it: correct its params.yaml, or move its folder away" * is_foreign(folder)
         return f"outdated: {cause}{mend}"
-    return _failure(folder / "train") or ("stopped" if (folder / "train.log").exists() else "not started")
+    return failure(folder / "train") or ("stopped" if (folder / "train.log").exists() else "not started")
 
 
 def _log(step: Path) -> list[str]:
@@ -64,7 +74,7 @@ def _log(step: Path) -> list[str]:
     return log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines() if log.exists() else []
 
 
-def _failure(step: Path) -> str:
+def failure(step: Path) -> str:
     """Why a step (its notebook's path without the suffix) failed, and its log; empty if it did not fail."""
     log, partial = (step.with_name(f"{step.name}.{kind}") for kind in ("log", "partial.ipynb"))
     last = (_log(step) or [""])[-1]

@@ -19,7 +19,7 @@ from peft_study import paths
 from peft_study.data import datasets
 from peft_study.engine.locks import gpu, hold, kernels, lock_of
 from peft_study.errors import StudyError, message, one_line, unknown, writing
-from peft_study.files import fingerprint, remove_partial, replacing
+from peft_study.files import fingerprint, remove, remove_partial, replacing
 from peft_study.records.layout import is_done, is_foreign, remove_record, write_params
 from peft_study.study.study import Study, read_study
 from peft_study.text import markdown_escape
@@ -28,9 +28,13 @@ EXPLORE, TRAIN = "01_explore_data.ipynb", "02_train_variant.ipynb"
 COMPARE, RATES = "03_compare_variants.ipynb", "04_learning_rates.ipynb"
 FAILURE = "error: "  # opens the last line of the log of a step that failed
 LEFT_OUT = "Left out: "  # opens the sentence that replaces a figure or table, and its line in the log
-# Set before a kernel starts, where the user has not: what glibc's malloc frees stays with the kernel, up to a gigabyte,
-# for the next step, which allocates the same large tensors again; the kernel of this environment, not one of ~/.local.
-_OF_KERNELS = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**30), "JUPYTER_PREFER_ENV_PATH": "1"}
+_OF_KERNELS = {  # set before a kernel starts, where the user has not
+    # What glibc's malloc frees stays with the kernel, up to a gigabyte, for the next step's tensors of the same size.
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait give their core to other programs (NOTES.md)
+    "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this environment, not one of ~/.local
+}
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -85,7 +89,10 @@ def train(study: str, run_id: str) -> None:
         remove_partial(folder)
         remove_record(folder)  # of other values
         write_params(folder, variant)
-        execute(paths.NOTEBOOKS / TRAIN, output, {**variant.model_dump(), "folder": str(folder)})
+        try:
+            execute(paths.NOTEBOOKS / TRAIN, output, {**variant.model_dump(), "folder": str(folder)})
+        finally:
+            remove(folder / paths.PROGRESS)
 
 
 def report(study: str) -> None:

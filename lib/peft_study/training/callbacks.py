@@ -1,11 +1,17 @@
 """Trainer callbacks: timing, the schedule of evaluations and checkpoints, progress for a log."""
 
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
+from peft_study.errors import StudyError
+from peft_study.files import write_json
+from peft_study.paths import PROGRESS
 from peft_study.study.variant import Variant
 from peft_study.training.cost import now
 
@@ -78,7 +84,28 @@ def _due(state: Any, times: int) -> bool:
 
 
 class PlainProgress(TrainerCallback):  # type: ignore[misc]
-    """Prints a line for every tenth of the training and every evaluation."""
+    """Prints a line for every tenth of the training and every evaluation.
+
+    Once a second it writes `step`, `steps`, `loss` and the mean `seconds` of a step to `paths.PROGRESS` in the run's
+    folder, for the terminal.
+    """
+
+    _first, _begin, _written = 0, 0.0, 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the clock."""
+        self._first, self._begin, self._written = state.global_step, monotonic(), 0.0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Write the position, at most once a second and at the end."""
+        step, steps, clock = state.global_step, state.max_steps, monotonic()
+        if step < steps and clock - self._written < 1:
+            return
+        self._written = clock
+        loss = next((entry["loss"] for entry in reversed(state.log_history) if "loss" in entry), None)
+        position = {"step": step, "steps": steps, "loss": loss, "seconds": (clock - self._begin) / (step - self._first)}
+        with suppress(StudyError, OSError):  # no reason to end a training
+            write_json(Path(args.output_dir).with_name(PROGRESS), position)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         """Print the latest measurements."""

@@ -3,9 +3,11 @@
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -38,7 +40,8 @@ def test_a_study_runs_to_the_report_whatever_fails_on_the_way_and_is_finished_wh
     (checkout.study / "fail").touch()
     said = checkout.run("tiny")
     assert said.returncode == 1 and "1 of 2 runs are done" in said.stdout
-    assert f"{LORA}: failed: ValueError: unlucky" in said.stdout
+    assert said.stdout.count(f"{LORA}: failed: ValueError: unlucky") == 2, "when it fails, and in the closing list"
+    assert "Snakemake" not in said.stdout and "rror in rule" not in said.stdout, "its cause is in our words"
     assert f"open runs/tiny/{LORA}/train.partial.ipynb; train.log is beside it" in said.stdout
     assert (checkout.study / LORA / "train.partial.ipynb").exists()
     assert not (checkout.study / LORA / "train.ipynb").exists()
@@ -54,7 +57,15 @@ def test_a_study_runs_to_the_report_whatever_fails_on_the_way_and_is_finished_wh
     (checkout.folder / "faulty").unlink()
     said = checkout.run("tiny")
     assert said.returncode == 0 and "Study tiny: 2 of 2 runs are done." in said.stdout, said.stdout
-    assert all(f"report/tiny/{file}" in said.stdout for file in ("report.html", "report.pdf"))
+    lines = said.stdout.splitlines()
+    assert lines[0] == f"training {LORA} (2 of 2)" and re.fullmatch(rf"{LORA} done in \d+ s", lines[1])
+    assert sorted(lines[2:5]) == ["comparing the runs", "writing a page for each run", "writing the report"]
+    assert lines[5:] == [
+        "Study tiny: 2 of 2 runs are done.",
+        "  Full fine-tuning wins.",
+        "  With 1,000 labels, choose it.",
+        *(f"  report/tiny/report.{kind}" for kind in ("html", "pdf")),
+    ]
     for file in ("report.html", "report.pdf", "explore.html", f"runs/{FULL}.html", f"runs/{LORA}.html"):
         assert (report / file).stat().st_size > 0
     assert not list(checkout.study.glob("**/*.partial.ipynb"))
@@ -67,7 +78,7 @@ def test_a_study_runs_to_the_report_whatever_fails_on_the_way_and_is_finished_wh
     checkout.folder.rename(moved.folder)
     began, said = time.monotonic(), moved.run("tiny")
     assert time.monotonic() - began < 15 and said.returncode == 0
-    assert "Nothing to be done" in said.stdout and "2 of 2 runs are done" in said.stdout and moved.made() == made
+    assert said.stdout.startswith("Study tiny: 2 of 2 runs are done.") and moved.made() == made
 
     (moved.folder / "elsewhere" / "runs").mkdir(parents=True)
     (moved.folder / "elsewhere" / "runs" / "small").symlink_to(moved.study)  # a link of another name
@@ -85,7 +96,7 @@ def test_homes_temporary_folders_and_caches_may_have_any_name(checkout: Checkout
     shutil.move(checkout.study.parent, odd / "home")
     said = checkout.run("tiny")
     assert said.returncode == 0 and (odd / "home" / "report" / "tiny" / "report.pdf").exists(), said.stdout
-    assert "Nothing to be done" in checkout.run("tiny").stdout
+    assert checkout.run("tiny").stdout.startswith("Study tiny: 2 of 2 runs are done.")
 
 
 def test_a_reader_who_has_seen_enough_ends_the_command_quietly(checkout: Checkout) -> None:
@@ -171,6 +182,30 @@ def test_an_interrupted_study_goes_on_and_keeps_what_is_done(checkout: Checkout)
     assert set(outlived) == {FULL, LORA} and outlived[LORA] == before[LORA], "its work counts"
     assert "2 of 2 runs are done" in checkout.run("tiny", "--until", "train").stdout
     assert checkout.made() == outlived
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_the_step_of_each_run_and_ctrl_c_ends_with_the_closing_list(checkout: Checkout) -> None:
+    position = '{"step": 5, "steps": 40, "loss": 0.5, "seconds": 2}'
+    checkout.write_training(f"import time\nopen(folder + '/.progress.json', 'w').write('{position}')\ntime.sleep(90)")
+    code = "import os, pty, sys; os.environ['COLUMNS'] = '80'; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
+    command = [sys.executable, "-c", code, "./run_all.sh", "tiny", "--cores", "2", "--until", "train"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    said = ""
+    with subprocess.Popen(command, cwd=checkout.folder, env=checkout.environment, text=True, **pipes) as terminal:
+        assert terminal.stdin and terminal.stdout
+        for line in terminal.stdout:
+            said += line
+            if said.count("step 5 of 40  loss 0.500  ") > 1:
+                break
+        print("\x03", end="", flush=True, file=terminal.stdin)
+        rest = terminal.stdout.read()
+    assert terminal.returncode == 130
+    assert "tiny: 0 of 2 runs done" in said and re.search(r"about \d+ (s|min) of training left", said)
+    shown = rest[rest.index("Study tiny: 0 of 2 runs are done.") :].splitlines()
+    assert [line.strip() for line in shown[1:3]] == [f"{FULL}: stopped", f"{LORA}: stopped"]
+    assert shown[-1] == "./run_all.sh tiny runs the remaining steps and keeps finished runs." and len(shown) == 4
+    wait_for(lambda: not checkout.processes(), 10)
 
 
 ON_A_GPU = """\
