@@ -92,7 +92,8 @@ class Progress(Events):
         if not sys.stdout.isatty():
             yield
             return
-        with Live(console=Console(), get_renderable=self._state, refresh_per_second=2, transient=True) as self._live:
+        plain = Console(markup=False, highlight=False, emoji=False)
+        with Live(console=plain, get_renderable=self._state, refresh_per_second=2, transient=True) as self._live:
             yield
 
     def take(self, event: str, record: Any) -> None:
@@ -137,7 +138,7 @@ class Progress(Events):
     def _say(self, line: str) -> None:
         """Print a line, above what is refreshed in place."""
         if line and self._live:
-            self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._live.console.print(line, soft_wrap=True)
         elif line:
             print(line, flush=True)
 
