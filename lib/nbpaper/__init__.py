@@ -13,7 +13,8 @@ What an author writes reads well in JupyterLab, or is out of sight there:
     `paper` in the notebook's metadata    title (else the first heading is it), subtitle, authors, abstract (set in a
                                           box), bibliography, card
     `paper` in a code cell's metadata     alt (a figure's text for screen readers), span (full or column), optional
-    a Markdown cell tagged caption        makes the figure or table of the code cell before it one with a number
+    a Markdown cell tagged caption        makes the figure or table of the code cell before it one with a number, which
+                                          takes the place of a leading **Figure.** or **Table.**
     the id of a code cell                 fig-x, tbl-x: holds a figure, a table; abstract, title, subtitle, authors: its
                                           Markdown outputs (an output for each author) go before the text
     [the table](#cell-id=tbl-x)           becomes "Table 1"; in JupyterLab the link leads to the cell

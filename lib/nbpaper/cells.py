@@ -52,8 +52,9 @@ def tags_of(cell: NotebookNode) -> set[str]:
 
 
 def caption_of(cells: list[NotebookNode], number: int) -> str:
-    """The caption of cell `number` (from 1): the text of the next cell, if that is one."""
-    return "".join(cell.source for cell in cells[number : number + 1] if CAPTION in tags_of(cell))
+    """The caption of cell `number` (from 1): the text of the next cell, if that is one, without its `**Figure.**`."""
+    caption = "".join(cell.source for cell in cells[number : number + 1] if CAPTION in tags_of(cell))
+    return re.sub(r"^\*\*(Figure|Table)\.\*\*\s*", "", caption)
 
 
 def left_out(cell: NotebookNode, number: int, caption: str, error: NotebookNode) -> str:

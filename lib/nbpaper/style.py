@@ -1,11 +1,13 @@
 """Matplotlib settings for figures that sit well in the paper: small type, thin lines, vectors whose text is text.
 
-Text stays text so that it can be selected, searched and read out. It is set in the typeface of the paper, STIX, which
-matplotlib ships; a page embeds it. Other scripts are placed by the metrics of `fonts.fallbacks`.
+Text stays text so that it can be selected, searched and read out; only in JupyterLab, which shows a figure as an image
+without fonts of its own, it is outlines. It is set in the typeface of the paper, STIX, which matplotlib ships; a page
+embeds it. Other scripts are placed by the metrics of `fonts.fallbacks`.
 """
 
 from __future__ import annotations
 
+import os
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +69,8 @@ def use_paper_style() -> None:
 
     settings: Any = matplotlib.rcParams
     settings.update(RC)
+    if "JPY_SESSION_NAME" in os.environ:  # live in JupyterLab, whose images have the reader's fonts alone
+        settings["svg.fonttype"] = "path"
     settings["axes.prop_cycle"] = cycler(color=PALETTE)
     for file in fallbacks():
         fontManager.addfont(file)

@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 import pandas as pd
+from IPython.display import display
 from matplotlib.figure import Figure
 
 from peft_study import paths
@@ -39,6 +40,8 @@ class Report:
 
     def figure(self, label: str, figure: Figure | None) -> Figure | None:
         """Save a figure as `<label>.pdf` and `.svg` and return it; of None, delete what this cell saved before."""
+        if figure is None:  # plain text: on the screen above the caption, and not in the paper
+            display({"text/plain": "This study has no such figure."}, raw=True)
         save_figure(figure, self.study.name, label)
         return figure
 

@@ -61,11 +61,12 @@ def fails(name: str = "ZeroDivisionError", value: str = "division by zero") -> A
 
 
 def figure(label: str, caption: str = "A caption.", **more: Any) -> list[Any]:
-    return [code("plot()", shows(svg=SVG, plain="<Figure>"), label=label, **more), md(caption, "caption")]
+    plot = code("plot()", shows(svg=SVG, plain="<Figure>"), label=label, **more)
+    return [plot, md(f"**Figure.** {caption}", "caption")]
 
 
 def table(label: str, html: str, caption: str = "A table.") -> list[Any]:
-    return [code("frame", shows(html=html, plain="frame"), label=label), md(caption, "caption")]
+    return [code("frame", shows(html=html, plain="frame"), label=label), md(f"**Table.** {caption}", "caption")]
 
 
 def html(*cells: Any, folder: Path | None = None, **options: Any) -> str:

@@ -105,7 +105,8 @@ def is_prose(cell: Any) -> bool:
 def test_every_figure_and_table_has_a_caption_and_every_figure_a_description(notebook: Any) -> None:
     for cell, after in zip(notebook.cells, notebook.cells[1:], strict=False):
         if FLOAT_LABEL.fullmatch(cell.id) and cell.cell_type == "code":
-            assert after.metadata.get("tags") == ["caption"] and after.source.endswith("."), cell.id
+            kind = {"fig": "**Figure.** ", "tbl": "**Table.** "}[cell.id[:3]]
+            assert after.metadata.get("tags") == ["caption"] and after.source.startswith(kind), cell.id
             assert cell.id.startswith("tbl-") or cell.metadata.paper["alt"], cell.id
 
 
@@ -143,7 +144,9 @@ def links(markdown: str) -> list[tuple[str, str]]:
 def test_links_lead_to_cells_files_and_sources_of_the_bibliography(notebook: Any, sources: dict[str, str]) -> None:
     ids = {cell.id for cell in code(notebook)}
     found = [link for cell in notebook.cells if cell.cell_type == "markdown" for link in links(cell.source)]
-    found += [link for cell in code(notebook) for link in re.findall(r"\[([^]{}]+)\]\((https:[^){}]+)\)", cell.source)]
+    nodes = [node for cell in code(notebook) for node in ast.walk(ast.parse(cell.source))]
+    written = [str(node.value) for node in nodes if isinstance(node, ast.Constant)]
+    found += [link for text in written for link in re.findall(r"\[([^]]+)\]\((https:[^()]+)\)", text)]
     for text, to in found:
         if to.startswith("#"):
             assert to.removeprefix("#cell-id=") in ids, to
