@@ -39,4 +39,5 @@ def training_callbacks(strategy: str) -> list["TrainerCallback"]:
     from peft_study.widgets.live_chart import LiveChart
     from peft_study.widgets.stopping import StopOnInterrupt
 
-    return [NotebookProgressCallback(), LiveChart(strategy), StopOnInterrupt()]
+    chart = LiveChart(strategy)
+    return [NotebookProgressCallback(), chart, StopOnInterrupt(lambda: chart.say("Stopping after this step …"))]

@@ -7,14 +7,14 @@ from time import monotonic
 from typing import Any
 
 import pandas as pd
-from IPython.display import display
+from IPython.display import HTML, display
 from transformers import TrainerCallback
 
 from peft_study.report import figures
 from peft_study.widgets import markup
 
 PAUSE = 1.0  # seconds between two drawings, at least: more often, drawing would slow down what it shows
-HINT = "■ in the toolbar ends the training after this step and keeps the selected checkpoint; ■ again ends it at once."
+HINT = "■ in the toolbar ends the training after this step and keeps the selected checkpoint."
 
 
 def put(handle: Any, content: Any) -> Any:
@@ -42,7 +42,10 @@ class Line:
 
 
 class LiveChart(TrainerCallback):  # type: ignore[misc]
-    """Draws loss and validation accuracy while training runs, below the table of `NotebookProgressCallback`."""
+    """Draws loss and validation accuracy while training runs, below the table of `NotebookProgressCallback`.
+
+    The chart goes at the end: the notebook's next figure is the same, of the whole log.
+    """
 
     def __init__(self, strategy: str) -> None:
         self._colour = figures.colour(strategy)
@@ -51,21 +54,12 @@ class LiveChart(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Show how to stop it."""
-        self._line = put(self._line, markup.line(f"The first steps are the slowest. {HINT}"))
+        self.say(f"The first steps are the slowest. {HINT}")
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Draw the log so far."""
-        if monotonic() - self._drawn > PAUSE:
-            self._draw(state)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Draw the whole log."""
-        step, last = state.global_step, state.max_steps
-        ended = f"{'Done in' if step == last else 'Interrupted after'} {monotonic() - self._begin:.0f} s"
-        self._line = put(self._line, markup.line(f"Step {step:,} of {last:,}. {ended}; evaluations included."))
-        self._draw(state)
-
-    def _draw(self, state: Any) -> None:
+        if monotonic() - self._drawn <= PAUSE:
+            return
         log = pd.DataFrame(state.log_history)
         figure, axes = figures.figure(figures.FULL, 2.4, columns=2)
         figures.loss_per_steps(log, axes[0], self._colour)
@@ -74,3 +68,15 @@ class LiveChart(TrainerCallback):  # type: ignore[misc]
             axis.set(xlim=(0, 1.02 * state.max_steps))  # the whole training, and room for the last mark
         self._chart = put(self._chart, figure)
         self._drawn = monotonic()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Replace the chart by one line."""
+        step, last = state.global_step, state.max_steps
+        ended = f"{'Done in' if step == last else 'Interrupted after'} {monotonic() - self._begin:.0f} s"
+        self.say(f"Step {step:,} of {last:,}. {ended}; evaluations included.")
+        if self._chart is not None:
+            put(self._chart, HTML(""))
+
+    def say(self, text: str) -> None:
+        """Replace the line above the chart."""
+        self._line = put(self._line, markup.line(text))

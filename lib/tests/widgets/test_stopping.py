@@ -1,9 +1,12 @@
 """An interrupted training: once ends it cleanly after its step, twice ends it at once."""
 
+import hashlib
 import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Timer
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -12,6 +15,15 @@ from transformers import TrainerCallback
 
 from peft_study.study.variant import Variant
 from peft_study.widgets.stopping import StopOnInterrupt
+
+
+class SlowStep(TrainerCallback):  # type: ignore[misc]
+    """Interrupts this process in the middle of a step that returns to Python only at its end."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 3_000_000)  # about a second
+        self.ended = monotonic()
 
 
 class Interrupt(TrainerCallback):  # type: ignore[misc]
@@ -68,3 +80,13 @@ def test_a_second_interrupt_and_any_interrupt_of_a_batch_ends_the_training_at_on
     with pytest.raises(KeyboardInterrupt):
         make_run(variant()).train(tmp_path, *callbacks)
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_the_first_interrupt_is_answered_before_a_slow_step_ends_and_none_after_the_training(
+    variant: Callable[..., Variant], tmp_path: Path
+) -> None:
+    answers: list[float] = []
+    slow = SlowStep()
+    run = make_run(variant()).train(tmp_path, slow, StopOnInterrupt(lambda: answers.append(monotonic())))
+    assert run.figures["steps"] == 1 and len(answers) == 1 and answers[0] < slow.ended - 0.2
+    assert signal.set_wakeup_fd(-1) == -1
