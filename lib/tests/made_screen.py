@@ -17,7 +17,8 @@ class Screen:
     @property
     def panel(self) -> dict[str, Any]:
         """The controls, by description."""
-        return {control.description: control for control in self._parts()[0].children}
+        fields = [field for control in self._parts()[0].children for field in getattr(control, "children", [control])]
+        return {field.description: field for field in fields}
 
     @property
     def html(self) -> str:

@@ -498,8 +498,9 @@ def trade_offs(table: pd.DataFrame, cost: str) -> Figure | None:
 def trade_off(table: pd.DataFrame, cost: str, ax: Axes) -> Axes:
     """Test accuracy against a cost (log scale), and the Pareto front of every size as a step line.
 
-    `table` is of `costs.costs`: a mark for each row whose cost is known, larger for larger budgets. A step goes along
-    what the cheaper strategy reaches until the next one on the front can be paid.
+    `table` is of `costs.costs`: a mark for each row whose cost is known, larger for larger budgets, with the interval
+    from `low` to `high` if it has these columns. A step goes along what the cheaper strategy reaches until the next one
+    on the front can be paid.
     """
     sizes = sorted(table["train_size"].unique())
     known = table[table[cost] > 0]
@@ -510,6 +511,9 @@ def trade_off(table: pd.DataFrame, cost: str, ax: Axes) -> Axes:
     for row in known.to_dict("records"):
         style = {"s": 24 + 22 * sizes.index(row["train_size"]), "edgecolors": "white", "linewidth": 0.4, "alpha": 0.85}
         ax.scatter(row[cost], 100 * row["accuracy"], **_style(row["strategy"]), **style)
+        if "low" in row:
+            ends = {"ymin": 100 * row["low"], "ymax": 100 * row["high"]}
+            ax.vlines(row[cost], **ends, color=colour(row["strategy"]), linewidth=0.8, zorder=0.5)
     unit = " (bytes)" if cost.endswith("_bytes") else ""
     ax.set(xscale="log", xlabel=COSTS[cost].words + unit, ylabel="test accuracy (%)")
     ax.margins(0.1)

@@ -5,6 +5,7 @@ Tables, tests and figures are those of the report.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from html import escape
 from typing import Any
 
@@ -13,7 +14,7 @@ from IPython.core.getipython import get_ipython
 from IPython.display import HTML, display
 
 from peft_study import paths
-from peft_study.analysis.accuracy import disagreements, family, grouped, has_ood, largest_pair, summary, varying
+from peft_study.analysis.accuracy import disagreements, family, has_ood, largest_pair, summary, varying
 from peft_study.analysis.costs import COSTS, measured
 from peft_study.errors import StudyError
 from peft_study.records import read
@@ -27,11 +28,7 @@ from peft_study.widgets.controls import Shown
 from peft_study.widgets.reviews import matching
 
 HINT = "border-left:3px solid #0072b2;padding:.3em .9em;white-space:pre-wrap;line-height:1.4"
-QUALITIES = {  # the column of each run's own score
-    "test accuracy": "test.accuracy",
-    "macro F1": "test.macro_f1",
-    "out-of-domain accuracy": "ood.accuracy",
-}
+MACRO_F1, OOD = "macro F1", "out-of-domain accuracy"
 
 
 @controls.where_live
@@ -105,7 +102,7 @@ def compare_two(runs: Runs, texts: Mapping[int, str]) -> None:
     runs, left_out = with_scratch(runs)
     first, second = pair or (runs.table.index[0], runs.table.index[-1])
 
-    def render(first: str, second: str, words: str, place: int) -> Shown:
+    def render(first: str, second: str, words: str, place: controls.Place) -> Shown:
         if first == second:
             raise StudyError(f"{first} is picked twice; pick two runs")
         pair = [markup.line(f"{first} minus {second}, the paired test:"), compared(runs, first, second)]
@@ -120,14 +117,15 @@ def compare_two(runs: Runs, texts: Mapping[int, str]) -> None:
         heading = [runs.class_names[row["label"]], f"text {count}, correct in {first} alone"]
         chances = {first: row["right"], second: row["wrong"]}
         heading += [f"{run}: {chance:.0%} for the true class" for run, chance in chances.items() if pd.notna(chance)]
-        yield *pair, card(heading, escape(row["text"]), row["label"]), *left_out_line(left_out)
+        body = markup.marked(row["text"], search=words)
+        yield *pair, card(heading, body, row["label"]), *left_out_line(left_out)
 
     controls.show(
         render,
         first=controls.choice("first run", runs.table.index, first),
         second=controls.choice("second run", runs.table.index, second),
         words=controls.search(),
-        place=controls.place("text", len(runs.labels)),
+        place=controls.Place(description="text", value=1, min=1),
     )
 
 
@@ -141,23 +139,25 @@ def compared(runs: Runs, first: str, second: str) -> pd.DataFrame:
 @controls.where_live
 def pick_trade_off(runs: Runs, costs: pd.DataFrame) -> None:
     """03: the Pareto fronts of any measure of quality against any cost; `costs` is `analysis.costs.costs(runs)`."""
-    table = runs.table
-    qualities = [name for name, column in QUALITIES.items() if column in table and table[column].notna().all()]
-
+    scores = cache(lambda part: summary(runs, part=part))  # their rows are the groups of runs of `costs`
     sizes = sorted(set(costs["train_size"].tolist()))
 
     def render(cost: str, metric: str, size: Sequence[int]) -> Shown:
-        means = grouped(runs)[QUALITIES[metric]].agg(lambda scores: scores.astype(float).mean())
-        table = costs.assign(accuracy=means.to_numpy())  # the rows are the same groups of runs
+        yield markup.line("Computing intervals …")
+        table = scores("ood_" if metric == OOD else "")[["accuracy", "low", "high", "macro_f1"]]
+        note = "bars: 95% intervals over test texts and seeds"
+        if metric == MACRO_F1:
+            table, note = table[["macro_f1"]].set_axis(["accuracy"], axis=1), "without intervals"
+        table = costs.assign(**table)
         figure = figures.trade_offs(table[table["train_size"].isin(size)], cost)
         if figure is None:
             raise StudyError("no run has a figure above zero for this cost; pick another")
         figure.axes[0].set_ylabel(f"{metric} (%)")
-        yield markup.line(f"{metric[0].upper()}{metric[1:]} against {COSTS[cost].words}"), figure
+        yield markup.line(f"{metric[0].upper()}{metric[1:]} against {COSTS[cost].words}; {note}"), figure
 
     controls.show(
         render,
         cost=controls.choice("cost", [(COSTS[name].words, name) for name in measured(costs)]),
-        metric=controls.choice("quality", qualities),
+        metric=controls.choice("quality", ["test accuracy", MACRO_F1, *([OOD] if has_ood(runs) else [])]),
         size=controls.choice("size", [("all", sizes), *((f"{size:,}", [size]) for size in sizes)]),
     )

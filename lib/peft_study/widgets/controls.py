@@ -5,6 +5,7 @@ succession cannot overtake one another. `ipywidgets.interactive_output` lets the
 computes before anything is displayed, so it cannot announce slow steps, and has no button.
 """
 
+import random
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
@@ -13,12 +14,25 @@ from typing import Any
 
 import ipywidgets
 import pandas as pd
-from IPython.display import HTML, display
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.display import HTML, Javascript, display
 
 from peft_study.errors import StudyError
 from peft_study.paths import live
+from peft_study.widgets import markup
 
 Shown = Iterator[Any]  # what to display, or a tuple of it, each in place of what came before
+# Ctrl+Enter in a text area sends the text, then clicks: ipywidgets has no event for a key, and stops those of the page,
+# so that this listens, once in a page, before any element does.
+SUBMIT = """window.submitsPanels ??= window.addEventListener('keydown', event => {
+  const panel = event.target.closest?.('.peft-study-panel');
+  if (panel && event.key === 'Enter' && (event.ctrlKey || event.metaKey) && event.target.matches('textarea')) {
+    event.stopPropagation();
+    event.target.dispatchEvent(new Event('change', {bubbles: true}));
+    panel.querySelector('button.mod-primary').click();
+  }
+}, true) ?? true;"""
+MOST_SAVED = 1000  # rows of a link: the server of Jupyter drops larger messages
 ALERT = "border-left:3px solid #b00020;padding:.3em .9em;white-space:pre-wrap;line-height:1.4"
 
 
@@ -37,7 +51,10 @@ def show(render: Callable[..., Shown], button: str = "", **controls: Any) -> Non
     """Display a panel and, unless it waits for a `button`, the result of its initial values."""
     box, update = panel(render, button, **controls)
     display(box)
-    if not button:
+    if button:
+        box.add_class("peft-study-panel")
+        display(Javascript(SUBMIT))
+    else:
         update()
 
 
@@ -47,25 +64,29 @@ def panel(
     """Controls above an output, and the function that fills it.
 
     `render` takes the controls' values by name and yields what to show, first an announcement if the step is slow, each
-    in place of the one before. With a `button` it waits for a click, else it is called after every change of a control.
-    A control named `place` counts through the matches of the others: it returns to 1 when one of them changes. A
-    `StudyError` is shown as its message, any other error with its traceback.
+    in place of the one before. With a `button` it waits for a click, and a change of a control removes the result; else
+    it is called after every change. A `Place` is passed itself: it counts through the matches of the other controls, so
+    that it returns to 1 when one of them changes. A `StudyError` is shown as its message, any other error with its
+    traceback.
     """
     output, place = ipywidgets.Output(), controls.get("place")
 
     def update(*_: Any) -> None:
         try:
-            for contents in render(**{name: control.value for name, control in controls.items()}):
-                put(output, contents)
+            values = {name: control if control is place else control.value for name, control in controls.items()}
+            for contents in render(**values):
+                output.outputs = outputs(contents)
         except StudyError as error:
-            put(output, HTML(f'<div role="alert" style="{ALERT}">{escape(str(error))}</div>'))
+            output.outputs = outputs(HTML(f'<div role="alert" style="{ALERT}">{escape(str(error))}</div>'))
         except Exception as error:  # whatever it is: a callback has no cell that would show it
             lines = "".join(traceback.format_exception(error)).splitlines()
             fault = {"output_type": "error", "ename": type(error).__name__, "evalue": str(error), "traceback": lines}
             output.outputs = (fault,)
 
     def changed(change: Any) -> None:
-        if place is None or place is change["owner"] or place.value == 1:
+        if button:
+            output.outputs = ()
+        elif place is None or place is change["owner"] or place.value == 1:
             update()
         else:
             place.value = 1  # which calls this again
@@ -74,29 +95,63 @@ def panel(
     for control in fields:  # three fit beside one another on a usual screen
         control.style.description_width = "10.5rem"
         control.layout.width = control.layout.width or "25rem"
-        if not button:
-            control.observe(changed, "value")
+        control.observe(changed, "value")
+    if place is not None:
+        fields.insert(fields.index(place) + 1, place.buttons(output))
     if button:
-        fields.append(ipywidgets.Button(description=button, button_style="primary"))
+        layout = {"width": "auto", "margin": "2px 2px 2px 11rem"}  # below the fields
+        fields.append(ipywidgets.Button(description=button, button_style="primary", layout=layout))
         fields[-1].on_click(update)
     row = ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start")
     return ipywidgets.VBox([ipywidgets.Box(fields, layout=row), output]), update
 
 
-def put(output: ipywidgets.Output, contents: Any) -> None:
-    """Replace the content of an output by `contents`, one or a tuple, in one message to the page."""
-    with output.hold_sync():
-        output.outputs = ()
-        for content in contents if isinstance(contents, tuple) else (contents,):
-            output.append_display_data(content)
+def outputs(contents: Any) -> tuple[dict[str, Any], ...]:
+    """What shows `contents`, one or a tuple, in an `Output`: below a table and a figure also a link that saves it."""
+    shown: list[dict[str, Any]] = []
+    for content in contents if isinstance(contents, tuple) else (contents,):
+        data, metadata = InteractiveShell.instance().display_formatter.format(content)
+        shown.append({"output_type": "display_data", "data": data, "metadata": metadata})
+        if isinstance(content, pd.DataFrame):
+            shown += outputs(markup.save_table(content))
+        elif "image/svg+xml" in data:
+            shown += outputs(markup.save("figure.svg", data["image/svg+xml"]))
+    return tuple(shown)
 
 
-def at_place(matches: pd.DataFrame, place: int) -> tuple[Any, str]:
-    """The row at a place among the matches, or the last, and its place: `3 of 1,200`; `StudyError` without one."""
+class Place(ipywidgets.BoundedIntText):  # type: ignore[misc]
+    """The number of the match shown, from 1, and the `matches`."""
+
+    matches = pd.DataFrame()
+
+    def buttons(self, output: ipywidgets.Output) -> ipywidgets.Box:
+        """Buttons that go to another match, and one that shows a link to all of them below `output`."""
+        steps: dict[str, Callable[[], int]] = {
+            "previous": lambda: int(self.value) - 1,
+            "next": lambda: int(self.value) + 1,
+            "random": lambda: random.randint(1, self.max),
+        }
+
+        def go(button: ipywidgets.Button) -> None:
+            self.value = steps[button.description]()
+
+        def save(_: ipywidgets.Button) -> None:
+            first = self.matches.head(MOST_SAVED).set_index("id")
+            note = markup.line(f"{len(first):,} of {len(self.matches):,} matches:")
+            output.outputs += outputs((note, markup.save_table(first, "matches.csv")))
+
+        buttons = [ipywidgets.Button(description=name, layout={"width": "auto"}) for name in (*steps, "save all")]
+        for button in buttons:
+            button.on_click(go if button.description in steps else save)
+        return ipywidgets.HBox(buttons, layout={"width": "25rem"})
+
+
+def at_place(matches: pd.DataFrame, place: Place) -> tuple[Any, str]:
+    """The row at a place among the matches, and its place: `3 of 1,200`; `StudyError` without one."""
+    place.matches, place.max = matches, max(1, len(matches))
     if matches.empty:
         raise StudyError("nothing fits all of this; loosen a condition")
-    place = min(place, len(matches))
-    return matches.iloc[place - 1], f"{place:,} of {len(matches):,}"
+    return matches.iloc[place.value - 1], f"{place.value:,} of {len(matches):,}"
 
 
 def choice(description: str, options: Any, value: Any = None) -> ipywidgets.Dropdown:
@@ -127,8 +182,3 @@ def several(description: str, options: Sequence[Any]) -> ipywidgets.SelectMultip
 def search() -> ipywidgets.Text:
     """A text field that searches on Enter or when it loses focus."""
     return ipywidgets.Text(description="with the words", placeholder="any words", continuous_update=False)
-
-
-def place(description: str, most: int) -> ipywidgets.BoundedIntText:
-    """The number of the match shown, from 1."""
-    return ipywidgets.BoundedIntText(description=description, value=1, min=1, max=max(1, most))

@@ -1,21 +1,29 @@
 """Texts as HTML: in the colour of their class, words coloured by effect. All external text is escaped here."""
 
+import re
+from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
+from itertools import groupby
 from typing import NamedTuple
 
 import pandas as pd
 from IPython.display import HTML
 from matplotlib.colors import to_hex
 
+from peft_study.analysis.masking import Explanation
 from peft_study.analysis.windows import Window
 from peft_study.report.class_figures import colour as class_colour
 from peft_study.report.figures import GREY
 
 CUT = 'style="opacity:.45;text-decoration:line-through"'
+UNKNOWN = 'style="outline:1px dotted"'
+STRONGEST = 2.0  # nats of an effect in full colour: nine of ten are weaker (NOTES.md)
 LEGEND = (
-    "A word has the colour of the class it favours (grey: any other class), stronger the more it counts: point at it "
-    "for the change of the log-odds, in nats, when it alone is masked. Effects do not add up. Struck through: not read."
+    "A word's colour says how far the log-odds of {} fall (minus: rise) if it alone is masked, on one scale for all "
+    "texts; point at a word for its figure. Effects do not add up to the log-odds: of two words that say the same, "
+    "neither may count, and all words may favour a class that is not predicted. Dotted: [UNK] to the tokenizer. "
+    "Struck through: outside the window."
 )
 Word = tuple[int, int, float]  # start, end and effect of a word in its text
 
@@ -32,41 +40,95 @@ def line(text: str) -> HTML:
     return HTML(f'<p style="line-height:1.5;max-width:60rem;margin:.4em 0">{escape(text)}</p>')
 
 
-def windowed(text: str, window: Window) -> str:
-    """A text with the part outside the window struck through."""
-    return marked(text, [(span, "") for span in window.spans if span], window.is_cut)
-
-
 def sides(names: Sequence[str], target: int) -> tuple[Side, Side]:
     """What negative and positive effects support: the two classes, or the others and the `target`."""
     below = Side("any other class", GREY) if len(names) > 2 else Side(names[1 - target], class_colour(1 - target))
     return below, Side(names[target], class_colour(target))
 
 
-def coloured(text: str, words: Sequence[Word], window: Window, sides: tuple[Side, Side]) -> str:
-    """A text whose words have the colour of the class they support, scaled by effect; truncated text is struck."""
-    strongest = max((abs(effect) for *_, effect in words), default=0) or 1
-    tints = []
-    for start, end, effect in words:
-        colour = to_hex((sides[effect > 0].colour, 0.65 * abs(effect) / strongest), keep_alpha=True)
-        tints.append(((start, end), f'style="background:{colour}" title="{effect:+.2f}"'))
-    return marked(text, tints, window.is_cut)
+def tint(effect: float, sides: tuple[Side, Side]) -> str:
+    """The colour of an effect, the same in every text: of the class it supports, full from `STRONGEST` on."""
+    return to_hex((sides[effect > 0].colour, 0.65 * min(1, abs(effect) / STRONGEST)), keep_alpha=True)
+
+
+def coloured(text: str, words: Sequence[Word], window: Window, sides: tuple[Side, Side], search: str = "") -> str:
+    """A text whose words have the `tint` of their effect; what was searched for is marked, truncated text struck."""
+    tints = [
+        ((start, end), f'style="background:{tint(effect, sides)}" title="{effect:+z.2f} nats"')
+        for start, end, effect in words
+    ]
+    return marked(text, tints, window, search)
+
+
+def legend(verdict: Explanation, sides: tuple[Side, Side]) -> HTML:
+    """The log-odds of a text, the scale of the colours, and what they do not say."""
+    below, above = (escape(side.name) for side in sides)
+    scale = f"linear-gradient(to right,{tint(-STRONGEST, sides)},transparent,{tint(STRONGEST, sides)})"
+    odds = (
+        f"Log-odds of {above}: {verdict.log_odds:+z.2f} nats; with every word masked: {verdict.log_odds_without:+z.2f}."
+    )
+    style = 'style="line-height:1.5;max-width:60rem;margin:.4em 0"'
+    return HTML(
+        f"<p {style}><b>{odds}</b><br>{below} −{STRONGEST:g} nats "
+        f'<span style="display:inline-block;width:12rem;height:.8em;background:{scale}"></span> '
+        f"+{STRONGEST:g} nats {above}<br>{LEGEND.format(above)}</p>"
+    )
 
 
 def strongest(text: str, words: Sequence[Word], sides: tuple[Side, Side], count: int = 8) -> pd.DataFrame:
     """The words with the largest effects, as a table."""
     ranked = sorted(words, key=lambda word: -abs(word[2]))[:count]
-    rows = [(text[start:end], sides[effect > 0].name, f"{effect:+.2f}") for start, end, effect in ranked]
-    return pd.DataFrame(rows, columns=["word", "speaks for", "effect (nats)"], index=range(1, len(rows) + 1))
+    rows = [(text[start:end], sides[effect > 0].name, f"{effect:+z.2f}") for start, end, effect in ranked]
+    return pd.DataFrame(rows, columns=["word", "favours", "effect (nats)"], index=range(1, len(rows) + 1))
 
 
-def marked(text: str, spans: Sequence[tuple[tuple[int, int], str]], is_cut: bool) -> str:
-    """A text with attributes on its spans; if it `is_cut`, the gap between spans is struck through."""
+def marked(
+    text: str,
+    spans: Sequence[tuple[tuple[int, int], str]] = (),
+    window: Window | None = None,
+    search: str = "",
+) -> str:
+    """A text with attributes on its spans, the words of a search highlighted, and what its window does to it.
+
+    Unknown tokens are framed, and of a truncated text the gaps between spans are struck through.
+    """
+    sought = re.compile("|".join(map(re.escape, search.split())) or "(?!)", re.IGNORECASE)
+    hits = {place for found in sought.finditer(text) for place in range(*found.span())}
+
+    def shown(start: int, end: int) -> str:
+        parts = (
+            (hit, escape("".join(text[i] for i in run))) for hit, run in groupby(range(start, end), hits.__contains__)
+        )
+        return "".join(f"<mark>{part}</mark>" if hit else part for hit, part in parts)
+
     parts, reached = [], 0
     for (start, end), attributes in [*spans, ((len(text), len(text)), "")]:
         start = max(start, reached)  # two pieces of one character or word have the same span
-        between, inside = escape(text[reached:start]), escape(text[start:end])
-        parts.append(f"<span {CUT}>{between}</span>" if is_cut and between.strip() else between)
+        between, inside = shown(reached, start), shown(start, end)
+        parts.append(f"<span {CUT}>{between}</span>" if window and window.is_cut and between.strip() else between)
+        if window and any(start <= first < last <= end for first, last in window.unknown):
+            inside = f"<span {UNKNOWN}>{inside}</span>"
         parts.append(f"<span {attributes}>{inside}</span>" if attributes else inside)
         reached = max(reached, end)
     return "".join(parts)
+
+
+def windowed(text: str, window: Window, search: str = "") -> str:
+    """A text with the part outside the window struck through."""
+    return marked(text, [(span, "") for span in window.spans if span], window, search)
+
+
+def save(name: str, data: str, copied: str = "") -> HTML:
+    """A link that saves `data` as the file `name`, and a button that copies `copied`."""
+    encoded = b64encode(data.encode()).decode()
+    link = f'<a download="{escape(name)}" href="data:application/octet-stream;base64,{encoded}">save {escape(name)}</a>'
+    if copied:
+        click = "navigator.clipboard.writeText(this.dataset.text);this.textContent='copied'"
+        style = "border:0;background:none;color:inherit;cursor:pointer;font:inherit;text-decoration:underline"
+        link += f' <button style="{style}" data-text="{escape(copied)}" onclick="{click}">copy</button>'
+    return HTML(f'<p style="margin:.2em 0;font-size:90%">{link}</p>')
+
+
+def save_table(table: pd.DataFrame, name: str = "table.csv") -> HTML:
+    """The same for a table: saved as CSV, copied for a spreadsheet."""
+    return save(name, table.to_csv(), table.to_csv(sep="\t"))

@@ -1,72 +1,80 @@
 """Predictions for single texts: the user's own, and misclassified test texts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import ipywidgets
+import pandas as pd
+from scipy.special import softmax
 
-from peft_study import paths
-from peft_study.analysis.masking import explain
-from peft_study.data.reviews import Reviews
+from peft_study.analysis.masking import explain, explained_class, log_odds
+from peft_study.data.reviews import Reviews, clean
 from peft_study.errors import StudyError
-from peft_study.records.layout import is_interrupted, label_names, recorded_labels, recorded_metrics, recorded_params
+from peft_study.records.classifier import Classifier, load_classifier, saved_models
 from peft_study.report import display
 from peft_study.study.variant import Variant
-from peft_study.training.model import load
 from peft_study.training.prediction import Predictions
 from peft_study.widgets import controls, markup
 from peft_study.widgets.controls import Shown
 from peft_study.widgets.reviews import described, facts, matching
 
-THIS = "this run, just trained"
+THIS, ALL = "this run, just trained", "all finished runs"
 EXAMPLE = "I expected very little, and for an hour that is what I got. Then it turns into something quite wonderful."
-Parts = tuple[Any, Any, Variant, Sequence[str]]  # a model, its tokenizer, its variant, the names of its classes
 
 
 @controls.where_live
 def try_review(model: Any, tokenizer: Any, variant: Variant, labels: tuple[str, ...]) -> None:
-    """02: classify the user's own text with this run's model or that of a finished run, and explain it."""
-    saved, trained = saved_models(), (model, tokenizer, variant, labels)
+    """02: classify the user's own text with this run's model or that of a finished run, and explain it; or with all."""
+    saved, trained = saved_models(), Classifier(model, tokenizer, variant, labels, temperature=1, bf16=False)
 
     def render(text: str, model: str) -> Shown:
         if not text.strip():
             raise StudyError("there is no text to classify; type a sentence or two")
+        text = clean(text)
+        if model == ALL:
+            yield from of_all_runs(trained, saved, text)
+            return
         yield markup.line(f"{model}: masking one word at a time …")
-        yield explained(trained if model == THIS else saved_parts(saved[model]), text, None, [model])
+        folder = saved.get(model)
+        classifier = loaded(folder, (folder / "metrics.json").stat().st_mtime) if folder else trained
+        yield explained(classifier, text, None, [model])
 
     controls.show(
         render,
-        button="Classify",
-        text=ipywidgets.Textarea(description="text", value=EXAMPLE, layout={"width": "44rem", "height": "7rem"}),
-        model=controls.choice("model", [THIS, *saved]),
+        button="Classify (Ctrl+Enter)",
+        text=ipywidgets.Textarea(
+            description="text",
+            value=EXAMPLE,
+            continuous_update=False,  # the text is then sent before the click of the button
+            layout={"width": "44rem", "height": "7rem"},
+        ),
+        model=controls.choice("model", [THIS, *([ALL] if saved else []), *saved]),
     )
 
 
-def saved_models() -> dict[str, Path]:
-    """The folders of complete records with a saved model, of any study, by `study/run`."""
-    folders = [model.parent for model in sorted(paths.home().glob("runs/*/*/model"))]
-    return {
-        f"{folder.parent.name}/{folder.name}": folder
-        for folder in folders
-        if recorded_params(folder) and recorded_metrics(folder) and not is_interrupted(folder)
-    }
-
-
-def saved_parts(folder: Path) -> Parts:
-    """The current model that a finished run saved in `folder`."""
-    return load_saved(folder, (folder / "metrics.json").stat().st_mtime)
+def of_all_runs(trained: Classifier, saved: Mapping[str, Path], text: str) -> Shown:
+    """A table of what each model makes of a text: the one just `trained`, and those of all finished runs."""
+    rows: list[dict[str, str]] = []
+    for number, run in enumerate([THIS, *saved]):
+        yield markup.line(f"Run {number + 1} of {len(saved) + 1}: {run} …")
+        try:
+            classifier = trained if run == THIS else load_classifier(saved[run])
+        except StudyError as error:
+            rows.append({"run": run, "predicted class": str(error)})
+            continue
+        logits = classifier.logits([text])[0][0]
+        label, target, names = int(logits.argmax()), explained_class(logits), classifier.names
+        row = {"predicted class": names[label], "probability": f"{softmax(logits).max():.1%}"}
+        rows.append({"run": run, **row, "log-odds (nats)": f"{log_odds(logits, target):+z.2f} for {names[target]}"})
+    yield markup.line(text), pd.DataFrame(rows).fillna("").set_index("run")
 
 
 @lru_cache(maxsize=1)  # asking the same model again must not load it again
-def load_saved(folder: Path, trained: float) -> Parts:
-    """The model that a finished run saved in `folder`; `trained` changes when the run is trained again."""
-    from transformers import AutoTokenizer
-
-    variant, names = Variant(**(recorded_params(folder) or {})), label_names(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder / "model", local_files_only=True)
-    return load(folder / "model", recorded_labels(folder)), tokenizer, variant, names
+def loaded(folder: Path, trained: float) -> Classifier:
+    """The classifier of the run in `folder`; `trained` changes when the run is trained again."""
+    return load_classifier(folder)
 
 
 @controls.where_live
@@ -74,13 +82,16 @@ def browse_mistakes(model: Any, tokenizer: Any, variant: Variant, reviews: Revie
     """02: the misclassified test texts by descending confidence, and the words that misled the model."""
     corpus, names = reviews.corpus, reviews.labels
     wrong = reviews.test.assign(sure=test.confidence)[test.preds != test.labels].sort_values("sure", ascending=False)
+    wrong.insert(1, "class", [names[label] for label in wrong["label"]])
     table = described(wrong, corpus.splits[corpus.split_of("test")], tokenizer, variant.max_length)
 
-    def render(place: int, **accepted: Any) -> Shown:
-        row, count = controls.at_place(matching(table, **accepted), place)
+    classifier = Classifier(model, tokenizer, variant, names, temperature=1, bf16=False)
+
+    def render(place: controls.Place, words: str, **accepted: Any) -> Shown:
+        row, count = controls.at_place(matching(table, words, **accepted), place)
         yield markup.line(f"Mistake {count}: masking one word at a time …")
         heading = [names[row["label"]], f"mistake {count}", *facts(row)]
-        yield explained((model, tokenizer, variant, names), row["text"], row["label"], heading)
+        yield explained(classifier, row["text"], row["label"], heading, words)
 
     controls.show(
         render,
@@ -88,16 +99,18 @@ def browse_mistakes(model: Any, tokenizer: Any, variant: Variant, reviews: Revie
         rated=controls.yes_or_no("states a rating"),
         cut=controls.yes_or_no("cut to the window"),
         words=controls.search(),
-        place=controls.place("mistake", len(table)),
+        place=controls.Place(description="mistake", value=1, min=1),
     )
 
 
-def explained(parts: Parts, text: str, label: int | None, heading: Sequence[str]) -> tuple[Any, ...]:
+def explained(
+    classifier: Classifier, text: str, label: int | None, heading: Sequence[str], search: str = ""
+) -> tuple[Any, ...]:
     """A text in the colour of its class (None: the predicted one), its words by effect, and the strongest words."""
-    model, tokenizer, variant, names = parts
-    verdict = explain(model, tokenizer, text, variant.max_length, variant.truncation)
+    variant, names = classifier.variant, classifier.names
+    verdict = explain(classifier.model, classifier.tokenizer, text, variant.max_length, variant.truncation)
     sides = markup.sides(names, verdict.target)
-    body = markup.coloured(text, verdict.words, verdict.window, sides)
+    body = markup.coloured(text, verdict.words, verdict.window, sides, search)
     heading = [*heading, f"predicted {names[verdict.label]} with {verdict.confidence:.1%}"]
     card = display.card(heading, body, verdict.label if label is None else label)
-    return card, markup.line(markup.LEGEND), markup.strongest(text, verdict.words, sides)
+    return card, markup.legend(verdict, sides), markup.strongest(text, verdict.words, sides)

@@ -28,15 +28,25 @@ def browse_reviews(corpus: Corpus, variant: Variant) -> None:
     """
     tokenizer = load_tokenizer(variant)
     table = all_reviews(corpus, tokenizer, variant.max_length)
+    table.insert(1, "class", [corpus.labels[label] for label in table["label"]])
 
-    def render(length: int, truncation: str, view: str, place: int, tokens: tuple[int, int], **accepted: Any) -> Shown:
-        matches = matching(table[table["tokens"].between(*tokens)], **accepted)
+    def render(
+        length: int,
+        truncation: str,
+        view: str,
+        place: controls.Place,
+        tokens: tuple[int, int],
+        words: str,
+        **accepted: Any,
+    ) -> Shown:
+        matches = matching(table[table["tokens"].between(*tokens)], words, **accepted)
         row, count = controls.at_place(matches, place)
         read = window(row["text"], tokenizer, length, truncation)
         heading = [corpus.labels[row["label"]], f"text {count}", *facts(row)]
         pieces = " ".join(tokenizer.convert_ids_to_tokens(read.input_ids))
-        body = markup.windowed(row["text"], read) if view == "text" else escape(pieces)
+        body = markup.windowed(row["text"], read, words) if view == "text" else escape(pieces)
         kept = f"The window keeps {len(read.input_ids):,} of {read.total:,} tokens, special tokens included."
+        kept += " Dotted: [UNK] to the tokenizer." if read.unknown else ""
         yield display.card(heading, body or "<i>(empty)</i>", row["label"]), markup.line(kept)
 
     longest = int(table["tokens"].max())
@@ -51,7 +61,7 @@ def browse_reviews(corpus: Corpus, variant: Variant) -> None:
         rated=controls.yes_or_no("states a rating"),
         repeated=controls.yes_or_no("occurs more than once"),
         words=controls.search(),
-        place=controls.place("text", len(table)),
+        place=controls.Place(description="text", value=1, min=1),
         length=ipywidgets.IntSlider(description="window", min=8, max=widest, value=variant.max_length, **slider),
         truncation=controls.choice("keeps", truncations, variant.truncation),
         view=controls.choice("shown as", ["text", "word pieces"]),

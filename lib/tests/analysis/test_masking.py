@@ -51,6 +51,8 @@ def test_an_effect_is_what_a_forward_pass_without_the_word_changes(
     for number, (*_, effect) in enumerate(verdict.words):
         without = [getattr(tokenizer, mask) if word == number else i for i, word in zip(ids, words, strict=True)]
         assert effect == pytest.approx(verdict.log_odds - score(model, without, target), abs=1e-5)
+    nothing = [i if word is None else getattr(tokenizer, mask) for i, word in zip(ids, words, strict=True)]
+    assert verdict.log_odds_without == pytest.approx(score(model, nothing, target), abs=1e-5)
     assert max(abs(effect) for *_, effect in verdict.words) > 0.01
 
 
@@ -70,7 +72,7 @@ def test_neither_batches_nor_autocast_nor_dropout_change_an_effect(
 def test_a_text_without_words_has_a_verdict_and_words_outside_the_window_have_no_effect(variant: Make) -> None:
     model, tokenizer = built(variant())
     verdict = explain(model, tokenizer, " \n", 32, "head")
-    assert verdict.words == [] and np.isfinite(verdict.logits).all()
+    assert verdict.words == [] and verdict.log_odds == verdict.log_odds_without and np.isfinite(verdict.logits).all()
     words = explain(model, tokenizer, "good bad dull fine film plot some long", 6, "head+tail").words
     assert [(start, end) for start, end, _ in words] == [(0, 4), (24, 28), (29, 33), (34, 38)]
 

@@ -1,5 +1,7 @@
 """01 in JupyterLab: all cells run, the browser of reviews finds and shows them, and a reload keeps it working."""
 
+import re
+
 import pytest
 from lab_notebook import Notebook, Panel
 from made_runs import PLANTED
@@ -19,12 +21,19 @@ def panel(notebook: Notebook) -> Panel:
 def test_reviews_are_searched_and_leafed_through(notebook: Notebook, panel: Panel) -> None:
     panel.says("text 1 of 200")
     assert notebook.errors() == []
-    panel.fill("text", 2)
+    panel.click("next")
     panel.says("text 2 of 200")
     panel.select("class", "negative")
     panel.says("negative · text 1 of 100")
     panel.fill("with the words", "no such words")
     expect(panel.output.get_by_role("alert")).to_contain_text("nothing fits all of this")
+    panel.fill("with the words", "film")
+    expect(panel.shown.locator("mark").first).to_have_text(re.compile("film", re.IGNORECASE))
+    panel.click("save all")
+    with notebook.page.expect_download() as download:
+        panel.shown.get_by_role("link", name="save matches.csv").click()
+    assert download.value.path().read_text().startswith("id,class,")
+    panel.click("random")
     panel.fill("with the words", "")
     panel.select("class", "any")
     panel.says("text 1 of 200")

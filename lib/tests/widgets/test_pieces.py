@@ -1,15 +1,19 @@
 """The interactive pieces without a browser: none where nobody watches; every control's effect; any text as text."""
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html import unescape
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import ipywidgets
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import HTML
 from IPython.utils.capture import capture_output
@@ -26,6 +30,7 @@ from peft_study.data.labels import LABELS
 from peft_study.data.reviews import load_corpus, load_reviews
 from peft_study.data.tokenization import load_tokenizer, tokenize
 from peft_study.errors import StudyError
+from peft_study.records.classifier import Classifier
 from peft_study.records.read import load_runs
 from peft_study.report import display
 from peft_study.strategies.table import STRATEGIES
@@ -33,6 +38,7 @@ from peft_study.study.variant import Variant
 from peft_study.training.model import build
 from peft_study.training.prediction import predict
 from peft_study.widgets import controls, markup, variants
+from peft_study.widgets.predictions import explained
 
 HOSTILE = '<script>alert("hi")</script><img src=x onerror=alert(1)>'
 Make = Callable[..., Variant]
@@ -109,8 +115,22 @@ def test_every_control_of_the_reviews_has_its_effect(tmp_path: Path, variant: Ma
         ("tokens", (0, 1000), "text 1 of 59 "),
         ("with the words", "(.*)", "nothing fits all of this"),
         ("with the words", "SUPERB film", r"text 1 of (?!59).*superb"),
+    )
+    matches = int(re.findall("text 1 of (.*?) ", screen.text)[0])
+    assert "<mark>superb</mark>" in screen.html and screen.panel["text"].max == matches > 2
+    for button, place in (("next", 2), ("next", 3), ("previous", 2), ("previous", 1), ("previous", 1)):
+        screen.panel[button].click()
+        assert f"text {place} of {matches} " in screen.text
+    for _ in range(20):
+        screen.panel["random"].click()
+    assert screen.panel["text"].value <= matches
+    screen.panel["save all"].click()
+    table = pd.read_csv(BytesIO(b64decode(re.findall('base64,([^"]*)', screen.html)[-1])))
+    assert len(table) == matches and table["text"].str.contains("superb").all() and set(table["class"]) <= set(LABELS)
+    screen.follow(
         ("with the words", "", "text 1 of 59 "),
         ("text", 2, "text 2 of 59 "),
+        ("text", 100, "text 59 of 59 "),
         ("from", "other test set", "text 1 of 40 "),
         ("from", "test set", "text 1 of 20 "),
         ("occurs more than once", "yes", "text 1 of 3 "),
@@ -124,15 +144,27 @@ def test_every_control_of_the_reviews_has_its_effect(tmp_path: Path, variant: Ma
     screen.follow(("shown as", "word pieces", r"\[CLS\] .* \[SEP\]"))
 
 
-def test_words_are_coloured_by_their_side_and_strength() -> None:
-    read = Window([1, 2, 3], [(0, 4), (5, 8), (9, 13)], [0, 1, 2], 3)
+def test_colours_have_one_scale_and_unknown_and_sought_words_are_marked() -> None:
+    read = Window([1, 0, 3, 2], [(0, 4), (5, 8), (9, 13), None], [0, 1, 2, None], 4, unknown_id=0)
     words, sides = [(0, 4, 2.0), (5, 8, -1.0), (9, 13, 0.0)], markup.sides(LABELS, 1)
-    shown = markup.coloured("good bad film", words, read, sides)
-    colours = re.findall(r"background:(#\w+)\" title=\"[^\"]*\">(\w+)", shown)
-    assert colours == [("#0072b2a6", "good"), ("#d55e0053", "bad"), ("#d55e0000", "film")]
+    shown = markup.coloured("good b<d film", words, read, sides, "FIL <D")
+    assert re.findall(r"background:(#\w+)\" title=\"([^\"]*)\">(.*?)</span>", shown) == [
+        ("#0072b2a6", "+2.00 nats", "good"),
+        ("#d55e0053", "-1.00 nats", f"<span {markup.UNKNOWN}>b<mark>&lt;d</mark>"),
+        ("#d55e0000", "+0.00 nats", "<mark>fil</mark>m"),
+    ]
+    assert "<mark>&lt;</mark>" in markup.marked("a < b", search="< &") and markup.marked("lt &", search="l x") != "lt &"
+    assert [markup.tint(effect, sides)[-2:] for effect in (-9, -2, -1, 0.5)] == ["a6", "a6", "53", "29"]
     table = markup.strongest("good bad film", words, sides, count=2)
     assert table.to_numpy().tolist() == [["good", "positive", "+2.00"], ["bad", "negative", "-1.00"]]
     assert markup.sides(["a", "b", "c"], 2)[0].name == "any other class"
+
+
+@pytest.mark.parametrize("name", ["figure.svg", "matches.csv"])
+def test_what_is_saved_and_copied_is_what_is_shown(name: str) -> None:
+    shown = markup.save(name, HOSTILE, f'"{HOSTILE}"').data
+    (encoded,), (copied,) = re.findall('base64,([^"]*)', shown), re.findall('data-text="([^"]*)"', shown)
+    assert b64decode(encoded).decode() == HOSTILE and unescape(copied) == f'"{HOSTILE}"' and "<script" not in shown
 
 
 @pytest.mark.parametrize("text", ["", " ", HOSTILE, "a &amp; b\n<br>"])
@@ -144,7 +176,8 @@ def test_any_text_is_shown_as_text(text: str, variant: Make) -> None:
         for shown in (markup.windowed(text, read), markup.coloured(text, spans, read, sides)):
             assert unescape(re.sub("<[^>]*>", "", shown)) == text
     table = markup.strongest(text, [(0, len(text), 1.0)], sides).to_html()
-    assert "<script" not in markup.line(text).data + display.card([text], "", 0).data + table
+    shown = markup.line(text).data + display.card([text], "", 0).data + markup.marked(text, search=text)
+    assert "<script" not in shown + table and unescape(re.sub("<[^>]*>", "", markup.marked(text, search=text))) == text
 
 
 # --- A model ----------------------------------------------------------------------------------------------------------
@@ -189,12 +222,36 @@ def test_mistakes_and_texts_of_ones_own_name_the_classes(
     widgets.try_review(model, tokenizer, asked, names)
     assert screen.text == ""
     screen.panel["text"].value, example = " ", screen.panel["text"].value
-    screen.panel["Classify"].click()
+    screen.panel["Classify (Ctrl+Enter)"].click()
     assert "there is no text to classify" in screen.text
     screen.panel["text"].value = example
-    screen.panel["Classify"].click()
+    assert screen.text == ""  # a changed text has no verdict yet
+    screen.panel["Classify (Ctrl+Enter)"].click()
     assert re.search(r"^this run, just trained · predicted .* with \d+\.\d%", screen.text)
-    assert "speaks for" in screen.text and "<b>a <b>" not in screen.html
+    assert "favours" in screen.text and "<b>a <b>" not in screen.html
+
+
+def test_the_figure_on_a_word_is_what_a_forward_pass_without_the_word_changes(variant: Make) -> None:
+    asked = variant(strategy="lora", max_length=24, truncation="head+tail")
+    reviews, tokenizer = load_reviews(asked), load_tokenizer(asked)
+    classifier = Classifier(build(asked.model, asked, LABELS), tokenizer, asked, LABELS, temperature=1, bf16=False)
+    for name, parameter in classifier.model.named_parameters():
+        parameter.data *= 5 if "classifier" in name else 1  # untrained, no word has an effect that two digits show
+    largest = 0.0
+    for text in reviews.test["text"].head(50):
+        shown = "".join(content.data for content in explained(classifier, text, None, [])[:2])
+        read, mask = window(text, tokenizer, 24, "head+tail"), tokenizer.mask_token_id
+        copies = [read.input_ids]
+        for number in sorted({word for word in read.words if word is not None}):
+            copies.append([mask if word == number else i for i, word in zip(read.input_ids, read.words, strict=True)])
+        with torch.no_grad():
+            chances = classifier.model(torch.tensor(copies)).logits.double().softmax(1)
+        odds = (chances[:, 1] / chances[:, 0]).log()
+        assert f"Log-odds of positive: {odds[0]:+.2f} nats" in shown
+        effects = [float(figure) for figure in re.findall('title="(.*?) nats"', shown)]
+        assert effects == pytest.approx((odds[0] - odds[1:]).tolist(), abs=0.0051)
+        largest = max(largest, *map(abs, effects))
+    assert largest > 0.5
 
 
 # --- Runs -------------------------------------------------------------------------------------------------------------
@@ -301,12 +358,14 @@ def test_a_pair_is_compared_and_the_reviews_shown_are_those_that_part_it(screen:
 
 
 def test_any_cost_can_be_set_against_any_quality_that_was_measured(screen: Screen) -> None:
-    runs = make_runs({"lora": 0.8}, ood=None)
+    runs = make_runs({"lora": 0.8})
     widgets.pick_trade_off(runs, costs(runs))
     panel = screen.panel
-    assert panel["quality"].options == ("test accuracy", "macro F1")
+    assert panel["quality"].options == ("test accuracy", "macro F1", "out-of-domain accuracy")
     for control in (panel["cost"], panel["quality"]):
         for index in range(len(control.options)):
             control.index = index
             assert f"{panel['quality'].value} against {COSTS[panel['cost'].value].words}"[1:] in screen.text
             assert "<Figure" in screen.html
+    widgets.pick_trade_off(runs := make_runs({"lora": 0.8}, ood=None), costs(runs))
+    assert screen.panel["quality"].options == ("test accuracy", "macro F1")
