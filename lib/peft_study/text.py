@@ -51,6 +51,12 @@ def points(value: float) -> str:
     return "0.0" if text[1:] == "0.0" else text
 
 
+def portion(share: float) -> str:
+    """A share, before what it is one of: `67% of`; one above 1 is a multiple: `1.2 times`."""
+    percent = 100 * share
+    return f"{share:.3g} times" if percent >= 100.5 else f"{percent:{'.2g' if percent < 10 else '.0f'}}% of"
+
+
 def p_text(value: float) -> str:
     """A p-value as text."""
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"

@@ -168,7 +168,8 @@ def against_baseline(runs: Runs) -> pd.DataFrame:
     for row in table[table["strategy"] != runs.study.baseline].to_dict("records"):
         if (other := counterpart(row, table, runs.study.baseline)) is not None:
             rows.append({axis: row[axis] for axis in varying(runs)})
-            comparisons.append(compare(runs.right(row["run_ids"]), runs.right(other["run_ids"]), shared))
+            ours, theirs = (runs.right(side["run_ids"]) for side in (row, other))
+            comparisons.append(compare(ours, theirs, shared, at_chance(runs, other["run_ids"], shared)))
     return family(rows, comparisons, runs.study.margin)
 
 
@@ -182,8 +183,14 @@ def against_tfidf(runs: Runs, baseline: Baseline | None) -> pd.DataFrame:
         if baseline and comparable and row["train_size"] in baseline.preds:
             rows.append({axis: row[axis] for axis in varying(runs)})
             theirs = baseline.preds[row["train_size"]] == runs.labels
-            comparisons.append(compare(runs.right(row["run_ids"]), theirs, shared))
+            poor = interval(theirs).low <= scores.majority(runs.labels)
+            comparisons.append(compare(runs.right(row["run_ids"]), theirs, shared, poor))
     return family(rows, comparisons, runs.study.margin)
+
+
+def at_chance(runs: Runs, run_ids: list[str], shared: SeedVariance) -> bool:
+    """Whether the 95 % interval of the mean accuracy of some runs reaches down to the share of the majority class."""
+    return interval(runs.right(run_ids), shared).low <= scores.majority(runs.labels)
 
 
 def runs_seed_variance(runs: Runs, cells: Iterable[list[str]] | None = None) -> SeedVariance:
@@ -200,7 +207,7 @@ def family(rows: Sequence[Mapping[str, Any]], comparisons: Sequence[Comparison],
     p_values = adjusted([c.p_value for c in comparisons])
     for row, c, p in zip(rows, comparisons, p_values, strict=True):
         found = c.interval(level)
-        decision = verdict(found, c.seeds, margin)
+        decision = verdict(found, c.seeds, margin, c.at_chance)
         settled = settling(c, margin, level) if decision == "undetermined" else (np.nan, np.nan)
         values = (c.difference, found.low, found.high, c.p_value, p, *c.discordant, decision, detectable(c, level))
         values += (c.seeds, *settled)

@@ -15,7 +15,7 @@ from peft_study.analysis.accuracy import counterpart, further, groups
 from peft_study.records.read import Runs
 from peft_study.statistics.paired_tests import SEEDS
 from peft_study.study.study import Study
-from peft_study.text import points
+from peft_study.text import points, portion
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _time_saves_less_than_parameters(evidence: Evidence) -> Outcome:
     if not shares or pd.DataFrame(shares).isna().any(axis=None):
         return None, f"fewer than {SEEDS} seeds, or costs that are not on record"
     parameters, time = pd.DataFrame(shares).median()
-    numbers = f"{parameters:.2%} of the trainable parameters, {time:.0%} of the training time (medians)"
+    numbers = f"{parameters:.2%} of the trainable parameters, {portion(time)} the training time (medians)"
     return False if any(behind) else True if all(ahead) else None, numbers
 
 

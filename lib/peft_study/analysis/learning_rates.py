@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peft_study.analysis.accuracy import counterpart, family, further, keys, runs_seed_variance
+from peft_study.analysis.accuracy import at_chance, counterpart, family, further, keys, runs_seed_variance
 from peft_study.errors import StudyError
 from peft_study.records.read import Runs
 from peft_study.statistics.intervals import SeedVariance
@@ -126,7 +126,7 @@ def differences(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.Dat
     rows, comparisons, shared = [], [], _shared(runs, chosen)
     best_rates = chosen[chosen["rate"].notna()].to_dict("records")
     for baseline in (row for row in best_rates if row["strategy"] == runs.study.baseline):
-        theirs = runs.right(baseline["run_ids"])
+        theirs, poor = runs.right(baseline["run_ids"]), at_chance(runs, baseline["run_ids"], shared)
         for row in best_rates:
             if row["strategy"] == baseline["strategy"] or row["train_size"] != baseline["train_size"]:
                 continue
@@ -135,7 +135,7 @@ def differences(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.Dat
                 if rates == OWN or nearest["run_ids"] != row["run_ids"]:
                     settings = {axis: point[axis] for axis in group_axes(table)}
                     rows.append(settings | {"learning_rate": rate_text(point["rate"]), "rates": rates})
-                    comparisons.append(compare(runs.right(point["run_ids"]), theirs, shared))
+                    comparisons.append(compare(runs.right(point["run_ids"]), theirs, shared, poor))
     compared = family(rows, comparisons, runs.study.margin)
     return compared if rows else compared.assign(learning_rate=[], rates=[])
 

@@ -13,7 +13,8 @@ import pandas as pd
 from peft_study.analysis.accuracy import counterpart, title, varying
 from peft_study.analysis.costs import COSTS
 from peft_study.records.read import Runs
-from peft_study.statistics.paired_tests import SEEDS
+from peft_study.statistics import scores
+from peft_study.statistics.paired_tests import AT_CHANCE, SEEDS
 
 TFIDF = "TF-IDF"
 _PRICES = ["training.flops", "parameters.trainable"]
@@ -33,9 +34,10 @@ def recommend(
     """A row for each budget with a choice and each comparison that bears on it; the tables are those of the report.
 
     The choice is compared with the baseline strategy and with TF-IDF or, where it is one of these two, with the most
-    accurate strategy in its place. Columns: `train_size`, `choice` and its `accuracy`, `best` and its, the `highest`
-    (shares), `cost` (by which options are ordered), `against` (the other side) and, choice minus the other,
-    `difference`, `low`, `high` (points), `verdict`, `settle_seeds`, `settle_items`.
+    accurate strategy in its place. A budget has no choice where what the rule selects is at chance. Columns:
+    `train_size`, `choice` and its `accuracy`, `best` and its, the `highest` (shares), `cost` (by which options are
+    ordered), `against` (the other side) and, choice minus the other, `difference`, `low`, `high` (points), `verdict`,
+    `settle_seeds`, `settle_items`.
     """
     rows: list[dict[str, Any]] = []
     axes, baseline, margin = varying(runs), runs.study.baseline, runs.study.margin / 100
@@ -52,8 +54,12 @@ def recommend(
             if title(row) in accuracy:
                 pairs.append((title(row), TFIDF, row))
                 accuracy[TFIDF] = accuracy[title(row)] - row["difference"] / 100
+        chance = {title(row) for row in options.to_dict("records") if row["low"] <= scores.majority(runs.labels)}
+        chance |= {other for _, other, row in pairs if row["verdict"] == AT_CHANCE}
         near = [name for name, value in accuracy.items() if value >= max(accuracy.values()) - margin - 1e-9]
         choice = min(near, key=lambda name: (math.isnan(prices[name]), prices[name], -accuracy[name]))
+        if choice in chance:
+            continue
         compared = [(other, row) for name, other, row in pairs if name == choice]
         rivals = sorted((pair for pair in pairs if pair[1] == choice), key=lambda pair: -accuracy[pair[0]])
         compared += [(name, swapped(pd.DataFrame([row])).iloc[0]) for name, _, row in rivals[:1]]

@@ -5,7 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from peft_study.analysis.accuracy import FEW, counterpart, family, few, groups, has_ood, largest, title, varying
+from peft_study.analysis.accuracy import (
+    FEW,
+    at_chance,
+    counterpart,
+    family,
+    few,
+    groups,
+    has_ood,
+    largest,
+    runs_seed_variance,
+    title,
+    varying,
+)
 from peft_study.analysis.slice_rules import OTHER, SLICES
 from peft_study.records.read import Runs
 from peft_study.statistics.intervals import SeedVariance, interval, seed_variance
@@ -110,14 +122,14 @@ def differences(sliced: Sliced, scores: pd.DataFrame) -> pd.DataFrame:
     over all rows. Empty where there is nothing to compare.
     """
     base, columns = sliced.runs.study.baseline, ["slice", "reviews", *varying(sliced.runs)]
-    rows, comparisons = [], []
+    rows, comparisons, overall = [], [], runs_seed_variance(sliced.runs)
     for name, on_slice in scores[scores["reviews"] >= LEAST].groupby("slice", sort=False):
         shared = sliced.seeds(str(name))
         for row in on_slice[on_slice["strategy"] != base].to_dict("records"):
             if (other := counterpart(row, on_slice, base)) is not None:
                 rows.append({column: row[column] for column in columns})
                 ours, theirs = (sliced.right(str(name), ids) for ids in (row["run_ids"], other["run_ids"]))
-                comparisons.append(compare(ours, theirs, shared))
+                comparisons.append(compare(ours, theirs, shared, at_chance(sliced.runs, other["run_ids"], overall)))
     return family(rows, comparisons, sliced.runs.study.margin)
 
 

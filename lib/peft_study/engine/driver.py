@@ -16,7 +16,7 @@ from contextlib import nullcontext, redirect_stderr
 from typing import NoReturn
 
 from peft_study import paths
-from peft_study.engine.forecast import forecast
+from peft_study.engine.forecast import forecast, too_few_steps
 from peft_study.engine.locks import holder, lock, lock_of
 from peft_study.engine.progress import Events, Progress
 from peft_study.engine.status import status, unfinished
@@ -54,6 +54,8 @@ def run(name: str, words: Sequence[str]) -> None:
     if not options.dryrun:
         _begin_alone(study)
     left, elsewhere = unfinished(study), options.compare_only or options.profile or options.executor
+    if not options.compare_only and (line := too_few_steps(study, left)):
+        print(line, file=sys.stderr, flush=True)
     if not elsewhere and (line := forecast(study, left, options.cores or options.jobs, gpus())):
         print(line, file=sys.stderr, flush=True)
     words = arguments(study, words, options)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,6 +25,7 @@ LONG = 10_000_000  # tokens to train on, from which it is worth a minute to meas
 DAY = 86_400  # seconds
 WHOLE = 25_000  # texts of a test set that is taken whole: its size is not known before it is fetched
 TOKENS = 1024  # of the part of a batch that is measured on a CPU, where time grows with the texts in it
+FEWEST = 60  # optimizer steps below which most strategies stay at chance, with the bundled encoder (NOTES.md)
 _KIND = ("model", "strategy", "max_length", "batch_size", "gradient_accumulation", "precision")
 _OTHER = 300e6  # bytes on the disk: texts of the hub, their tokens, notebooks and reports
 
@@ -43,6 +45,23 @@ def forecast(study: Study, runs: Sequence[str], cores: int | None, gpus: Sequenc
         faults = re.findall(r"^[\w.]*Error: .+", measured.stderr, re.MULTILINE) or [f"exit code {measured.returncode}"]
         return f"The cost of study {study.name} could not be measured: {faults[-1]}"
     return measured.stdout.splitlines()[-1]
+
+
+def too_few_steps(study: Study, runs: Sequence[str]) -> str | None:
+    """A note on those of `runs` that take too few steps to learn anything; None without such a run.
+
+    Those that start from a trained head are not among them.
+    """
+    variants = [variant for variant in map(study.variants.__getitem__, runs) if not variant.keep_head]
+    steps = [ceil(reviews(variant) / variant.batch_size / variant.gradient_accumulation) for variant in variants]
+    few = sorted(count for count in steps if count < FEWEST)
+    if not few:
+        return None
+    span = f"{few[0]}" if few[0] == few[-1] else f"{few[0]} to {few[-1]}"
+    return (
+        f"note: {len(few)} of {len(runs)} runs take {span} optimizer steps, and most strategies stay at chance below "
+        f"about {FEWEST}; raise epochs or train_size, or lower batch_size"
+    )
 
 
 def reviews(variant: Variant) -> float:

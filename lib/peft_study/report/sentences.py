@@ -9,9 +9,10 @@ from statsmodels.stats.proportion import proportion_confint
 
 from peft_study.analysis.accuracy import FEW, counterpart, further, title
 from peft_study.records.read import Runs
-from peft_study.statistics.paired_tests import NO_VERDICT, SEEDS
+from peft_study.statistics import scores
+from peft_study.statistics.paired_tests import AT_CHANCE, NO_VERDICT, SEEDS
 from peft_study.strategies.table import STRATEGIES
-from peft_study.text import listed, points, several
+from peft_study.text import listed, points, portion, several
 
 SPELT = 4  # comparisons that the answer gives with their intervals
 
@@ -46,6 +47,7 @@ def headline(runs: Runs, comparisons: pd.DataFrame, costs: pd.DataFrame) -> str:
         jointly = ", which hold jointly" * (len(comparisons) > 1)
         sampled = "test texts and seeds" if comparisons["seeds"].min() > 1 else "test texts"
         answers.append(f"Brackets are 95% intervals over {sampled}{jointly}.")
+        answers.append(_reference(comparisons, within(STRATEGIES[runs.study.baseline].label)))
     words = {word(row) for row in comparisons.to_dict("records")}
     if "undetermined" in words:
         answers.append(f"*Undetermined*: the interval contains 0 and reaches beyond ±{runs.study.margin:g}.")
@@ -53,7 +55,15 @@ def headline(runs: Runs, comparisons: pd.DataFrame, costs: pd.DataFrame) -> str:
         answers.append(
             f"With fewer than {SEEDS} seeds of a strategy, runs are compared, without verdict or recommendation."
         )
-    return " ".join(answers)
+    return " ".join(filter(None, answers))
+
+
+def _reference(comparisons: pd.DataFrame, other: str) -> str:
+    """Why comparisons with `other` have no verdict where it is at chance; nothing where none is."""
+    if AT_CHANCE not in set(comparisons["verdict"]):
+        return ""
+    chance = "is not distinguishable from the majority-class baseline there, so nothing counts as better than it"
+    return f"*{AT_CHANCE[0].upper()}{AT_CHANCE[1:]}*: {other} {chance}."
 
 
 def _by_strategy(comparisons: pd.DataFrame) -> list[pd.DataFrame]:
@@ -80,8 +90,8 @@ def _answer(rows: pd.DataFrame, runs: Runs, costs: pd.DataFrame) -> str:
 
 def _share(part: Mapping[Any, float], whole: Mapping[Any, float], column: str, name: str) -> str:
     """What a cost of one strategy is of another's, or nothing where that is no number."""
-    share = 100 * part[column] / whole[column] if whole[column] > 0 else np.nan
-    return f"{share:{'.2g' if share < 10 else ',.0f'}}% of the {name}" if np.isfinite(share) else ""
+    share = part[column] / whole[column] if whole[column] > 0 else np.nan
+    return f"{portion(share)} the {name}" if np.isfinite(share) else ""
 
 
 def within(label: str) -> str:
@@ -99,7 +109,7 @@ def compared(comparisons: pd.DataFrame, other: str) -> str:
         verdict = listed(f"**{name}** at {listed(at)} labels" for name, at in sizes.items())
         alike.setdefault(verdict, []).append(within(title(rows.iloc[0].to_dict())))
     parts = [f"{listed(names)} {verdict}" for verdict, names in alike.items()]
-    return f"Against {other}: {'; '.join(parts)}." if parts else ""
+    return f"Against {other}: {'; '.join(parts)}. {_reference(comparisons, other)}".strip() if parts else ""
 
 
 def other_checkpoints(runs: Runs) -> str:
@@ -153,7 +163,7 @@ def untrained(runs: Runs, summary: pd.DataFrame) -> str:
 
     A run is judged by its own Wilson interval (1927): that of several seeds also grows with what seeds do.
     """
-    share = np.bincount(runs.labels).max() / len(runs.labels)
+    share = scores.majority(runs.labels)
     right, poor = runs.right(list(runs.preds)).sum(axis=1), []
     low = pd.Series(proportion_confint(right, len(runs.labels), method="wilson")[0], runs.preds.columns)
     for row in summary.to_dict("records"):

@@ -17,6 +17,7 @@ from peft_study.statistics.intervals import NONE, Estimate, Interval, SeedVarian
 SEEDS = 3  # a side: fewer say too little of what another seed would do for a verdict on strategies
 POWER = 0.8
 NO_VERDICT = "no verdict"
+AT_CHANCE = "reference at chance"  # in place of a verdict on a classifier that is compared with such a one
 _CHANCES = (np.arange(40) + 0.5) / 40  # quantiles that stand for a distribution
 
 
@@ -25,12 +26,14 @@ class Comparison:
     """A strategy against a baseline on the same items, in accuracy points (positive: better).
 
     `discordant` are the numbers of items on which the strategy, and on which the baseline, was right more often.
-    `runs` are the numbers of runs of the sides that have seeds.
+    `runs` are the numbers of runs of the sides that have seeds. `at_chance` says whether the baseline is not
+    distinguishable from always naming the majority class.
     """
 
     gap: Estimate
     discordant: tuple[int, int]
     runs: tuple[int, ...]
+    at_chance: bool = False
 
     @property
     def difference(self) -> float:
@@ -57,7 +60,9 @@ class Comparison:
         return self.gap.interval(level).scaled(100)
 
 
-def compare(strategy: np.ndarray, baseline: np.ndarray, shared: SeedVariance = NONE) -> Comparison:
+def compare(
+    strategy: np.ndarray, baseline: np.ndarray, shared: SeedVariance = NONE, at_chance: bool = False
+) -> Comparison:
     """Compare which of the same n items two sides get right, each (runs, n), or (n,) of a fixed classifier.
 
     `shared` is the variance between seeds that the study's strategies and budgets share. Without it, the difference of
@@ -71,6 +76,7 @@ def compare(strategy: np.ndarray, baseline: np.ndarray, shared: SeedVariance = N
         estimate(leads / (len(ours) * len(theirs)), [1, -1], of_seeds(sides, shared)),
         (int((leads > 0).sum()), int((leads < 0).sum())),
         tuple(len(right) for right in sides if right.ndim == 2),
+        at_chance,
     )
 
 
@@ -79,13 +85,16 @@ def adjusted(p_values: Sequence[float]) -> list[float]:
     return [min(1.0, len(p_values) * p) for p in p_values]
 
 
-def verdict(interval: Interval, seeds: int, margin: float) -> str:
+def verdict(interval: Interval, seeds: int, margin: float, at_chance: bool = False) -> str:
     """What an interval of a difference in points says of two strategies.
 
     "equivalent" where it lies within ± `margin`: two one-sided tests (Schuirmann 1987), each at half of 1 − level;
     "better" or "worse" where it excludes 0; else "undetermined". A difference that is real but lies inside the margin
-    is equivalent: it is too small to matter. `NO_VERDICT` with fewer than `SEEDS` seeds.
+    is equivalent: it is too small to matter. `NO_VERDICT` with fewer than `SEEDS` seeds; `AT_CHANCE` where the other
+    side is at chance: any classifier that learned something is more accurate.
     """
+    if at_chance:
+        return AT_CHANCE
     if seeds < SEEDS:
         return NO_VERDICT
     if -margin < interval.low and interval.high < margin:

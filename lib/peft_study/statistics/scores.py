@@ -12,6 +12,11 @@ def accuracy(preds: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return (preds == labels).mean(axis=-1)
 
 
+def majority(labels: np.ndarray) -> float:
+    """The share of the most frequent class."""
+    return float(np.bincount(labels).max() / len(labels))
+
+
 def macro_f1(preds: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The unweighted mean of the F1 of the classes that occur among the labels, of each run, shape (runs,).
 

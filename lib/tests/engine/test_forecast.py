@@ -40,6 +40,28 @@ def test_a_few_real_steps_of_a_long_study_are_measured_and_a_short_one_is_not_ke
     assert " of memory and 30" in line and " MB of disk, estimated from a few measured steps." in line
 
 
+def test_a_budget_that_cannot_learn_is_said_beforehand_and_no_other(make_study: Callable[..., Path]) -> None:
+    def note(**values: Any) -> str | None:
+        matrix = {"strategy": ["full"], "seed": [1], "train_size": [400, 1000]}
+        make_study(defaults={"batch_size": 8} | values, matrix=matrix)
+        return forecast.too_few_steps(study := read_study("tiny"), list(study.variants))
+
+    said = note()
+    assert said and said.startswith(
+        "note: 1 of 2 runs take 45 optimizer steps, and most strategies stay at chance below"
+    )
+    assert "take 12 to 29 optimizer steps" in str(note(gradient_accumulation=4))
+    assert "2 of 2 runs take 50 optimizer steps" in str(note(max_steps=50))
+    assert note(epochs=2) is None and note(max_steps=50, keep_head=True) is None
+
+
+@pytest.mark.parametrize("name", ["quick", "rates", "methods", "imdb", "imdb-best"])
+def test_the_shipped_studies_take_steps_enough(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delenv("PEFT_STUDY_HOME")
+    study = read_study(name)
+    assert forecast.too_few_steps(study, list(study.variants)) is None
+
+
 def test_the_time_follows_from_the_steps_and_the_reviews(imdb: Study, variant: Callable[..., Variant]) -> None:
     runs = ["full-n25000-s42"]
     trained = 25_000 * 0.9 * 3 / 32

@@ -89,6 +89,23 @@ def test_a_verdict_and_a_recommendation_take_three_seeds(case: str) -> None:
     assert ("without verdict or recommendation" in parts["headline"]) == (not decided)
 
 
+def test_nothing_is_better_than_a_reference_at_chance_and_nothing_at_chance_is_chosen() -> None:
+    poor = {"full": 0.5, "lora": 0.9}
+    parts = report(make_runs(poor, matrix=SEEDS), make_words((250,), accuracy=0.5))
+    assert "points at 250 labels (**reference at chance**)" in parts["headline"]
+    why = "is not distinguishable from the majority-class baseline there, so nothing counts as better than it."
+    assert f"*Reference at chance*: full fine-tuning {why}" in parts["headline"]
+    assert parts["against TF-IDF"].endswith(
+        f" **reference at chance** at 250 labels. *Reference at chance*: TF-IDF {why}"
+    )
+    assert "better" not in "".join(parts["results"]["verdict"])
+    assert "choose **LoRA (query, value)**" in parts["recommendation"]
+    assert "reference at chance" in report(make_runs(poor, matrix=SEEDS | {"seed": [1]}))["headline"], (
+        "with one seed, too"
+    )
+    assert report(make_runs({"": 0.5}, matrix=SEEDS))["recommendation"] == ""
+
+
 def test_tf_idf_is_compared_and_chosen_like_a_strategy() -> None:
     runs = make_runs({"": 0.7}, matrix=SEEDS)
     parts = report(runs, make_words((250,), accuracy=0.9))
@@ -144,6 +161,9 @@ def test_costs_that_no_record_holds_are_left_out_of_the_headline_and_dashes_in_t
     bare = runs.table.drop(columns=["training.seconds", "environment.packages"]).assign(
         **{"cost.model_bytes": np.inf, "parameters.trainable": [1000, "many", 10, None], "training.steps": None}
     )
+    slower = runs.table["training.seconds"].where(runs.table["strategy"] != "lora", 120)
+    said = report(Runs(runs.study, runs.table.assign(**{"training.seconds": slower}), {}))["headline"]
+    assert re.search(r"and \d\S* times the training time with", said), "a share above 100 % is a multiple"
     parts = report(Runs(runs.study, bare, {}))
     assert "training" not in parts["headline"]
     shown = ["trainable share", "trainable", "peak memory (GiB)", "one text (ms)", "merged (ms)"]
