@@ -7,6 +7,14 @@
 #       --cores 1                       one run at a time
 #       --config allow_missing=1        report on finished runs, train no others
 #       --profile lib/profiles/slurm    each run as a job of a Slurm cluster (see README.md)
+#   ./run_all.sh label STUDY/RUN TABLE [OPTION...]
+#                                   label your own texts with the model of a finished run:
+#       -o FILE                         the labelled table (default: texts.labelled.csv beside texts.csv)
+#       --text-column NAME              the column of the texts (default: that of the study)
+#       --merged FOLDER                 write the model for transformers alone, with or without a table
+#       --help                          all options
+#   ./run_all.sh strategies [NAME...]
+#                                   check which strategies work on an encoder (--model) and what they train
 #   ./run_all.sh test [OPTION...]   the checks and the tests; options go to pytest
 #   ./run_all.sh lab [OPTION...]    JupyterLab with notebooks 01, 02 and 03 open; options go to it
 #   ./run_all.sh --help             this text
@@ -18,6 +26,7 @@ set -euo pipefail
 for name in PEFT_STUDY_HOME PEFT_STUDY_CACHE; do  # relative ones count from where the command is given
   case ${!name-} in '' | /* | '~'*) ;; *) export "$name=$PWD/${!name}" ;; esac
 done
+from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 say() { echo "run_all.sh: $*" >&2; }
@@ -104,11 +113,25 @@ activate() {
 }
 
 run_tests() {
-  ruff check --config lib/pyproject.toml lib notebooks
-  mypy --config-file lib/pyproject.toml lib/peft_study lib/nbpaper lib/benchmark.py
-  (cd lib && lint-imports --no-cache pyproject.toml)
+  # As modules: the scripts of an environment name the folder in which it was made, and a checkout may have moved.
+  python -m ruff check --config lib/pyproject.toml lib notebooks
+  python -m mypy --config-file lib/pyproject.toml lib/peft_study lib/nbpaper lib/benchmark.py
+  (cd lib && python -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-cache)
   # In several processes; a whole file of tests goes to one, since what its tests share is made once.
   python -m pytest -c lib/pyproject.toml --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder lib/tests "$@"
+}
+
+# What JupyterLab needs to be told as root, which it refuses, and in a container, whose own address nobody else reaches.
+ask_for_lab() {
+  local more=""
+  if [ -e /.dockerenv ] || [ -e /run/.containerenv ] || [ -n "${container-}" ]; then
+    case "$*" in *ip=*) ;; *) more=" --ip=0.0.0.0 --port=8888" ;; esac
+  fi
+  [ -z "$more" ] || say "in a container, publish a port (docker run -p 127.0.0.1:8888:8888 ...) and add$more"
+  case "$(id -u) $*" in
+    *allow*root*) ;;
+    0\ *) die "JupyterLab does not start as root unless asked to: ./run_all.sh lab${*:+ $*} --allow-root$more" ;;
+  esac
 }
 
 # JupyterLab, on this machine only and behind a token of its own, with the notebooks as tabs: a workspace says which.
@@ -123,7 +146,8 @@ open_lab() {
 case ${1-} in
   -h | --help) sed -n '2,/^set /{/^set /d; s/^# \{0,1\}//; p;}' "$0"; exit ;;
   test) activate; shift; run_tests "$@" ;;
-  lab) activate; shift; open_lab "$@" ;;
+  lab) shift; ask_for_lab "$@"; activate; open_lab "$@" ;;
+  label | strategies) activate; cd "$from"; exec python -P -m peft_study "$@" ;;  # -P: no module of that folder
   '' | -*) activate; exec python -m peft_study run quick "$@" ;;
   *) activate; exec python -m peft_study run "$@" ;;
 esac

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import traceback
+from pathlib import Path
 
 from peft_study.errors import StudyError, message, one_line
 
@@ -18,6 +19,8 @@ COMMANDS = {
     "check": "check a study, its model and its data",
     "run": "run the whole study with Snakemake; further options go to it",
     "status": "list finished and failed runs",
+    "label": "label your own texts with the model of a finished run",
+    "strategies": "check which strategies work on an encoder",
 } | STEPS
 
 
@@ -39,8 +42,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    study = options.study.removeprefix("runs/").rstrip("/")  # a shell completes it to a path
     try:
+        if options.command in ("label", "strategies"):
+            from peft_study.engine import tools
+
+            (tools.label if options.command == "label" else tools.strategies)(options)
+            return 0
+        study = options.study.removeprefix("runs/").rstrip("/")  # a shell completes it to a path
         if options.command in STEPS:
             return _step(options.command, study, *([options.run] if options.command == "train" else []))
         from peft_study.engine import driver, status
@@ -82,8 +90,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m peft_study", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        command.add_argument("study", metavar="STUDY", help="a folder of runs/ with a study.yaml")
+        prog = f"./run_all.sh {name}" if name in ("label", "strategies") else None
+        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False, prog=prog)
+        if name == "label":
+            _add_label(command)
+        elif name == "strategies":
+            command.add_argument("strategies", metavar="NAME", nargs="*", help="those to check; without any: all")
+            command.add_argument("--model", help="the encoder: bundled:NAME, a folder, or a hub name")
+        else:
+            command.add_argument("study", metavar="STUDY", help="a folder of runs/ with a study.yaml")
         if name == "train":
             command.add_argument("run", metavar="RUN", help="the name of a run, such as lora-n01000-s42")
         if name == "run":
@@ -91,6 +106,17 @@ def _parser() -> argparse.ArgumentParser:
         if name == "check":
             command.add_argument("--dry-run", action="store_true", help="leave out the model and the data")
     return parser
+
+
+def _add_label(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", metavar="STUDY/RUN", help="a finished run, such as quick/lora-n02000-s42")
+    command.add_argument("table", metavar="TABLE", type=Path, nargs="?", help="CSV, TSV, JSON, JSON lines or parquet")
+    command.add_argument("-o", "--output", type=Path, help="by default texts.labelled.csv beside texts.csv")
+    command.add_argument("--text-column", metavar="NAME", help="by default that of the run")
+    command.add_argument("--encoding", metavar="NAME", help="of a text file, such as cp1252; by default detected")
+    command.add_argument("--delimiter", metavar="CHARACTER", help="of a CSV or TSV file; by default detected")
+    command.add_argument("--force", action="store_true", help="replace an existing output")
+    command.add_argument("--merged", metavar="FOLDER", type=Path, help="write the model for transformers alone")
 
 
 if __name__ == "__main__":

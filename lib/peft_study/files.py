@@ -26,7 +26,7 @@ _LFS = b"version https://git-lfs.github.com/spec"
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """A temporary file beside `file`, renamed to `file` if the block succeeds."""
+    """A temporary file (or folder) beside `file`, renamed to `file` if the block succeeds."""
     partial = file.with_name(f".{file.stem}.partial-{os.getpid()}{file.suffix}")
     with writing(file):
         try:
@@ -34,7 +34,7 @@ def replacing(file: Path) -> Iterator[Path]:
             yield partial
             partial.replace(file)
         finally:
-            partial.unlink(missing_ok=True)
+            remove(partial)
 
 
 def unless_live(write: Callable[..., None]) -> Callable[..., None]:

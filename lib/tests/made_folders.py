@@ -1,7 +1,9 @@
 """Folders in the layout of the hub: tiny models with random weights, and tiny reviews that a tiny model can learn."""
 
+import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -66,3 +68,7 @@ def save_model(folder: Path, kind: str) -> Path:
         model.pooler = None  # a classifier of this family has none
     model.save_pretrained(folder)
     return folder
+
+
+def edit_json(file: Path, **values: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))

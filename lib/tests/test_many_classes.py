@@ -18,8 +18,8 @@ from transformers import pipeline
 
 from peft_study import paths
 from peft_study.analysis import accuracy
+from peft_study.records.classifier import load_classifier, save_merged
 from peft_study.records.read import Runs, load_runs
-from peft_study.records.write import save_merged
 from peft_study.report import sentences
 from peft_study.text import markdown_escape
 
@@ -122,18 +122,19 @@ def test_runs_that_only_name_the_commonest_class_are_told(runs: Runs) -> None:
 def test_the_code_of_a_model_card_and_a_merged_adapter_know_the_names_of_the_classes(
     run_id: str, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = paths.run_folder("topics", run_id) / "model"
-    (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    monkeypatch.chdir(folder)
+    folder, articles = paths.run_folder("topics", run_id), texts(72, seed=1)["article"].tolist()
+    (code,) = re.findall(r"```python\n(.*?)```", (folder / "model" / "README.md").read_text("utf-8"), re.DOTALL)
+    monkeypatch.chdir(folder / "model")
     space: dict[str, Any] = {}
     exec(code, space)
-    classifiers = [space["classify"]]
-    if run_id == LORA:
-        save_merged(folder, tmp_path / "merged")
-        classifiers.append(pipeline("text-classification", model=str(tmp_path / "merged")))
-    for classify in classifiers:
-        found = classify(texts(72, seed=1)["article"].tolist(), truncation=True, max_length=32)
-        assert [entry["label"] for entry in found] == [NAMES[i] for i in runs.preds[run_id]]
+    save_merged(folder, tmp_path / "merged")
+    classify = pipeline("text-classification", model=str(tmp_path / "merged"))
+    found = [
+        [max(chances := space["classify"](text), key=chances.__getitem__) for text in articles],
+        [entry["label"] for entry in classify(articles, truncation=True, max_length=32)],
+        load_classifier(folder).label(articles)["predicted_label"].tolist(),
+    ]
+    assert found == [[NAMES[i] for i in runs.preds[run_id]]] * 3
 
 
 def test_a_model_card_says_what_is_on_record_with_intervals_under_the_header_that_the_hub_reads(runs: Runs) -> None:

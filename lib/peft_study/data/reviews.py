@@ -191,7 +191,7 @@ def _table(
     """
     for field in ("text_column", "label_column"):
         if (column := getattr(variant, field)) not in split.columns:
-            advice = [_columns(split), *[remedy] * bool(remedy and field == "label_column")]
+            advice = [column_names(split), *[remedy] * bool(remedy and field == "label_column")]
             raise StudyError(f"{field} = {column!r}: {name} has no such column; {'; '.join(advice)}")
     values, where = list(split.columns[variant.text_column]), f"text_column = {variant.text_column!r}: {name}"
     if not values:
@@ -205,7 +205,7 @@ def _table(
     return table.assign(label=np.array(named.encode(labels), dtype="int64")), named
 
 
-def _columns(split: Split) -> str:
+def column_names(split: Split) -> str:
     """The column names of a split, for a message, unless they look like a row, which may hold a text or a label."""
     names = [name for name in split.columns if len(name) <= 40 and len(name.split()) <= 4]
     if len(names) < len(split.columns) or any(name in values for name, values in split.columns.items()):

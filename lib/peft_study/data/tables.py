@@ -1,4 +1,4 @@
-"""Read files of tables as columns; files that can be read in two ways are refused.
+"""Read files of tables as columns, and write them; files that can be read in two ways are refused.
 
 Values of CSV and TSV files are texts, unchanged; JSON, parquet and Arrow keep their types. Faults are `ValueError`s
 that name the line and never quote a row's text.
@@ -20,6 +20,7 @@ from typing import Any
 from peft_study.errors import quoted
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson")  # also with .gz
+DELIMITED = {".csv": ",", ".tsv": "\t"}
 ARROW = (".parquet", ".arrow")
 DELIMITERS = (",", ";", "\t", "|")
 _MAGIC = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip (or spreadsheet)", b"PAR1": "parquet"}  # how such files begin
@@ -75,7 +76,7 @@ def read_table(file: Path, encoding: str | None = None, delimiter: str | None = 
         )
     text, notes = _decode(raw, encoding)
     text = text.removeprefix("\ufeff")
-    delimited = suffix(file) in (".csv", ".tsv")
+    delimited = suffix(file) in DELIMITED
     columns = _read_delimited(text, delimiter) if delimited else _read_json(text, lines=suffix(file) != ".json")
     if not any(columns.values()):
         raise ValueError("holds no rows")
@@ -100,6 +101,31 @@ def read_arrow(file: Path) -> Split:
     features = (described.get("info") or {}).get("features") or {}
     classes = {name: kind for name, kind in features.items() if isinstance(kind, dict) and "names" in kind}
     return Split(columns, {name: kind["names"] for name, kind in classes.items()})
+
+
+def write_table(file: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Write columns, all with the same number of rows, in the format of the file's suffix, as UTF-8."""
+    kind, rows = suffix(file), zip(*columns.values(), strict=True)
+    if kind == ".parquet":
+        import pyarrow as pa
+        from pyarrow.parquet import write_table
+
+        return write_table(pa.table(dict(columns)), file)
+    opened: Any = gzip.open if file.name.lower().endswith(".gz") else open
+    with opened(file, "wt", encoding="utf-8", newline="") as stream:
+        if kind in DELIMITED:
+            returns = any("\r" in value for column in columns.values() for value in column if isinstance(value, str))
+            writer = csv.writer(
+                stream,
+                delimiter=DELIMITED[kind],
+                lineterminator="\n",
+                quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL,  # which quotes no lone carriage return
+            )
+            writer.writerows([list(columns), *rows])
+        else:
+            objects = (dict(zip(columns, row, strict=True)) for row in rows)
+            lines = [json.dumps(item, ensure_ascii=False, default=str) for item in objects]
+            stream.write("[" + ",\n".join(lines) + "]\n" if kind == ".json" else "\n".join(lines) + "\n")
 
 
 def _decode(raw: bytes, encoding: str | None) -> tuple[str, list[str]]:

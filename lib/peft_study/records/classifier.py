@@ -14,11 +14,14 @@ from peft_study.data.datasets import model_folder
 from peft_study.data.reviews import clean
 from peft_study.data.tokenization import windows
 from peft_study.errors import StudyError, unknown
+from peft_study.files import remove, replacing
 from peft_study.records.layout import is_interrupted, read_metrics, read_params, recorded_labels
+from peft_study.records.model_card import card
 from peft_study.records.read import read_arrays, reading
 from peft_study.statistics.calibration import temperature
+from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
-from peft_study.training.model import load, quiet
+from peft_study.training.model import load, merged, quiet
 from peft_study.training.prediction import Tell, predict
 
 AT_ONCE = 2048  # texts that are tokenised and sorted by length together
@@ -128,6 +131,25 @@ def load_classifier(folder: Path) -> Classifier:
     )
 
 
+def save_merged(folder: Path, output: Path, force: bool = False) -> None:
+    """Write the model of the run in `folder` to the folder `output`, merged into its base model, with a model card.
+
+    It loads with transformers alone. Raises `StudyError` where an adapter cannot be merged, and where `output` exists,
+    unless `force`.
+    """
+    if output.exists() and not force:
+        raise StudyError(f"{output} exists; name another folder, or replace it with --force")
+    classifier = load_classifier(folder)
+    model, strategy = classifier.model, STRATEGIES[classifier.variant.strategy]
+    if strategy.adapter and not strategy.merges:
+        raise StudyError(f"the adapter of {strategy.label} cannot be merged into the weights; use {folder / 'model'}")
+    with replacing(output) as partial:
+        (merged(model) if strategy.adapter else model).save_pretrained(str(partial))
+        classifier.tokenizer.save_pretrained(str(partial))
+        (partial / "README.md").write_text(card(folder, plain=True), encoding="utf-8")
+        remove(output)
+
+
 def saved_models() -> dict[str, Path]:
     """The folders of finished runs that kept their model, of any study, by `study/run`."""
     folders = [model.parent for model in sorted(paths.home().glob("runs/*/*/model"))]
@@ -136,9 +158,11 @@ def saved_models() -> dict[str, Path]:
 
 
 def find_run(name: str) -> Path:
-    """The folder of the run `STUDY/RUN`, which may also be its path. Raises `StudyError` with the names there are."""
-    named = paths.home() / "runs" / name.rstrip("/").removeprefix("runs/")
-    for folder in (named, Path(name)):
-        if folder.is_dir() and len(named.relative_to(paths.home() / "runs").parts) == 2:
-            return folder.resolve()
-    raise StudyError(unknown("run", name, saved_models()))
+    """The folder of the run `STUDY/RUN`, which may also be a path. Raises `StudyError` with the names there are."""
+    runs, saved = paths.home() / "runs", saved_models()
+    for folder in ((runs / name.removeprefix("runs/")).resolve(), Path(name).resolve()):
+        if folder.is_dir() and (folder.parent.parent == runs or (folder / "params.yaml").exists()):
+            return folder
+    if not saved:
+        raise StudyError(f"unknown run {name!r}; no run in {runs} has kept a model yet, ./run_all.sh trains some")
+    raise StudyError(f"{unknown('run', name, saved)} (STUDY/RUN, finished, with its model)")

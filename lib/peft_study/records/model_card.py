@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from peft_study.data.datasets import is_on_hub
+from peft_study.data.tokenization import kept, untruncated
 from peft_study.files import replacing
 from peft_study.records.layout import label_names, read_metrics, recorded_params
 from peft_study.records.read import read_arrays
@@ -30,14 +31,18 @@ def write_card(folder: Path) -> None:
             partial.write_text(card(folder), encoding="utf-8")
 
 
-def card(folder: Path) -> str:
-    """The text of the card of the run whose record, and model, is in `folder`."""
+def card(folder: Path, plain: bool = False) -> str:
+    """The text of the card of the run whose record, and model, is in `folder`; `plain`: of the model once merged."""
     from huggingface_hub import ModelCard, ModelCardData
+    from transformers import AutoTokenizer
 
     variant, metrics, labels = Variant(**(recorded_params(folder) or {})), read_metrics(folder), label_names(folder)
     files = {"test": folder / "preds_and_labels.npz", "other kind": folder / "ood_preds_and_labels.npz"}
     parts = {name: read_arrays(file) for name, file in files.items() if file.exists()}
-    adapted = (folder / "model" / "adapter_config.json").exists()
+    adapted = not plain and (folder / "model" / "adapter_config.json").exists()
+    prefix, suffix = untruncated(AutoTokenizer.from_pretrained(folder / "model", local_files_only=True))
+    room = variant.max_length - len(prefix) - len(suffix)
+    head, tail = kept(room + 1, room, variant.truncation)
     header = ModelCardData(
         base_model=variant.model.split("@")[0] if is_on_hub(variant.model) else None,
         datasets=[variant.dataset.split("@")[0]] if is_on_hub(variant.dataset) else None,
@@ -54,6 +59,8 @@ def card(folder: Path) -> str:
             strategy=STRATEGIES[variant.strategy],
             adapted=adapted,
             on_hub=is_on_hub(variant.model),
+            run=f"{folder.parent.name}/{folder.name}",
+            window={"prefix": list(prefix), "suffix": list(suffix), "room": room, "head": head, "tail": tail},
             names=dict(enumerate(labels)),
             classes=markdown_escape(class_list(labels)),
             counts=metrics["parameters"],

@@ -20,12 +20,12 @@ import numpy as np
 from peft_study import paths
 from peft_study.data.datasets import commit_of, model_folder, origin, weights_hash
 from peft_study.data.reviews import Reviews
-from peft_study.errors import StudyError, writing
+from peft_study.errors import writing
 from peft_study.files import remove, replacing, write_json
 from peft_study.paths import CHECKPOINTS
-from peft_study.records.layout import recorded_labels, write_params
+from peft_study.records.layout import write_params
 from peft_study.study.variant import Variant
-from peft_study.training.model import CLASSIFIER, count_parameters, load, merged, write_classes
+from peft_study.training.model import count_parameters, write_classes
 
 if TYPE_CHECKING:
     from peft_study.training.prediction import Predictions
@@ -144,21 +144,6 @@ def save_model(folder: Path, model: Any, tokenizer: Any, variant: Variant) -> in
         finally:
             remove(partial)
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-
-
-def save_merged(folder: Path, output: Path) -> None:
-    """Fold the adapter in `folder` (a run's `model/`) into its base model and save it as a plain transformers model.
-
-    `output` then loads with `transformers.pipeline("text-classification", ...)`, without peft, and names the run's
-    classes. Raises `StudyError` where there is no adapter, or where its classes have no names.
-    """
-    if not (folder / "adapter_config.json").exists():
-        raise StudyError(f"{folder} has no adapter to be merged: it is a plain transformers model, and loads as it is")
-    from transformers import AutoTokenizer
-
-    labels = None if (folder / CLASSIFIER).exists() else recorded_labels(folder.parent)
-    merged(load(folder, labels)).save_pretrained(str(output))  # type: ignore[operator]
-    AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False).save_pretrained(str(output))
 
 
 def environment() -> dict[str, Any]:

@@ -13,6 +13,7 @@ from made_runs import make_study
 
 from peft_study import paths
 from peft_study.analysis import slice_rules
+from peft_study.data.datasets import about
 from peft_study.data.reviews import load_corpus
 from peft_study.data.tokenization import load_tokenizer
 from peft_study.study.variant import Variant
@@ -116,3 +117,9 @@ def test_a_missing_or_damaged_file_is_no_slices() -> None:
     for content in (b"", b"\xff\xfe\x00", whole[:-10], renamed, numbered, twice):
         file.write_bytes(content)
         assert slice_rules.load_slices("made") is None, content[:40]
+
+
+def test_a_review_may_state_a_rating_that_its_label_excludes_and_the_description_of_the_texts_says_so() -> None:
+    """The label is that of the stars; a negative review of the bundled ones ends in 6/10."""
+    assert slice_rules.explicit_rating("Still pretty good, considering.\n\n6/10") == 6
+    assert "a tenth of the negative texts with one state more than four" in about("bundled:imdb")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from made_folders import reviews, save_model, save_reviews
+from made_folders import edit_json, reviews, save_model, save_reviews
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
@@ -71,10 +71,6 @@ def edit(folder: Path, **values: Any) -> Path:
     """Change values of a model's configuration."""
     edit_json(folder / "config.json", **values)
     return folder
-
-
-def edit_json(file: Path, **values: Any) -> None:
-    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 def add_tokens(folder: Path) -> None:

@@ -109,7 +109,7 @@ def test_a_training_that_diverges_leaves_a_record(execute: Any, variant: Make, t
     space = execute(variant(strategy="full", learning_rate=1.0, weight_decay=0.0, epochs=1, max_steps=40, warmup=0.0))
     assert read_metrics(tmp_path / "run")["training"]["steps"] == 40
     space["test"].logits[:] = np.nan
-    cell = next(cell for cell in code(read(TRAIN)) if "minimize_scalar" in cell.source)
+    cell = next(cell for cell in code(read(TRAIN)) if "ece(" in cell.source)
     exec(cell.source, space)
     assert space["scaled"] == {}
 

@@ -8,22 +8,19 @@ from typing import Any
 
 import pytest
 import torch
+from made_folders import edit_json
 from transformers import AutoConfig, AutoModelForSequenceClassification, pipeline
 
 from peft_study.data.tokenization import load_tokenizer
 from peft_study.engine.check import check
 from peft_study.errors import StudyError
-from peft_study.records.write import save_merged, save_model
+from peft_study.records.write import save_model
 from peft_study.study.variant import Variant
-from peft_study.training.model import build, load
+from peft_study.training.model import build, load, merged
 
 Make = Callable[..., Variant]
 DESKS = ("access", "billing", "hardware", "network", "travel")
 FAMILIES = ("distilbert", "bert", "roberta")
-
-
-def edit_json(file: Path, **values: Any) -> None:
-    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 def save_classifier(folder: Path, encoder: str, names: tuple[str, ...] = (), count: int = 0, **settings: Any) -> str:
@@ -156,7 +153,7 @@ def test_a_saved_model_says_which_classes_it_has_wherever_it_is_copied(
         config = AutoConfig.from_pretrained(copied / "classifier_config.json")
         options = {"config": config, "ignore_mismatched_sizes": True}
         models.append(AutoModelForSequenceClassification.from_pretrained(copied, **options))
-        save_merged(copied, odd / "merged")
+        merged(load(copied)).save_pretrained(odd / "merged")  # type: ignore[operator]
         models.append(AutoModelForSequenceClassification.from_pretrained(odd / "merged"))
     for loaded in models:
         assert loaded.config.id2label == names and loaded.config.label2id == {name: i for i, name in names.items()}
@@ -170,9 +167,8 @@ def test_an_adapter_without_the_names_of_its_classes_is_refused_unless_they_are_
     asked = variant(model=str(tiny["bert"]))
     save_model(tmp_path / "model", build(tiny["bert"], asked, DESKS), load_tokenizer(asked), asked)
     (tmp_path / "model" / "classifier_config.json").unlink()
-    for refuse in (lambda: load(tmp_path / "model"), lambda: save_merged(tmp_path / "model", tmp_path / "merged")):
-        with pytest.raises(StudyError, match="holds an adapter and no classifier_config"):
-            refuse()
+    with pytest.raises(StudyError, match="holds an adapter and no classifier_config"):
+        load(tmp_path / "model")
     assert load(tmp_path / "model", DESKS).config.label2id["billing"] == 1  # type: ignore[union-attr,index]
 
 
@@ -188,18 +184,6 @@ def test_an_adapter_does_not_load_with_other_classes_or_without_its_base(
     shutil.rmtree(base)
     with pytest.raises(StudyError, match=f"{run} does not load on {base}: "):
         load(run)
-
-
-def test_a_merged_model_has_the_classes_of_its_adapter_beside_whatever_it_was_copied(
-    variant: Make, tiny: dict[str, Path], tmp_path: Path
-) -> None:
-    asked = variant(model=str(tiny["bert"]))
-    save_model(tmp_path / "model", build(tiny["bert"], asked, ("ham", "spam")), load_tokenizer(asked), asked)
-    (tmp_path / "metrics.json").write_text('{"data": {"labels": ["negative", "positive"]}}')
-    save_merged(tmp_path / "model", tmp_path / "merged")
-    assert AutoConfig.from_pretrained(tmp_path / "merged").id2label == {0: "ham", 1: "spam"}
-    with pytest.raises(StudyError, match="has no adapter to be merged"):
-        save_merged(tmp_path / "merged", tmp_path / "again")
 
 
 def test_weights_in_half_precision_are_trained_in_float32(variant: Make, tiny: dict[str, Path], tmp_path: Path) -> None:

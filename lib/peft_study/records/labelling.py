@@ -1,0 +1,110 @@
+"""Label a table of texts with the model of a finished run, as `./run_all.sh label` does."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from peft_study.data.datasets import KINDS, load_dataset
+from peft_study.data.reviews import column_names
+from peft_study.data.tables import Split, suffix, write_table
+from peft_study.errors import StudyError
+from peft_study.files import replacing
+from peft_study.records.classifier import Classifier, load_classifier
+from peft_study.study.variant import Variant, describe
+from peft_study.text import several
+from peft_study.training.prediction import Tell
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What `label_table` wrote: the `file`, the `columns` that it adds, a row per text, and the run's classifier."""
+
+    file: Path
+    columns: pd.DataFrame
+    classifier: Classifier
+
+    def summary(self) -> list[str]:
+        """Lines that say how many texts have which class, how many were cut, and which rows were left out."""
+        predicted, *_, truncated = (self.columns[name] for name in self.classifier.columns)
+        counts, window = predicted.value_counts(), self.classifier.variant
+        classes = several([f"{count:,} {name}" for name, count in counts.items()], 12)
+        lines = [
+            f"{self.file}: {predicted.notna().sum():,} of {len(predicted):,} texts labelled ({classes or 'none'})",
+            f"{truncated.sum():,} of them are longer than the window of {window.max_length} tokens "
+            f"({window.truncation} truncation); temperature {self.classifier.temperature:.2f}",
+        ]
+        if rows := [f"{row + 1:,}" for row in predicted.index[predicted.isna()]]:
+            lines.append(f"not labelled, since they hold no text: data row{'s' * (len(rows) > 1)} {several(rows, 20)}")
+        return lines
+
+
+def label_table(
+    run: Path,
+    table: Path,
+    output: Path | None = None,
+    text_column: str | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    force: bool = False,
+    tell: Tell = lambda what, done, total: None,
+) -> Labelled:
+    """Write `table` to `output` with the columns of `Classifier.label` by the run in the folder `run`.
+
+    The table has one of the formats of a study; that of `output` follows from its suffix, and it is by default
+    `texts.labelled.csv` beside `texts.csv`. `text_column` is by default that of the run; `encoding` and `delimiter` are
+    detected. `output` appears when all texts are labelled. Raises `StudyError` before the first text is, for whatever
+    cannot be read or written, for an existing `output` unless `force`, and for a column that would be replaced.
+    """
+    output = output or table.with_name(re.sub(r"(\.[^.]+(\.gz)?)$", r".labelled\1", table.name, flags=re.IGNORECASE))
+    _require_writable(table, output, force)
+    split = _read(table, encoding, delimiter)
+    classifier = load_classifier(run)
+    column = text_column or classifier.variant.text_column
+    if column not in split.columns:
+        raise StudyError(
+            f"{table} has no column {column!r} of texts; {column_names(split)}; name that of the texts (--text-column)"
+        )
+    if taken := [name for name in classifier.columns if name in split.columns]:
+        raise StudyError(f"{table} has a column {taken[0]!r} already; rename it, or remove it")
+    with replacing(output) as partial:
+        partial.touch()  # what cannot be written is known before the work
+        labels = classifier.label(split.columns[column], tell)
+        added = {name: _plain(labels[name]) for name in labels}
+        write_table(partial, {**split.columns, **added})
+    return Labelled(output, labels, classifier)
+
+
+def _require_writable(table: Path, output: Path, force: bool) -> None:
+    """Refuse a `table` that is not there, and an `output` of no known format, or that would replace a file."""
+    if not table.is_file():
+        raise StudyError(f"there is no file {table}; name a table of texts ({', '.join(KINDS)}; text also with .gz)")
+    if suffix(output) not in KINDS:
+        raise StudyError(f"output = {str(output)!r}: its format is not known by its name; end it in {', '.join(KINDS)}")
+    if output.exists() and output.samefile(table):
+        raise StudyError(f"output = {str(output)!r} is the table itself; name another file")
+    if output.exists() and not force:
+        raise StudyError(f"{output} exists; name another output (-o), or replace it with --force")
+
+
+def _read(table: Path, encoding: str | None, delimiter: str | None) -> Split:
+    """The columns of a table, with errors that name the options of the command."""
+    try:
+        Variant(encoding=encoding, delimiter=delimiter)
+        return load_dataset(name := str(table.resolve()), "dataset", None, encoding, delimiter).splits["train"]
+    except ValidationError as error:
+        raise StudyError("; ".join(describe(error, Variant))) from error
+    except StudyError as error:
+        fault = str(error).removeprefix(f"dataset = {name!r}: ")
+        options = re.sub("`(encoding|delimiter)`", r"--\1", fault)
+        raise StudyError(f"{table}: {options}") from error
+
+
+def _plain(column: "pd.Series[Any]") -> Sequence[object]:
+    """The values of a column for a file: None where missing, probabilities of six digits."""
+    values = column.astype(object).where(column.notna(), None)
+    return [float(f"{value:.6g}") if isinstance(value, float) else value for value in values]
