@@ -27,7 +27,7 @@ _LFS = b"version https://git-lfs.github.com/spec"
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
     """A temporary file (or folder) beside `file`, renamed to `file` if the block succeeds."""
-    partial = file.with_name(f".{file.stem}.partial-{os.getpid()}{file.suffix}")
+    partial = file.with_name(f".{file.stem}.partial-{os.getpid()}{''.join(file.suffixes)}")  # .csv.gz is a format
     with writing(file):
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
