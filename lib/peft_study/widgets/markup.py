@@ -35,9 +35,9 @@ class Side(NamedTuple):
     colour: str
 
 
-def line(text: str) -> HTML:
-    """A line of plain text."""
-    return HTML(f'<p style="line-height:1.5;max-width:60rem;margin:.4em 0">{escape(text)}</p>')
+def line(text: str, further: str = "") -> HTML:
+    """A line of plain text, and `further` HTML."""
+    return HTML(f'<p style="line-height:1.5;max-width:60rem;margin:.4em 0">{escape(text)}{further}</p>')
 
 
 def sides(names: Sequence[str], target: int) -> tuple[Side, Side]:
@@ -64,14 +64,12 @@ def legend(verdict: Explanation, sides: tuple[Side, Side]) -> HTML:
     """The log-odds of a text, the scale of the colours, and what they do not say."""
     below, above = (escape(side.name) for side in sides)
     scale = f"linear-gradient(to right,{tint(-STRONGEST, sides)},transparent,{tint(STRONGEST, sides)})"
-    odds = (
-        f"Log-odds of {above}: {verdict.log_odds:+z.2f} nats; with every word masked: {verdict.log_odds_without:+z.2f}."
-    )
-    style = 'style="line-height:1.5;max-width:60rem;margin:.4em 0"'
-    return HTML(
-        f"<p {style}><b>{odds}</b><br>{below} −{STRONGEST:g} nats "
+    odds = f"{verdict.log_odds:+z.2f} nats; with every word masked: {verdict.log_odds_without:+z.2f}."
+    return line(
+        f"Log-odds of {sides[1].name}: {odds}",
+        f"<br>{below} −{STRONGEST:g} nats "
         f'<span style="display:inline-block;width:12rem;height:.8em;background:{scale}"></span> '
-        f"+{STRONGEST:g} nats {above}<br>{LEGEND.format(above)}</p>"
+        f"+{STRONGEST:g} nats {above}<br>{LEGEND.format(above)}",
     )
 
 

@@ -228,6 +228,10 @@ def test_the_front_is_a_step_line_through_those_that_no_other_beats() -> None:
     (line,) = axis.lines
     assert line.get_drawstyle() == "steps-post" and line.get_xydata().tolist() == [[3, 80], [9, pytest.approx(90)]]
     assert len(axis.collections) == 3
+    _, axis = figures.figure()
+    figures.trade_off(table.assign(low=0.5, high=[0.91, 0.92, 0.93]), "training.seconds", axis)
+    bars = [bar.get_segments()[0].tolist() for bar in axis.collections[1::2]]
+    assert bars == [[[9, 50], [9, 91]], [[3, 50], [3, 92]], [[4, 50], [4, 93]]]
 
 
 def test_what_costs_nothing_or_is_unknown_has_no_axis() -> None:
