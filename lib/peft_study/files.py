@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,21 +37,25 @@ def replacing(file: Path) -> Iterator[Path]:
             remove(partial)
 
 
-def unless_live(write: Callable[..., None]) -> Callable[..., None]:
-    """A function that writes what a study keeps, and nothing in JupyterLab: looking at a study does not change it."""
+def _only(where_live: bool, function: Callable[..., None]) -> Callable[..., None]:
+    """`function`, which does nothing outside JupyterLab, or nothing in it."""
 
-    @wraps(write)
-    def written(*args: Any, **options: Any) -> None:
-        if not live():
-            write(*args, **options)
+    @wraps(function)
+    def called(*args: Any, **options: Any) -> None:
+        if live() == where_live:
+            function(*args, **options)
 
-    return written
+    return called
+
+
+where_live = partial(_only, True)  # for interactive pieces: executed notebooks have no dead controls
+unless_live = partial(_only, False)  # for what writes into a study or its report: looking at them changes nothing
 
 
 def remove_partial(folder: Path) -> None:
     """Remove the temporary files that killed writers left in `folder`."""
-    for partial in folder.glob(".*.partial*"):
-        remove(partial)
+    for file in folder.glob(".*.partial*"):
+        remove(file)
 
 
 def remove(path: Path) -> None:

@@ -8,7 +8,6 @@ computes before anything is displayed, so it cannot announce slow steps, and has
 import random
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import wraps
 from html import escape
 from typing import Any
 
@@ -18,7 +17,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import HTML, Javascript, display
 
 from peft_study.errors import StudyError
-from peft_study.paths import live
+from peft_study.files import where_live as where_live
 from peft_study.widgets import markup
 
 Shown = Iterator[Any]  # what to display, or a tuple of it, each in place of what came before
@@ -34,17 +33,6 @@ SUBMIT = """window.submitsPanels ??= window.addEventListener('keydown', event =>
 }, true) ?? true;"""
 MOST_SAVED = 1000  # rows of a link: the server of Jupyter drops larger messages
 ALERT = "border-left:3px solid #b00020;padding:.3em .9em;white-space:pre-wrap;line-height:1.4"
-
-
-def where_live(piece: Callable[..., None]) -> Callable[..., None]:
-    """A piece that does nothing outside JupyterLab, so that executed notebooks have no dead controls."""
-
-    @wraps(piece)
-    def shown(*args: Any, **options: Any) -> None:
-        if live():
-            piece(*args, **options)
-
-    return shown
 
 
 def show(render: Callable[..., Shown], button: str = "", **controls: Any) -> None:

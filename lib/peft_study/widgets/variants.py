@@ -7,13 +7,14 @@ from typing import Any
 from ipykernel.connect import get_connection_file
 
 from peft_study import paths
+from peft_study.files import where_live
 from peft_study.records.layout import is_finished
 from peft_study.report import display
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.study import read_study
 from peft_study.study.variant import Variant
 from peft_study.widgets import controls, markup
-from peft_study.widgets.controls import Shown, where_live
+from peft_study.widgets.controls import Shown
 
 AXES = {"strategy": [], "train_size": [500, 1000, 2000, 5000, 10_000], "seed": [42, 43, 44]}
 OWN = "the parameters above"  # in place of a study
