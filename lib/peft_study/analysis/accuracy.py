@@ -55,7 +55,12 @@ def further(columns: Iterable[Any]) -> list[str]:
 
 
 def title(row: Mapping[Any, Any]) -> str:
-    """The label of a row's strategy, with its value on every further axis: `LoRA (query, value), lora_r 4`."""
+    """The label of a row's strategy, with its value on every further axis: `LoRA (query, value), lora_r 4`.
+
+    That of a run that is no part of the study is the run's name.
+    """
+    if row.get("run", IDLE) != IDLE:
+        return str(row["run"])
     values = ((axis, row[axis]) for axis in further(row) if row[axis] != IDLE)
     return ", ".join(
         [STRATEGIES[row["strategy"]].label]

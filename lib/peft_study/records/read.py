@@ -30,6 +30,7 @@ from peft_study.text import UNKNOWN
 IDENTITY = ("strategy", "train_size", "seed")
 COSTS = ("seconds", "tokens_per_second", "flops_per_step", "peak_memory_bytes")  # of a training, stated in `cost` too
 CLASSES = 10_000  # the most that a record without logits may have
+UNFINISHED = "not finished"  # the reason of a run that no one has trained
 REASONS = 5  # of runs that cannot be compared, that an error lists
 
 Arrays = dict[str, np.ndarray]
@@ -161,7 +162,7 @@ def _read_run(
         raise StudyError("its training was interrupted; run the study again")
     if not (folder / "train.ipynb").exists() and not layout.is_foreign(folder):
         failed = (folder / "train.partial.ipynb").exists()
-        raise StudyError("failed or was stopped: see train.log" if failed else "not finished")
+        raise StudyError("failed or was stopped: see train.log" if failed else UNFINISHED)
     params: dict[str, Any] = {}
     if (file := folder / "params.yaml").exists():
         with reading(file):
@@ -363,13 +364,10 @@ class NoRuns(StudyError):
 
 
 def require_runs(runs: Runs) -> None:
-    """Raise `NoRuns` with the reasons, at most `REASONS` of them, where no run at all can be compared."""
+    """Raise `NoRuns` where no run can be compared, with at most `REASONS` of the reasons that can be mended."""
     if runs.table.empty:
-        reasons = [f"\n  {run_id}: {reason}" for run_id, reason in runs.missing.items()]
-        reasons.sort(key=lambda line: line.endswith(": not finished"))  # what can be mended first
-        more = [f"\n  and {len(reasons) - REASONS} more"] if len(reasons) > REASONS else []
-        lines = "".join([*reasons[:REASONS], *more])
-        raise NoRuns(
-            f"no run of the study {runs.study.name!r} can be compared yet; ./run_all.sh {runs.study.name} trains "
-            f"them{lines}"
-        )
+        reasons = [f"{run_id}: {reason}" for run_id, reason in runs.missing.items() if reason != UNFINISHED]
+        more = [f"and {len(reasons) - REASONS} more"] if len(reasons) > REASONS else []
+        command = f"./run_all.sh {runs.study.name} trains them"
+        first = f"no run of the study {runs.study.name!r} can be compared yet; {command}"
+        raise NoRuns("\n  ".join([first, *reasons[:REASONS], *more]))

@@ -64,7 +64,8 @@ def of_one_study(runs: Runs) -> tuple[Any, Callable[..., None]]:
         yield markup.line(f"Runs: {len(chosen.table):,}"), figures.accuracy(scores, chosen.table)[0], table
 
     axes = {"strategy": "strategies", "train_size": "sizes", "seed": "seeds"}
-    lists = {axis: controls.several(name, runs.table[axis].unique().tolist()) for axis, name in axes.items()}
+    table = runs.table.sort_values(["train_size", "seed"], kind="stable")
+    lists = {axis: controls.several(name, table[axis].unique().tolist()) for axis, name in axes.items()}
     if "run" in runs.table:
         names = {UNKNOWN: f"those of {runs.study.name}"}
         lists["run"] = controls.several("runs", [(names.get(run, run), run) for run in runs.table["run"].unique()])
@@ -79,7 +80,8 @@ def left_out_line(left_out: Mapping[str, str]) -> list[HTML]:
 
 def hint(error: NoRuns) -> HTML:
     """What to do where no run of a study can be compared."""
-    return HTML(f'<div role="note" style="{HINT}">{escape(str(error))}</div>')
+    text = escape(str(error))
+    return HTML(f'<div role="note" style="{HINT}">{text[0].upper()}{text[1:]}</div>')
 
 
 def require_runs(runs: Runs) -> None:

@@ -103,15 +103,15 @@ def test_a_folder_that_is_no_run_of_the_study_is_named_and_taken_for_none() -> N
     assert f"{FULL}: not started" in status("made") and "full-n250-s1 is no run of this study" in status("made")
 
 
-def test_without_any_run_the_reasons_are_told_those_to_mend_first_and_no_more_than_five() -> None:
+def test_without_any_run_the_reasons_that_can_be_mended_are_told_and_no_more_than_five() -> None:
     runs = bare_runs(matrix={"strategy": ["full", "lora"], "train_size": [250, 1000], "seed": [1, 2]})
     for run_id in runs.study.variants:
-        rename(run_id, "x" + run_id) if run_id != LORA else replace_arrays(LORA, ids=None)
+        rename(run_id, "x" + run_id) if run_id == FULL else replace_arrays(run_id, ids=None)
     with pytest.raises(StudyError, match="can be compared yet") as caught:
         require_runs(load_runs("made"))
     lines = str(caught.value).splitlines()
-    assert lines[1].startswith(f"  {LORA}: preds_and_labels.npz") and lines[2] == f"  {FULL}: not finished"
-    assert len(lines) == 7 and lines[-1] == "  and 3 more"
+    assert ": preds_and_labels.npz" in lines[1] and "not finished" not in str(caught.value)
+    assert len(lines) == 7 and lines[-1] == "  and 2 more"
 
 
 # --- Files that mean harm ---------------------------------------------------------------------------------------------

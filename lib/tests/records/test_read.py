@@ -197,4 +197,4 @@ def test_runs_of_ones_own_stand_beside_those_of_a_study_on_the_same_texts() -> N
     assert left_out["scratch/other"].startswith("tested on other texts: it differs in dataset, test_size")
     scores = summary(merged).set_index("run")
     assert scores.loc["–", "accuracy"].tolist() == summary(runs)["accuracy"].tolist(), "no seeds of the study's"
-    assert title(scores.loc["scratch/mine"].to_dict() | {"run": "scratch/mine"}) == "Head only, run scratch/mine"
+    assert title(scores.loc["scratch/mine"].to_dict() | {"run": "scratch/mine"}) == "scratch/mine"
