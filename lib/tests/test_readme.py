@@ -3,16 +3,19 @@
 import json
 import re
 import subprocess
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from made_folders import reviews
 from made_runs import REAL_RUNS
 
 from peft_study import paths
+from peft_study.__main__ import main
 from peft_study.data.reviews import load_corpus
 from peft_study.engine.check import check
 from peft_study.study.study import read_study
@@ -26,7 +29,7 @@ COMMANDS = re.findall(r"(?:^|`)(\./run_all\.sh[^`#\n]*)", README, re.MULTILINE)
 
 def fenced(language: str) -> list[str]:
     """The blocks of README.md in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```", README, re.MULTILINE | re.DOTALL)
 
 
 def rows(text: str) -> dict[str, str]:
@@ -36,7 +39,7 @@ def rows(text: str) -> dict[str, str]:
 
 
 def test_every_path_that_a_readme_names_exists() -> None:
-    computed = r"report/(?!readme/)\w+/"
+    computed = r"report/(?!readme/)\w+/|runs/scratch\b"
     for file, text in zip(FILES, (README, RUNS, REPORT), strict=True):
         links = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"\w+:|#", link)]
         named = re.findall(r"`(?:python )?((?:lib|notebooks|runs|report)/[\w./-]+)`", text)
@@ -53,16 +56,23 @@ def test_every_command_of_the_readme_is_one_that_the_script_knows_and_every_stud
     assert {"", "test", "lab", *STUDIES} - {"quick"} <= {(command.split()[1:] or [""])[0] for command in COMMANDS}
 
 
-def test_the_code_of_the_readme_runs(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (block,) = fenced("python")
-    (run,) = set(re.findall(r'"(runs/[^"]+)/model"', block))
-    (tmp_path / run).parent.mkdir(parents=True)
-    (tmp_path / run).symlink_to(finished / "lora-n00060-s1")
+def test_the_code_and_the_table_of_the_readme_are_labelled(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (block,), (table,) = fenced("python"), fenced("csv")
+    (run,) = re.findall(r'find_run\("([^"]+)"\)', block)
+    assert f"./run_all.sh label {run} texts.csv" in COMMANDS
+    (tmp_path / "runs" / run).parent.mkdir(parents=True)
+    (tmp_path / "runs" / run).symlink_to(finished / "lora-n00060-s1")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PEFT_STUDY_HOME", str(tmp_path))
     space: dict[str, Any] = {}
     exec(block, space)
-    assert space["model"].config.id2label[1] == "positive"
-    assert space["pipeline"]("text-classification", model="merged")("fine")[0]["label"] in ("negative", "positive")
+    assert set(space["table"]["predicted_label"]) <= {"negative", "positive"}
+    Path("texts.csv").write_text(textwrap.dedent(table))
+    assert main(["label", run, "texts.csv"]) == 0
+    labelled = pd.read_csv("texts.labelled.csv")
+    assert set(re.findall(r"`(predicted_label|probability_\w+|truncated)`", README)) == set(labelled) - {"id", "text"}
 
 
 def test_the_study_of_ones_own_texts_is_ten_lines_that_are_accepted(

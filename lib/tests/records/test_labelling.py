@@ -202,7 +202,7 @@ def test_the_code_of_a_model_card_gives_the_recorded_predictions_beside_an_adapt
         exec(code, space)
         chances = [list(space["classify"](text).values()) for text in TEST["text"]]
         np.testing.assert_allclose(chances, softmax(record["logits"], axis=1), atol=1e-4)
-        assert f"first {5} and its last 17 tokens" in card
+        assert "to its first 6 and its last 16 tokens" in card
 
 
 ODD: Columns = {
