@@ -37,6 +37,7 @@ COSTS = {
     "cost.inference_merged_seconds": Cost("inference time, merged (s)", "merged (ms)", 1e-3, "{:.1f}"),
 }
 REPEATED = ("training.seconds", "cost.inference_seconds", "cost.inference_merged_seconds")  # costs that vary by chance
+UNEVEN = 1.5  # `training.step_scatter` above which other programs disturbed the training time
 _UNLISTED = ("parameters.total", "training.flops_per_step")
 
 

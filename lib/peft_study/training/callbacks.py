@@ -21,13 +21,14 @@ RESUMABLE = 10  # checkpoints of a training that can resume, evenly spread, besi
 class Timer(TrainerCallback, ExportableState):  # type: ignore[misc]
     """Measures the seconds of each optimizer step, once the device has finished it.
 
-    `steps` holds the seconds of every step, `resumed` the steps after which training was resumed, `wall` the seconds of
-    the whole training. Checkpoints store them, so those of a resumed training cover all its steps, each once: steps
-    that were lost after the last checkpoint are excluded.
+    `steps` holds the seconds of every step, `tokens` those read by its end, `resumed` the steps after which training
+    was resumed, `wall` the seconds of the whole training. Checkpoints store them, so those of a resumed training cover
+    all its steps, each once: steps that were lost after the last checkpoint are excluded.
     """
 
     def __init__(self) -> None:
         self.steps: list[float] = []
+        self.tokens: list[int] = []
         self.resumed: list[int] = []
         self.wall = 0.0
         self._begin = self._start = 0.0
@@ -35,7 +36,7 @@ class Timer(TrainerCallback, ExportableState):  # type: ignore[misc]
     def state(self) -> dict[str, Any]:
         """The measurements so far, for a checkpoint."""
         self.wall, self._start = self.wall + now() - self._start, now()
-        return {"steps": self.steps, "resumed": self.resumed, "wall": self.wall}
+        return {"steps": self.steps, "tokens": self.tokens, "resumed": self.resumed, "wall": self.wall}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Restore the measurements of the checkpoint if training is resumed."""
@@ -53,9 +54,10 @@ class Timer(TrainerCallback, ExportableState):  # type: ignore[misc]
         """Store the start of a step."""
         self._begin = now()
 
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Store the duration of a step."""
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Store the duration of a step, and the tokens so far."""
         self.steps.append(now() - self._begin)
+        self.tokens.append(int(state.num_input_tokens_seen))
 
 
 class Schedule(TrainerCallback):  # type: ignore[misc]

@@ -26,7 +26,7 @@ from peft_study.paths import CHECKPOINTS
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
 from peft_study.training.callbacks import Schedule, Timer
-from peft_study.training.cost import flops, peak_memory
+from peft_study.training.cost import flops, peak_memory, step_scatter
 from peft_study.training.memory import attempt, halved, is_memory, too_little
 from peft_study.training.prediction import classified_at_once, log_loss, pad_batch
 
@@ -321,6 +321,7 @@ def training_of(trainer: ClassifierTrainer, timer: Timer, variant: Variant) -> T
         "tokens": tokens,
         "tokens_per_second": tokens / seconds,
         "seconds_per_step": float(np.median(timer.steps)),
+        "step_scatter": step_scatter(timer.steps[-len(timer.tokens) :], np.diff(timer.tokens, prepend=0)),
         "learning_rate": trainer.args.learning_rate,
         **_of_batches(trainer),
         "trainer_flops": trainer.state.total_flos,

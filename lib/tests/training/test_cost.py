@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from made_trainings import make_run
@@ -27,6 +28,18 @@ def labelled(reviews: int = 4, length: int = 20) -> dict[str, torch.Tensor]:
 
 def model(variant: Variant) -> Any:
     return build(variant.model, variant)
+
+
+def test_steps_scatter_beside_other_programs_and_not_by_the_length_of_their_texts() -> None:
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(50, 500, 3000)
+    quiet = (0.02 + 0.0002 * tokens) * rng.lognormal(0, 0.05, 3000)
+    quiet[:10] *= 8  # the first steps are slow
+    assert 1.05 < cost.step_scatter(quiet, tokens) < 1.25 < np.quantile(quiet, 0.9) / np.quantile(quiet, 0.1)
+    busy = quiet * np.where(rng.random(3000) < 0.3, 2, 1)
+    assert 1.8 < cost.step_scatter(busy, tokens) < 2.5
+    assert cost.step_scatter(quiet[:20], np.zeros(20)) > 1, "tokens that nobody counted"
+    assert cost.step_scatter([0.5], np.array([80])) == 1
 
 
 def test_operations_are_those_of_the_matrix_products_by_hand(variant: Make) -> None:

@@ -1,5 +1,6 @@
 """Real trainings of tiny models: that they learn, repeat, select and measure what they say."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from made_trainings import Run, make_run, training_losses, validation_losses
 from transformers import TrainerCallback
 
 from peft_study.errors import StudyError
+from peft_study.paths import PROGRESS
 from peft_study.study.variant import Variant
 from peft_study.training import trainer
 from peft_study.training.callbacks import PlainProgress
@@ -173,6 +175,7 @@ def test_seconds_of_training_leave_evaluations_out(trained: Callable[..., Traine
     assert figures["seconds"] == pytest.approx(run.training.step_seconds.sum())
     assert figures["seconds"] + figures["evaluation_seconds"] + 1.0 <= figures["wall_seconds"]
     assert figures["seconds_per_step"] == np.median(run.training.step_seconds) > 0
+    assert figures["step_scatter"] >= 1
     assert figures["peak_memory_bytes"] > 50 * 2**20
 
 
@@ -275,3 +278,5 @@ def test_progress_is_a_line_for_every_evaluation_and_tenth(variant: Make, tmp_pa
     assert 8 <= sum("training loss" in line for line in lines) <= 12
     assert lines == out.splitlines()
     assert err == ""
+    position = json.loads((tmp_path / PROGRESS).read_text())
+    assert position["step"] == position["steps"] and position["loss"] > 0 and 0 < position["seconds"] < 1
