@@ -139,6 +139,7 @@ ask_for_lab() {
 open_lab() {
   python -m jupyterlab workspaces import lib/lab_workspace.json > /dev/null ||
     die "JupyterLab's workspaces cannot be written; point JUPYTERLAB_WORKSPACES_DIR to a folder that can"
+  export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}  # as in engine/steps.py: waiting threads give up their core
   exec python -m jupyterlab --ServerApp.root_dir="$PWD" \
     --ServerApp.contents_manager_class=peft_study.engine.contents.Contents --LabApp.default_url=/lab/workspaces/peft-study "$@"
 }

@@ -315,7 +315,7 @@ def card(heading: str, finding: str, comparisons: pd.DataFrame, margin: float) -
         top -= 0.02 + size * 1.25 / (72 * 2.52) * (plain.count("\n") + 1)
     rows = comparisons.sort_values("train_size", kind="stable").tail(3).to_dict("records")
     if rows:
-        ax = fig.add_axes((0.33, 0.18, 0.3, min(0.13 * len(rows), top - 0.22)))
+        ax = fig.add_axes((0.33, 0.18, 0.25, min(0.13 * len(rows), top - 0.22)))
         for place, row in enumerate(rows):
             _interval(ax, place, row, "difference")
         _named_rows(ax, [f"{title(row)}, {row['train_size']:,} labels" for row in rows])
