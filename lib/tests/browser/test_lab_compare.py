@@ -15,6 +15,9 @@ FULL, LORA = "full-n00060-s1", "lora-n00060-s1"
 def test_figures_and_tables_follow_the_runs_that_are_picked_and_git_sees_no_change(notebook: Notebook) -> None:
     panel = notebook.cell("browse_runs(study)")
     panel.says("Runs: 4")
+    notebook.page.locator("a", has_text="The table below").first.click()
+    expect(notebook.page.locator(".jp-Cell table", has_text="window (tokens)")).to_be_in_viewport()
+    expect(notebook.page.locator("#jp-main-dock-panel .lm-TabBar-tab")).to_have_count(1)
     assert notebook.errors() == []
     drawn = panel.shown.locator("img").get_attribute("src") or ""
     panel.select("strategies", "full")

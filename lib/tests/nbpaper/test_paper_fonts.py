@@ -78,6 +78,12 @@ def test_figures_draw_every_script_and_name_only_the_fonts_of_the_text() -> None
     assert "Noto" not in figure and "DejaVu" not in figure and "mathdefault" not in figure
 
 
+def test_in_jupyterlab_figures_are_outlines_which_need_no_font(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "<text" in drawn("accuracy")
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
+    assert "<text" not in drawn("accuracy")
+
+
 def test_a_page_carries_the_glyphs_of_its_text_and_figures_and_no_other() -> None:
     page = html(as_table(SCRIPTS["Han"]), code("plot()", shows(svg=drawn(SCRIPTS["Hebrew"], SCRIPTS["emoji"]))))
     wanted = set("".join(SCRIPTS[name] for name in ("Han", "Hebrew", "emoji"))) - {" "}
