@@ -15,7 +15,7 @@ from nbstripout import strip_output
 
 from peft_study.files import replacing
 
-_OF_CELLS = ("collapsed", "execution", "papermill", "scrolled")
+_OF_CELLS = ("collapsed", "execution", "jp-MarkdownHeadingCollapsed", "jupyter", "papermill", "scrolled")
 METADATA = ["metadata.language_info", "metadata.widgets", *(f"cell.metadata.{name}" for name in _OF_CELLS)]
 
 

@@ -6,6 +6,7 @@ Imports nothing heavy: the engine asks these questions of every run before anyth
 import fcntl
 import json
 import os
+from contextlib import suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -14,7 +15,6 @@ from typing import Any
 import yaml
 
 from peft_study import paths
-from peft_study.data.labels import LABELS
 from peft_study.errors import StudyError
 from peft_study.files import read_yaml, remove, replacing
 from peft_study.study.study import Study
@@ -23,7 +23,7 @@ from peft_study.study.variant import Variant
 RECORD = ("params.yaml", "*.npz", "*.json", "*.png", "model", "train.ipynb", "train.partial.ipynb")
 TRACES = ("train.ipynb", "train.partial.ipynb", "train.log", ".lock")  # of a training by this program, finished or not
 
-_claimed: dict[Path, int] = {}  # folders of `runs/scratch/` that this process trains in, and their locks
+_taken: dict[Path, int] = {}  # folders of `runs/scratch/` that this process trains in, and their locks
 
 
 def remove_record(folder: Path) -> None:
@@ -53,10 +53,9 @@ def _read_params(file: Path, *_: int) -> dict[str, Any]:
 
 def recorded_params(folder: Path) -> dict[str, Any] | None:
     """The values in `params.yaml`; None where they cannot be read."""
-    try:
+    with suppress(OSError, ValueError):
         return read_params(folder)
-    except (OSError, ValueError):
-        return None
+    return None
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -73,10 +72,9 @@ def _mapping(content: Any) -> dict[str, Any]:
 
 def recorded_metrics(folder: Path) -> dict[str, Any] | None:
     """The blocks of `metrics.json`; None where they cannot be read."""
-    try:
+    with suppress(OSError, ValueError, RecursionError):
         return read_metrics(folder)
-    except (OSError, ValueError, RecursionError):
-        return None
+    return None
 
 
 def contradicted(params: dict[str, Any], variant: Variant) -> list[str]:
@@ -131,9 +129,7 @@ def is_finished(folder: Path) -> bool:
 def require_unfinished(folder: Path) -> Path:
     """`folder`, where a training may begin; `StudyError` if it holds a finished run, which is never replaced."""
     if is_finished(folder):
-        again = (
-            "set `folder` to another one or to None, and run the notebook again from the cell that loads the encoder"
-        )
+        again = "set `folder` to another one or to None, and run again from the cell that loads the encoder"
         raise StudyError(f"{folder} holds a finished run; {again}")
     return folder
 
@@ -148,17 +144,17 @@ def new_record(variant: Variant, folder: str | None = None) -> Path:
     if folder is not None:
         return require_unfinished(Path(folder))
     run = paths.run_folder(paths.SCRATCH, variant.run_id())
-    for place in (run.with_name(f"{run.name}-{number}") if number > 1 else run for number in count(1)):
-        if not place.exists():
-            write_params(place, variant)
-        if not is_finished(place) and recorded_params(place) == variant.model_dump() and _is_claimed(place):
-            return place
-    raise AssertionError("the numbers do not end")
+    places = (run.with_name(f"{run.name}-{number}") if number > 1 else run for number in count(1))
+    return next(place for place in places if _is_taken(place, variant))
 
 
-def _is_claimed(folder: Path) -> bool:
-    """Whether `folder` is this process's until it ends: no other has locked it."""
-    if folder not in _claimed:
+def _is_taken(folder: Path, variant: Variant) -> bool:
+    """Whether `folder`, new or of an unfinished training of these values, is this process's until it ends."""
+    if not folder.exists():
+        write_params(folder, variant)
+    if is_finished(folder) or recorded_params(folder) != variant.model_dump():
+        return False
+    if folder not in _taken:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -167,7 +163,7 @@ def _is_claimed(folder: Path) -> bool:
             return False
         except OSError:  # a file system without locks
             pass
-        _claimed[folder] = descriptor
+        _taken[folder] = descriptor
     return True
 
 
@@ -182,8 +178,3 @@ def recorded_labels(folder: Path) -> tuple[str, ...] | None:
     data = (recorded_metrics(folder) or {}).get("data")
     names = data.get("labels") if isinstance(data, dict) else None
     return tuple(map(str, names)) if isinstance(names, list) and len(names) > 1 else None
-
-
-def label_names(folder: Path) -> tuple[str, ...]:
-    """The names of the classes on record in `folder`; those of sentiment where there are none."""
-    return recorded_labels(folder) or LABELS

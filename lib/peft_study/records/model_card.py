@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from peft_study.data.datasets import is_on_hub
+from peft_study.data.labels import LABELS
 from peft_study.data.tokenization import kept, untruncated
 from peft_study.files import replacing
-from peft_study.records.layout import label_names, read_metrics, recorded_params
+from peft_study.records.layout import read_metrics, recorded_labels, recorded_params
 from peft_study.records.read import read_arrays
 from peft_study.statistics.calibration import expected_error, losses
 from peft_study.statistics.intervals import interval
@@ -36,7 +37,8 @@ def card(folder: Path, plain: bool = False) -> str:
     from huggingface_hub import ModelCard, ModelCardData
     from transformers import AutoTokenizer
 
-    variant, metrics, labels = Variant(**(recorded_params(folder) or {})), read_metrics(folder), label_names(folder)
+    variant, metrics = Variant(**(recorded_params(folder) or {})), read_metrics(folder)
+    labels = recorded_labels(folder) or LABELS
     files = {"test": folder / "preds_and_labels.npz", "other kind": folder / "ood_preds_and_labels.npz"}
     parts = {name: read_arrays(file) for name, file in files.items() if file.exists()}
     adapted = not plain and (folder / "model" / "adapter_config.json").exists()

@@ -38,7 +38,7 @@ def run(notebook: Any) -> Any:
     notebook.metadata |= {"language_info": {"name": "python"}, "widgets": {"state": {}}}
     for count, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), start=1):
         cell.update(execution_count=count, outputs=[nbformat.v4.new_output("stream", text=f"ran {count}")])
-        cell.metadata |= {"trusted": True, "scrolled": True}
+        cell.metadata |= {"trusted": True, "scrolled": True, "jupyter": {"source_hidden": True}}
     return notebook
 
 

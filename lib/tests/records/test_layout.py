@@ -50,11 +50,11 @@ def test_a_field_that_is_newer_than_a_run_of_ours_had_its_default_there() -> Non
     assert layout.outdated(file.parent, read_study("made").variants[LORA]) == ["max_steps"]
 
 
-def test_the_classes_are_named_as_on_record_and_else_by_their_default(tmp_path: Path) -> None:
-    assert layout.label_names(tmp_path) == ("negative", "positive")
-    for labels, names in ((["no", 1, "yes"], ("no", "1", "yes")), ("yes", ("negative", "positive"))):
+def test_the_classes_are_named_as_on_record(tmp_path: Path) -> None:
+    assert layout.recorded_labels(tmp_path) is None
+    for labels, names in ((["no", 1, "yes"], ("no", "1", "yes")), ("yes", None)):
         (tmp_path / "metrics.json").write_text(json.dumps({"data": {"labels": labels}}))
-        assert layout.label_names(tmp_path) == names
+        assert layout.recorded_labels(tmp_path) == names
 
 
 # --- Runs of one's own ------------------------------------------------------------------------------------------------
