@@ -13,7 +13,7 @@ from peft_study.data import reviews as data
 from peft_study.data.datasets import model_folder
 from peft_study.data.tokenization import load_tokenizer, tokenize
 from peft_study.errors import StudyError
-from peft_study.records.layout import label_names
+from peft_study.records.layout import recorded_labels
 from peft_study.records.read import load_runs
 from peft_study.records.write import PACKAGES, save_model, write_record
 from peft_study.study.study import read_study
@@ -68,7 +68,7 @@ def test_a_saved_model_is_safetensors_only_and_predicts_the_same(finished: Path,
     assert {path.suffix for path in folder.iterdir()} - {".json", ".txt", ".md"} == {".safetensors"}
     full = run_id.startswith("full")
     load = AutoModelForSequenceClassification if full else AutoPeftModelForSequenceClassification
-    loaded = models.load(folder, label_names(folder.parent))
+    loaded = models.load(folder, recorded_labels(folder.parent))
     assert loaded.config.id2label == {0: "negative", 1: "positive"}  # type: ignore[union-attr]
     reviews, tokenizer = data.load_reviews(variant), AutoTokenizer.from_pretrained(folder)
     test = tokenize(reviews, tokenizer, variant)["test"]
