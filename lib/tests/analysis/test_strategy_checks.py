@@ -10,6 +10,7 @@ import nbformat
 import pytest
 
 from peft_study import paths
+from peft_study.__main__ import main
 from peft_study.analysis.strategy_checks import check_all, faults
 from peft_study.engine import steps
 from peft_study.report.strategy_tables import strategy_checks
@@ -137,3 +138,19 @@ def test_the_appendix_checks_every_strategy_on_a_model_of_ones_own(tiny: dict[st
         assert f"<th>{entry.label}</th>" in text and f"`{name}`" in text and entry.citation in text
     impossible = sum("distilbert" in entry.impossible for entry in STRATEGIES.values())
     assert f"**{len(STRATEGIES) - impossible} of {len(STRATEGIES)} strategies work" in text
+
+
+def test_the_command_prints_a_line_per_strategy_and_refuses_unknown_ones_first(
+    tiny: dict[str, Path], register: Register, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register(trains=fails)
+    assert main(["strategies", "head", "mine", "--model", str(tiny["bert"])]) == 0
+    title, *lines, hint = capsys.readouterr().out.splitlines()
+    rows = [line.split(maxsplit=4) for line in lines]
+    assert title.split() == ["strategy", "works", "trainable", "seconds"]
+    assert [row[:2] for row in rows] == [["full", "yes"], ["head", "yes"], ["mine", "no"]]
+    assert rows[1][2] == "66" and rows[2][2] == "–" and rows[2][4] == "ZeroDivisionError: no <such> rank"
+    assert "copy runs/rates" in hint
+    assert main(["strategies", "laro"]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("error: strategies: unknown strategy 'laro'; did you mean 'lora'?")

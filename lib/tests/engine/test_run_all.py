@@ -300,3 +300,24 @@ esac"""
     (bare.folder / ".venv" / "made-from").unlink()
     said = bare.run("tiny")
     assert said.returncode == 1 and not (bare.folder / ".venv" / "made-from").exists()
+
+
+def test_texts_are_labelled_from_any_folder_whatever_modules_lie_there(checkout: Checkout, tmp_path: Path) -> None:
+    """The run is half a record: what is read of the table is known before."""
+    (checkout.study / LORA).mkdir()
+    (own := tmp_path / "own").mkdir()
+    (own / "random.py").write_text("raise SystemExit('another module')")
+    (own / "texts.csv").write_text("text\n")
+    command = [str(checkout.folder / "run_all.sh"), "label", f"tiny/{LORA}"]
+    for words, fault in ((["texts.csv"], "texts.csv holds no rows"), (["../no.csv"], "there is no file ../no.csv")):
+        said = subprocess.run([*command, *words], cwd=own, env=checkout.environment, capture_output=True, text=True)
+        assert (said.returncode, said.stdout) == (2, "") and fault in said.stderr and said.stderr.count("\n") == 1
+
+
+def test_jupyterlab_as_root_or_in_a_container_says_which_options_it_needs(checkout: Checkout, tmp_path: Path) -> None:
+    fake(tmp_path / "bin", "id", "echo 0")
+    checkout.environment["PATH"] = f"{tmp_path / 'bin'}:{checkout.environment['PATH']}"
+    checkout.environment["container"] = "podman"
+    said = checkout.run("lab", "--no-browser")
+    assert said.returncode == 1 and "publish a port (docker run -p 127.0.0.1:8888:8888" in said.stdout
+    assert said.stdout.endswith("./run_all.sh lab --no-browser --allow-root --ip=0.0.0.0 --port=8888\n")
