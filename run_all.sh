@@ -5,6 +5,7 @@
 #   ./run_all.sh STUDY [OPTION...]  any study in runs/; options go to Snakemake:
 #       -n                              list the remaining steps and a forecast of their cost (-n -p: and the commands)
 #       --cores 1                       one run at a time
+#       --verbose                       Snakemake's own output instead of the progress of the runs
 #       --config allow_missing=1        report on finished runs, train no others
 #       --profile lib/profiles/slurm    each run as a job of a Slurm cluster (see README.md)
 #   ./run_all.sh label STUDY/RUN TABLE [OPTION...]

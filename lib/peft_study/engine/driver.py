@@ -12,7 +12,7 @@ import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
-from contextlib import nullcontext, redirect_stderr
+from contextlib import redirect_stderr
 from typing import NoReturn
 
 from peft_study import paths
@@ -101,26 +101,28 @@ def parse(words: Sequence[str]) -> Namespace:
 def snakemake(study: Study, arguments: list[str], events: Events | None = None) -> int:
     """Run Snakemake in this process, with its events to a handler rather than printed; returns its exit code.
 
-    The code is 130 after Ctrl-C. Snakemake also writes its output to `.snakemake/log` in the study's folder.
+    The code is 130 after Ctrl-C. Snakemake also writes to `.snakemake/log` in the study's folder. Raises `StudyError`
+    if it refuses before any step, and says so to a handler.
     """
     from snakemake.cli import main
     from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
     from snakemake_interface_logger_plugins.registry.plugin import Plugin
 
-    os.environ["PEFT_STUDY_NAME"] = study.name
+    os.environ["PEFT_STUDY_NAME"], printed = study.name, io.StringIO()
     if events:
         LoggerPluginRegistry().plugins["peft-study"] = Plugin(lambda *_: events, None, "peft-study")
         arguments = ["--logger", "peft-study", *arguments]
     try:
-        with redirect_stderr(io.StringIO()) if events else nullcontext() as printed:
+        with redirect_stderr(printed if events else sys.stderr):
             main(arguments)
     except KeyboardInterrupt:  # a second one, or before its scheduler starts
         return 130
     except SystemExit as end:
-        if events and printed and end.code and not (events.steps or events.faults):  # before it logs: a faulty profile
-            events.faults.append(printed.getvalue().strip())
-        return 130 if events and events.stopped else int(end.code or 0)
-    return 0
+        code = int(end.code or 0)
+    if code and events and not (events.steps or events.stopped):
+        fault = " ".join(events.faults) or printed.getvalue().rpartition("error: ")[2]  # argparse: below its usage
+        raise StudyError(f"Snakemake refuses: {' '.join(fault.split())}")
+    return 130 if events and events.stopped else code
 
 
 def arguments(study: Study, words: Sequence[str], options: Namespace) -> list[str]:
@@ -147,8 +149,7 @@ def arguments(study: Study, words: Sequence[str], options: Namespace) -> list[st
 
 def steps_left(study: Study, arguments: list[str]) -> str:
     """The steps that Snakemake would execute, one per line. Raises `StudyError` if Snakemake refuses."""
-    if snakemake(study, arguments, events := Events()):
-        raise StudyError(f"Snakemake refuses: {' '.join(events.faults)}")
+    snakemake(study, arguments, events := Events())
     if not (reasons := events.steps):
         total = len(study.variants)
         return f"Nothing to be done: {total - len(unfinished(study))} of {total} runs of study {study.name} are done."

@@ -25,7 +25,7 @@ LONG = 10_000_000  # tokens to train on, from which it is worth a minute to meas
 DAY = 86_400  # seconds
 WHOLE = 25_000  # texts of a test set that is taken whole: its size is not known before it is fetched
 TOKENS = 1024  # of the part of a batch that is measured on a CPU, where time grows with the texts in it
-FEWEST = 60  # optimizer steps below which most strategies stay at chance, with the bundled encoder (NOTES.md)
+FEWEST = 50  # optimizer steps below which most strategies stay at chance, with the bundled encoder (NOTES.md)
 _KIND = ("model", "strategy", "max_length", "batch_size", "gradient_accumulation", "precision")
 _OTHER = 300e6  # bytes on the disk: texts of the hub, their tokens, notebooks and reports
 

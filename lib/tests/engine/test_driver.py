@@ -35,6 +35,18 @@ def test_what_snakemake_refuses_or_would_ignore_is_refused_in_one_line(words: li
     assert "\n" not in text
 
 
+def test_what_snakemake_refuses_later_is_one_line_too(home: Path) -> None:
+    (profile := home / "profile").mkdir()
+    (profile / "config.yaml").write_text("sores: 3")
+    for words, fault in {
+        ("no-such-target",): "MissingRuleException: No rule to produce no-such-target",
+        ("--profile", str(profile)): "unrecognized arguments: --sores=3",
+    }.items():
+        with pytest.raises(StudyError, match=f"^Snakemake refuses: {fault}") as raised:
+            driver.run("tiny", ["-n", *words])
+        assert "\n" not in str(raised.value)
+
+
 def change_epochs(home: Path, *strategies: str) -> None:
     study = {**STUDY, "strategies": {strategy: {"epochs": 5} for strategy in strategies}}
     (home / "runs" / "tiny" / "study.yaml").write_text(yaml.safe_dump(study))

@@ -51,8 +51,8 @@ def test_a_budget_that_cannot_learn_is_said_beforehand_and_no_other(make_study: 
         "note: 1 of 2 runs take 45 optimizer steps, and most strategies stay at chance below"
     )
     assert "take 12 to 29 optimizer steps" in str(note(gradient_accumulation=4))
-    assert "2 of 2 runs take 50 optimizer steps" in str(note(max_steps=50))
-    assert note(epochs=2) is None and note(max_steps=50, keep_head=True) is None
+    assert "2 of 2 runs take 40 optimizer steps" in str(note(max_steps=40))
+    assert note(epochs=2) is None and note(max_steps=40, keep_head=True) is None
 
 
 @pytest.mark.parametrize("name", ["quick", "rates", "methods", "imdb", "imdb-best"])
