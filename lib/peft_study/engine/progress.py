@@ -80,7 +80,6 @@ class Progress(Events):
         self._study, self._total = study, len(study.variants)
         self._waiting = {run: study.variants[run] for run in unfinished(study)}
         self._done = self._total - len(self._waiting)
-        self._begun = self._done
         self._at_work: dict[int, tuple[str, Path, float]] = {}  # by job: its name, its notebook's stem, since when
         self._paces: list[float] = []  # of the runs that have ended, in seconds per unit of `_work`
         self._at: dict[str, dict[str, Any]] = {}  # the last position of each training
@@ -92,8 +91,9 @@ class Progress(Events):
         if not sys.stdout.isatty():
             yield
             return
-        plain = Console(markup=False, highlight=False, emoji=False)
-        with Live(console=plain, get_renderable=self._state, refresh_per_second=2, transient=True) as self._live:
+        console = Console(markup=False, highlight=False, emoji=False)
+        self._bar = min(20, max(4, console.width - 72))  # columns: names of runs come first
+        with Live(console=console, get_renderable=self._state, refresh_per_second=2, transient=True) as self._live:
             yield
 
     def take(self, event: str, record: Any) -> None:
@@ -116,11 +116,10 @@ class Progress(Events):
     def _begin(self, job: int, rule: str, wildcards: Any) -> None:
         folder = paths.study_folder(self._study.name)
         if rule == "train":
-            name, self._begun = wildcards["run"], self._begun + 1
-            self._waiting.pop(name, None)
+            self._waiting.pop(name := wildcards["run"], None)
             folder = folder / name
             remove(folder / paths.PROGRESS)  # of a training that was killed
-            line = f"training {name} ({self._begun} of {self._total})"
+            line = f"training {name} ({self._total - len(self._waiting)} of {self._total})"
         else:
             line = name = _DOING.get(rule, rule)
         self._at_work[job] = name, folder / rule, time.time()
@@ -161,7 +160,7 @@ class Progress(Events):
                 cells = ["loading"]
             if name in own:
                 left[name] = max(0.0, _rest(self._at[name], runs[name]) - (now - self._at[name]["at"]))
-                cells = _cells(self._at[name], left[name])
+                cells = _cells(self._at[name], left[name], self._bar)
             if len(table.rows) < _ROWS:
                 table.add_row(f"  {name}", *cells)
         line = f"{self._study.name}: {self._done} of {self._total} runs done"
@@ -172,12 +171,12 @@ class Progress(Events):
         return Group(line, table, *([f"  and {more} more"] if more else []))
 
 
-def _cells(at: Mapping[str, Any], left: float) -> list[Any]:
-    """The cells on a training: a bar, its step, its loss and the time that the run has left."""
+def _cells(at: Mapping[str, Any], left: float, width: int) -> list[Any]:
+    """The cells on a training: a bar of this width, its step, its loss and the time that the run has left."""
     ended = at["step"] == at["steps"]
     step = "testing" if ended else f"step {at['step']:,} of {at['steps']:,}"
     loss = "" if ended or at["loss"] is None else f"loss {at['loss']:.3f}"
-    bar = ProgressBar(total=at["steps"], completed=at["step"], width=20)
+    bar = ProgressBar(total=at["steps"], completed=at["step"], width=width)
     return [bar, step, loss, f"{_clock(left)} left" if left else ""]
 
 
