@@ -92,7 +92,7 @@ class Progress(Events):
             yield
             return
         console = Console(markup=False, highlight=False, emoji=False)
-        self._bar = min(20, max(4, console.width - 72))  # columns: names of runs come first
+        self._bar = min(20, max(4, console.width - 76))  # columns: names of runs come first
         with Live(console=console, get_renderable=self._state, refresh_per_second=2, transient=True) as self._live:
             yield
 
@@ -144,7 +144,8 @@ class Progress(Events):
     def _state(self) -> Group:
         """A line on the study and a row for each step at work."""
         table, at_work, now = Table.grid(padding=(0, 2)), list(self._at_work.values()), time.time()
-        table.add_column(no_wrap=True, overflow="ellipsis")
+        for overflow in ("ellipsis", *4 * ["crop"]):
+            table.add_column(no_wrap=overflow == "crop", overflow=overflow)
         runs = {name: self._study.variants[name] for name, _, _ in at_work if name in self._study.variants}
         for name, stem, _ in at_work:
             with suppress(OSError, ValueError):  # it has not begun to train, or has just ended
