@@ -144,8 +144,9 @@ class Progress(Events):
     def _state(self) -> Group:
         """A line on the study and a row for each step at work."""
         table, at_work, now = Table.grid(padding=(0, 2)), list(self._at_work.values()), time.time()
-        for overflow in ("ellipsis", *4 * ["crop"]):
-            table.add_column(no_wrap=overflow == "crop", overflow=overflow)
+        table.add_column(overflow="ellipsis")
+        for _ in range(4):
+            table.add_column(no_wrap=True)
         runs = {name: self._study.variants[name] for name, _, _ in at_work if name in self._study.variants}
         for name, stem, _ in at_work:
             with suppress(OSError, ValueError):  # it has not begun to train, or has just ended
