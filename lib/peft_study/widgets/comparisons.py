@@ -64,8 +64,8 @@ def of_one_study(runs: Runs) -> tuple[Any, Callable[..., None]]:
         yield markup.line(f"Runs: {len(chosen.table):,}"), figures.accuracy(scores, chosen.table)[0], table
 
     axes = {"strategy": "strategies", "train_size": "sizes", "seed": "seeds"}
-    table = runs.table.sort_values(["train_size", "seed"], kind="stable")
-    lists = {axis: controls.several(name, table[axis].unique().tolist()) for axis, name in axes.items()}
+    ordered = {axis: runs.table.sort_values(axis) if axis != "strategy" else runs.table for axis in axes}
+    lists = {axis: controls.several(name, ordered[axis][axis].unique().tolist()) for axis, name in axes.items()}
     if "run" in runs.table:
         names = {UNKNOWN: f"those of {runs.study.name}"}
         lists["run"] = controls.several("runs", [(names.get(run, run), run) for run in runs.table["run"].unique()])

@@ -274,6 +274,7 @@ def test_the_figure_and_the_table_follow_the_runs_that_are_picked(screen: Screen
         ("sizes", (250, 500), r"Runs: 2 .*scratch/mine.*60\.0 \["),
         ("runs", ("scratch/mine",), "Runs: 1 "),
     )
+    assert screen.panel["sizes"].options == (250, 500, 1000)
     outer = next(widget for widget in _instances.values() if isinstance(widget, ipywidgets.VBox))
     assert "Left out: scratch/other (tested on other texts: it differs in test_size)" in str(outer.children[1].outputs)
     study.value = "empty"
