@@ -87,9 +87,9 @@ def panel(
     if place is not None:
         fields.insert(fields.index(place) + 1, place.buttons(output))
     if button:
-        layout = {"width": "auto", "margin": "2px 2px 2px 11rem"}  # below the fields
-        fields.append(ipywidgets.Button(description=button, button_style="primary", layout=layout))
-        fields[-1].on_click(update)
+        go = ipywidgets.Button(description=button, button_style="primary", layout={"width": "auto"})
+        go.on_click(update)
+        fields.append(ipywidgets.Box([go], layout={"width": "100%", "padding": "0 0 0 10.8rem"}))  # below the fields
     row = ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start")
     return ipywidgets.VBox([ipywidgets.Box(fields, layout=row), output]), update
 

@@ -68,7 +68,7 @@ def of_all_runs(trained: Classifier, saved: Mapping[str, Path], text: str) -> Sh
         label, target, names = int(logits.argmax()), explained_class(logits), classifier.names
         row = {"predicted class": names[label], "probability": f"{softmax(logits).max():.1%}"}
         rows.append({"run": run, **row, "log-odds (nats)": f"{log_odds(logits, target):+z.2f} for {names[target]}"})
-    yield markup.line(text), pd.DataFrame(rows).fillna("").set_index("run")
+    yield markup.line(text), pd.DataFrame(rows, index=range(1, len(rows) + 1)).fillna("")
 
 
 @lru_cache(maxsize=1)  # asking the same model again must not load it again
