@@ -33,6 +33,9 @@ def test_figures_and_tables_follow_the_runs_that_are_picked_and_git_sees_no_chan
     panel.says("Test accuracy against ")
     panel.select("quality", "macro F1")
     panel.says("Macro F1 against ")
+    with notebook.page.expect_download() as download:
+        panel.shown.get_by_role("link", name="save figure.svg").click()
+    assert "<svg" in download.value.path().read_text()
     panel = notebook.cell("compare_two(")
     for text in (f"{FULL} minus {LORA}", "the paired test", "text 1 of", PLANTED):
         panel.says(text)
