@@ -45,7 +45,8 @@ def _progress() -> Iterator[Tell]:
 
     def tell(what: str, done: int, total: int) -> None:
         times.append(perf_counter())
-        bar.total = total
+        if bar.total is None:
+            bar.reset(total)  # its time begins here, after the model has loaded
         before, bar.n = bar.n, done
         bar.refresh()
         if bar.disable and done * TENTHS // total > before * TENTHS // total:
