@@ -70,6 +70,8 @@ def run(name: str, words: Sequence[str]) -> None:
             code = snakemake(study, words, progress)
         if progress.faults:
             print("error: Snakemake:", *dict.fromkeys(progress.faults), file=sys.stderr)
+        if not progress.ran:
+            sys.exit(code)
     if not options.dryrun:
         print(status(name))
     sys.exit(code)

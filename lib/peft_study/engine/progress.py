@@ -40,8 +40,8 @@ _PREDICTION = 0.3  # the time to classify a text, as a share of that to train on
 class Events(logging.Handler):
     """A logger plugin of Snakemake that prints nothing.
 
-    `steps` maps the steps that Snakemake announces to its reasons for them; `faults` are its own errors; `stopped` says
-    whether the user ended it.
+    `steps` maps the steps that Snakemake announces to its reasons for them; `faults` are its own errors; `ran` says
+    whether it looked for steps (`--dag` and the like do not), `stopped` whether the user ended it.
     """
 
     writes_to_stream = has_filter = has_formatter = True
@@ -51,7 +51,7 @@ class Events(logging.Handler):
         super().__init__()
         self.steps: dict[str, str] = {}
         self.faults: list[str] = []
-        self.stopped = False
+        self.ran = self.stopped = False
 
     def emit(self, record: Any) -> None:
         """Take an event."""
@@ -64,6 +64,7 @@ class Events(logging.Handler):
 
     def take(self, event: str, record: Any) -> None:
         """Keep what an event says."""
+        self.ran |= event == "run_info" or record.getMessage().startswith("Nothing to be done")
         if event == "job_info" and record.rule_msg:  # the target `all` has none
             self.steps[record.rule_msg] = record.reason
         elif event == "error" and record.exception != "RuleException" and _FAILED not in record.getMessage():
