@@ -42,7 +42,9 @@ def card(folder: Path, plain: bool = False) -> str:
     files = {"test": folder / "preds_and_labels.npz", "other kind": folder / "ood_preds_and_labels.npz"}
     parts = {name: read_arrays(file) for name, file in files.items() if file.exists()}
     adapted = not plain and (folder / "model" / "adapter_config.json").exists()
-    prefix, suffix = untruncated(AutoTokenizer.from_pretrained(folder / "model", local_files_only=True))
+    prefix, suffix = untruncated(
+        AutoTokenizer.from_pretrained(folder / "model", local_files_only=True, trust_remote_code=False)
+    )
     room = variant.max_length - len(prefix) - len(suffix)
     head, tail = kept(room + 1, room, variant.truncation)
     header = ModelCardData(
