@@ -33,7 +33,7 @@ MACRO_F1, OOD = "macro F1", "out-of-domain accuracy"
 
 @controls.where_live
 def browse_runs(study: str) -> None:
-    """03: select a study, strategies, sizes, seeds and runs of one's own; a figure and a table show their scores."""
+    """03: select a study, strategies, sizes, seeds and runs of notebook 02; a figure and a table show their scores."""
 
     def render(study: str) -> Shown:
         yield markup.line("Reading the records …")
@@ -56,7 +56,7 @@ def of_one_study(runs: Runs) -> tuple[Any, Callable[..., None]]:
     def render(**accepted: Any) -> Shown:
         chosen = replace(runs, table=matching(runs.table, **accepted))
         if chosen.table.empty:
-            raise StudyError("no finished run has all that is picked; pick more")
+            raise StudyError("no finished run matches the selection; select more")
         yield markup.line("Computing intervals …")
         scores = summary(chosen)
         ood = summary(chosen, part="ood_") if has_ood(chosen) else None
@@ -67,13 +67,13 @@ def of_one_study(runs: Runs) -> tuple[Any, Callable[..., None]]:
     ordered = {axis: runs.table.sort_values(axis) if axis != "strategy" else runs.table for axis in axes}
     lists = {axis: controls.several(name, ordered[axis][axis].unique().tolist()) for axis, name in axes.items()}
     if "run" in runs.table:
-        names = {UNKNOWN: f"those of {runs.study.name}"}
+        names = {UNKNOWN: f"runs of {runs.study.name}"}
         lists["run"] = controls.several("runs", [(names.get(run, run), run) for run in runs.table["run"].unique()])
     return controls.panel(render, **lists)
 
 
 def left_out_line(left_out: Mapping[str, str]) -> list[HTML]:
-    """A line that names the runs of one's own that cannot stand beside those of a study; none where all can."""
+    """A line that names the runs of notebook 02 that cannot be compared with those of a study; none if all can."""
     reasons = "; ".join(f"{run} ({reason})" for run, reason in left_out.items())
     return [markup.line(f"Left out: {reasons}.")] if left_out else []
 
@@ -96,7 +96,7 @@ def require_runs(runs: Runs) -> None:
 
 @controls.where_live
 def compare_two(runs: Runs, texts: Mapping[int, str]) -> None:
-    """03: two selected runs side by side, of the study or one's own, and the texts that only the first got right.
+    """03: two selected runs of the study or of notebook 02, and the texts that only the first classifies correctly.
 
     `texts` maps a test text's id to the text; empty if the texts are unavailable.
     """
@@ -106,7 +106,7 @@ def compare_two(runs: Runs, texts: Mapping[int, str]) -> None:
 
     def render(first: str, second: str, words: str, place: controls.Place) -> Shown:
         if first == second:
-            raise StudyError(f"{first} is picked twice; pick two runs")
+            raise StudyError(f"{first} is selected twice; select two different runs")
         pair = [markup.line(f"{first} minus {second}, the paired test:"), compared(runs, first, second)]
         table = disagreements(runs, first, second)
         table = table[table["id"].isin(list(texts))]
@@ -153,7 +153,7 @@ def pick_trade_off(runs: Runs, costs: pd.DataFrame) -> None:
         table = costs.assign(**table)
         figure = figures.trade_offs(table[table["train_size"].isin(size)], cost)
         if figure is None:
-            raise StudyError("no run has a figure above zero for this cost; pick another")
+            raise StudyError("no run has a positive value of this cost; select another")
         figure.axes[0].set_ylabel(f"{metric} (%)")
         yield markup.line(f"{metric[0].upper()}{metric[1:]} against {COSTS[cost].words}; {note}"), figure
 

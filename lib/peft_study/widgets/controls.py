@@ -138,7 +138,7 @@ def at_place(matches: pd.DataFrame, place: Place) -> tuple[Any, str]:
     """The row at a place among the matches, and its place: `3 of 1,200`; `StudyError` without one."""
     place.matches, place.max = matches, max(1, len(matches))
     if matches.empty:
-        raise StudyError("nothing fits all of this; loosen a condition")
+        raise StudyError("no text meets all conditions; relax one")
     return matches.iloc[place.value - 1], f"{place.value:,} of {len(matches):,}"
 
 

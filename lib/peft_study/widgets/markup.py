@@ -20,10 +20,11 @@ CUT = 'style="opacity:.45;text-decoration:line-through"'
 UNKNOWN = 'style="outline:1px dotted"'
 STRONGEST = 2.0  # nats of an effect in full colour: nine of ten are weaker (NOTES.md)
 LEGEND = (
-    "A word's colour says how far the log-odds of {} fall (minus: rise) if it alone is masked, on one scale for all "
-    "texts; point at a word for its figure. Effects do not add up to the log-odds: of two words that say the same, "
-    "neither may count, and all words may favour a class that is not predicted. Dotted: [UNK] to the tokenizer. "
-    "Struck through: outside the window."
+    "A word's colour shows how far the log-odds of {} fall (minus: rise) when that word alone is masked; the scale is the "
+    "same for all texts, and pointing at a word shows the value. A strong colour: in this text, the log-odds depend on "
+    "this word. A pale one: not on this word alone; two redundant words can both be pale. Effects do not add up to the "
+    "log-odds, and all words may favour a class that is not predicted. Dotted outline: read as [UNK]. Struck through: "
+    "outside the window."
 )
 Word = tuple[int, int, float]  # start, end and effect of a word in its text
 
@@ -61,15 +62,15 @@ def coloured(text: str, words: Sequence[Word], window: Window, sides: tuple[Side
 
 
 def legend(verdict: Explanation, sides: tuple[Side, Side]) -> HTML:
-    """The log-odds of a text, the scale of the colours, and what they do not say."""
+    """The log-odds of a text, the scale of the colours, and how to read them."""
     below, above = (escape(side.name) for side in sides)
     scale = f"linear-gradient(to right,{tint(-STRONGEST, sides)},transparent,{tint(STRONGEST, sides)})"
     odds = f"{verdict.log_odds:+z.2f} nats; with every word masked: {verdict.log_odds_without:+z.2f}."
     return line(
         f"Log-odds of {sides[1].name}: {odds}",
-        f"<br>{below} −{STRONGEST:g} nats "
+        f"<br>{below}, −{STRONGEST:g} nats or less "
         f'<span style="display:inline-block;width:12rem;height:.8em;background:{scale}"></span> '
-        f"+{STRONGEST:g} nats {above}<br>{LEGEND.format(above)}",
+        f"{above}, +{STRONGEST:g} nats or more<br>{LEGEND.format(above)}",
     )
 
 

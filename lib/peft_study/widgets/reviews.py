@@ -17,7 +17,7 @@ from peft_study.study.variant import Variant
 from peft_study.widgets import controls, markup
 from peft_study.widgets.controls import Shown
 
-PARTS = {"pool": "pool", "test": "test set", "ood": "other test set"}
+PARTS = {"pool": "pool", "test": "test set", "ood": "out-of-domain test set"}
 
 
 @controls.where_live
@@ -46,7 +46,7 @@ def browse_reviews(corpus: Corpus, variant: Variant) -> None:
         pieces = " ".join(tokenizer.convert_ids_to_tokens(read.input_ids))
         body = markup.windowed(row["text"], read, words) if view == "text" else escape(pieces)
         kept = f"The window keeps {len(read.input_ids):,} of {read.total:,} tokens, special tokens included."
-        kept += " Dotted: [UNK] to the tokenizer." if read.unknown else ""
+        kept += " Dotted outline: read as [UNK]." if read.unknown else ""
         yield display.card(heading, body or "<i>(empty)</i>", row["label"]), markup.line(kept)
 
     longest = int(table["tokens"].max())
@@ -63,7 +63,7 @@ def browse_reviews(corpus: Corpus, variant: Variant) -> None:
         words=controls.search(),
         place=controls.Place(description="text", value=1, min=1),
         length=ipywidgets.IntSlider(description="window", min=8, max=widest, value=variant.max_length, **slider),
-        truncation=controls.choice("keeps", truncations, variant.truncation),
+        truncation=controls.choice("truncation", truncations, variant.truncation),
         view=controls.choice("shown as", ["text", "word pieces"]),
     )
 

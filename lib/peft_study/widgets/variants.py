@@ -18,7 +18,7 @@ from peft_study.widgets.controls import Shown
 
 AXES = {"strategy": [], "train_size": [500, 1000, 2000, 5000, 10_000], "seed": [42, 43, 44]}
 OWN = "the parameters above"  # in place of a study
-AGAIN = "Picked. To train it, run from this cell on: Run ▸ Run Selected Cell and All Below."
+AGAIN = "Selected. To train it, select this cell and choose Run ▸ Run Selected Cell and All Below."
 
 
 def pick(variant: Variant) -> Variant:
@@ -40,7 +40,11 @@ def pick(variant: Variant) -> Variant:
         picked_variant(variant, **picked)
         if picked != chosen or file.exists():
             file.write_text(json.dumps({"parameters": parameters, "picked": picked}), encoding="utf-8")
-        taken = "Taken in place of the parameters, until these change." if is_picked else "Taken from the parameters."
+        taken = (
+            "This selection replaces the parameters until they change."
+            if is_picked
+            else "These are the parameters above."
+        )
         yield markup.line(taken if picked == chosen else AGAIN)
 
     lists = {axis: sorted({*values, parameters[axis], chosen[axis]}) for axis, values in AXES.items()}
@@ -50,7 +54,7 @@ def pick(variant: Variant) -> Variant:
         strategy=controls.choice("strategy", lists["strategy"], chosen["strategy"]),
         train_size=controls.choice("labels", [(f"{n:,}", n) for n in lists["train_size"]], chosen["train_size"]),
         seed=controls.choice("seed", lists["seed"], chosen["seed"]),
-        study=controls.choice("all else of", [OWN, *paths.studies()], chosen["study"]),
+        study=controls.choice("other settings from", [OWN, *paths.studies()], chosen["study"]),
     )
     return picked_variant(variant, **chosen)
 
@@ -70,7 +74,7 @@ def next_steps(folder: Path) -> None:
     run = "/".join(place.parts[1:])
     steps = [f"The record of this run is in `{place}`."]
     if not is_finished(folder):
-        steps.append("Its training was interrupted: the next one of the same variant replaces it.")
+        steps.append("Its training was interrupted; the next training of this variant replaces it.")
     elif (folder / "model").is_dir() and place.parts[:1] == ("runs",):
         steps.append(f"In a terminal, `./run_all.sh label {run} texts.csv` labels your own texts with its model.")
     display.sentence(" ".join(steps))

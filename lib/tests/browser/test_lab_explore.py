@@ -26,7 +26,7 @@ def test_reviews_are_searched_and_leafed_through(notebook: Notebook, panel: Pane
     panel.select("class", "negative")
     panel.says("negative · text 1 of 100")
     panel.fill("with the words", "no such words")
-    expect(panel.output.get_by_role("alert")).to_contain_text("nothing fits all of this")
+    expect(panel.output.get_by_role("alert")).to_contain_text("no text meets all conditions")
     panel.fill("with the words", "film")
     expect(panel.shown.locator("mark").first).to_have_text(re.compile("film", re.IGNORECASE))
     panel.click("save all")
@@ -50,6 +50,6 @@ def test_markup_in_a_review_is_text_and_a_reload_keeps_what_is_shown_and_its_con
     panel = notebook.cell("browse_reviews(")
     panel.says(PLANTED)
     assert panel.shown.inner_text() == before
-    panel.select("from", "other test set")
+    panel.select("from", "out-of-domain test set")
     panel.says("text 1 of 40")
     assert notebook.errors() == []

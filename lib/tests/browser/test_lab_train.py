@@ -67,12 +67,12 @@ def test_a_variant_that_is_picked_is_trained_beside_the_first_and_git_sees_no_ch
 ) -> None:
     first = (home / "runs" / "scratch" / RUN / "metrics.json").read_bytes()
     lists = notebook.cell("widgets.pick(")
-    lists.says("Taken from the parameters")
+    lists.says("These are the parameters")
     lists.select("seed", "43")
     lists.says("Run Selected Cell and All Below")
     notebook.start()
     notebook.wait()
-    lists.says("in place of the parameters")
+    lists.says("replaces the parameters")
     expect(notebook.cell("next_steps(").output).to_contain_text("./run_all.sh label scratch/lora-n00060-s43 texts.csv")
     assert layout.is_finished(home / "runs" / "scratch" / "lora-n00060-s43")
     assert (home / "runs" / "scratch" / RUN / "metrics.json").read_bytes() == first

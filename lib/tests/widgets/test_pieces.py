@@ -113,7 +113,7 @@ def test_every_control_of_the_reviews_has_its_effect(tmp_path: Path, variant: Ma
         ("states a rating", "either", "text 1 of 59 "),
         ("tokens", (0, 20), r"text 1 of (?!59)\d+ · (1\d|20) tokens"),
         ("tokens", (0, 1000), "text 1 of 59 "),
-        ("with the words", "(.*)", "nothing fits all of this"),
+        ("with the words", "(.*)", "no text meets all conditions"),
         ("with the words", "SUPERB film", r"text 1 of (?!59).*superb"),
     )
     matches = int(re.findall("text 1 of (.*?) ", screen.text)[0])
@@ -131,13 +131,13 @@ def test_every_control_of_the_reviews_has_its_effect(tmp_path: Path, variant: Ma
         ("with the words", "", "text 1 of 59 "),
         ("text", 2, "text 2 of 59 "),
         ("text", 100, "text 59 of 59 "),
-        ("from", "other test set", "text 1 of 40 "),
+        ("from", "out-of-domain test set", "text 1 of 40 "),
         ("from", "test set", "text 1 of 20 "),
         ("occurs more than once", "yes", "text 1 of 3 "),
         ("window", 8, "The window keeps 8 of"),
     )
     for place, truncation in ((-1, "head"), (0, "tail")):
-        screen.follow(("keeps", truncation, "The window keeps 8 of"))
+        screen.follow(("truncation", truncation, "The window keeps 8 of"))
         (struck,) = re.findall("line-through[^>]*>([^<]*)<", screen.html)
         words = re.sub("<[^>]*>", "", re.findall(r"</b>\n(.*)</div>", screen.html)[0]).split()
         assert len(struck.split()) == len(words) - 6 and struck.split()[place] == words[place]
@@ -269,7 +269,7 @@ def test_the_figure_and_the_table_follow_the_runs_that_are_picked(screen: Screen
     screen.follow(
         ("strategies", ("lora",), r"Runs: 3 .*80\.0 \[.*70\.0 \["),
         ("sizes", (250,), "Runs: 1 "),
-        ("seeds", (), "no finished run has all that is picked"),
+        ("seeds", (), "no finished run matches the selection"),
         ("seeds", (1,), "Runs: 1 "),
         ("sizes", (250, 500), r"Runs: 2 .*scratch/mine.*60\.0 \["),
         ("runs", ("scratch/mine",), "Runs: 1 "),
@@ -305,16 +305,16 @@ def test_a_variant_is_picked_from_lists_until_the_parameters_change(
     monkeypatch.setattr(variants, "get_connection_file", lambda: str(tmp_path / "kernel-1.json"))
     make_study(defaults={"epochs": 3.0}, strategies={"full": {"learning_rate": 0.01}})
     asked = Variant(train_size=700, batch_size=4)
-    assert widgets.pick(asked) == asked and "Taken from the parameters" in screen.text
+    assert widgets.pick(asked) == asked and "These are the parameters" in screen.text
     assert screen.panel["labels"].value == 700 and screen.panel["seed"].options == (42, 43, 44)
     screen.follow(("strategy", "Full fine-tuning", "Run Selected Cell and All Below"))
     assert (picked := widgets.pick(asked)) == asked.model_copy(update={"strategy": "full"})
-    assert "in place of the parameters" in screen.text and screen.panel["strategy"].value == "full"
-    screen.follow(("all else of", "made", "Run Selected Cell"), ("labels", "500", "Run Selected Cell"))
+    assert "replaces the parameters" in screen.text and screen.panel["strategy"].value == "full"
+    screen.follow(("other settings from", "made", "Run Selected Cell"), ("labels", "500", "Run Selected Cell"))
     picked = widgets.pick(asked)
     assert (picked.strategy, picked.train_size, picked.epochs, picked.learning_rate) == ("full", 500, 3.0, 0.01)
     assert widgets.pick(changed := asked.model_copy(update={"seed": 7})) == changed, "the parameters were edited since"
-    assert screen.panel["seed"].value == 7 and "Taken from the parameters" in screen.text
+    assert screen.panel["seed"].value == 7 and "These are the parameters" in screen.text
     resumed = Variant(strategy="lora", resume=True)
     widgets.pick(resumed)
     screen.follow(("strategy", STRATEGIES["adalora"].label, "checkpoints of 'adalora' lack"))
@@ -352,7 +352,7 @@ def test_a_pair_is_compared_and_the_reviews_shown_are_those_that_part_it(screen:
         ("text", 2, f"text 2 of {alone}, "),
         ("with the words", "no such words", f"No available text is correct in {first} and incorrect in {second}"),
         ("second run", other, f"{first} minus {other}"),
-        ("first run", other, "is picked twice"),
+        ("first run", other, "is selected twice"),
     )
     widgets.compare_two(runs, {})
     screen.follow(("with the words", "any", f"{first} minus {second}.*No available text"))
