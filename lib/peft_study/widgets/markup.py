@@ -20,11 +20,11 @@ CUT = 'style="opacity:.45;text-decoration:line-through"'
 UNKNOWN = 'style="outline:1px dotted"'
 STRONGEST = 2.0  # nats of an effect in full colour: nine of ten are weaker (NOTES.md)
 LEGEND = (
-    "A word's colour shows how far the log-odds of {} fall (minus: rise) when that word alone is masked; the scale is the "
-    "same for all texts, and pointing at a word shows the value. A strong colour: in this text, the log-odds depend on "
-    "this word. A pale one: not on this word alone; two redundant words can both be pale. Effects do not add up to the "
-    "log-odds, and all words may favour a class that is not predicted. Dotted outline: read as [UNK]. Struck through: "
-    "outside the window."
+    "A word's colour shows how far the log-odds of {} fall (minus: rise) when that word alone is masked; the scale is "
+    "the same for all texts, and pointing at a word shows the value. A strong colour: here the log-odds depend "
+    "on the word. A pale one: not on this word alone; two redundant words can both be pale. Effects do not add up to "
+    "the log-odds, and all words may favour a class that is not predicted. Dotted outline: read as [UNK]. Struck "
+    "through: outside the window."
 )
 Word = tuple[int, int, float]  # start, end and effect of a word in its text
 

@@ -203,22 +203,22 @@ def test_mistakes_and_texts_of_ones_own_name_the_classes(
     assert f"predicted {names[predicted.preds[surest]]} with {predicted.confidence[surest]:.1%}" in text
     of_class = [(wrong & (predicted.labels == label)).sum() for label in range(count)]
     patterns = [
-        f"^{name} · mistake 1 of {n} ·" if n else "nothing fits" for name, n in zip(names, of_class, strict=True)
+        f"^{name} · mistake 1 of {n} ·" if n else "no text meets" for name, n in zip(names, of_class, strict=True)
     ]
     screen.follow(
         *(("true class", name, pattern) for name, pattern in zip(names, patterns, strict=True)),
         ("true class", "any", f"mistake 1 of {wrong.sum()} "),
         ("mistake", 2, f"mistake 2 of {wrong.sum()} "),
         ("cut to the window", "yes", f"mistake 1 of {wrong.sum()} "),
-        ("cut to the window", "no", "nothing fits"),
+        ("cut to the window", "no", "no text meets"),
         ("cut to the window", "either", f"mistake 1 of {wrong.sum()} "),
-        ("states a rating", "yes", "nothing fits"),
+        ("states a rating", "yes", "no text meets"),
         ("states a rating", "no", f"mistake 1 of {wrong.sum()} "),
-        ("with the words", "no such words", "nothing fits"),
+        ("with the words", "no such words", "no text meets"),
     )
     right = replace(predicted, logits=np.eye(count, dtype=np.float32)[predicted.labels])
     widgets.browse_mistakes(model, tokenizer, asked, reviews, right)
-    assert "nothing fits" in screen.text
+    assert "no text meets" in screen.text
     widgets.try_review(model, tokenizer, asked, names)
     assert screen.text == ""
     screen.panel["text"].value, example = " ", screen.panel["text"].value
