@@ -12,7 +12,7 @@
 #                                   label your own texts with the model of a finished run:
 #       -o FILE                         the labelled table (default: texts.labelled.csv beside texts.csv)
 #       --text-column NAME              the column of the texts (default: that of the study)
-#       --merged FOLDER                 write the model for transformers alone, with or without a table
+#       --merged FOLDER                 write a model that needs transformers only, with or without a table
 #       --help                          all options
 #   ./run_all.sh strategies [NAME...]
 #                                   check which strategies work on an encoder (--model) and what they train
@@ -122,7 +122,7 @@ run_tests() {
   python -m pytest -c lib/pyproject.toml --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder lib/tests "$@"
 }
 
-# What JupyterLab needs to be told as root, which it refuses, and in a container, whose own address nobody else reaches.
+# The options that JupyterLab needs as root, which it refuses, and in a container, whose own address is not reachable.
 ask_for_lab() {
   local more=""
   if [ -e /.dockerenv ] || [ -e /run/.containerenv ] || [ -n "${container-}" ]; then

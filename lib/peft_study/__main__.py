@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "label":
             _add_label(command)
         elif name == "strategies":
-            command.add_argument("strategies", metavar="NAME", nargs="*", help="those to check; without any: all")
+            command.add_argument("strategies", metavar="NAME", nargs="*", help="strategies to check; by default all")
             command.add_argument("--model", help="the encoder: bundled:NAME, a folder, or a hub name")
         else:
             command.add_argument("study", metavar="STUDY", help="a folder of runs/ with a study.yaml")
@@ -116,7 +116,7 @@ def _add_label(command: argparse.ArgumentParser) -> None:
     command.add_argument("--encoding", metavar="NAME", help="of a text file, such as cp1252; by default detected")
     command.add_argument("--delimiter", metavar="CHARACTER", help="of a CSV or TSV file; by default detected")
     command.add_argument("--force", action="store_true", help="replace an existing output")
-    command.add_argument("--merged", metavar="FOLDER", type=Path, help="write the model for transformers alone")
+    command.add_argument("--merged", metavar="FOLDER", type=Path, help="write a model that needs transformers only")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ local function counted(path, level)
   for below = #path, level + 1, -1 do path[below] = nil end
 end
 
--- A function that numbers one heading after the other. `book` is told of problems, and gives out anchors.
+-- A function that numbers one heading after the other. `book` records problems and gives out anchors.
 -- Headings start at level 1 whatever the notebook's own top level is, and are numbered like 2.1. The first heading of
 -- an `appendix` part starts the appendix, where they are lettered.
 function headings.numberer(parts, target, book)

@@ -41,9 +41,9 @@ MEASURES = (  # the columns of a family of comparisons, after those that say wha
 
 
 def varying(runs: Runs) -> list[str]:
-    """What tells the groups of runs apart: the axes of the matrix, without the seed; strategy and size come first.
+    """The columns that distinguish groups of runs: the axes of the matrix without the seed, strategy and size first.
 
-    Runs that are no part of the study have a column `run`, and are groups of their own.
+    If runs of notebook 02 are included, a column `run` keeps each of them a group by itself.
     """
     return ["strategy", "train_size", *further(runs.study.axes), *({"run"} & {*runs.table})]
 

@@ -7,7 +7,7 @@ https://arxiv.org/abs/1612.08220). The class is the second of two (positive), of
 An effect is exact for this word in this text, and for nothing else: effects do not add up to the log-odds. Of two words
 that say the same, either can be masked at no loss, and a *not* and the word it negates share one effect. Nor do they
 start from zero: the log-odds of a text whose words are all masked are given beside them. A sum of effects may therefore
-oppose the prediction (measured in NOTES.md: in every seventh text).
+oppose the prediction (in 12% to 16% of texts: NOTES.md).
 """
 
 from dataclasses import dataclass, replace
@@ -70,7 +70,7 @@ def explain(
     """The verdict of `model` on `text`, cut to its window, and the effect of every word in it.
 
     One pass for the text, one for each of its words and one without any, in batches. A tokenizer without a mask token
-    lends its unknown token, or the one that pads.
+    uses its unknown or padding token.
     """
     read = window(text, tokenizer, max_length, truncation)
     pieces: dict[int, list[int]] = {}  # the places of each word in the window

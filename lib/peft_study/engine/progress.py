@@ -195,12 +195,12 @@ def _pace(at: Mapping[str, Any], variant: Variant) -> float:
 
 
 def _work(variant: Variant) -> float:
-    """What a run takes, in tokens to train on."""
+    """The cost of a run, in training tokens."""
     return (reviews(variant) + _PREDICTION * predicted(variant)) * variant.max_length
 
 
 def _clock(seconds: float) -> str:
-    """A time as people say it: `41 s`, `6 min`, `2 h 5 min`."""
+    """A duration for the terminal: `41 s`, `6 min`, `2 h 5 min`."""
     minutes = round(seconds / 60)
     if seconds < 100:
         return f"{seconds:.0f} s"

@@ -29,7 +29,7 @@ def label(options: argparse.Namespace) -> None:
         raise StudyError("nothing to do: name a table of texts, or a folder for the model (--merged)")
     if options.merged:
         save_merged(run, options.merged, options.force)
-        print(f"{options.merged}: the model for transformers alone; its README.md says how to use it")
+        print(f"{options.merged}: a model that needs transformers only; its README.md shows how to use it")
     if options.table:
         delimiter = options.delimiter and options.delimiter.replace("\\t", "\t")
         how = (options.text_column, options.encoding, delimiter, options.force)
@@ -71,6 +71,6 @@ def strategies(options: argparse.Namespace) -> None:
         works, fault = ("no", f"  {row['fault']}") if row["fault"] else ("yes", "")
         print(f"{row['strategy']:<{width}}  {works:<5}  {trainable:>11}  {row['seconds']:7.1f}{fault}", flush=True)
     print(
-        "A check says that a strategy runs, not how well it learns. To find its learning rate, copy runs/rates, name "
+        "A check shows that a strategy runs, not how accurate it is. To find its learning rate, copy runs/rates, name "
         "the strategy and some rates in the copy's study.yaml, and run that study."
     )

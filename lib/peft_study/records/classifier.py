@@ -134,7 +134,7 @@ def load_classifier(folder: Path) -> Classifier:
 def save_merged(folder: Path, output: Path, force: bool = False) -> None:
     """Write the model of the run in `folder` to the folder `output`, merged into its base model, with a model card.
 
-    It loads with transformers alone. Raises `StudyError` where an adapter cannot be merged, and where `output` exists,
+    It needs transformers only. Raises `StudyError` where an adapter cannot be merged, and where `output` exists,
     unless `force`.
     """
     if output.exists() and not force:

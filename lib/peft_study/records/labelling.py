@@ -35,11 +35,13 @@ class Labelled:
         classes = several([f"{count:,} {name}" for name, count in counts.items()], 12)
         lines = [
             f"{self.file}: {predicted.notna().sum():,} of {len(predicted):,} texts labelled ({classes or 'none'})",
-            f"{truncated.sum():,} of them are longer than the window of {window.max_length} tokens "
-            f"({window.truncation} truncation); temperature {self.classifier.temperature:.2f}",
+            f"{truncated.sum():,} of them were truncated to the window of {window.max_length} tokens "
+            f"({window.truncation}); probabilities at temperature {self.classifier.temperature:.2f}",
         ]
         if rows := [f"{row + 1:,}" for row in predicted.index[predicted.isna()]]:
-            lines.append(f"not labelled, since they hold no text: data row{'s' * (len(rows) > 1)} {several(rows, 20)}")
+            lines.append(
+                f"not labelled, because they hold no text: data row{'s' * (len(rows) > 1)} {several(rows, 20)}"
+            )
         return lines
 
 
@@ -84,7 +86,7 @@ def _require_writable(table: Path, output: Path, force: bool) -> None:
     if not table.is_file():
         raise StudyError(f"there is no file {table}; name a table of texts ({', '.join(KINDS)}; text also with .gz)")
     if suffix(output) not in KINDS:
-        raise StudyError(f"output = {str(output)!r}: its format is not known by its name; end it in {', '.join(KINDS)}")
+        raise StudyError(f"output = {str(output)!r}: its suffix names no known format; end it in {', '.join(KINDS)}")
     if output.exists() and output.samefile(table):
         raise StudyError(f"output = {str(output)!r} is the table itself; name another file")
     if output.exists() and not force:

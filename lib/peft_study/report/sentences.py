@@ -62,7 +62,7 @@ def _reference(comparisons: pd.DataFrame, other: str) -> str:
     """Why comparisons with `other` have no verdict where it is at chance; nothing where none is."""
     if AT_CHANCE not in set(comparisons["verdict"]):
         return ""
-    chance = "is not distinguishable from the majority-class baseline there, so nothing counts as better than it"
+    chance = "is not distinguishable from the majority-class baseline there, so comparisons with it have no verdict"
     return f"*{AT_CHANCE[0].upper()}{AT_CHANCE[1:]}*: {other} {chance}."
 
 

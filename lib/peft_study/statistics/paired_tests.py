@@ -17,7 +17,7 @@ from peft_study.statistics.intervals import NONE, Estimate, Interval, SeedVarian
 SEEDS = 3  # a side: fewer say too little of what another seed would do for a verdict on strategies
 POWER = 0.8
 NO_VERDICT = "no verdict"
-AT_CHANCE = "reference at chance"  # in place of a verdict on a classifier that is compared with such a one
+AT_CHANCE = "reference at chance"  # in place of a verdict, where the baseline is at chance
 _CHANCES = (np.arange(40) + 0.5) / 40  # quantiles that stand for a distribution
 
 
@@ -90,8 +90,8 @@ def verdict(interval: Interval, seeds: int, margin: float, at_chance: bool = Fal
 
     "equivalent" where it lies within ± `margin`: two one-sided tests (Schuirmann 1987), each at half of 1 − level;
     "better" or "worse" where it excludes 0; else "undetermined". A difference that is real but lies inside the margin
-    is equivalent: it is too small to matter. `NO_VERDICT` with fewer than `SEEDS` seeds; `AT_CHANCE` where the other
-    side is at chance: any classifier that learned something is more accurate.
+    is equivalent: it is too small to matter. `NO_VERDICT` with fewer than `SEEDS` seeds; `AT_CHANCE` where the
+    baseline is at chance: any classifier that has learned is more accurate.
     """
     if at_chance:
         return AT_CHANCE

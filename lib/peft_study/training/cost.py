@@ -76,11 +76,11 @@ def inference(
 
 
 def step_scatter(seconds: Sequence[float], tokens: np.ndarray, most: int = 1000) -> float:
-    """How unevenly steps ran: the 90th over the 10th percentile of their durations, each over that of its length.
+    """How unevenly steps ran: the 90th over the 10th percentile of their durations, each over the one expected.
 
-    What a step of some length takes is a line through durations against tokens, by the medians of Theil (1950) and Sen
-    (1968). It is 1.1 to 1.3 on a quiet machine, and above 1.5 beside other programs; those that slow all steps alike
-    do not show. Of more than `most` steps, that many are taken, evenly spread.
+    That is a line through durations against tokens, by medians (Theil 1950; Sen 1968). The result is 1.1 to 1.3 on a
+    quiet machine and above 1.5 beside other programs; a load that slows all steps alike does not show. Of more than
+    `most` steps, that many are taken, evenly spread.
     """
     from scipy.stats import theilslopes
 

@@ -133,7 +133,7 @@ def spoil(home: Path, how: str) -> None:
         ("", ["own/lora", "texts.csv", "--encoding", "utf-9"], "encoding = 'utf-9': it is not an encoding"),
         ("", ["own/lora", "texts.csv", "-o", "two.csv"], "two.csv exists; .* or replace it with --force"),
         ("", ["own/lora", "texts.csv", "-o", "texts.csv", "--force"], "is the table itself"),
-        ("", ["own/lora", "texts.csv", "-o", "out.xlsx"], r"its format is not known by its name; end it in \.csv"),
+        ("", ["own/lora", "texts.csv", "-o", "out.xlsx"], r"its suffix names no known format; end it in \.csv"),
         ("", ["own/lora", "taken.csv"], "has a column 'probability_positive' already"),
         ("model", ["own/lora", "texts.csv"], "the run 'own/lora' kept no model; set save_model: true"),
         ("metrics.json", ["own/lora", "texts.csv"], "the run 'own/lora' is not finished"),
