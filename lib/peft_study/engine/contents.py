@@ -1,4 +1,4 @@
-"""How `./run_all.sh lab` keeps what running a notebook leaves apart from the notebook, which git tracks.
+"""JupyterLab's access to files under `./run_all.sh lab`: keeps outputs apart from the notebooks, which git tracks.
 
 A notebook in `notebooks/` is saved without outputs, so its file changes where its cells are edited and not where they
 run. The notebook with its outputs lies beside it in `.ipynb_checkpoints/`, which git ignores, and they return where it
@@ -20,7 +20,7 @@ METADATA = ["metadata.language_info", "metadata.widgets", *(f"cell.metadata.{nam
 
 
 class Contents(AsyncLargeFileManager):  # type: ignore[misc]
-    """Jupyter's access to files, with the outputs of the notebooks in `notebooks/` apart."""
+    """Jupyter's access to files; the outputs of the notebooks in `notebooks/` are kept apart."""
 
     async def get(self, path: str, content: bool = True, *words: Any, **options: Any) -> Any:
         """What is at `path`, as `AsyncLargeFileManager` gives it; a notebook with its outputs."""
@@ -31,7 +31,7 @@ class Contents(AsyncLargeFileManager):  # type: ignore[misc]
         return model
 
     async def save(self, model: dict[str, Any], path: str = "") -> Any:
-        """Save `model` at `path`; a notebook without its outputs, and these beside it."""
+        """Save `model` at `path`; a notebook without its outputs, which go to a file beside it."""
         if model.get("type") == "notebook" and "content" in model and (file := self._ran(path)):
             notebook = nbformat.from_dict(model["content"])
             with replacing(file) as partial:

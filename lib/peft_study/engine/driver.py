@@ -156,7 +156,7 @@ def steps_left(study: Study, arguments: list[str]) -> str:
         total = len(study.variants)
         return f"Nothing to be done: {total - len(unfinished(study))} of {total} runs of study {study.name} are done."
     order = ["explore the texts", *(f"train {run}" for run in study.variants)]  # then comparison and report
-    lines = [f"Study {study.name}: {len(reasons)} step(s) left (-n -p prints all of each)."]
+    lines = [f"Study {study.name}: {len(reasons)} step(s) left (-n -p also prints their commands)."]
     for step in sorted(reasons, key=lambda step: order.index(step) if step in order else len(order)):
         folder = paths.run_folder(study.name, run := step.removeprefix("train "))
         changed = outdated(folder, study.variants[run]) if (folder / "params.yaml").exists() else []

@@ -60,7 +60,7 @@ def too_few_steps(study: Study, runs: Sequence[str]) -> str | None:
     span = f"{few[0]}" if few[0] == few[-1] else f"{few[0]} to {few[-1]}"
     return (
         f"note: {len(few)} of {len(runs)} runs take {span} optimizer steps, and most strategies stay at chance below "
-        f"about {FEWEST}; raise epochs or train_size, or lower batch_size"
+        f"about {FEWEST} (measured with the bundled encoder); raise epochs or train_size, or lower batch_size"
     )
 
 

@@ -74,7 +74,7 @@ class Events(logging.Handler):
 
 
 class Progress(Events):
-    """Shows a study: a line for each event and, in a terminal, what is at work at the moment."""
+    """Shows a study: a line for each event and, in a terminal, the steps that are running."""
 
     def __init__(self, study: Study) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class Progress(Events):
             self._paces.append(took / _work(variant))
             evaluation = (recorded_metrics(stem.parent) or {}).get("evaluation") or {}
             accuracy = (evaluation.get("test") or {}).get("accuracy")
-            self._say(f"{name} done in {_clock(took)}" + (f", accuracy {accuracy:.1%}" if accuracy else ""))
+            self._say(f"{name} done in {_clock(took)}" + (f", test accuracy {accuracy:.1%}" if accuracy else ""))
 
     def _say(self, line: str) -> None:
         """Print a line, above what is refreshed in place."""

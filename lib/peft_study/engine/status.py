@@ -40,7 +40,7 @@ def status(name: str) -> str:
         lines += _answer(name)
     for report in sorted(paths.report_folder(name).glob("report.*")):
         older = " (older than some runs)" if report.stat().st_mtime < newest else ""
-        lines.append(f"  {_relative(report)}{older or (' (without what is not done)' if left else '')}")
+        lines.append(f"  {_relative(report)}{older or (' (without the unfinished runs)' if left else '')}")
     if left or faults:
         lines.append(f"./run_all.sh {name} runs the remaining steps and keeps finished runs.")
     if 0 < len(left) < total:

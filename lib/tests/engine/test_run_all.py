@@ -22,7 +22,7 @@ from peft_study.engine import steps
 def test_what_is_refused_or_only_listed_starts_nothing(checkout: Checkout) -> None:
     said = checkout.run("tiny", "-n")
     head, *lines = said.stdout.splitlines()
-    assert head == "Study tiny: 6 step(s) left (-n -p prints all of each)." and said.returncode == 0
+    assert head == "Study tiny: 6 step(s) left (-n -p also prints their commands)." and said.returncode == 0
     assert [line.strip() for line in lines[:3]] == ["explore the texts", f"train {FULL}", f"train {LORA}"]
     last = ["compare the runs", "write a page for each run", "write the report"]
     assert sorted(line.strip() for line in lines[3:]) == last

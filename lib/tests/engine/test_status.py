@@ -41,7 +41,7 @@ def test_the_closing_list_names_what_was_left_out(home: Path) -> None:
 def test_a_report_that_is_older_than_a_run_says_so(home: Path) -> None:
     (report := paths.report_folder("tiny")).mkdir(parents=True)
     (report / "report.html").touch()
-    assert "report.html (without what is not done)" in status("tiny")
+    assert "report.html (without the unfinished runs)" in status("tiny")
     for run in read_study("tiny").variants:
         make_done(paths.run_folder("tiny", run))
     assert "report.html (older than some runs)" in status("tiny")
