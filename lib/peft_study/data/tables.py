@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from peft_study.errors import quoted
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson")  # also with .gz
@@ -103,29 +105,17 @@ def read_arrow(file: Path) -> Split:
     return Split(columns, {name: kind["names"] for name, kind in classes.items()})
 
 
-def write_table(file: Path, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Write columns, all with the same number of rows, in the format of the file's suffix, as UTF-8."""
-    kind, rows = suffix(file), zip(*columns.values(), strict=True)
+def write_table(file: Path, table: pd.DataFrame) -> None:
+    """Write `table`, without its index, in the format of the file's suffix (`SUFFIXES` or parquet), as UTF-8."""
+    kind = suffix(file)
     if kind == ".parquet":
-        import pyarrow as pa
-        from pyarrow.parquet import write_table
-
-        return write_table(pa.table(dict(columns)), file)
-    opened: Any = gzip.open if file.name.lower().endswith(".gz") else open
-    with opened(file, "wt", encoding="utf-8", newline="") as stream:
-        if kind in DELIMITED:
-            returns = any("\r" in value for column in columns.values() for value in column if isinstance(value, str))
-            writer = csv.writer(
-                stream,
-                delimiter=DELIMITED[kind],
-                lineterminator="\n",
-                quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL,  # which quotes no lone carriage return
-            )
-            writer.writerows([list(columns), *rows])
-        else:
-            objects = (dict(zip(columns, row, strict=True)) for row in rows)
-            lines = [json.dumps(item, ensure_ascii=False, default=str) for item in objects]
-            stream.write("[" + ",\n".join(lines) + "]\n" if kind == ".json" else "\n".join(lines) + "\n")
+        table.to_parquet(file, index=False)
+    elif kind in DELIMITED:  # texts in quotes: with fewer, a lone carriage return would be the end of a row
+        table.to_csv(file, sep=DELIMITED[kind], index=False, quoting=csv.QUOTE_NONNUMERIC)
+    else:
+        table.to_json(
+            file, orient="records", lines=kind != ".json", force_ascii=False, double_precision=15, date_format="iso"
+        )
 
 
 def _decode(raw: bytes, encoding: str | None) -> tuple[str, list[str]]:

@@ -49,7 +49,9 @@ class Tokens:
     def encode(self, row: int, max_length: int, truncation: str) -> np.ndarray:
         """The model's input for text `row`: at most `max_length` ids, special tokens included; int32."""
         ids = self.flat[self.bounds[row] : self.bounds[row + 1]]
-        return _window(ids, *self._kept(row, max_length, truncation), self.prefix, self.suffix)
+        head, tail = self._kept(row, max_length, truncation)
+        parts = (self.prefix, ids[:head], ids[len(ids) - tail :], self.suffix)
+        return np.concatenate([np.asarray(part, dtype=np.int32) for part in parts])  # one without tokens is no float
 
     def cut(self, row: int, text: str, max_length: int, truncation: str) -> str:
         """The part of text `row`, which is `text`, within the window; a space joins its start and its end."""
@@ -73,35 +75,14 @@ def kept(length: int, room: int, truncation: str) -> tuple[int, int]:
     return head, room - head
 
 
-def _window(
-    ids: np.ndarray | Sequence[int], head: int, tail: int, prefix: tuple[int, ...], suffix: tuple[int, ...]
-) -> np.ndarray:
-    """The `head` first and `tail` last of `ids` between the special tokens; int32."""
-    parts = (prefix, ids[:head], ids[len(ids) - tail :], suffix)
-    return np.concatenate([np.asarray(part, dtype=np.int32) for part in parts])  # one without tokens is no float
-
-
-def windows(
-    texts: Sequence[str], tokenizer: Any, max_length: int, truncation: str
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """The model's input for each of `texts`, as `Tokens.encode` gives it, and whether it was cut, (n,); no cache."""
-    prefix, suffix = untruncated(tokenizer)
-    room = max_length - len(prefix) - len(suffix)
-    if tokenizer.is_fast:
-        encodings = tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        rows = [encoding.ids for encoding in encodings]
-    else:
-        rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-    inputs = [_window(ids, *kept(len(ids), room, truncation), prefix, suffix) for ids in rows]
-    return inputs, np.array([len(ids) > room for ids in rows], dtype=bool)
-
-
-def tokenize_texts(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> Tokens:
-    """Tokenise `texts` once; the cache stores the result under a hash of texts and tokenizer.
+def tokenize_texts(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", cached: bool = True) -> Tokens:
+    """Tokenise `texts` once; the cache, if it is used, stores the result under a hash of texts and tokenizer.
 
     Length and truncation are applied later, by slicing, so all variants share the result.
     """
     prefix, suffix = untruncated(tokenizer)
+    if not cached:
+        return Tokens(*_tokens(texts, tokenizer), prefix, suffix)
     digest = blake2b(_identity(tokenizer).encode(), digest_size=12)
     digest.update(json.dumps(list(texts)).encode())
     file = paths.cache() / "tokens" / f"{digest.hexdigest()}.npz"
@@ -128,6 +109,14 @@ def _read_tokens(file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None
 
 def _write_tokens(texts: Sequence[str], tokenizer: Any, file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Tokenise, and write the arrays atomically."""
+    flat, bounds, ends = _tokens(texts, tokenizer)
+    with replacing(file) as partial:
+        np.savez(partial, flat=flat, bounds=bounds, ends=ends)
+    return flat, bounds, ends
+
+
+def _tokens(texts: Sequence[str], tokenizer: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`flat`, `bounds` and `ends` of `Tokens`."""
     if tokenizer.is_fast:
         encodings = tokenizer.backend_tokenizer.encode_batch(list(texts), add_special_tokens=False)
         tokenised = ((encoding.ids, encoding.offsets) for encoding in encodings)
@@ -136,8 +125,6 @@ def _write_tokens(texts: Sequence[str], tokenizer: Any, file: Path) -> tuple[np.
     rows = [(np.array(ids, np.int32), np.array(spans, np.int32).reshape(-1, 2)[:, 1]) for ids, spans in tokenised]
     bounds = np.cumsum([0, *(len(ids) for ids, _ in rows)])
     flat, ends = (np.concatenate(arrays) for arrays in zip(*rows, strict=True))
-    with replacing(file) as partial:
-        np.savez(partial, flat=flat, bounds=bounds, ends=ends)
     return flat, bounds, ends
 
 

@@ -1,21 +1,14 @@
 """The commands beside the studies: label texts with a finished run, check strategies on an encoder."""
 
 import argparse
-import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from time import perf_counter
 
 from tqdm import tqdm
 
 from peft_study.errors import StudyError
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
-from peft_study.text import UNKNOWN, duration
-from peft_study.training.prediction import Tell
-
-TENTHS = 10  # lines of progress where there is no terminal
+from peft_study.text import UNKNOWN
 
 
 def label(options: argparse.Namespace) -> None:
@@ -31,30 +24,24 @@ def label(options: argparse.Namespace) -> None:
         save_merged(run, options.merged, options.force)
         print(f"{options.merged}: a model that needs transformers only; its README.md shows how to use it")
     if options.table:
-        delimiter = options.delimiter and options.delimiter.replace("\\t", "\t")
-        how = (options.text_column, options.encoding, delimiter, options.force)
-        with _progress() as tell:
-            labelled = label_table(run, options.table, options.output, *how, tell)
-        print(*labelled.summary(), sep="\n")
+        with tqdm(unit=" texts", leave=False, disable=None) as bar:  # none where there is no terminal
 
+            def tell(what: str, done: int, total: int) -> None:
+                if bar.total is None:
+                    bar.reset(total)  # its time begins here, after the model has loaded
+                bar.update(done - bar.n)
 
-@contextmanager
-def _progress() -> Iterator[Tell]:
-    """A bar on a terminal, a line per tenth elsewhere."""
-    bar, times = tqdm(unit=" texts", disable=not sys.stderr.isatty(), leave=False), list[float]()
-
-    def tell(what: str, done: int, total: int) -> None:
-        times.append(perf_counter())
-        if bar.total is None:
-            bar.reset(total)  # its time begins here, after the model has loaded
-        before, bar.n = bar.n, done
-        bar.refresh()
-        if bar.disable and done * TENTHS // total > before * TENTHS // total:
-            left = duration((times[-1] - times[0]) * (total - done) / done)
-            print(f"{done:,} of {total:,} texts labelled, {left} left", file=sys.stderr, flush=True)
-
-    with bar:
-        yield tell
+            lines = label_table(
+                run,
+                options.table,
+                options.output,
+                text_column=options.text_column,
+                encoding=options.encoding,
+                delimiter=options.delimiter and options.delimiter.replace("\\t", "\t"),  # as a shell passes it on
+                force=options.force,
+                tell=tell,
+            )
+        print(*lines, sep="\n")
 
 
 def strategies(options: argparse.Namespace) -> None:

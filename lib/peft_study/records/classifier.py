@@ -12,10 +12,10 @@ from scipy.special import softmax
 from peft_study import paths
 from peft_study.data.datasets import model_folder
 from peft_study.data.reviews import clean
-from peft_study.data.tokenization import windows
+from peft_study.data.tokenization import tokenize_texts
 from peft_study.errors import StudyError, unknown
 from peft_study.files import remove, replacing
-from peft_study.records.layout import is_interrupted, read_metrics, read_params, recorded_labels
+from peft_study.records.layout import is_finished, is_interrupted, read_metrics, read_variant, recorded_labels
 from peft_study.records.model_card import card
 from peft_study.records.read import read_arrays, reading
 from peft_study.statistics.calibration import temperature
@@ -40,8 +40,8 @@ class Classifier:
     tokenizer: Any
     variant: Variant
     names: tuple[str, ...]
-    temperature: float
-    bf16: bool
+    temperature: float = 1.0
+    bf16: bool = False
 
     @property
     def columns(self) -> list[str]:
@@ -56,29 +56,30 @@ class Classifier:
         texts = list(texts)
         sound = {row: text for row, text in enumerate(texts) if isinstance(text, str) and clean(text).strip()}
         logits, cut = self.logits(list(sound.values()), tell)
-        table = pd.DataFrame(softmax(logits.astype(np.float64) / self.temperature, axis=1), pd.Index(sound))
-        table.insert(0, "label", np.array(self.names, dtype=object)[logits.argmax(axis=1)])
-        return (
-            table.assign(cut=pd.array(cut, dtype="boolean")).set_axis(self.columns, axis=1).reindex(range(len(texts)))
-        )
+        predicted = np.array(self.names, dtype=object)[logits.argmax(axis=1)]
+        chances = softmax(logits.astype(np.float64) / self.temperature, axis=1)
+        table = pd.DataFrame(dict(zip(self.columns, [predicted, *chances.T, cut], strict=True)), list(sound))
+        return table.astype({"truncated": "boolean"}).reindex(range(len(texts)))
 
     def logits(
         self, texts: Sequence[str], tell: Tell = lambda what, done, total: None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The logits of texts, (n, classes), and whether each is longer than the window, (n,), as in the run.
 
-        Texts are cleaned, cut to the run's window and classified in its precision; the logits are before `temperature`.
+        Texts are cleaned, cut to the run's window and classified in its precision. The logits are not yet divided by
+        `temperature`.
         """
         logits, cut = np.zeros((len(texts), len(self.names)), np.float32), np.zeros(len(texts), bool)
+        window = self.variant.max_length, self.variant.truncation
         for start in range(0, len(texts), AT_ONCE):
             part = slice(start, start + AT_ONCE)
-            inputs, cut[part] = windows(
-                list(map(clean, texts[part])), self.tokenizer, self.variant.max_length, self.variant.truncation
-            )
+            tokens = tokenize_texts(list(map(clean, texts[part])), self.tokenizer, cached=False)
+            cut[part] = tokens.lengths > window[0]
+            rows = range(len(tokens.lengths))
             logits[part] = predict(
                 self.model,
-                [{"input_ids": ids, "labels": 0} for ids in inputs],
-                range(len(inputs)),
+                [{"input_ids": tokens.encode(row, *window), "labels": 0} for row in rows],
+                rows,
                 self.tokenizer.pad_token_id,
                 bf16=self.bf16,
                 tell=lambda what, done, _, start=start: tell(what, start + done, len(texts)),  # type: ignore[misc]
@@ -107,17 +108,13 @@ def load_classifier(folder: Path) -> Classifier:
         with reading(folder / "metrics.json"):
             precision = dict(read_metrics(folder).get("environment") or {}).get("precision")
         with reading(folder / "params.yaml"):
-            params = read_params(folder)
-            window = {field: params[field] for field in ("max_length", "truncation")}
-            known = {field: value for field, value in params.items() if field in Variant.model_fields}
-            variant = Variant(**known | window)
+            variant = read_variant(folder)
         with reading(folder / "model"):
             tokenizer = AutoTokenizer.from_pretrained(folder / "model", local_files_only=True, trust_remote_code=False)
         held = folder / "validation_preds_and_labels.npz"
         factor = temperature(*(read_arrays(held)[part] for part in ("logits", "labels"))) if held.exists() else 1.0
-        base = (
-            model_folder(variant.model) if variant.model.startswith("bundled:") else None
-        )  # wherever the cache is now
+        is_bundled = variant.model.startswith("bundled:")  # then the base model is wherever the cache is now
+        base = model_folder(variant.model) if is_bundled else None
         model: Any = load(folder / "model", recorded_labels(folder), base)
     except StudyError as error:
         raise StudyError(f"the run {name!r}: {error}") from error
@@ -153,16 +150,15 @@ def save_merged(folder: Path, output: Path, force: bool = False) -> None:
 def saved_models() -> dict[str, Path]:
     """The folders of finished runs that kept their model, of any study, by `study/run`."""
     folders = [model.parent for model in sorted(paths.home().glob("runs/*/*/model"))]
-    finished = [folder for folder in folders if (folder / "metrics.json").exists() and not is_interrupted(folder)]
-    return {f"{folder.parent.name}/{folder.name}": folder for folder in finished}
+    return {f"{folder.parent.name}/{folder.name}": folder for folder in folders if is_finished(folder)}
 
 
 def find_run(name: str) -> Path:
-    """The folder of the run `STUDY/RUN`, which may also be a path. Raises `StudyError` with the names there are."""
-    runs, saved = paths.home() / "runs", saved_models()
-    for folder in ((runs / name.removeprefix("runs/")).resolve(), Path(name).resolve()):
-        if folder.is_dir() and (folder.parent.parent == runs or (folder / "params.yaml").exists()):
-            return folder
-    if not saved:
-        raise StudyError(f"unknown run {name!r}; no run in {runs} has kept a model yet, ./run_all.sh trains some")
-    raise StudyError(f"{unknown('run', name, saved)} (STUDY/RUN, finished, with its model)")
+    """The folder of the run `STUDY/RUN`, or `runs/STUDY/RUN`. Raises `StudyError` with the names there are."""
+    runs = paths.home() / "runs"
+    folder = runs / name.removeprefix("runs/")
+    if folder.is_dir() and folder.parent.parent == runs:
+        return folder
+    if saved := saved_models():
+        raise StudyError(f"{unknown('run', name, saved)} (STUDY/RUN, finished, with its model)")
+    raise StudyError(f"unknown run {name!r}; no run in {runs} has kept a model yet, ./run_all.sh trains some")

@@ -1,10 +1,7 @@
 """Label a table of texts with the model of a finished run, as `./run_all.sh label` does."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from pydantic import ValidationError
@@ -20,31 +17,6 @@ from peft_study.text import several
 from peft_study.training.prediction import Tell
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """What `label_table` wrote: the `file`, the `columns` that it adds, a row per text, and the run's classifier."""
-
-    file: Path
-    columns: pd.DataFrame
-    classifier: Classifier
-
-    def summary(self) -> list[str]:
-        """Lines that say how many texts have which class, how many were cut, and which rows were left out."""
-        predicted, *_, truncated = (self.columns[name] for name in self.classifier.columns)
-        counts, window = predicted.value_counts(), self.classifier.variant
-        classes = several([f"{count:,} {name}" for name, count in counts.items()], 12)
-        lines = [
-            f"{self.file}: {predicted.notna().sum():,} of {len(predicted):,} texts labelled ({classes or 'none'})",
-            f"{truncated.sum():,} of them were truncated to the window of {window.max_length} tokens "
-            f"({window.truncation}); probabilities at temperature {self.classifier.temperature:.2f}",
-        ]
-        if rows := [f"{row + 1:,}" for row in predicted.index[predicted.isna()]]:
-            lines.append(
-                f"not labelled, because they hold no text: data row{'s' * (len(rows) > 1)} {several(rows, 20)}"
-            )
-        return lines
-
-
 def label_table(
     run: Path,
     table: Path,
@@ -54,12 +26,13 @@ def label_table(
     delimiter: str | None = None,
     force: bool = False,
     tell: Tell = lambda what, done, total: None,
-) -> Labelled:
+) -> list[str]:
     """Write `table` to `output` with the columns of `Classifier.label` by the run in the folder `run`.
 
     The table has one of the formats of a study; that of `output` follows from its suffix, and it is by default
     `texts.labelled.csv` beside `texts.csv`. `text_column` is by default that of the run; `encoding` and `delimiter` are
-    detected. `output` appears when all texts are labelled. Raises `StudyError` before the first text is, for whatever
+    detected. `output` appears when all texts are labelled. Returns lines that say how many texts have which class, how
+    many were cut, and which rows hold no text. Raises `StudyError` before the first text is labelled, for whatever
     cannot be read or written, for an existing `output` unless `force`, and for a column that would be replaced.
     """
     output = output or table.with_name(re.sub(r"(\.[^.]+(\.gz)?)$", r".labelled\1", table.name, flags=re.IGNORECASE))
@@ -73,12 +46,26 @@ def label_table(
         )
     if taken := [name for name in classifier.columns if name in split.columns]:
         raise StudyError(f"{table} has a column {taken[0]!r} already; rename it, or remove it")
+    rows = pd.DataFrame(split.columns, dtype=object)
     with replacing(output) as partial:
-        partial.touch()  # what cannot be written is known before the work
+        write_table(partial, rows)  # what cannot be written is known before the work
         labels = classifier.label(split.columns[column], tell)
-        added = {name: _plain(labels[name]) for name in labels}
-        write_table(partial, {**split.columns, **added})
-    return Labelled(output, labels, classifier)
+        write_table(partial, pd.concat([rows, labels.round(6)], axis=1))
+    return _summary(output, labels, classifier)
+
+
+def _summary(output: Path, labels: pd.DataFrame, classifier: Classifier) -> list[str]:
+    """How many texts have which class, how many were cut, and which rows were left out, in lines."""
+    predicted, variant = labels["predicted_label"], classifier.variant
+    classes = several([f"{count:,} {name}" for name, count in predicted.value_counts().items()], 12)
+    lines = [
+        f"{output}: {predicted.notna().sum():,} of {len(predicted):,} texts labelled ({classes or 'none'})",
+        f"{labels['truncated'].sum():,} of them were truncated to the window of {variant.max_length} tokens "
+        f"({variant.truncation}); probabilities at temperature {classifier.temperature:.2f}",
+    ]
+    if rows := [f"{row + 1:,}" for row in predicted.index[predicted.isna()]]:
+        lines.append(f"not labelled, because they hold no text: data row{'s' * (len(rows) > 1)} {several(rows, 20)}")
+    return lines
 
 
 def _require_writable(table: Path, output: Path, force: bool) -> None:
@@ -104,9 +91,3 @@ def _read(table: Path, encoding: str | None, delimiter: str | None) -> Split:
         fault = str(error).removeprefix(f"dataset = {name!r}: ")
         options = re.sub("`(encoding|delimiter)`", r"--\1", fault)
         raise StudyError(f"{table}: {options}") from error
-
-
-def _plain(column: "pd.Series[Any]") -> Sequence[object]:
-    """The values of a column for a file: None where missing, probabilities of six digits."""
-    values = column.astype(object).where(column.notna(), None)
-    return [float(f"{value:.6g}") if isinstance(value, float) else value for value in values]

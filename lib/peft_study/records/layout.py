@@ -3,9 +3,7 @@
 Imports nothing heavy: the engine asks these questions of every run before anything starts.
 """
 
-import fcntl
 import json
-import os
 from contextlib import suppress
 from functools import cache
 from itertools import count
@@ -22,8 +20,6 @@ from peft_study.study.variant import Variant
 
 RECORD = ("params.yaml", "*.npz", "*.json", "*.png", "model", "train.ipynb", "train.partial.ipynb")
 TRACES = ("train.ipynb", "train.partial.ipynb", "train.log", ".lock")  # of a training by this program, finished or not
-
-_taken: dict[Path, int] = {}  # folders of `runs/scratch/` that this process trains in, and their locks
 
 
 def remove_record(folder: Path) -> None:
@@ -49,6 +45,14 @@ def read_params(folder: Path) -> dict[str, Any]:
 def _read_params(file: Path, *_: int) -> dict[str, Any]:
     """The values in a file of this inode, time and size: parsing YAML is slow, and every run is read several times."""
     return _mapping(read_yaml(file))
+
+
+def read_variant(folder: Path) -> Variant:
+    """The variant in `params.yaml`, without fields that variants have no longer.
+
+    Raises `OSError` or `ValueError` where it cannot be read.
+    """
+    return Variant(**{name: value for name, value in read_params(folder).items() if name in Variant.model_fields})
 
 
 def recorded_params(folder: Path) -> dict[str, Any] | None:
@@ -138,33 +142,21 @@ def new_record(variant: Variant, folder: str | None = None) -> Path:
     """The folder of a run that starts now: `folder`, or one of the variant's name in `runs/scratch/`.
 
     There the name gets a number where a finished run, or one of other values, has it: `lora-n01000-s42-2`. A folder of
-    the same values whose training has not ended is taken again, with its checkpoints, unless another process trains
-    there. Raises `StudyError` where `folder` holds a finished run.
+    the same values whose training has not ended is taken again, with its checkpoints. Raises `StudyError` where
+    `folder` holds a finished run.
     """
     if folder is not None:
         return require_unfinished(Path(folder))
     run = paths.run_folder(paths.SCRATCH, variant.run_id())
     places = (run.with_name(f"{run.name}-{number}") if number > 1 else run for number in count(1))
-    return next(place for place in places if _is_taken(place, variant))
+    place = next(place for place in places if not place.exists() or _is_unfinished(place, variant))
+    write_params(place, variant)
+    return place
 
 
-def _is_taken(folder: Path, variant: Variant) -> bool:
-    """Whether `folder`, new or of an unfinished training of these values, is this process's until it ends."""
-    if not folder.exists():
-        write_params(folder, variant)
-    if is_finished(folder) or recorded_params(folder) != variant.model_dump():
-        return False
-    if folder not in _taken:
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
-        except OSError:  # a file system without locks
-            pass
-        _taken[folder] = descriptor
-    return True
+def _is_unfinished(folder: Path, variant: Variant) -> bool:
+    """Whether a training of these values has begun in `folder` and not ended."""
+    return not is_finished(folder) and recorded_params(folder) == variant.model_dump()
 
 
 def strays(study: Study) -> list[str]:

@@ -13,13 +13,12 @@ from peft_study.data.datasets import is_on_hub
 from peft_study.data.labels import LABELS
 from peft_study.data.tokenization import kept, untruncated
 from peft_study.files import replacing
-from peft_study.records.layout import read_metrics, recorded_labels, recorded_params
+from peft_study.records.layout import read_metrics, read_variant, recorded_labels
 from peft_study.records.read import read_arrays
 from peft_study.statistics.calibration import expected_error, losses
 from peft_study.statistics.intervals import interval
 from peft_study.statistics.scores import macro_f1
 from peft_study.strategies.table import STRATEGIES
-from peft_study.study.variant import Variant
 from peft_study.text import UNKNOWN, class_list, markdown_escape
 
 _TEMPLATE = Path(__file__).with_suffix(".md")
@@ -37,7 +36,7 @@ def card(folder: Path, plain: bool = False) -> str:
     from huggingface_hub import ModelCard, ModelCardData
     from transformers import AutoTokenizer
 
-    variant, metrics = Variant(**(recorded_params(folder) or {})), read_metrics(folder)
+    variant, metrics = read_variant(folder), read_metrics(folder)
     labels = recorded_labels(folder) or LABELS
     files = {"test": folder / "preds_and_labels.npz", "other kind": folder / "ood_preds_and_labels.npz"}
     parts = {name: read_arrays(file) for name, file in files.items() if file.exists()}

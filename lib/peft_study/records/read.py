@@ -342,7 +342,7 @@ def with_scratch(runs: Runs) -> tuple[Runs, dict[str, str]]:
         if not layout.is_finished(folder):
             continue
         try:
-            variant = Variant(**layout.read_params(folder))
+            variant = layout.read_variant(folder)
             row, parts, _ = _read_run(folder, variant, ())
         except (StudyError, OSError, ValueError) as error:
             left_out[name] = one_line(error)

@@ -1,8 +1,6 @@
 """What a run's folder says before anything is read: whether it is done, who wrote it, which run it may be of."""
 
-import fcntl
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -78,15 +76,6 @@ def test_a_run_of_ones_own_has_a_folder_where_no_finished_run_and_no_run_of_othe
     with pytest.raises(StudyError, match="lora-n00250-s1 holds a finished run; set `folder` to another one"):
         layout.new_record(variant, str(first))
     assert layout.new_record(variant, str(second)) == second
-
-
-def test_two_kernels_do_not_train_in_one_folder() -> None:
-    variant = Variant(strategy="lora", train_size=250, seed=1)
-    layout.write_params(first := paths.run_folder("scratch", "lora-n00250-s1"), variant)
-    other = os.open(first, os.O_RDONLY)
-    fcntl.flock(other, fcntl.LOCK_EX)
-    assert layout.new_record(variant).name == "lora-n00250-s1-2"
-    os.close(other)
 
 
 # --- Names of folders -------------------------------------------------------------------------------------------------
