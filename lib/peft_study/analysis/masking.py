@@ -10,7 +10,7 @@ start from zero: the log-odds of a text whose words are all masked are given bes
 oppose the prediction (in 12% to 16% of texts: NOTES.md).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,34 +29,22 @@ TOKENS_AT_ONCE = 8192  # 64 copies of a text of 128 tokens
 class Explanation:
     """A model's verdict on one text, and which words move it.
 
-    `logits`: (classes,), of the text; `without`: the same with every word masked. `words`: start, end and effect (in
-    nats of the `log_odds`) of each word that the model reads, in order.
+    `logits`: (classes,). `log_odds`: of the class `target` against all others together, in nats; `log_odds_without`:
+    the same with every word masked. `words`: start, end and effect (in nats of the `log_odds`) of each word that the
+    model reads, in order.
     """
 
     window: Window
     logits: np.ndarray
-    without: np.ndarray
+    target: int
+    log_odds: float
+    log_odds_without: float
     words: list[tuple[int, int, float]]
 
     @property
     def label(self) -> int:
         """The predicted class."""
         return int(self.logits.argmax())
-
-    @property
-    def target(self) -> int:
-        """The `explained_class`."""
-        return explained_class(self.logits)
-
-    @property
-    def log_odds(self) -> float:
-        """The log-odds of the target against all other classes together, in nats."""
-        return float(log_odds(self.logits, self.target))
-
-    @property
-    def log_odds_without(self) -> float:
-        """The same with every word masked."""
-        return float(log_odds(self.without, self.target))
 
     @property
     def confidence(self) -> float:
@@ -83,16 +71,11 @@ def explain(
     for row, places in enumerate(masked, start=1):
         copies[row, places] = next(token for token in mask_ids if token is not None)
     logits = classify(model, copies)
-    whole = Explanation(read, logits[0], logits[-1], [])
-    effects = whole.log_odds - log_odds(logits[1:-1], whole.target)
+    target = 1 if logits.shape[1] == 2 else int(logits[0].argmax())
+    whole, *masked_odds, without = log_odds(logits, target).tolist()
     spans = [[span for place in places if (span := read.spans[place])] for places in pieces.values()]
-    words = [(word[0][0], word[-1][1], float(effect)) for word, effect in zip(spans, effects, strict=True)]
-    return replace(whole, words=words)
-
-
-def explained_class(logits: np.ndarray) -> int:
-    """The class whose log-odds are explained: the second of two, of more the predicted one."""
-    return 1 if len(logits) == 2 else int(logits.argmax())
+    words = [(word[0][0], word[-1][1], whole - odds) for word, odds in zip(spans, masked_odds, strict=True)]
+    return Explanation(read, logits[0], target, whole, without, words)
 
 
 def log_odds(logits: np.ndarray, target: int) -> np.ndarray:

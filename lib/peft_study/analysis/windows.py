@@ -15,22 +15,15 @@ class Window:
 
     `input_ids`: special tokens included. `spans`: for each of them the start and end of its characters, None for a
     special token. `words`: for each the number of the word that it is a piece of, None for a special token. `total`:
-    how many tokens, special ones included, the text has without truncation. `unknown_id`: the token that stands for
-    what the vocabulary lacks, None if it lacks nothing.
+    how many tokens, special ones included, the text has without truncation. `unknown`: start and end of the parts that
+    the vocabulary lacks, so that the model reads its unknown token.
     """
 
     input_ids: list[int]
     spans: list[tuple[int, int] | None]
     words: list[int | None]
     total: int
-    unknown_id: int | None = None
-
-    @property
-    def unknown(self) -> list[tuple[int, int]]:
-        """The start and end of what the model reads as its unknown token."""
-        return [
-            span for span, token in zip(self.spans, self.input_ids, strict=True) if span and token == self.unknown_id
-        ]
+    unknown: list[tuple[int, int]]
 
     @property
     def is_cut(self) -> bool:
@@ -53,4 +46,5 @@ def window(text: str, tokenizer: "PreTrainedTokenizerBase", max_length: int, tru
         return [*[None] * len(prefix), *(values[i] for i in chosen), *[None] * len(suffix)]
 
     ids = [*prefix, *(tokens[i] for i in chosen), *suffix]
-    return Window(ids, padded(spans), padded(words), length + len(prefix) + len(suffix), tokenizer.unk_token_id)
+    unknown = [spans[i] for i in chosen if tokens[i] == tokenizer.unk_token_id]
+    return Window(ids, padded(spans), padded(words), length + len(prefix) + len(suffix), unknown)

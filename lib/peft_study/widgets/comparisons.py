@@ -6,7 +6,6 @@ Tables, tests and figures are those of the report.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from html import escape
 from typing import Any
 
 import pandas as pd
@@ -27,7 +26,6 @@ from peft_study.widgets import controls, markup
 from peft_study.widgets.controls import Shown
 from peft_study.widgets.reviews import matching
 
-HINT = "border-left:3px solid #0072b2;padding:.3em .9em;white-space:pre-wrap;line-height:1.4"
 MACRO_F1, OOD = "macro F1", "out-of-domain accuracy"
 
 
@@ -44,7 +42,8 @@ def browse_runs(study: str) -> None:
             return
         merged, left_out = with_scratch(runs)
         box, update = of_one_study(merged)
-        yield box, *left_out_line(left_out)
+        reasons = "; ".join(f"{run} ({reason})" for run, reason in left_out.items())
+        yield box, *([markup.line(f"Left out: {reasons}.")] if left_out else [])
         update()
 
     controls.show(render, study=controls.choice("study", paths.studies(), study))
@@ -72,16 +71,10 @@ def of_one_study(runs: Runs) -> tuple[Any, Callable[..., None]]:
     return controls.panel(render, **lists)
 
 
-def left_out_line(left_out: Mapping[str, str]) -> list[HTML]:
-    """A line that names the runs of notebook 02 that cannot be compared with those of a study; none if all can."""
-    reasons = "; ".join(f"{run} ({reason})" for run, reason in left_out.items())
-    return [markup.line(f"Left out: {reasons}.")] if left_out else []
-
-
 def hint(error: NoRuns) -> HTML:
     """What to do where no run of a study can be compared."""
-    text = escape(str(error))
-    return HTML(f'<div role="note" style="{HINT}">{text[0].upper()}{text[1:]}</div>')
+    text = str(error)
+    return markup.note(text[0].upper() + text[1:], "note")
 
 
 def require_runs(runs: Runs) -> None:
@@ -101,7 +94,7 @@ def compare_two(runs: Runs, texts: Mapping[int, str]) -> None:
     `texts` maps a test text's id to the text; empty if the texts are unavailable.
     """
     pair = largest_pair(runs)
-    runs, left_out = with_scratch(runs)
+    runs, _ = with_scratch(runs)
     first, second = pair or (runs.table.index[0], runs.table.index[-1])
 
     def render(first: str, second: str, words: str, place: controls.Place) -> Shown:
@@ -112,15 +105,14 @@ def compare_two(runs: Runs, texts: Mapping[int, str]) -> None:
         table = table[table["id"].isin(list(texts))]
         matches = matching(table.assign(text=table["id"].map(texts).astype(str)), words)
         if matches.empty:
-            none = markup.line(f"No available text is correct in {first} and incorrect in {second}.")
-            yield *pair, none, *left_out_line(left_out)
+            yield *pair, markup.line(f"No available text is correct in {first} and incorrect in {second}.")
             return
         row, count = controls.at_place(matches, place)
         heading = [runs.class_names[row["label"]], f"text {count}, correct in {first} alone"]
         chances = {first: row["right"], second: row["wrong"]}
         heading += [f"{run}: {chance:.0%} for the true class" for run, chance in chances.items() if pd.notna(chance)]
         body = markup.marked(row["text"], search=words)
-        yield *pair, card(heading, body, row["label"]), *left_out_line(left_out)
+        yield *pair, card(heading, body, row["label"])
 
     controls.show(
         render,

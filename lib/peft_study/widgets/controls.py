@@ -8,13 +8,12 @@ computes before anything is displayed, so it cannot announce slow steps, and has
 import random
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from html import escape
 from typing import Any
 
 import ipywidgets
 import pandas as pd
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.display import HTML, Javascript, display
+from IPython.display import Javascript, display
 
 from peft_study.errors import StudyError
 from peft_study.files import where_live as where_live
@@ -32,7 +31,6 @@ SUBMIT = """window.submitsPanels ??= window.addEventListener('keydown', event =>
   }
 }, true) ?? true;"""
 MOST_SAVED = 1000  # rows of a link: the server of Jupyter drops larger messages
-ALERT = "border-left:3px solid #b00020;padding:.3em .9em;white-space:pre-wrap;line-height:1.4"
 
 
 def show(render: Callable[..., Shown], button: str = "", **controls: Any) -> None:
@@ -65,7 +63,7 @@ def panel(
             for contents in render(**values):
                 output.outputs = outputs(contents)
         except StudyError as error:
-            output.outputs = outputs(HTML(f'<div role="alert" style="{ALERT}">{escape(str(error))}</div>'))
+            output.outputs = outputs(markup.note(str(error), "alert"))
         except Exception as error:  # whatever it is: a callback has no cell that would show it
             lines = "".join(traceback.format_exception(error)).splitlines()
             fault = {"output_type": "error", "ename": type(error).__name__, "evalue": str(error), "traceback": lines}
@@ -114,23 +112,21 @@ class Place(ipywidgets.BoundedIntText):  # type: ignore[misc]
 
     def buttons(self, output: ipywidgets.Output) -> ipywidgets.Box:
         """Buttons that go to another match, and one that shows a link to all of them below `output`."""
-        steps: dict[str, Callable[[], int]] = {
-            "previous": lambda: int(self.value) - 1,
-            "next": lambda: int(self.value) + 1,
-            "random": lambda: random.randint(1, self.max),
-        }
 
-        def go(button: ipywidgets.Button) -> None:
-            self.value = steps[button.description]()
-
-        def save(_: ipywidgets.Button) -> None:
+        def save() -> None:
             first = self.matches.head(MOST_SAVED).set_index("id")
             note = markup.line(f"{len(first):,} of {len(self.matches):,} matches:")
             output.outputs += outputs((note, markup.save_table(first, "matches.csv")))
 
-        buttons = [ipywidgets.Button(description=name, layout={"width": "auto"}) for name in (*steps, "save all")]
+        actions: dict[str, Callable[[], None]] = {
+            "previous": lambda: self.set_trait("value", self.value - 1),
+            "next": lambda: self.set_trait("value", self.value + 1),
+            "random": lambda: self.set_trait("value", random.randint(1, self.max)),
+            "save all": save,
+        }
+        buttons = [ipywidgets.Button(description=name, layout={"width": "auto"}) for name in actions]
         for button in buttons:
-            button.on_click(go if button.description in steps else save)
+            button.on_click(lambda clicked: actions[clicked.description]())
         return ipywidgets.HBox(buttons, layout={"width": "25rem"})
 
 

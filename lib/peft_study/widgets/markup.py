@@ -17,6 +17,7 @@ from peft_study.report.class_figures import colour as class_colour
 from peft_study.report.figures import GREY
 
 CUT = 'style="opacity:.45;text-decoration:line-through"'
+NOTES = {"alert": "#b00020", "note": "#0072b2"}
 UNKNOWN = 'style="outline:1px dotted"'
 STRONGEST = 2.0  # nats of an effect in full colour: nine of ten are weaker (NOTES.md)
 LEGEND = (
@@ -39,6 +40,12 @@ class Side(NamedTuple):
 def line(text: str, further: str = "") -> HTML:
     """A line of plain text, and `further` HTML."""
     return HTML(f'<p style="line-height:1.5;max-width:60rem;margin:.4em 0">{escape(text)}{further}</p>')
+
+
+def note(text: str, role: str) -> HTML:
+    """A message in place of a result: an `alert` in red, or a `note` in blue."""
+    style = f"border-left:3px solid {NOTES[role]};padding:.3em .9em;white-space:pre-wrap;line-height:1.4"
+    return HTML(f'<div role="{role}" style="{style}">{escape(text)}</div>')
 
 
 def sides(names: Sequence[str], target: int) -> tuple[Side, Side]:
@@ -72,13 +79,6 @@ def legend(verdict: Explanation, sides: tuple[Side, Side]) -> HTML:
         f'<span style="display:inline-block;width:12rem;height:.8em;background:{scale}"></span> '
         f"{above}, +{STRONGEST:g} nats or more<br>{LEGEND.format(above)}",
     )
-
-
-def strongest(text: str, words: Sequence[Word], sides: tuple[Side, Side], count: int = 8) -> pd.DataFrame:
-    """The words with the largest effects, as a table."""
-    ranked = sorted(words, key=lambda word: -abs(word[2]))[:count]
-    rows = [(text[start:end], sides[effect > 0].name, f"{effect:+z.2f}") for start, end, effect in ranked]
-    return pd.DataFrame(rows, columns=["word", "favours", "effect (nats)"], index=range(1, len(rows) + 1))
 
 
 def marked(

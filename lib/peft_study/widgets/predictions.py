@@ -9,7 +9,7 @@ import ipywidgets
 import pandas as pd
 from scipy.special import softmax
 
-from peft_study.analysis.masking import explain, explained_class, log_odds
+from peft_study.analysis.masking import explain
 from peft_study.data.reviews import Reviews, clean
 from peft_study.errors import StudyError
 from peft_study.records.classifier import Classifier, load_classifier, saved_models
@@ -27,7 +27,7 @@ EXAMPLE = "I expected very little, and for an hour that is what I got. Then it t
 @controls.where_live
 def try_review(model: Any, tokenizer: Any, variant: Variant, labels: tuple[str, ...]) -> None:
     """02: classify the user's own text with this run's model or that of a finished run, and explain it; or with all."""
-    saved, trained = saved_models(), Classifier(model, tokenizer, variant, labels, temperature=1, bf16=False)
+    saved, trained = saved_models(), Classifier(model, tokenizer, variant, labels)
 
     def render(text: str, model: str) -> Shown:
         if not text.strip():
@@ -65,9 +65,8 @@ def of_all_runs(trained: Classifier, saved: Mapping[str, Path], text: str) -> Sh
             rows.append({"run": run, "predicted class": str(error)})
             continue
         logits = classifier.logits([text])[0][0]
-        label, target, names = int(logits.argmax()), explained_class(logits), classifier.names
-        row = {"predicted class": names[label], "probability": f"{softmax(logits).max():.1%}"}
-        rows.append({"run": run, **row, "log-odds (nats)": f"{log_odds(logits, target):+z.2f} for {names[target]}"})
+        predicted = classifier.names[logits.argmax()]
+        rows.append({"run": run, "predicted class": predicted, "probability": f"{softmax(logits).max():.1%}"})
     yield markup.line(text), pd.DataFrame(rows, index=range(1, len(rows) + 1)).fillna("")
 
 
@@ -84,8 +83,7 @@ def browse_mistakes(model: Any, tokenizer: Any, variant: Variant, reviews: Revie
     wrong = reviews.test.assign(sure=test.confidence)[test.preds != test.labels].sort_values("sure", ascending=False)
     wrong.insert(1, "class", [names[label] for label in wrong["label"]])
     table = described(wrong, corpus.splits[corpus.split_of("test")], tokenizer, variant.max_length)
-
-    classifier = Classifier(model, tokenizer, variant, names, temperature=1, bf16=False)
+    classifier = Classifier(model, tokenizer, variant, names)
 
     def render(place: controls.Place, words: str, **accepted: Any) -> Shown:
         row, count = controls.at_place(matching(table, words, **accepted), place)
@@ -106,11 +104,11 @@ def browse_mistakes(model: Any, tokenizer: Any, variant: Variant, reviews: Revie
 def explained(
     classifier: Classifier, text: str, label: int | None, heading: Sequence[str], search: str = ""
 ) -> tuple[Any, ...]:
-    """A text in the colour of its class (None: the predicted one), its words by effect, and the strongest words."""
+    """A text in the colour of its class (None: the predicted one) with its words by effect, and the legend."""
     variant, names = classifier.variant, classifier.names
     verdict = explain(classifier.model, classifier.tokenizer, text, variant.max_length, variant.truncation)
     sides = markup.sides(names, verdict.target)
     body = markup.coloured(text, verdict.words, verdict.window, sides, search)
     heading = [*heading, f"predicted {names[verdict.label]} with {verdict.confidence:.1%}"]
     card = display.card(heading, body, verdict.label if label is None else label)
-    return card, markup.legend(verdict, sides), markup.strongest(text, verdict.words, sides)
+    return card, markup.legend(verdict, sides)

@@ -11,13 +11,12 @@ from peft_study.files import where_live
 from peft_study.records.layout import is_finished
 from peft_study.report import display
 from peft_study.strategies.table import STRATEGIES
-from peft_study.study.study import read_study
 from peft_study.study.variant import Variant
 from peft_study.widgets import controls, markup
 from peft_study.widgets.controls import Shown
 
 AXES = {"strategy": [], "train_size": [500, 1000, 2000, 5000, 10_000], "seed": [42, 43, 44]}
-OWN = "the parameters above"  # in place of a study
+SAME, REPLACED = "These are the parameters above.", "This selection replaces the parameters until they change."
 AGAIN = "Selected. To train it, select this cell and choose Run ▸ Run Selected Cell and All Below."
 
 
@@ -32,20 +31,15 @@ def pick(variant: Variant) -> Variant:
     file = Path(get_connection_file()).with_suffix(".picked")  # of this kernel, also once it has restarted
     parameters = variant.model_dump(mode="json")
     kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    chosen = {"study": OWN, **{axis: parameters[axis] for axis in AXES}}
+    chosen = {axis: parameters[axis] for axis in AXES}
     is_picked = kept.get("parameters") == parameters and kept["picked"] != chosen
     chosen = kept["picked"] if is_picked else chosen
 
     def render(**picked: Any) -> Shown:
-        picked_variant(variant, **picked)
+        Variant.from_parameters(parameters | picked)  # raises `StudyError` where they do not fit
         if picked != chosen or file.exists():
             file.write_text(json.dumps({"parameters": parameters, "picked": picked}), encoding="utf-8")
-        taken = (
-            "This selection replaces the parameters until they change."
-            if is_picked
-            else "These are the parameters above."
-        )
-        yield markup.line(taken if picked == chosen else AGAIN)
+        yield markup.line(AGAIN if picked != chosen else REPLACED if is_picked else SAME)
 
     lists = {axis: sorted({*values, parameters[axis], chosen[axis]}) for axis, values in AXES.items()}
     lists["strategy"] = [(strategy.label, name) for name, strategy in STRATEGIES.items()]
@@ -54,17 +48,8 @@ def pick(variant: Variant) -> Variant:
         strategy=controls.choice("strategy", lists["strategy"], chosen["strategy"]),
         train_size=controls.choice("labels", [(f"{n:,}", n) for n in lists["train_size"]], chosen["train_size"]),
         seed=controls.choice("seed", lists["seed"], chosen["seed"]),
-        study=controls.choice("other settings from", [OWN, *paths.studies()], chosen["study"]),
     )
-    return picked_variant(variant, **chosen)
-
-
-def picked_variant(parameters: Variant, study: str, **axes: Any) -> Variant:
-    """The variant of these `axes`, all else as in `parameters` or in a study; `StudyError` where they do not fit."""
-    values = parameters.model_dump()
-    if study != OWN:
-        values = (plan := read_study(study)).defaults | plan.strategies.get(axes["strategy"], {})
-    return Variant.from_parameters(values | axes)
+    return Variant.from_parameters(parameters | chosen)
 
 
 @where_live

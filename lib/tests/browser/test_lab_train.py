@@ -56,7 +56,7 @@ def test_words_of_mistakes_and_of_any_text_are_coloured_by_any_model(notebook: N
     area.fill("a dull film")
     expect(trial.shown).to_be_empty()
     area.press("Control+Enter")
-    trial.says(re.compile(r"a dull film.*this run, just trained.*quick/full-n00060-s1.*%.*for positive", re.DOTALL))
+    trial.says(re.compile(r"a dull film.*this run, just trained.*quick/full-n00060-s1.*%", re.DOTALL))
     with notebook.page.expect_download() as download:
         trial.shown.get_by_role("link", name="save table.csv").click()
     assert "quick/full-n00060-s1" in download.value.path().read_text()
