@@ -7,7 +7,6 @@ from typing import Any
 from ipykernel.connect import get_connection_file
 
 from peft_study import paths
-from peft_study.files import where_live
 from peft_study.records.layout import is_finished
 from peft_study.report import display
 from peft_study.strategies.table import STRATEGIES
@@ -52,7 +51,7 @@ def pick(variant: Variant) -> Variant:
     return Variant.from_parameters(parameters | chosen)
 
 
-@where_live
+@controls.where_live
 def next_steps(folder: Path) -> None:
     """02: where the record is, and what to do with it."""
     place = folder.relative_to(paths.home()) if folder.is_relative_to(paths.home()) else folder
