@@ -31,16 +31,9 @@ def label(options: argparse.Namespace) -> None:
                     bar.reset(total)  # its time begins here, after the model has loaded
                 bar.update(done - bar.n)
 
-            lines = label_table(
-                run,
-                options.table,
-                options.output,
-                text_column=options.text_column,
-                encoding=options.encoding,
-                delimiter=options.delimiter and options.delimiter.replace("\\t", "\t"),  # as a shell passes it on
-                force=options.force,
-                tell=tell,
-            )
+            how = {name: getattr(options, name) for name in ("output", "text_column", "encoding", "force")}
+            delimiter = options.delimiter and options.delimiter.replace("\\t", "\t")  # as a shell passes a tab on
+            lines = label_table(run, options.table, **how, delimiter=delimiter, tell=tell)
         print(*lines, sep="\n")
 
 

@@ -18,7 +18,7 @@ class StopOnInterrupt(TrainerCallback):  # type: ignore[misc]
     """Ends a training after the current step at the first interrupt, and at once at the second.
 
     The last step is evaluated and saved like a regular one, so that `checkpoint = "best"` can select it. `answer` is
-    called in another thread at the first interrupt, within a second whatever the length of a step.
+    called in another thread at an interrupt, within a second whatever the length of a step.
     """
 
     def __init__(self, answer: Callable[[], None] = lambda: None) -> None:
@@ -53,11 +53,9 @@ class StopOnInterrupt(TrainerCallback):  # type: ignore[misc]
 
     def _wait(self, waked: socket.socket) -> None:
         with waked:
-            while signal.SIGINT not in (woken := waked.recv(64)):
-                if not woken:  # the training has ended
-                    return
-        if signal.getsignal(signal.SIGINT) == self._interrupted:  # not so after a training that failed
-            self._answer()
+            while woken := waked.recv(64):  # until the training has ended
+                if signal.SIGINT in woken and signal.getsignal(signal.SIGINT) == self._interrupted:  # it has not failed
+                    self._answer()
 
     def _interrupted(self, number: int, frame: Any) -> None:
         if self._asked:
