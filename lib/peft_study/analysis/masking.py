@@ -66,21 +66,17 @@ def explain(
         if word is not None:
             pieces.setdefault(word, []).append(place)
     mask_ids = (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id)
-    masked = [*pieces.values(), [place for places in pieces.values() for place in places]]
-    copies = np.tile(read.input_ids, (1 + len(masked), 1))
-    for row, places in enumerate(masked, start=1):
+    hidden = [*pieces.values(), [place for places in pieces.values() for place in places]]
+    copies = np.tile(read.input_ids, (1 + len(hidden), 1))
+    for row, places in enumerate(hidden, start=1):
         copies[row, places] = next(token for token in mask_ids if token is not None)
     logits = classify(model, copies)
     target = 1 if logits.shape[1] == 2 else int(logits[0].argmax())
-    whole, *masked_odds, without = log_odds(logits, target).tolist()
+    odds = logits[:, target] - logsumexp(np.delete(logits, target, axis=1), axis=1)
+    whole, *masked_odds, without = odds.tolist()
     spans = [[span for place in places if (span := read.spans[place])] for places in pieces.values()]
-    words = [(word[0][0], word[-1][1], whole - odds) for word, odds in zip(spans, masked_odds, strict=True)]
+    words = [(word[0][0], word[-1][1], whole - masked) for word, masked in zip(spans, masked_odds, strict=True)]
     return Explanation(read, logits[0], target, whole, without, words)
-
-
-def log_odds(logits: np.ndarray, target: int) -> np.ndarray:
-    """The log-odds of a class against all others together; `logits` (..., classes), the result (...)."""
-    return np.asarray(logits[..., target] - logsumexp(np.delete(logits, target, axis=-1), axis=-1))
 
 
 def classify(model: "torch.nn.Module", texts: np.ndarray) -> np.ndarray:
