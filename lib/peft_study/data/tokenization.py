@@ -221,16 +221,17 @@ def read_tokenizer(variant: Variant) -> "PreTrainedTokenizerBase":
 
 
 def set_padding(tokenizer: Any, folder: Path) -> str:
-    """Give a `tokenizer` without a padding token that of the model's configuration in `folder`.
+    """Give a `tokenizer` without a padding token that of the model's configuration in `folder`, or else its end token.
 
-    Returns a sentence about it, empty if nothing changed. Raises `StudyError` where the configuration names none, or a
-    token that is not special and would be removed from texts.
+    Returns a sentence about it, empty if nothing changed. Raises `StudyError` where the configuration names neither, or
+    a token that is not special and would be removed from texts.
     """
     if tokenizer.pad_token_id is not None:
         return ""
     from transformers import AutoConfig
 
-    number = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).pad_token_id
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    number = config.eos_token_id if config.pad_token_id is None else config.pad_token_id
     token = next((token for token, i in tokenizer.get_vocab().items() if i == number), None)
     if token is None or not re.fullmatch(r"<.+>|\[.+\]", token):
         raise StudyError(

@@ -1,6 +1,7 @@
 """Check the models and the data of a study before anything trains."""
 
 import copy
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from peft_study.data.reviews import Corpus, budget, load_corpus
 from peft_study.data.tokenization import read_tokenizer, set_padding, untruncated
 from peft_study.errors import StudyError, one_line, quoted
 from peft_study.strategies.adapters import LORA_FIELDS
-from peft_study.strategies.encoders import architecture
+from peft_study.strategies.encoders import find_parts
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import TESTED, Variant
 from peft_study.text import class_list, several
@@ -25,7 +26,6 @@ from peft_study.training.model import (
     brings_head,
     model_options,
     quiet,
-    read_first_token,
     require_pretrained,
 )
 from peft_study.training.prediction import pad_batch
@@ -145,7 +145,7 @@ def _check_values(name: str, folder: Path) -> bool:
         with safe_open(file, "pt") as weights:
             for key in weights.keys():  # noqa: SIM118 - no mapping
                 tensor = weights.get_tensor(key)
-                in_block, damaged = ".layer." in key, "; the file is damaged, fetch it again"
+                in_block, damaged = re.search(r"\.\d+\.", key) is not None, "; the file is damaged, fetch it again"
                 if in_block and tensor.element_size() == 1:
                     fault = f"{tensor.dtype} numbers, whose scale is lost; take the weights before they were quantised"
                 elif in_block and tensor.ndim > 1 and not tensor.any():  # a download that broke off
@@ -160,7 +160,9 @@ def _check_values(name: str, folder: Path) -> bool:
 
 def _check_window(variant: Variant, config: Any) -> bool:
     """Refuse a `max_length` above the model's maximum."""
-    longest, adapter = architecture(config.model_type).positions(config), STRATEGIES[variant.strategy].adapter
+    longest, adapter = find_parts(config).positions, STRATEGIES[variant.strategy].adapter
+    if longest is None:
+        return True
     room = longest - (virtual := adapter.virtual_tokens(variant.peft) if adapter else 0)
     if variant.max_length > room:
         taken = f", of which {variant.strategy!r} takes {virtual}" if virtual else ""
@@ -187,7 +189,7 @@ def _check_tokenizer(variant: Variant, folder: Path, config: Any, checks: _Check
             f"{name}: its tokenizer has {largest + 1:,} tokens and its embeddings have {config.vocab_size:,} rows; "
             f"enlarge them once with model.resize_token_embeddings({largest + 1}), then save_pretrained"
         )
-    if architecture(config.model_type).counts_from_padding and tokenizer.pad_token_id != config.pad_token_id:
+    if find_parts(config).counts_from_padding and tokenizer.pad_token_id != config.pad_token_id:
         raise StudyError(
             f"{name}: its tokenizer pads with token {tokenizer.pad_token_id}, and config.json says pad_token_id = "
             f"{config.pad_token_id}, from which such a model counts positions; name the same token in both"
@@ -242,7 +244,7 @@ def _try_batch(variant: Variant, config: Any) -> None:
         for name, parameter in list(module.named_parameters(recurse=False)):
             setattr(module, name, torch.nn.Parameter(torch.zeros(parameter.shape)))
     try:
-        model = read_first_token(apply_strategy(model, variant)).train()
+        model = apply_strategy(model, variant).train()
         if empty := [name for name, parameter in model.named_parameters() if not parameter.numel()]:
             raise StudyError(f"strategy = {variant.strategy!r}, peft = {variant.peft}: {empty[0]} would be empty")
         batch = pad_batch([[pad + 1] * 4, [pad + 1] * 2], pad)

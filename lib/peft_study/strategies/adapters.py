@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import copy
 import inspect
-import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from peft_study.errors import StudyError, unknown
-from peft_study.strategies.encoders import architecture, in_blocks
+from peft_study.strategies.encoders import Parts, find_parts, pattern
 
 if TYPE_CHECKING:
     import torch
@@ -32,12 +31,14 @@ UNKNOWN_STEPS = 10**9  # AdaLoRA requires a number before the steps are known; `
 LORA_PLUS_RATIO = 16.0  # of the rate of B to that of A: the paper's recommendation
 
 
-def last_blocks(count: int) -> Callable[[str, int], bool]:
+def last_blocks(count: int) -> Callable[[str, Parts], bool]:
     """Whether a parameter, by its name, belongs to the last `count` blocks or to the layers after them."""
 
-    def trains(name: str, blocks: int) -> bool:
-        numbers = "|".join(str(i) for i in range(max(0, blocks - count), blocks))
-        return re.fullmatch(rf".*\.layer\.({numbers})\..*|.*\.pooler\..*", name) is not None
+    def trains(name: str, parts: Parts) -> bool:
+        block = parts.block(name)
+        if block is None:
+            return any(name.startswith(f"{module}.") for module in parts.after)
+        return block >= parts.blocks - count
 
     return trains
 
@@ -46,7 +47,7 @@ class Adapter:
     """An adapter of peft; the head trains in full.
 
     `method` is the name of peft's configuration class. `targets` names the adapted modules: a key of
-    `Architecture.linears`, `norms`, or nothing for methods that adapt the input. `values` are peft parameters
+    `Parts.modules`, or nothing for methods that adapt the input. `values` are peft parameters
     that the strategy sets; a function takes the encoder's configuration. A study's own `peft` overrides all of them.
     """
 
@@ -75,13 +76,15 @@ class Adapter:
 
         kind, own = getattr(peft, self.method), own or {}
         self.virtual_tokens(own)
-        family = architecture(encoder.model_type)
-        values: dict[str, Any] = {"task_type": "SEQ_CLS", "modules_to_save": list(family.head)}
+        parts = find_parts(encoder)
+        values: dict[str, Any] = {"task_type": "SEQ_CLS", "modules_to_save": list(parts.head)}
         if target_modules:
             values["target_modules"] = list(target_modules)
         elif self.targets:
-            norms = self.targets == "norms"
-            values["target_modules"] = list(family.norms) if norms else in_blocks(family.linears(self.targets))
+            if not (modules := parts.modules(self.targets)):
+                fault = f"model type {encoder.model_type!r} has no {self.targets} layers to adapt"
+                raise StudyError(f"{fault}; full, bitfit, ln and lora-all work on it, or name target_modules")
+            values["target_modules"] = pattern(modules)
         values |= {LORA_FIELDS[name]: value for name, value in rank.items() if name in self.reads}
         values |= {key: value(encoder) if callable(value) else value for key, value in self.values.items()}
         # a study cannot set parameters that the model or a field of the variant determines
@@ -107,7 +110,7 @@ class Adapter:
 
 def feed_forward_out(encoder: PretrainedConfig) -> str:
     """The second linear layer of every feed-forward part, whose input (IA)³ scales instead of its output."""
-    return in_blocks(architecture(encoder.model_type).linears("feed-forward-out"))
+    return pattern(find_parts(encoder).modules("feed-forward-out"))
 
 
 def hidden_size(encoder: PretrainedConfig) -> int:

@@ -17,6 +17,7 @@ from peft_study.strategies.adapters import (
     last_blocks,
     lora_plus,
 )
+from peft_study.strategies.encoders import Parts
 
 if TYPE_CHECKING:
     import torch
@@ -27,19 +28,19 @@ if TYPE_CHECKING:
 class Strategy:
     """A fine-tuning strategy.
 
-    It has an `adapter`, or `trains`: a function of a parameter's name and the number of blocks that returns whether the
-    parameter trains; the head always trains. `learning_rate` is the default peak rate. `impossible` maps a model type
-    to the reason why the strategy cannot work on it, with an alternative. `optimizer` replaces the Trainer's AdamW;
-    `callback`, a function of the study's parameters of peft, adds a callback. `unsaved` names the state that
-    checkpoints lack, without which training cannot resume; empty if they lack none. `citation` is a link in
-    Markdown to the source, an entry of notebooks/references.bib.
+    It has an `adapter`, or `trains`: a function of a parameter's name and the model's parts that returns whether the
+    parameter trains; the head always trains, and with neither it alone. `learning_rate` is the default peak rate.
+    `impossible` maps a model type to the reason why the strategy cannot work on it, with an alternative. `optimizer`
+    replaces the Trainer's AdamW; `callback`, a function of the study's parameters of peft, adds a callback. `unsaved`
+    names the state that checkpoints lack, without which training cannot resume; empty if they lack none. `citation` is
+    a link in Markdown to the work, whose URL is in notebooks/references.bib.
     """
 
     label: str
     description: str
     learning_rate: float
     adapter: Adapter | None = None
-    trains: Callable[[str, int], bool] | None = None
+    trains: Callable[[str, Parts], bool] | None = None
     citation: str = ""
     impossible: Mapping[str, str] = field(default_factory=dict)
     optimizer: Callable[[torch.nn.Module, TrainingArguments], torch.optim.Optimizer] | None = None
@@ -63,12 +64,11 @@ class Strategy:
 
 _NO_PREFIX = "DistilBERT's attention accepts no external keys and values; prompt and p-tuning work on it"
 STRATEGIES: dict[str, Strategy] = {
-    "full": Strategy("Full fine-tuning", "every weight trains", 1e-4, trains=lambda name, blocks: True),
+    "full": Strategy("Full fine-tuning", "every weight trains", 1e-4, trains=lambda name, parts: True),
     "head": Strategy(
         "Head only",
         "the encoder is frozen; only the classification head trains",
         1.5e-2,
-        trains=lambda name, blocks: False,
     ),
     "last2": Strategy(
         "Last two blocks",
@@ -81,7 +81,7 @@ STRATEGIES: dict[str, Strategy] = {
         "BitFit",
         "only the bias terms and the head train",
         3e-3,
-        trains=lambda name, blocks: name.endswith(".bias"),
+        trains=lambda name, parts: name.endswith(".bias"),
         citation="[Ben Zaken et al. 2022](https://aclanthology.org/2022.acl-short.1)",
     ),
     "ln": Strategy(

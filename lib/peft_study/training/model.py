@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from peft_study.data.datasets import model_folder
 from peft_study.data.labels import LABELS
+from peft_study.data.tokenization import load_tokenizer
 from peft_study.errors import StudyError, one_line, quoted
 from peft_study.strategies.adapters import LORA_FIELDS
-from peft_study.strategies.encoders import architecture, in_blocks, is_part
+from peft_study.strategies.encoders import NUMBER, find_parts, pattern, set_dropout
 from peft_study.strategies.table import STRATEGIES
+from peft_study.training.prediction import pad_batch
 
 CLASSIFIER = "classifier_config.json"  # beside an adapter, of which transformers takes config.json for a whole model
 
@@ -37,13 +39,13 @@ def count_parameters(model: torch.nn.Module) -> dict[str, int]:
     `trainable`. peft names its additions "default", and keeps the untrained original of the head, which is not counted,
     beside the trainable copy.
     """
-    head = architecture(model.config.model_type).head  # type: ignore[union-attr]
+    parts = find_parts(model.config)  # type: ignore[arg-type]
     kinds = ("backbone", "adapter", "head")
     counts = dict.fromkeys([*kinds, *(f"trainable_{kind}" for kind in kinds)], 0)
     for name, parameter in model.named_parameters():
         if ".original_module." in name:
             continue
-        kind = "head" if is_part(name, head) else "adapter" if is_part(name, ["default"]) else "backbone"
+        kind = "head" if parts.is_head(name) else "adapter" if "default" in name.split(".") else "backbone"
         counts[kind] += parameter.numel()
         counts[f"trainable_{kind}"] += parameter.numel() * parameter.requires_grad
     sums = {"total": sum(counts[kind] for kind in kinds)}
@@ -86,10 +88,7 @@ def model_options(variant: Variant, labels: Sequence[str], folder: Path | str | 
     safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     path = Path(folder or model_folder(variant.model))
     try:
-        architecture(json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"])
         config = AutoConfig.from_pretrained(path, num_labels=len(labels), **class_settings(labels), **safe)
-    except StudyError as error:
-        raise StudyError(f"model = {variant.model!r}: {error}") from error
     except Exception as error:  # a value of another type: every configuration says it in its own way
         raise StudyError(f"model = {variant.model!r}: config.json does not load: {one_line(error, 300)}") from error
     if getattr(config, "is_decoder", False):
@@ -97,11 +96,15 @@ def model_options(variant: Variant, labels: Sequence[str], folder: Path | str | 
             f"model = {variant.model!r}: config.json has is_decoder, so the classifier would read only the first "
             "token, which attends to no other; use an encoder"
         )
-    family = architecture(config.model_type)
+    try:
+        parts = find_parts(config)
+    except StudyError as error:
+        raise StudyError(f"model = {variant.model!r}: {error}") from error
     require_possible(variant, config.model_type)
+    if parts.is_decoder and config.pad_token_id is None:  # it finds the last token of a text by it
+        config.pad_token_id = load_tokenizer(variant).pad_token_id
     if variant.dropout is not None:
-        for field in family.dropouts:
-            setattr(config, field, variant.dropout)
+        set_dropout(config, variant.dropout)
     return safe | {
         "config": config,
         "use_safetensors": True,
@@ -120,19 +123,19 @@ def require_pretrained(model: torch.nn.Module, loading: Mapping[str, Any], varia
     """
     if variant.keep_head:
         _require_own_head(model, loading, variant)
-    family = architecture(model.config.model_type)  # type: ignore[union-attr]
+    parts = find_parts(model.config)  # type: ignore[arg-type]
     mismatched = {name for name, *_ in loading["mismatched_keys"]}
-    absent = {name for name in {*loading["missing_keys"], *mismatched} if not is_part(name, family.head)}
-    if others := sorted(name for name in absent if not is_part(name, ["pooler"]) or name in mismatched):
+    absent = {name for name in {*loading["missing_keys"], *mismatched} if not parts.is_head(name)}
+    if others := sorted(name for name in absent if "pooler" not in name.split(".") or name in mismatched):
         what = f"{len(others)} tensors are absent or of another shape, the first {others[0]}"
         raise StudyError(f"the weights of {variant.model!r} do not match config.json: {what}")
-    if extra := sorted(name for name in loading["unexpected_keys"] if re.search(r"\blayer\.\d+\.", name)):
+    if extra := sorted(name for name in loading["unexpected_keys"] if parts.block(name) is not None):
         raise StudyError(
             f"the weights of {variant.model!r} hold {len(extra)} tensors of blocks that config.json does not define, "
             f"the first {extra[0]}; use the config.json that belongs to them"
         )
-    trains, blocks = STRATEGIES[variant.strategy].trains, model.config.num_hidden_layers  # type: ignore[union-attr]
-    if not all(trains and trains(name, blocks) for name in absent):
+    trains = STRATEGIES[variant.strategy].trains
+    if not all(trains and trains(name, parts) for name in absent):
         raise StudyError(
             f"the weights of {variant.model!r} have no pooler, and strategy = {variant.strategy!r} does not train one; "
             "take full or last2, or other weights"
@@ -167,8 +170,8 @@ def _require_own_head(model: Any, loading: Mapping[str, Any], variant: Variant) 
 
 def _head(model: torch.nn.Module, loading: Mapping[str, Any]) -> tuple[set[str], set[str], set[str]]:
     """The parameters of the head; those absent from the weights, and those of another shape there."""
-    head = architecture(model.config.model_type).head  # type: ignore[union-attr]
-    names = {name for name, _ in model.named_parameters() if is_part(name, head)}
+    parts = find_parts(model.config)  # type: ignore[arg-type]
+    names = {name for name, _ in model.named_parameters() if parts.is_head(name)}
     return names, names & set(loading["missing_keys"]), names & {name for name, *_ in loading["mismatched_keys"]}
 
 
@@ -190,10 +193,11 @@ def new_head(model: torch.nn.Module, loading: Mapping[str, Any], variant: Varian
         return "The classification head of the pretrained weights is kept (`keep_head`)."
     if not brings_head(model, loading):
         return "The classification head is newly initialised."
+    parts = find_parts(model.config)  # type: ignore[arg-type]
     set_seed(variant.seed)
     with torch.no_grad():
         for name, module in model.named_modules():
-            if is_part(name, architecture(model.config.model_type).head):  # type: ignore[union-attr]
+            if parts.is_head(name):
                 for parameter in module.parameters(recurse=False):
                     parameter._is_hf_initialized = False  # type: ignore[attr-defined]  # else it would stay as loaded
                 model._init_weights(module)  # type: ignore[operator]
@@ -215,12 +219,18 @@ def peft_config(variant: Variant, encoder: PretrainedConfig) -> PeftConfig | Non
 
 
 def set_trainable(model: torch.nn.Module, variant: Variant) -> None:
-    """Set `requires_grad` for the parameters that the strategy trains, and for the head; freeze all others."""
-    config: Any = model.config
-    trains, head = STRATEGIES[variant.strategy].trains, architecture(config.model_type).head
+    """Set `requires_grad` for the parameters that the strategy trains, and for the head; freeze all others.
+
+    Raises `StudyError` for a model without such parameters.
+    """
+    trains, parts = STRATEGIES[variant.strategy].trains, find_parts(model.config)  # type: ignore[arg-type]
+    names = [name for name, _ in model.named_parameters() if not parts.is_head(name)]
+    chosen = [name for name in names if trains and trains(name, parts)]
+    if trains and not chosen:
+        fault = f"{variant.model!r} has no parameter that it would train; full, head and lora-all work on it"
+        raise StudyError(f"strategy = {variant.strategy!r}: {fault}")
     for name, parameter in model.named_parameters():
-        chosen = trains is not None and trains(name, config.num_hidden_layers)
-        parameter.requires_grad = chosen or is_part(name, head)
+        parameter.requires_grad = parts.is_head(name) or name in chosen
 
 
 def apply_strategy(model: Any, variant: Variant) -> torch.nn.Module:
@@ -233,7 +243,7 @@ def apply_strategy(model: Any, variant: Variant) -> torch.nn.Module:
     names = [f".{name}" for name, _ in model.named_modules()]
     for asked in variant.target_modules or ():
         if not any(name.endswith(f".{asked}") for name in names):
-            layers = ", ".join(architecture(model.config.model_type).linears("all"))
+            layers = ", ".join(name.rpartition(f"{NUMBER}.")[2] for name in find_parts(model.config).modules("all"))
             fault = (
                 f"target_modules = {quoted(variant.target_modules)}: {variant.model!r} has no module {quoted(asked)}"
             )
@@ -271,17 +281,42 @@ def quiet() -> None:
 
 
 def read_first_token(model: torch.nn.Module) -> torch.nn.Module:
-    """Restrict the last block of `model`'s encoder to the token that the classifier reads: the first, [CLS].
+    """Restrict the last block of `model` to the first token, [CLS], if that is all that the classifier reads.
 
-    After its attention, the block computes that token only, which saves nine twelfths of its multiplications by
-    weights. Its outputs at other positions are meaningless. Weights and logits are unchanged.
+    After its attention, the block then computes that token only, which saves nine twelfths of its multiplications by
+    weights. Its outputs at other positions are meaningless. Weights and logits are unchanged: two short texts are
+    classified both ways, and where their logits differ, as with a mean over tokens, the model stays as it is.
     """
-    family, last = architecture(model.config.model_type), model.config.num_hidden_layers - 1  # type: ignore[union-attr]
-    narrowed = re.compile(in_blocks([family.attention[3], family.feed_forward[0]], number=str(last)))
+    import torch
+
+    parts = find_parts(model.config)  # type: ignore[arg-type]
+    narrowed = re.compile(pattern([*parts.attention[-1:], *parts.feed_forward[:-1]], number=str(parts.blocks - 1)))
+    whole, hooks = _two_texts(model), []
     for name, module in model.named_modules():
         if narrowed.fullmatch(name):
-            module.register_forward_pre_hook(_first_token)
+            hooks.append(module.register_forward_pre_hook(_first_token))
+    first = _two_texts(model)
+    if whole is None or first is None or not torch.allclose(whole, first, rtol=1e-4, atol=1e-5):
+        for hook in hooks:
+            hook.remove()
     return model
+
+
+def _two_texts(model: torch.nn.Module) -> torch.Tensor | None:
+    """The logits of two short texts, (2, classes); None where the model does not classify them."""
+    import torch
+
+    pad, training = getattr(model.config, "pad_token_id", None) or 0, model.training  # type: ignore[union-attr]
+    words = [number for number in range(8) if number != pad]
+    batch = pad_batch([words[:4], words[4:6]], pad)
+    try:
+        with torch.no_grad():
+            device = next(model.parameters()).device
+            return model.eval()(**{name: tensor.to(device) for name, tensor in batch.items()}).logits.float()
+    except (RuntimeError, ValueError, IndexError, TypeError):
+        return None
+    finally:
+        model.train(training)
 
 
 def _first_token(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

@@ -43,7 +43,7 @@ def test_every_fault_that_only_models_and_data_can_tell_is_named_once_in_one_err
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ('{"model_type": "t5"}', "model type 't5' is not supported; supported: distilbert, bert, roberta"),
+        ('{"model_type": "t5"}', "model type 't5' has an encoder and a decoder; use a model with one of them"),
         ('{"model_type": "bert"', r"config\.json is not readable as JSON"),
         ('{"model_type": "roberta", "max_position_embeddings": 514}', "at most 512 tokens"),  # less the padding's two
     ],

@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, BertConf
 
 from peft_study.engine.check import check
 from peft_study.errors import StudyError
-from peft_study.strategies.encoders import ARCHITECTURES
+from peft_study.strategies.encoders import NUMBER, find_parts
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
 from peft_study.training import model as models
@@ -48,12 +48,12 @@ def test_what_trains_sits_where_the_strategy_says(
 ) -> None:
     plain = shared(variant(model=families[family], strategy="full").model_dump_json())
     model = shared(variant(model=families[family], strategy=strategy).model_dump_json())
-    counts, heads = count_parameters(model), ARCHITECTURES[family].head
+    counts, parts = count_parameters(model), find_parts(plain.config)
     assert counts["trainable_head"] == counts["head"] > 0
     assert counts["total"] == counts["adapter"] + count_parameters(plain)["total"]
     everything = {name for name, _ in plain.named_parameters()}
     names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    chosen = {name for name in names if name.split(".")[0] not in heads and "modules_to_save" not in name}
+    chosen = {name for name in names if not parts.is_head(name) and "modules_to_save" not in name}
     assert (strategy == "head") == (not chosen)
     if strategy == "full":
         assert names == everything
@@ -61,7 +61,7 @@ def test_what_trains_sits_where_the_strategy_says(
         assert chosen == {name for name in everything if name.endswith(".bias")} - (names - chosen)
     elif (adapter := STRATEGIES[strategy].adapter) and adapter.targets not in ("", "norms"):
         layers = [name for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
-        linears = ARCHITECTURES[family].linears(adapter.targets)
+        linears = [name.rpartition(f"{NUMBER}.")[2] for name in parts.modules(adapter.targets)]
         assert len(layers) == 2 * len(linears)  # two blocks
         assert all(re.fullmatch(rf".*\.layer\.[01]\.({'|'.join(linears)})", name) for name in layers)
         assert all(".default" in name for name in chosen)
