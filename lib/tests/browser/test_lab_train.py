@@ -36,7 +36,7 @@ def test_all_cells_run_and_slow_ones_say_how_far_they_are(notebook: Notebook, ho
 
 def test_words_of_mistakes_and_of_any_text_are_coloured_by_any_model(notebook: Notebook) -> None:
     mistakes = notebook.cell("browse_mistakes(")
-    for text in ("mistake 1 of", PLANTED, "if it alone is masked"):
+    for text in ("mistake 1 of", PLANTED, "that word alone is masked"):
         mistakes.says(text)
     assert mistakes.shown.locator("[title][style*=background]").count() > 4
     mistakes.click("next")
