@@ -12,7 +12,7 @@ import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
-from contextlib import redirect_stderr
+from contextlib import nullcontext, redirect_stderr
 from typing import NoReturn
 
 from peft_study import paths
@@ -66,7 +66,7 @@ def run(name: str, words: Sequence[str]) -> None:
         return
     else:
         progress = Progress(study)
-        with progress.shown():
+        with progress.bars if sys.stdout.isatty() else nullcontext():
             code = snakemake(study, words, progress)
         if progress.faults:
             print("error: Snakemake:", *dict.fromkeys(progress.faults), file=sys.stderr)

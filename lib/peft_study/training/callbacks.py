@@ -88,24 +88,18 @@ def _due(state: Any, times: int) -> bool:
 class PlainProgress(TrainerCallback):  # type: ignore[misc]
     """Prints a line for every tenth of the training and every evaluation.
 
-    Once a second it writes `step`, `steps`, `loss` and the mean `seconds` of a step to `paths.PROGRESS` in the run's
-    folder, for the terminal.
+    Once a second it writes `step`, `steps` and `loss` to `paths.PROGRESS` in the run's folder, for the terminal.
     """
 
-    _first, _begin, _written = 0, 0.0, 0.0
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Start the clock."""
-        self._first, self._begin, self._written = state.global_step, monotonic(), 0.0
+    _written = 0.0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Write the position, at most once a second and at the end."""
-        step, steps, clock = state.global_step, state.max_steps, monotonic()
-        if step < steps and clock - self._written < 1:
+        if state.global_step < state.max_steps and monotonic() - self._written < 1:
             return
-        self._written = clock
+        self._written = monotonic()
         loss = next((entry["loss"] for entry in reversed(state.log_history) if "loss" in entry), None)
-        position = {"step": step, "steps": steps, "loss": loss, "seconds": (clock - self._begin) / (step - self._first)}
+        position = {"step": state.global_step, "steps": state.max_steps, "loss": loss}
         with suppress(StudyError, OSError):  # no reason to end a training
             write_json(Path(args.output_dir).with_name(PROGRESS), position)
 

@@ -279,4 +279,4 @@ def test_progress_is_a_line_for_every_evaluation_and_tenth(variant: Make, tmp_pa
     assert lines == out.splitlines()
     assert err == ""
     position = json.loads((tmp_path / PROGRESS).read_text())
-    assert position["step"] == position["steps"] and position["loss"] > 0 and 0 < position["seconds"] < 1
+    assert position["step"] == position["steps"] and position["loss"] > 0
