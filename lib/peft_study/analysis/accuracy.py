@@ -3,17 +3,18 @@
 Runs that differ by their seed only are one row of a table.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import f1_score, recall_score
 
 from peft_study.analysis.tfidf import Baseline
 from peft_study.records.read import Runs
 from peft_study.statistics import scores
 from peft_study.statistics.calibration import chance_of, log_odds
-from peft_study.statistics.intervals import SeedVariance, interval, seed_variance
+from peft_study.statistics.intervals import NONE, SeedVariance, interval, seed_variance
 from peft_study.statistics.paired_tests import Comparison, adjusted, compare, detectable, settling, verdict
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
@@ -109,6 +110,13 @@ def counterpart(row: Mapping[Any, Any], table: pd.DataFrame, strategy: str) -> A
     return None if others.empty else others.iloc[0]
 
 
+def pairs(table: pd.DataFrame, strategy: str) -> Iterator[tuple[dict[Any, Any], Any]]:
+    """Each row of `table` of another strategy and its `counterpart` for `strategy`, where there is one."""
+    for row in table[table["strategy"] != strategy].to_dict("records"):
+        if (other := counterpart(row, table, strategy)) is not None:
+            yield row, other
+
+
 def largest(table: pd.DataFrame) -> pd.DataFrame:
     """The rows at the largest budget."""
     return table[table["train_size"] == table["train_size"].max()]
@@ -141,12 +149,12 @@ def summary(runs: Runs, part: str = "") -> pd.DataFrame:
         preds, labels = _stack(cell, "preds"), cell[0]["labels"]
         found = interval(preds == labels, shared)
         row = {"accuracy": found.estimate, "low": found.low, "high": found.high}
-        row["macro_f1"] = scores.macro_f1(preds, labels).mean()
+        row["macro_f1"] = scores.over_classes(f1_score, preds, labels)
         if len(runs.class_names) == 2:
-            row["auc"] = scores.auc(log_odds(_stack(cell, "logits"))[..., 0], labels).mean()
+            row["auc"] = scores.auc(log_odds(_stack(cell, "logits"))[..., 0], labels)
             row["share_positive"] = (preds == 1).mean()
         else:
-            row["balanced_accuracy"] = scores.balanced_accuracy(preds, labels).mean()
+            row["balanced_accuracy"] = scores.over_classes(recall_score, preds, labels)
         rows.append(row)
     return table.assign(
         **pd.DataFrame(rows, index=table.index), seeds=table["run_ids"].map(len), run_ids=table.pop("run_ids")
@@ -168,13 +176,11 @@ def against_baseline(runs: Runs) -> pd.DataFrame:
 
     Columns: those of `varying` and `MEASURES`. Empty without a baseline.
     """
-    table, rows, comparisons = groups(runs), [], []
-    shared = runs_seed_variance(runs)
-    for row in table[table["strategy"] != runs.study.baseline].to_dict("records"):
-        if (other := counterpart(row, table, runs.study.baseline)) is not None:
-            rows.append({axis: row[axis] for axis in varying(runs)})
-            ours, theirs = (runs.right(side["run_ids"]) for side in (row, other))
-            comparisons.append(compare(ours, theirs, shared, at_chance(runs, other["run_ids"], shared)))
+    rows, comparisons, shared = [], [], runs_seed_variance(runs)
+    for row, other in pairs(groups(runs), runs.study.baseline):
+        rows.append({axis: row[axis] for axis in varying(runs)})
+        ours, theirs = (runs.right(side["run_ids"]) for side in (row, other))
+        comparisons.append(compare(ours, theirs, shared, at_chance(runs, theirs, shared)))
     return family(rows, comparisons, runs.study.margin)
 
 
@@ -188,14 +194,13 @@ def against_tfidf(runs: Runs, baseline: Baseline | None) -> pd.DataFrame:
         if baseline and comparable and row["train_size"] in baseline.preds:
             rows.append({axis: row[axis] for axis in varying(runs)})
             theirs = baseline.preds[row["train_size"]] == runs.labels
-            poor = interval(theirs).low <= scores.majority(runs.labels)
-            comparisons.append(compare(runs.right(row["run_ids"]), theirs, shared, poor))
+            comparisons.append(compare(runs.right(row["run_ids"]), theirs, shared, at_chance(runs, theirs)))
     return family(rows, comparisons, runs.study.margin)
 
 
-def at_chance(runs: Runs, run_ids: list[str], shared: SeedVariance) -> bool:
-    """Whether the 95 % interval of the mean accuracy of some runs reaches down to the share of the majority class."""
-    return interval(runs.right(run_ids), shared).low <= scores.majority(runs.labels)
+def at_chance(runs: Runs, right: np.ndarray, shared: SeedVariance = NONE) -> bool:
+    """Whether the 95 % interval of the accuracy of `right`, as `interval` takes it, includes the majority class's."""
+    return interval(right, shared).low <= scores.majority(runs.labels)
 
 
 def runs_seed_variance(runs: Runs, cells: Iterable[list[str]] | None = None) -> SeedVariance:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from peft_study.analysis.accuracy import counterpart, further, groups
+from peft_study.analysis.accuracy import counterpart, further, groups, pairs
 from peft_study.records.read import Runs
 from peft_study.statistics.paired_tests import SEEDS
 from peft_study.study.study import Study
@@ -54,12 +54,10 @@ def _labels_help(evidence: Evidence) -> Outcome:
 
 
 def _time_saves_less_than_parameters(evidence: Evidence) -> Outcome:
-    costs, table, base = evidence.costs, groups(evidence.runs), evidence.runs.study.baseline
     shares, ahead, behind = [], [], []
-    for row in table[table["strategy"] != base].to_dict("records"):
-        ours, theirs = (counterpart(row, costs, strategy) for strategy in (row["strategy"], base))
-        other = counterpart(row, table, base)
-        if other is None or min(len(row["run_ids"]), len(other["run_ids"])) < SEEDS:
+    for row, other in pairs(groups(evidence.runs), evidence.runs.study.baseline):
+        ours, theirs = (counterpart(row, evidence.costs, side["strategy"]) for side in (row, other))
+        if min(len(row["run_ids"]), len(other["run_ids"])) < SEEDS:
             continue
         own, full = (evidence.runs.table.loc[ids, "training.seconds"] for ids in (row["run_ids"], other["run_ids"]))
         share = ours["parameters.trainable"] / theirs["parameters.trainable"]

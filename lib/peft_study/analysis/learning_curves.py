@@ -36,10 +36,6 @@ class Curve:
     exponent: float
     unit: float
 
-    def error(self, size: float) -> float:
-        """The expected error at a budget."""
-        return self.floor + self.drop * (size / self.unit) ** -self.exponent
-
     def size(self, error: float) -> float:
         """The budget at which the error has fallen to `error`; infinite where the curve never gets there."""
         if error <= self.floor or self.drop == 0:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peft_study.analysis.accuracy import at_chance, counterpart, family, further, keys, runs_seed_variance
+from peft_study.analysis.accuracy import at_chance, family, further, keys, pairs, runs_seed_variance
 from peft_study.errors import StudyError
 from peft_study.records.read import Runs
 from peft_study.statistics.intervals import SeedVariance
@@ -104,14 +104,13 @@ def ratios(best_rates: pd.DataFrame) -> pd.DataFrame:
     """
     chosen, axes = best_rates[best_rates["settled"].isin(CHOSEN)], group_axes(best_rates)
     rows: list[dict[Any, Any]] = []
-    for row in chosen[chosen["strategy"] != "full"].to_dict("records"):
-        if (full := counterpart(row, chosen, "full")) is not None:
-            (low, high), (full_low, full_high) = span(row), span(full)
-            rows.append(
-                {axis: row[axis] for axis in axes}
-                | {"rate": row["rate"], "full_rate": full["rate"], "ratio": row["rate"] / full["rate"]}
-                | {"low": low / full_high, "high": high / full_low if full_low else np.inf}
-            )
+    for row, full in pairs(chosen, "full"):
+        (low, high), (full_low, full_high) = span(row), span(full)
+        rows.append(
+            {axis: row[axis] for axis in axes}
+            | {"rate": row["rate"], "full_rate": full["rate"], "ratio": row["rate"] / full["rate"]}
+            | {"low": low / full_high, "high": high / full_low if full_low else np.inf}
+        )
     return pd.DataFrame(rows, columns=[*axes, "rate", "full_rate", "ratio", "low", "high"])
 
 
@@ -126,7 +125,8 @@ def differences(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.Dat
     rows, comparisons, shared = [], [], _shared(runs, chosen)
     best_rates = chosen[chosen["rate"].notna()].to_dict("records")
     for baseline in (row for row in best_rates if row["strategy"] == runs.study.baseline):
-        theirs, poor = runs.right(baseline["run_ids"]), at_chance(runs, baseline["run_ids"], shared)
+        theirs = runs.right(baseline["run_ids"])
+        poor = at_chance(runs, theirs, shared)
         for row in best_rates:
             if row["strategy"] == baseline["strategy"] or row["train_size"] != baseline["train_size"]:
                 continue

@@ -8,12 +8,12 @@ import pandas as pd
 from peft_study.analysis.accuracy import (
     FEW,
     at_chance,
-    counterpart,
     family,
     few,
     groups,
     has_ood,
     largest,
+    pairs,
     runs_seed_variance,
     title,
     varying,
@@ -125,11 +125,11 @@ def differences(sliced: Sliced, scores: pd.DataFrame) -> pd.DataFrame:
     rows, comparisons, overall = [], [], runs_seed_variance(sliced.runs)
     for name, on_slice in scores[scores["reviews"] >= LEAST].groupby("slice", sort=False):
         shared = sliced.seeds(str(name))
-        for row in on_slice[on_slice["strategy"] != base].to_dict("records"):
-            if (other := counterpart(row, on_slice, base)) is not None:
-                rows.append({column: row[column] for column in columns})
-                ours, theirs = (sliced.right(str(name), ids) for ids in (row["run_ids"], other["run_ids"]))
-                comparisons.append(compare(ours, theirs, shared, at_chance(sliced.runs, other["run_ids"], overall)))
+        for row, other in pairs(on_slice, base):
+            rows.append({column: row[column] for column in columns})
+            ours, theirs = (sliced.right(str(name), side["run_ids"]) for side in (row, other))
+            poor = at_chance(sliced.runs, sliced.runs.right(other["run_ids"]), overall)
+            comparisons.append(compare(ours, theirs, shared, poor))
     return family(rows, comparisons, sliced.runs.study.margin)
 
 

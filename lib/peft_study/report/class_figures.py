@@ -92,10 +92,6 @@ def word_weights(weights: pd.DataFrame) -> Figure:
 
     The columns are in the order of the classes.
     """
-    if weights.shape[1] == 1:
-        fig, ax = figure(COLUMN, 3.2)
-        words(weights.iloc[:, 0], ax)
-        return fig
     shown = list(enumerate(weights))[:NAMED]
     rows = -(-len(shown) // 2)
     fig = Figure(figsize=(1.3 * COLUMN, 1.6 * rows + 0.2), layout="constrained")
@@ -110,18 +106,6 @@ def word_weights(weights: pd.DataFrame) -> Figure:
         ax.tick_params(axis="y", labelsize="small")
     fig.supxlabel("coefficient (towards the class →)", fontsize="medium")
     return fig
-
-
-def words(weights: "pd.Series[float]", ax: Axes, count: int = 10) -> Axes:
-    """The words with the largest weights on both sides; `weights` maps word to coefficient, its name is the class."""
-    ordered = weights.sort_values()
-    shown = pd.concat([ordered.head(count), ordered.tail(count)])
-    ax.barh(range(len(shown)), shown, color=[colour(int(value > 0)) for value in shown])
-    ax.set_yticks(range(len(shown)), [short(word, 24) for word in shown.index])
-    ax.axvline(0, color=GREY, linewidth=0.8)
-    ax.tick_params(axis="y", labelsize="small")
-    ax.set(xlabel=f"coefficient (towards {short(str(weights.name), 40)} →)")
-    return ax
 
 
 def confusions(labels: np.ndarray, preds: np.ndarray, names: Sequence[str] = LABELS) -> Figure:

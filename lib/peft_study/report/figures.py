@@ -130,9 +130,9 @@ def _interval(ax: Axes, place: float, row: Mapping[Any, Any], value: str, scale:
     ax.errorbar(middle, place, xerr=error, **_style(row["strategy"]), **style)
 
 
-def _seeds(ax: Axes, values: "pd.Series[float]", place: Any, strategy: str) -> None:
-    """Faint dots: a value for each seed."""
-    ax.scatter(values, np.broadcast_to(place, len(values)), s=7, color=colour(strategy), alpha=0.4, linewidth=0)
+def _seeds(ax: Axes, x: Any, y: Any, strategy: str) -> None:
+    """Faint dots: a value for each seed; the other coordinate is one number."""
+    ax.scatter(*np.broadcast_arrays(x, y), s=7, color=colour(strategy), alpha=0.4, linewidth=0)
 
 
 def _named_rows(ax: Axes, names: Sequence[str]) -> None:
@@ -180,8 +180,7 @@ def accuracy(summary: pd.DataFrame, runs: pd.DataFrame, baseline: pd.DataFrame |
     scores of TF-IDF, drawn in grey.
     """
     dots = runs["test.accuracy"]
-    seeds = [100 * dots.reindex(run_ids).dropna() for run_ids in summary["run_ids"]]
-    summary = summary.assign(dots=seeds)
+    summary = summary.assign(dots=[100 * dots.reindex(run_ids).dropna() for run_ids in summary["run_ids"]])
     if summary["train_size"].nunique() > 1:
         return _accuracy_by_size(summary, baseline)
     return _accuracy_by_strategy(summary, baseline)
@@ -201,7 +200,7 @@ def _accuracy_by_size(summary: pd.DataFrame, baseline: pd.DataFrame | None) -> t
         style = _style(row["strategy"]) | {"markersize": 3.5, "linewidth": 1.1, "elinewidth": 0.7}
         ax.errorbar(x, y, error, linestyle=LINES[len(ends) // len(PALETTE) % len(LINES)], **style)
         for place, dots in zip(x, part["dots"], strict=True):
-            ax.scatter(np.full(len(dots), place), dots, s=7, color=style["color"], alpha=0.4, linewidth=0)
+            _seeds(ax, place, dots, row["strategy"])
         ends[_title(row)] = (x.iloc[-1], y.iloc[-1], style["color"])
     if baseline is not None:
         ax.plot(baseline["train_size"], 100 * baseline["accuracy"], color=GREY, linewidth=1.1)

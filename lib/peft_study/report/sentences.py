@@ -19,6 +19,8 @@ SPELT = 4  # comparisons that the answer gives with their intervals
 
 def word(row: Mapping[Any, Any]) -> str:
     """The verdict of a comparison; with too few seeds for one, how the runs differ."""
+    if row["verdict"] == AT_CHANCE:
+        return f"{NO_VERDICT}, {AT_CHANCE}"
     if row["verdict"] != NO_VERDICT:
         return str(row["verdict"])
     differ = "runs more accurate" if row["low"] > 0 else "runs less accurate"

@@ -155,17 +155,14 @@ def _require_own_head(model: Any, loading: Mapping[str, Any], variant: Variant) 
             f"{keep} is absent, or does not distinguish {len(labels)} classes of texts; set keep_head to false for a "
             "new head"
         )
-    by_number, by_name = own.get("id2label") or {}, own.get("label2id") or {}
-    for names in (
-        [by_number[i] for i in sorted(by_number, key=int)],
-        sorted(by_name, key=lambda name: int(by_name[name])),
-    ):
-        generic = all(re.fullmatch(r"LABEL_\d+", str(name)) for name in names)
-        if not generic and [str(name).casefold() for name in names] != [label.casefold() for label in labels]:
-            raise StudyError(
-                f"{keep} has the classes {quoted(names)} and the task {quoted(labels)}, in this order; label_names "
-                "renames or reorders those of the task, and keep_head: false makes a new head"
-            )
+    by_number = own.get("id2label") or {}
+    names = [str(by_number[number]) for number in sorted(by_number, key=int)]
+    generic = all(re.fullmatch(r"LABEL_\d+", name) for name in names)
+    if not generic and list(map(str.casefold, names)) != list(map(str.casefold, labels)):
+        raise StudyError(
+            f"{keep} has the classes {quoted(names)} and the task {quoted(labels)}, in this order; label_names "
+            "renames or reorders those of the task, and keep_head: false makes a new head"
+        )
 
 
 def _head(model: torch.nn.Module, loading: Mapping[str, Any]) -> tuple[set[str], set[str], set[str]]:

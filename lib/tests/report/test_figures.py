@@ -34,11 +34,9 @@ LOGS = {
 }
 REVIEWS = pd.DataFrame({"tokens": [5, 90, 400, 90], "label": [0, 1, 1, 0]})
 SCORES = pd.DataFrame({"train_size": [250, 1000], "accuracy": [0.7, 0.8], "low": [0.6, 0.7], "high": [0.8, 0.9]})
-WEIGHTS = pd.Series({f"word{i}": float(i - 15) for i in range(30)}, name="positive")
 FIGURES: dict[str, Callable[[Any], Any]] = {
     "balance of one class": lambda ax: class_figures.class_balance(REVIEWS.query("label == 1"), ax),
     "lengths of one review": lambda ax: class_figures.text_lengths(REVIEWS.head(1), 128, ax),
-    "words": lambda ax: class_figures.words(WEIGHTS, ax),
     "baseline": lambda ax: figures.baseline_curve(SCORES, ax),
     "baseline at one size": lambda ax: figures.baseline_curve(SCORES.head(1), ax),
     "time of one step": lambda ax: figures.time_per_step(np.array([0.3]), ax),

@@ -92,11 +92,11 @@ def test_a_verdict_and_a_recommendation_take_three_seeds(case: str) -> None:
 def test_nothing_is_better_than_a_reference_at_chance_and_nothing_at_chance_is_chosen() -> None:
     poor = {"full": 0.5, "lora": 0.9}
     parts = report(make_runs(poor, matrix=SEEDS), make_words((250,), accuracy=0.5))
-    assert "points at 250 labels (**reference at chance**)" in parts["headline"]
+    assert "points at 250 labels (**no verdict, reference at chance**)" in parts["headline"]
     why = "is not distinguishable from the majority-class baseline there, so comparisons with it have no verdict."
     assert f"*Reference at chance*: full fine-tuning {why}" in parts["headline"]
     assert parts["against TF-IDF"].endswith(
-        f" **reference at chance** at 250 labels. *Reference at chance*: TF-IDF {why}"
+        f" **no verdict, reference at chance** at 250 labels. *Reference at chance*: TF-IDF {why}"
     )
     assert "better" not in "".join(parts["results"]["verdict"])
     assert "choose **LoRA (query, value)**" in parts["recommendation"]

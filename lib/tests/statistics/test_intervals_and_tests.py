@@ -8,11 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy.stats import binom, multinomial, nct, norm, t
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, roc_auc_score
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from peft_study.statistics import scores
 from peft_study.statistics.intervals import Estimate, Interval, SeedVariance, interval, of_seeds, seed_variance
 from peft_study.statistics.paired_tests import (
     NO_VERDICT,
@@ -32,33 +30,6 @@ seeds = some.integers(0, 2**32 - 1)
 def right(count: int, share: float, runs: int = 1, seed: int = 1) -> np.ndarray:
     """Which of `count` items each of `runs` runs has right, with that probability."""
     return np.random.default_rng(seed).random((runs, count)) < share
-
-
-# --- Scores -----------------------------------------------------------------------------------------------------------
-
-
-@quickly
-@given(seeds, some.integers(1, 40), some.integers(1, 4), some.integers(1, 6), some.integers(1, 6))
-@pytest.mark.filterwarnings("ignore:y_pred contains classes")
-def test_scores_are_those_of_scikit_learn(seed: int, count: int, runs: int, classes: int, predicted: int) -> None:
-    rng = np.random.default_rng(seed)
-    truth, preds = rng.integers(0, classes, count), rng.integers(0, predicted, (runs, count))
-    every = {"labels": np.unique(truth), "average": "macro", "zero_division": 0}
-    for row in range(runs):
-        assert scores.accuracy(preds, truth)[row] == pytest.approx(accuracy_score(truth, preds[row]))
-        assert scores.macro_f1(preds, truth)[row] == pytest.approx(f1_score(truth, preds[row], **every))
-        if len(np.unique(truth)) > 1:
-            recall = balanced_accuracy_score(truth, preds[row])
-            assert scores.balanced_accuracy(preds, truth)[row] == pytest.approx(recall)
-
-
-@quickly
-@given(seeds, some.integers(2, 40))
-def test_the_auc_is_that_of_scikit_learn_and_counts_ties_half(seed: int, count: int) -> None:
-    rng = np.random.default_rng(seed)
-    truth, odds = np.arange(count) % 2, rng.integers(-3, 4, (2, count)).astype(float)
-    assert scores.auc(odds, truth) == pytest.approx([roc_auc_score(truth, row) for row in odds])
-    assert np.isnan(scores.auc(odds, np.zeros(count))).all(), "one class has no pairs"
 
 
 # --- Intervals --------------------------------------------------------------------------------------------------------
