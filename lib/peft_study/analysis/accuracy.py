@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import f1_score, recall_score
 
 from peft_study.analysis.tfidf import Baseline
 from peft_study.records.read import Runs
@@ -144,26 +143,21 @@ def summary(runs: Runs, part: str = "") -> pd.DataFrame:
     """
     table, rows = groups(runs), []
     cells = [[runs.arrays(run_id, part) for run_id in run_ids] for run_ids in table["run_ids"]]
-    shared = seed_variance([_stack(cell, "preds") == cell[0]["labels"] for cell in cells])
-    for cell in cells:
-        preds, labels = _stack(cell, "preds"), cell[0]["labels"]
-        found = interval(preds == labels, shared)
+    correct = [np.stack([arrays["preds"] == arrays["labels"] for arrays in cell]) for cell in cells]
+    shared = seed_variance(correct)
+    for cell, right in zip(cells, correct, strict=True):
+        found, labels, preds = interval(right, shared), cell[0]["labels"], [arrays["preds"] for arrays in cell]
         row = {"accuracy": found.estimate, "low": found.low, "high": found.high}
-        row["macro_f1"] = scores.over_classes(f1_score, preds, labels)
+        row["macro_f1"] = np.mean([scores.macro_f1(run, labels) for run in preds])
         if len(runs.class_names) == 2:
-            row["auc"] = scores.auc(log_odds(_stack(cell, "logits"))[..., 0], labels)
-            row["share_positive"] = (preds == 1).mean()
+            row["auc"] = np.mean([scores.auc(log_odds(arrays["logits"])[:, 0], labels) for arrays in cell])
+            row["share_positive"] = np.mean(preds)
         else:
-            row["balanced_accuracy"] = scores.over_classes(recall_score, preds, labels)
+            row["balanced_accuracy"] = np.mean([scores.balanced_accuracy(run, labels) for run in preds])
         rows.append(row)
     return table.assign(
         **pd.DataFrame(rows, index=table.index), seeds=table["run_ids"].map(len), run_ids=table.pop("run_ids")
     )
-
-
-def _stack(cell: Sequence[Mapping[str, np.ndarray]], name: str) -> np.ndarray:
-    """One array of each run of a cell, as one."""
-    return np.stack([arrays[name] for arrays in cell])
 
 
 def has_ood(runs: Runs) -> bool:

@@ -192,7 +192,7 @@ def _read_run(
     for part, arrays in predictions.items():
         name = "ood" if part else "test"
         for metric, score in (("accuracy", accuracy), ("macro_f1", macro_f1)):
-            row[f"{name}.{metric}"] = float(score(arrays["preds"], arrays["labels"]))
+            row[f"{name}.{metric}"] = score(arrays["preds"], arrays["labels"])
 
     unrecorded = [f"params.yaml: {name}" for name in variant.model_dump() if name not in {**params, **run}]
     unrecorded = [*(unrecorded if params else ["params.yaml"]), *_unrecorded(fields)]

@@ -1,12 +1,12 @@
-"""Scores of predictions: plain arrays in, one number out. Never imports torch.
-
-`preds` (runs, n) are predicted classes of runs on the same n test items, `labels` (n,) the true ones.
-"""
-
-from collections.abc import Callable
+"""Scores of predicted classes `preds` (n,) against true ones `labels` (n,). Never imports torch."""
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import f1_score, recall_score, roc_auc_score
+
+
+def accuracy(preds: np.ndarray, labels: np.ndarray) -> float:
+    """The share of correct predictions."""
+    return float((preds == labels).mean())
 
 
 def majority(labels: np.ndarray) -> float:
@@ -14,17 +14,17 @@ def majority(labels: np.ndarray) -> float:
     return float(np.bincount(labels).max() / len(labels))
 
 
-def over_classes(score: Callable[..., float], preds: np.ndarray, labels: np.ndarray) -> float:
-    """scikit-learn's `score`, such as `f1_score`, averaged over the classes among the labels, and over runs."""
-    every = {"labels": np.unique(labels), "average": "macro", "zero_division": 0}
-    return float(np.mean([score(labels, run, **every) for run in preds]))
+def macro_f1(preds: np.ndarray, labels: np.ndarray) -> float:
+    """The unweighted mean of the F1 of the classes that occur among the labels."""
+    return float(f1_score(labels, preds, labels=np.unique(labels), average="macro", zero_division=0))
+
+
+def balanced_accuracy(preds: np.ndarray, labels: np.ndarray) -> float:
+    """The mean recall of the classes that occur among the labels."""
+    return float(recall_score(labels, preds, labels=np.unique(labels), average="macro"))
 
 
 def auc(log_odds: np.ndarray, labels: np.ndarray) -> float:
-    """The area under the ROC curve, averaged over runs; NaN if a class does not occur or a value is not on record.
-
-    `log_odds` (runs, n) are those of class 1.
-    """
-    if len(np.unique(labels)) < 2 or not np.isfinite(log_odds).all():
-        return float("nan")
-    return float(np.mean([roc_auc_score(labels, run) for run in log_odds]))
+    """The area under the ROC curve by the log-odds (n,) of class 1; NaN if a class or a value is absent."""
+    known = len(np.unique(labels)) == 2 and np.isfinite(log_odds).all()
+    return float(roc_auc_score(labels, log_odds)) if known else float("nan")

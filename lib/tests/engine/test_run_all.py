@@ -251,7 +251,22 @@ def fake(folder: Path, name: str, script: str) -> None:
 def bare(checkout: Checkout, tmp_path: Path) -> Checkout:
     """A copy on a machine without Python: its PATH has the tools of every system and what a test puts there."""
     (tools := tmp_path / "tools").mkdir()
-    for name in "bash sh cat cksum cp dirname df awk sed grep tail mkdir rm env".split():
+    for name in [
+        "bash",
+        "sh",
+        "cat",
+        "cksum",
+        "cp",
+        "dirname",
+        "df",
+        "awk",
+        "sed",
+        "grep",
+        "tail",
+        "mkdir",
+        "rm",
+        "env",
+    ]:
         (tools / name).symlink_to(shutil.which(name) or f"/bin/{name}")
     for name in ("VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "PYTHONPATH"):
         checkout.environment.pop(name, None)
