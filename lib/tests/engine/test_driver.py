@@ -4,16 +4,19 @@ import errno
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 import yaml
+from made_runs import make_runs
 from made_studies import RUN, STUDY, make_done
 
 from peft_study import paths
 from peft_study.engine import driver, locks
 from peft_study.errors import StudyError
+from peft_study.records.read import load_runs
 from peft_study.study.study import read_study
 
 FULL = "full-n01000-s42"
@@ -105,3 +108,15 @@ def test_a_study_at_work_is_refused_with_the_process_that_is_at_work(
     with pytest.raises(StudyError, match=rf"at work: .*process {os.getpid()} on .*; wait until that has ended, or end"):
         driver.run("tiny", [])
     os.close(held)
+
+
+def test_a_study_of_three_hundred_runs_is_listed_and_read_in_seconds() -> None:
+    matrix = {"strategy": ["full", "lora"], "train_size": [250, 500, 1000], "seed": list(range(50))}
+    make_runs(count=200, without="s49", name="many", matrix=matrix)
+    began = time.monotonic()
+    assert len(load_runs("many").table) == 294
+    assert time.monotonic() - began < 10
+    study, began = read_study("many"), time.monotonic()
+    left = driver.steps_left(study, driver.arguments(study, ["-n"], driver.parse(["-n"])))
+    assert time.monotonic() - began < 15
+    assert left.count("train ") == left.count("s49") == 6
