@@ -22,7 +22,7 @@ from nbpaper.style import FULL as FULL
 from nbpaper.style import GREY as GREY
 from nbpaper.style import PALETTE
 from peft_study import paths
-from peft_study.analysis.accuracy import IDLE, few, further, keys, largest, title
+from peft_study.analysis.accuracy import counterpart, few, further, groups, largest, title
 from peft_study.analysis.costs import COSTS, on_front
 from peft_study.analysis.slice_rules import SLICES
 from peft_study.files import replacing, unless_live
@@ -290,13 +290,9 @@ def differences(comparisons: pd.DataFrame, runs: Runs | None, margin: float) -> 
 
 def seed_differences(row: Mapping[Any, Any], runs: Runs) -> "pd.Series[float]":
     """Test accuracy of a comparison's strategy minus the baseline strategy's, in points, for each seed of both."""
-    table = keys(runs).assign(seed=runs.table["seed"], points=100 * runs.table["test.accuracy"])
-    axes = [axis for axis in ("train_size", *further(table)) if axis in row]
-    ours = table[(table[["strategy", *axes]] == pd.Series(row)[["strategy", *axes]]).all(axis=1)]
-    theirs = table[table["strategy"] == runs.study.baseline]
-    for axis in axes:  # one that the baseline ignores is the same whatever the strategy's value
-        theirs = theirs[theirs[axis].isin([row[axis], IDLE])]
-    return (ours.set_index("seed")["points"] - theirs.drop_duplicates("seed").set_index("seed")["points"]).dropna()
+    sides = (counterpart(row, groups(runs), strategy)["run_ids"] for strategy in (row["strategy"], runs.study.baseline))
+    ours, theirs = (runs.table.loc[run_ids].set_index("seed")["test.accuracy"] for run_ids in sides)
+    return 100 * (ours - theirs).dropna()
 
 
 def card(heading: str, finding: str, comparisons: pd.DataFrame, margin: float) -> Figure:

@@ -24,17 +24,16 @@ from scipy.stats import t
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the interval around it, at confidence `level`."""
+    """An estimate and the confidence interval around it."""
 
     estimate: float
     low: float
     high: float
-    level: float = 0.95
 
     def scaled(self, factor: float) -> "Interval":
         """The same interval in other units."""
         low, high = sorted((self.low * factor, self.high * factor))
-        return Interval(self.estimate * factor, low, high, self.level)
+        return Interval(self.estimate * factor, low, high)
 
     def __str__(self) -> str:
         return f"{self.estimate:.1f} [{self.low:.1f}, {self.high:.1f}]"
@@ -107,7 +106,7 @@ class Estimate:
     def interval(self, level: float = 0.95) -> Interval:
         """Student's interval at `level`, widened to the value where that lies outside."""
         reach = float(t.ppf((1 + level) / 2, self.dof)) * self.error
-        return Interval(self.value, min(self.centre - reach, self.value), max(self.centre + reach, self.value), level)
+        return Interval(self.value, min(self.centre - reach, self.value), max(self.centre + reach, self.value))
 
     def p_value(self) -> float:
         """The two-sided p-value of Student's t-test that the mean is 0: below 1 − level where the interval is off 0."""
@@ -120,14 +119,14 @@ def estimate(values: np.ndarray, pseudo: Sequence[int], seeds: SeedVariance) -> 
     return Estimate(float(np.mean(values)), float(padded.mean()), float(padded.var()) / len(padded), len(values), seeds)
 
 
-def interval(right: np.ndarray, shared: SeedVariance = NONE, level: float = 0.95) -> Interval:
-    """The mean accuracy of runs with its interval; `right` (runs, n) says which predictions are correct.
+def interval(right: np.ndarray, shared: SeedVariance = NONE) -> Interval:
+    """The mean accuracy of runs with its 95 % interval; `right` (runs, n) says which predictions are correct.
 
     `shared` is the study's variance between seeds. One run of shape (n,) is a fixed classifier: its interval is over
     items alone.
     """
-    found = estimate(np.atleast_2d(right).mean(axis=0), [1, 1, 0, 0], of_seeds([right], shared)).interval(level)
-    return Interval(found.estimate, max(0.0, found.low), min(1.0, found.high), level)
+    found = estimate(np.atleast_2d(right).mean(axis=0), [1, 1, 0, 0], of_seeds([right], shared)).interval()
+    return Interval(found.estimate, max(0.0, found.low), min(1.0, found.high))
 
 
 def of_seeds(sides: Sequence[np.ndarray], shared: SeedVariance) -> SeedVariance:

@@ -104,12 +104,12 @@ def verdict(interval: Interval, seeds: int, margin: float, at_chance: bool = Fal
     return "undetermined"
 
 
-def detectable(comparison: Comparison, level: float = 0.95, power: float = POWER) -> float:
-    """The smallest true difference, in points, that the interval at `level` excludes 0 for with probability `power`.
+def detectable(comparison: Comparison, level: float = 0.95) -> float:
+    """The smallest true difference, in points, that the interval at `level` excludes 0 for with probability `POWER`.
 
     So many standard errors (Bloom 1995).
     """
-    return float(t.ppf([(1 + level) / 2, power], comparison.gap.dof).sum() * comparison.error)
+    return float(t.ppf([(1 + level) / 2, POWER], comparison.gap.dof).sum() * comparison.error)
 
 
 def settling(comparison: Comparison, margin: float, level: float = 0.95) -> tuple[float, float]:
