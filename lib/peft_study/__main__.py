@@ -16,9 +16,7 @@ STEPS = {
     "pages": "render the executed notebooks 01 and 02 as the pages that the report links to",
 }
 COMMANDS = {
-    "check": "check a study, its model and its data",
     "run": "run the whole study with Snakemake; further options go to it",
-    "status": "list finished and failed runs",
     "label": "label your own texts with the model of a finished run",
     "strategies": "check which strategies work on an encoder",
 } | STEPS
@@ -51,14 +49,9 @@ def _run(options: argparse.Namespace) -> int:
         study = options.study.removeprefix("runs/").rstrip("/")  # a shell completes it to a path
         if options.command in STEPS:
             return _step(options.command, study, *([options.run] if options.command == "train" else []))
-        from peft_study.engine import driver, status
+        from peft_study.engine import driver
 
-        if options.command == "check":
-            driver.check(study, options.dry_run)
-        elif options.command == "run":
-            driver.run(study, options.options)
-        else:
-            print(status.status(study))
+        driver.run(study, options.options)
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -103,8 +96,6 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("run", metavar="RUN", help="the name of a run, such as lora-n01000-s42")
         if name == "run":
             command.add_argument("options", metavar="...", nargs=argparse.REMAINDER, help="options of Snakemake")
-        if name == "check":
-            command.add_argument("--dry-run", action="store_true", help="leave out the model and the data")
     return parser
 
 
