@@ -1,7 +1,7 @@
 """Scores of predicted classes `preds` (n,) against true ones `labels` (n,). Never imports torch."""
 
 import numpy as np
-from sklearn.metrics import f1_score, recall_score, roc_auc_score
+from sklearn.metrics import recall_score, roc_auc_score
 
 
 def accuracy(preds: np.ndarray, labels: np.ndarray) -> float:
@@ -15,8 +15,13 @@ def majority(labels: np.ndarray) -> float:
 
 
 def macro_f1(preds: np.ndarray, labels: np.ndarray) -> float:
-    """The unweighted mean of the F1 of the classes that occur among the labels."""
-    return float(f1_score(labels, preds, labels=np.unique(labels), average="macro", zero_division=0))
+    """The unweighted mean of the F1 of the classes that occur among the labels.
+
+    scikit-learn's with `labels=np.unique(labels), zero_division=0`, which takes ten times as long.
+    """
+    kinds = np.unique(labels)[:, None]
+    predicted, true = preds == kinds, labels == kinds
+    return float(np.mean(2 * (predicted & true).sum(axis=1) / (predicted.sum(axis=1) + true.sum(axis=1))))
 
 
 def balanced_accuracy(preds: np.ndarray, labels: np.ndarray) -> float:

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy.stats import binom, multinomial, nct, norm, t
+from sklearn.metrics import f1_score
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
+from peft_study.statistics import scores
 from peft_study.statistics.intervals import Estimate, Interval, SeedVariance, interval, of_seeds, seed_variance
 from peft_study.statistics.paired_tests import (
     NO_VERDICT,
@@ -30,6 +32,15 @@ seeds = some.integers(0, 2**32 - 1)
 def right(count: int, share: float, runs: int = 1, seed: int = 1) -> np.ndarray:
     """Which of `count` items each of `runs` runs has right, with that probability."""
     return np.random.default_rng(seed).random((runs, count)) < share
+
+
+@quickly
+@given(seeds, some.integers(1, 40), some.integers(1, 6), some.integers(1, 6))
+def test_the_macro_f1_is_that_of_scikit_learn(seed: int, count: int, classes: int, predicted: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth, preds = rng.integers(0, classes, count), rng.integers(0, predicted, count)
+    every = {"labels": np.unique(truth), "average": "macro", "zero_division": 0}
+    assert scores.macro_f1(preds, truth) == pytest.approx(f1_score(truth, preds, **every))
 
 
 # --- Intervals --------------------------------------------------------------------------------------------------------
