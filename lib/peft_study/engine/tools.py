@@ -1,6 +1,7 @@
 """The commands beside the studies: label texts with a finished run, check strategies on an encoder."""
 
 import argparse
+import sys
 import warnings
 
 from tqdm import tqdm
@@ -24,7 +25,8 @@ def label(options: argparse.Namespace) -> None:
         save_merged(run, options.merged, options.force)
         print(f"{options.merged}: a model that needs transformers only; its README.md shows how to use it")
     if options.table:
-        with tqdm(unit=" texts", leave=False, disable=None) as bar:  # none where there is no terminal
+        often = 0.1 if sys.stderr.isatty() else 30.0  # seconds; in a log, now and then
+        with tqdm(unit=" texts", leave=False, mininterval=often, maxinterval=often) as bar:
 
             def tell(what: str, done: int, total: int) -> None:
                 if bar.total is None:
