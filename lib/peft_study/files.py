@@ -52,6 +52,14 @@ where_live = partial(_only, True)  # for interactive pieces: executed notebooks 
 unless_live = partial(_only, False)  # for what writes into a study or its report: looking at them changes nothing
 
 
+def make_readable(folder: Path) -> None:
+    """Give the files in `folder` the permissions of new files; safetensors lets none but the owner read weights."""
+    os.umask(mask := os.umask(0))
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(0o666 & ~mask)
+
+
 def remove_partial(folder: Path) -> None:
     """Remove the temporary files that killed writers left in `folder`."""
     for file in folder.glob(".*.partial*"):

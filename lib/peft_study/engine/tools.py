@@ -26,7 +26,7 @@ def label(options: argparse.Namespace) -> None:
         print(f"{options.merged}: a model that needs transformers only; its README.md shows how to use it")
     if options.table:
         often = 0.1 if sys.stderr.isatty() else 30.0  # seconds; in a log, now and then
-        with tqdm(unit=" texts", leave=False, mininterval=often, maxinterval=often) as bar:
+        with tqdm(unit=" texts", leave=False, delay=1, mininterval=often, maxinterval=often) as bar:
 
             def tell(what: str, done: int, total: int) -> None:
                 if bar.total is None:

@@ -14,11 +14,10 @@ from peft_study.data.datasets import model_folder
 from peft_study.data.reviews import clean
 from peft_study.data.tokenization import tokenize_texts
 from peft_study.errors import StudyError, unknown
-from peft_study.files import remove, replacing
+from peft_study.files import make_readable, remove, replacing
 from peft_study.records.layout import is_finished, is_interrupted, read_metrics, read_variant, recorded_labels
 from peft_study.records.model_card import card
-from peft_study.records.read import read_arrays, reading
-from peft_study.statistics.calibration import temperature
+from peft_study.records.read import fitted_temperature, reading
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
 from peft_study.training.model import load, merged, quiet
@@ -111,8 +110,7 @@ def load_classifier(folder: Path) -> Classifier:
             variant = read_variant(folder)
         with reading(folder / "model"):
             tokenizer = AutoTokenizer.from_pretrained(folder / "model", local_files_only=True, trust_remote_code=False)
-        held = folder / "validation_preds_and_labels.npz"
-        factor = temperature(*(read_arrays(held)[part] for part in ("logits", "labels"))) if held.exists() else 1.0
+        factor = fitted_temperature(folder)
         is_bundled = variant.model.startswith("bundled:")  # then the base model is wherever the cache is now
         base = model_folder(variant.model) if is_bundled else None
         model: Any = load(folder / "model", recorded_labels(folder), base)
@@ -123,7 +121,7 @@ def load_classifier(folder: Path) -> Classifier:
         tokenizer,
         variant,
         tuple(map(str, model.config.id2label.values())),
-        factor if np.isfinite(factor) else 1.0,
+        factor,
         precision == "bf16",
     )
 
@@ -144,6 +142,7 @@ def save_merged(folder: Path, output: Path, force: bool = False) -> None:
         (merged(model) if strategy.adapter else model).save_pretrained(str(partial))
         classifier.tokenizer.save_pretrained(str(partial))
         (partial / "README.md").write_text(card(folder, plain=True), encoding="utf-8")
+        make_readable(partial)
         remove(output)
 
 

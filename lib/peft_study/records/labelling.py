@@ -60,8 +60,8 @@ def _summary(output: Path, labels: pd.DataFrame, classifier: Classifier) -> list
     classes = several([f"{count:,} {name}" for name, count in predicted.value_counts().items()], 12)
     lines = [
         f"{output}: {predicted.notna().sum():,} of {len(predicted):,} texts labelled ({classes or 'none'})",
-        f"truncated to the window of {variant.max_length} tokens ({variant.truncation}): "
-        f"{labels['truncated'].sum():,} of them; probabilities at temperature {classifier.temperature:.2f}",
+        f"texts truncated to the window of {variant.max_length} tokens ({variant.truncation}): "
+        f"{labels['truncated'].sum():,}; temperature of the probabilities: {classifier.temperature:.2f}",
     ]
     if rows := [f"{row + 1:,}" for row in predicted.index[predicted.isna()]]:
         lines.append(f"not labelled, because they hold no text: data row{'s' * (len(rows) > 1)} {several(rows, 20)}")

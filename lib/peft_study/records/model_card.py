@@ -14,7 +14,7 @@ from peft_study.data.labels import LABELS
 from peft_study.data.tokenization import kept, untruncated
 from peft_study.files import replacing
 from peft_study.records.layout import read_metrics, read_variant, recorded_labels
-from peft_study.records.read import read_arrays
+from peft_study.records.read import fitted_temperature, read_arrays
 from peft_study.statistics.calibration import expected_error, losses
 from peft_study.statistics.intervals import interval
 from peft_study.statistics.scores import macro_f1
@@ -64,6 +64,7 @@ def card(folder: Path, plain: bool = False) -> str:
             on_hub=is_on_hub(variant.model),
             run=f"{folder.parent.name}/{folder.name}",
             window={"prefix": list(prefix), "suffix": list(suffix), "room": room, "head": head, "tail": tail},
+            temperature=fitted_temperature(folder),
             names=dict(enumerate(labels)),
             classes=markdown_escape(class_list(labels)),
             counts=metrics["parameters"],

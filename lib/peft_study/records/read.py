@@ -22,6 +22,7 @@ from peft_study import paths
 from peft_study.data.labels import unnamed
 from peft_study.errors import StudyError, one_line
 from peft_study.records import layout
+from peft_study.statistics.calibration import temperature
 from peft_study.statistics.scores import accuracy, macro_f1
 from peft_study.study.study import Study, read_study
 from peft_study.study.variant import TESTED, Variant
@@ -106,6 +107,16 @@ def read_log(folder: Path) -> pd.DataFrame:
         entries = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
         log = pd.DataFrame(list(map(dict, entries)))
         return log.reindex(columns=list(dict.fromkeys(["step", "epoch", *log.columns])))
+
+
+def fitted_temperature(folder: Path) -> float:
+    """The temperature fitted on a run's validation texts; 1 where there are none or they determine none."""
+    file = folder / "validation_preds_and_labels.npz"
+    if not file.exists():
+        return 1.0
+    arrays = read_arrays(file)
+    fitted = temperature(arrays["logits"], arrays["labels"])
+    return fitted if np.isfinite(fitted) else 1.0
 
 
 def read_arrays(file: Path) -> Arrays:

@@ -21,7 +21,7 @@ from peft_study import paths
 from peft_study.data.datasets import commit_of, model_folder, origin, weights_hash
 from peft_study.data.reviews import Reviews
 from peft_study.errors import writing
-from peft_study.files import remove, replacing, write_json
+from peft_study.files import make_readable, remove, replacing, write_json
 from peft_study.paths import CHECKPOINTS
 from peft_study.records.layout import write_params
 from peft_study.study.variant import Variant
@@ -136,6 +136,7 @@ def save_model(folder: Path, model: Any, tokenizer: Any, variant: Variant) -> in
             if adapter:
                 write_classes(partial, model)
             tokenizer.save_pretrained(str(partial))
+            make_readable(partial)
             remove(folder)
             partial.replace(folder)
         except SafetensorError as error:  # its way of saying what the file system said

@@ -178,6 +178,7 @@ def test_the_code_of_a_model_card_gives_the_recorded_predictions_beside_an_adapt
         assert not list((home / "merged").glob("adapter*"))
         places.append(home / "merged")
     for place in places:
+        assert len({file.stat().st_mode for file in place.iterdir()}) == 1, "colleagues can read the weights, too"
         card = (place / "README.md").read_text(encoding="utf-8")
         (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
         assert ("peft" in code) == (place.name == "model" and strategy != "full")
