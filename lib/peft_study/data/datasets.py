@@ -33,7 +33,8 @@ DATASETS = {"imdb": "imdb", "rotten-tomatoes": "rotten_tomatoes"}  # a bundled d
 _IMDB = (
     "IMDb reviews ([Maas et al. 2011](https://aclanthology.org/P11-1015)) are labelled by their authors' star "
     "ratings: at most four of ten is negative, at least seven is positive. Ratings of five and six are absent, so the "
-    "task is easier than that of arbitrary texts."
+    "task is easier than that of arbitrary texts. The rating in a text may be another: a tenth of the negative texts "
+    "with one state more than four."
 )
 _ABOUT = {
     "bundled:imdb": _IMDB,

@@ -237,7 +237,7 @@ def run_all(tmp_path: Path, *options: str, **settings: str) -> str:
     command = ["./run_all.sh", "imdb", *options]
     said = subprocess.run(command, cwd=paths.CHECKOUT, env=env, capture_output=True, text=True, check=False)
     assert said.returncode == 0, said.stderr
-    return said.stderr
+    return said.stdout
 
 
 def test_a_study_of_the_hub_runs_from_fetching_to_the_report_and_again_without_a_network(
