@@ -123,13 +123,14 @@ def differences(sliced: Sliced, scores: pd.DataFrame) -> pd.DataFrame:
     """
     base, columns = sliced.runs.study.baseline, ["slice", "reviews", *varying(sliced.runs)]
     rows, comparisons, overall = [], [], runs_seed_variance(sliced.runs)
+    cells = groups(sliced.runs).query("strategy == @base")["run_ids"]
+    poor = {tuple(ids): at_chance(sliced.runs, sliced.runs.right(ids), overall) for ids in cells}
     for name, on_slice in scores[scores["reviews"] >= LEAST].groupby("slice", sort=False):
         shared = sliced.seeds(str(name))
         for row, other in pairs(on_slice, base):
             rows.append({column: row[column] for column in columns})
             ours, theirs = (sliced.right(str(name), side["run_ids"]) for side in (row, other))
-            poor = at_chance(sliced.runs, sliced.runs.right(other["run_ids"]), overall)
-            comparisons.append(compare(ours, theirs, shared, poor))
+            comparisons.append(compare(ours, theirs, shared, poor[tuple(other["run_ids"])]))
     return family(rows, comparisons, sliced.runs.study.margin)
 
 
