@@ -145,7 +145,7 @@ def parts_of(model: Any) -> Parts:
     if not linears:
         raise StudyError(f"model type {config.model_type!r} has no blocks with linear layers; use another encoder")
     norms = named(lambda module: type(module).__name__.endswith("Norm"))
-    attention = [n for n in linears if "att" in n.rpartition(f".{NUMBER}.")[2].rpartition(".")[0] or "attentions" in n]
+    attention = [n for n in linears if "att" in n.rpartition(".")[0]]
     fused = [n for n in attention if n.rpartition(".")[2] in _FUSED]
     query, key, value = (
         tuple([n for n in attention if n.rpartition(".")[2] in leaves] or fused) for leaves in (_QUERY, _KEY, _VALUE)
