@@ -25,29 +25,20 @@ from peft_study.training.trainer import fit
 
 TOLERANCE = 1e-5  # between logits that differ by rounding alone
 MODEL_TYPES = (  # encoders and decoders of transformers on which the strategies are tested
-    *("albert", "bert", "bloom", "canine", "convbert", "deberta", "deberta-v2", "distilbert", "electra", "esm"),
-    *(
-        "eurobert",
-        "flaubert",
-        "gemma3_text",
-        "gpt2",
-        "gpt_neox",
-        "jina_embeddings_v3",
-        "llama",
-        "luke",
-        "megatron-bert",
-    ),
-    *("mobilebert", "modernbert", "mpnet", "nomic_bert", "nystromformer", "opt", "phi3", "qwen2", "qwen3", "rembert"),
-    *("roberta", "roberta-prelayernorm", "roformer", "smollm3", "xlm", "xlm-roberta-xl"),
-)
-SMALL = {  # the shape of `tiny_model`
-    **{"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64},
-    **{"max_position_embeddings": 64, "num_key_value_heads": 2, "head_dim": 8, "embedding_size": 32, "pad_token_id": 0},
-    **{"true_hidden_size": 32, "intra_bottleneck_size": 32, "attention_window": 16, "ffn_dim": 64, "hidden_dim": 64},
-    **{"word_embed_proj_dim": 32, "input_embedding_size": 32, "output_embedding_size": 32, "d_head": 8, "d_inner": 64},
-    **{"entity_vocab_size": 8, "entity_emb_size": 8, "num_hash_buckets": 64, "bos_token_id": 1, "eos_token_id": 2},
-    **{"cls_token_id": 1, "sep_token_id": 2, "initializer_range": 0.1, "init_std": 0.1},
-}
+    "albert", "bert", "bloom", "canine", "convbert", "deberta", "deberta-v2", "distilbert", "electra", "esm",
+    "eurobert", "flaubert", "gemma3_text", "gpt2", "gpt_neox", "jina_embeddings_v3", "llama", "luke", "megatron-bert",
+    "mobilebert", "modernbert", "mpnet", "nomic_bert", "nystromformer", "opt", "phi3", "qwen2", "qwen3", "rembert",
+    "roberta", "roberta-prelayernorm", "roformer", "smollm3", "xlm", "xlm-roberta-xl",
+)  # fmt: skip
+SMALL = {  # the shape of `tiny_model`, in the names of all model types
+    "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
+    "hidden_size": 32, "embedding_size": 32, "true_hidden_size": 32, "intra_bottleneck_size": 32,
+    "word_embed_proj_dim": 32, "input_embedding_size": 32, "output_embedding_size": 32,
+    "intermediate_size": 64, "ffn_dim": 64, "hidden_dim": 64, "vocab_size": 64, "num_hash_buckets": 64,
+    "max_position_embeddings": 64, "attention_window": 16, "entity_vocab_size": 8, "entity_emb_size": 8,
+    "pad_token_id": 0, "bos_token_id": 1, "cls_token_id": 1, "eos_token_id": 2, "sep_token_id": 2,
+    "initializer_range": 0.1, "init_std": 0.1,
+}  # fmt: skip
 HIGHEST_RATE = 1e-2  # rates that are best on reviews may overshoot in the first steps on an untrained model
 SUBJECTS = ("the film", "the plot", "the scene", "the end")
 OPINIONS = (("dull", "bad", "awful", "boring"), ("good", "fine", "superb", "moving"))  # negative, positive
