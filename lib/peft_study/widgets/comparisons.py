@@ -63,8 +63,9 @@ def of_one_study(runs: Runs) -> tuple[Any, Callable[..., None]]:
         yield markup.line(f"Runs: {len(chosen.table):,}"), figures.accuracy(scores, chosen.table)[0], table
 
     axes = {"strategy": "strategies", "train_size": "sizes", "seed": "seeds"}
-    ordered = {axis: runs.table.sort_values(axis) if axis != "strategy" else runs.table for axis in axes}
-    lists = {axis: controls.several(name, ordered[axis][axis].unique().tolist()) for axis, name in axes.items()}
+    values = {axis: runs.table[axis].unique().tolist() for axis in axes}
+    values |= {axis: sorted(values[axis]) for axis in ("train_size", "seed")}
+    lists = {axis: controls.several(name, values[axis]) for axis, name in axes.items()}
     if "run" in runs.table:
         names = {UNKNOWN: f"runs of {runs.study.name}"}
         lists["run"] = controls.several("runs", [(names.get(run, run), run) for run in runs.table["run"].unique()])
