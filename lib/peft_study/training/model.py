@@ -222,7 +222,7 @@ def set_trainable(model: torch.nn.Module, variant: Variant) -> None:
     """
     trains, parts = STRATEGIES[variant.strategy].trains, find_parts(model.config)  # type: ignore[arg-type]
     names = [name for name, _ in model.named_parameters() if not parts.is_head(name)]
-    chosen = [name for name in names if trains and trains(name, parts)]
+    chosen = {name for name in names if trains and trains(name, parts)}
     if trains and not chosen:
         fault = f"{variant.model!r} has no parameter that it would train; full, head and lora-all work on it"
         raise StudyError(f"strategy = {variant.strategy!r}: {fault}")
