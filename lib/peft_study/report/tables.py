@@ -39,6 +39,7 @@ _SETUP = {  # rows of the set-up: fields of the variant, which are stated, or co
     "optimizer steps": ("max_steps",),
     "batch size, accumulation": ("batch_size", "gradient_accumulation"),
     "weight decay, warm-up, dropout": ("weight_decay", "warmup", "dropout"),
+    "class weights": ("class_weights",),
     "checkpoint tested": ("checkpoint",),
     "LoRA rank, α, dropout": ("lora_r", "lora_alpha", "lora_dropout"),
     "seeds": ("seed",),

@@ -60,6 +60,9 @@ class Variant(BaseModel):
     detects them. `label_names` name the classes in order; None takes the dataset's names. `keep_head` starts from the
     model's own classification head, which must have these classes; otherwise the head is new.
     Training takes `max_steps` optimizer steps, or where that is None as many as `epochs` passes over the texts give.
+    With `class_weights` balanced, the training loss weights each text by n / (classes · n of its class), n counted in
+    the training part; the validation loss is unweighted. Such a model's log-odds are shifted towards rare classes: its
+    probabilities are not frequencies, and a temperature does not undo that.
     `precision` auto is bf16 where the hardware multiplies it, else fp32; fp16, with scaled losses, is for GPUs without
     bf16. The last checkpoint is tested, unless `checkpoint` asks for the one with the lowest validation loss.
     With `deterministic` two runs on one GPU give the same bits, more slowly; on a CPU they do in any case.
@@ -98,6 +101,7 @@ class Variant(BaseModel):
     resume: bool = False
     learning_rate: Rate | None = None
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    class_weights: Literal["balanced"] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     evaluations: Annotated[int, Field(ge=0)] = 4

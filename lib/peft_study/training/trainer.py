@@ -49,17 +49,20 @@ class ClassifierTrainer(Trainer):  # type: ignore[misc]
 
     Its checkpoints hold the trainable tensors: peft saves what inference needs, not what training needs (of P-tuning
     the vectors without the network that generates them, of AdaLoRA no pruned ranks), and a frozen encoder needs no
-    copy.
+    copy. With `class_weights` (classes,) the training loss weights each text by the weight of its class.
     """
 
     # A classifier's loss is the mean over what it is given: the parts of an accumulated batch must be averaged. The
     # Trainer would add them up, since these models' `forward` takes any keyword.
     loss_is_scaled_for_ga = False
 
-    def __init__(self, model: Any, args: TrainingArguments, **options: Any) -> None:
+    def __init__(
+        self, model: Any, args: TrainingArguments, class_weights: np.ndarray | None = None, **options: Any
+    ) -> None:
         if args.n_gpu > 1:  # then each GPU would get a batch (`DataParallel`), without autocast
             args._n_gpu = 1
         super().__init__(model, args, **options)
+        self.class_weights = class_weights
         self.remove_callback(PrinterCallback)
 
     def train(self, *arguments: Any, **options: Any) -> Any:
@@ -79,6 +82,20 @@ class ClassifierTrainer(Trainer):  # type: ignore[misc]
         finally:
             self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
             self.model._is_accelerate_prepared = False  # else it would train without autocast the next time
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **options: Any) -> Any:
+        """The model's loss, which includes the method's regularisation, and what class weights change of it.
+
+        The sum over a batch is divided by its number of texts, not, as by torch's weighted mean, by their weights: else
+        a batch without a rare class would count as much as one with it, and accumulated batches would not add up to
+        a large one.
+        """
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **options)
+        if self.class_weights is not None:
+            weights = torch.as_tensor(self.class_weights, dtype=torch.float32, device=loss.device)[inputs["labels"]]
+            each = torch.nn.functional.cross_entropy(outputs.logits.float(), inputs["labels"], reduction="none")
+            loss = loss + ((weights - 1) * each).mean()
+        return (loss, outputs) if return_outputs else loss
 
     def _run_epoch(self, *arguments: Any, **options: Any) -> None:
         if self.state.global_step < self.state.max_steps:  # else resumed after the last step: there is none to take
@@ -130,7 +147,8 @@ class Collator:
 def validation_metrics(output: EvalPrediction) -> dict[str, float]:
     """Accuracy and cross-entropy of the logits.
 
-    The Trainer's own loss includes regularisation of the method (in AdaLoRA, of the orthogonality of its factors).
+    The Trainer's own loss includes class weights and regularisation of the method (in AdaLoRA, of the orthogonality of
+    its factors).
     """
     right = output.predictions.argmax(-1) == output.label_ids
     return {"accuracy": float(right.mean()), "loss": log_loss(output.predictions, output.label_ids)}
@@ -280,9 +298,12 @@ def fit(
         train_sampling_strategy="group_by_length",
         **run_options(variant, total_steps(variant, len(examples["train"]))),
     )
+    labels, classes = [example["labels"] for example in examples["train"]], model.config.num_labels
+    counts = np.bincount(labels, minlength=classes).clip(1)
     trainer = ClassifierTrainer(
         model,
         arguments,
+        class_weights=len(labels) / (classes * counts) if variant.class_weights else None,
         train_dataset=examples["train"],
         eval_dataset=examples["validation"] or None,
         data_collator=Collator(tokenizer.pad_token_id),
@@ -323,6 +344,7 @@ def training_of(trainer: ClassifierTrainer, timer: Timer, variant: Variant) -> T
         "seconds_per_step": float(np.median(timer.steps)),
         "step_scatter": step_scatter(timer.steps[-len(timer.tokens) :], np.diff(timer.tokens, prepend=0)),
         "learning_rate": trainer.args.learning_rate,
+        "class_weights": None if trainer.class_weights is None else trainer.class_weights.tolist(),
         **_of_batches(trainer),
         "trainer_flops": trainer.state.total_flos,
         **peak,

@@ -163,6 +163,35 @@ def test_four_batches_of_eight_that_share_a_step_train_as_one_of_thirty_two_does
     np.testing.assert_allclose(whole.test.logits, parts.test.logits, atol=1e-2)
 
 
+@pytest.mark.parametrize("parts", [1, 3])
+def test_class_weights_let_every_class_count_alike_in_the_training_loss_alone(
+    variant: Make, tmp_path: Path, parts: int
+) -> None:
+    """One step over all 90 training texts, of which every tenth is of class 1, against torch's weighted mean."""
+    fields = {"batch_size": 90 // parts, "gradient_accumulation": parts, "evaluations": 1}
+    run = make_run(variant(strategy="full", class_weights="balanced", max_steps=1, epochs=1, **fields))
+    examples = run.examples["train"]
+    for number, example in enumerate(examples):
+        example["labels"] = int(number % 10 == 0)
+    batch = trainer.Collator(run.tokenizer.pad_token_id)(examples)
+    weights = [90 / (2 * 81), 90 / (2 * 9)]
+    run.model.dropout.p = 0.0  # that of the head
+    logits = run.model(**batch).logits
+    expected = torch.nn.functional.cross_entropy(logits, batch["labels"], torch.tensor(weights))
+    expected.backward()
+    gradient = torch.stack([value.grad.norm() for value in run.model.parameters()]).norm()
+    run.model.zero_grad()
+    training = run.train(tmp_path)
+    first = training.log[0]
+    assert first["loss"] == pytest.approx(expected.item(), abs=1e-5)
+    assert first["grad_norm"] == pytest.approx(gradient.item(), rel=1e-4)
+    assert training.figures["class_weights"] == pytest.approx(weights)
+    validation = run.predict("validation")
+    assert list(validation_losses(training).values()) == pytest.approx(
+        [log_loss(validation.logits, validation.labels)], abs=1e-4
+    )
+
+
 def test_seconds_of_training_leave_evaluations_out(trained: Callable[..., Trained]) -> None:
     class Slow(TrainerCallback):  # type: ignore[misc]
         def on_evaluate(self, *_: Any, **__: Any) -> None:
