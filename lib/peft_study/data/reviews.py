@@ -18,6 +18,7 @@ from peft_study.errors import StudyError, quoted
 from peft_study.study.variant import Variant
 from peft_study.text import several
 
+FEWEST = 5  # test texts of a class, below which a note names it
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
 
@@ -157,8 +158,9 @@ def _oddities(conflicts: int, named: Classes, raw: pd.DataFrame, test: pd.DataFr
         notes.append(f"texts with more than one label: {conflicts:,} (the first training row of each is kept)")
     if alike := [quoted(label, 40) for label in near_equal(named.labels)]:
         notes.append(f"the labels {several(alike, 10)} differ only in case, spaces or Unicode form; each is a class")
-    if absent := [quoted(name, 40) for label, name in enumerate(named.names) if label not in set(test["label"])]:
-        notes.append(f"the test set has no text of {several(absent, 5)}")
+    counts = np.bincount(test["label"], minlength=len(named.names))
+    if few := [f"{quoted(name, 40)} ({n})" for name, n in zip(named.names, counts, strict=True) if n < FEWEST]:
+        notes.append(f"classes with fewer than {FEWEST} test texts, whose scores say little: {several(few, 5)}")
     return notes
 
 

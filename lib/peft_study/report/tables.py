@@ -1,8 +1,9 @@
 """The tables of a report as printed: numbers as text, with their intervals. What no record holds is a dash."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from peft_study.analysis.accuracy import MEASURES, further, largest, title
@@ -13,7 +14,7 @@ from peft_study.records.read import Runs
 from peft_study.report.sentences import gap, settlement, within
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
-from peft_study.text import UNKNOWN, class_list, numbers, p_text, points
+from peft_study.text import UNKNOWN, class_list, numbers, p_text, points, shortened
 
 _SCORES = {  # of `accuracy.summary`, beside accuracy: heading, scale, format
     "auc": ("AUC", 1, "{:.3f}"),
@@ -57,9 +58,10 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _interval(table: pd.DataFrame, column: str, form: Callable[[float], str] = "{:.1f}".format) -> Any:
-    """A share of each row and its interval (the columns `low` and `high`), in points."""
+    """A share of each row and its interval (the columns `low` and `high`), in points; a dash for NaN."""
     values = (100 * table[name] for name in (column, "low", "high"))
-    return [f"{form(value)} [{form(low)}, {form(high)}]" for value, low, high in zip(*values, strict=True)]
+    texts = [f"{form(value)} [{form(low)}, {form(high)}]" for value, low, high in zip(*values, strict=True)]
+    return np.where(table[column].isna(), UNKNOWN, texts)
 
 
 # --- The runs ---------------------------------------------------------------------------------------------------------
@@ -196,6 +198,20 @@ def _compared(comparisons: pd.DataFrame) -> dict[str, Any]:
         "adjusted p": comparisons["adjusted_p"].map(_p),
         "verdict": list(comparisons["verdict"]),
     }
+
+
+def classes(scores: pd.DataFrame, titles: list[str], names: Sequence[str], most: int = 12) -> pd.DataFrame:
+    """`class_scores.class_scores` at the largest budget, of the variants with these `titles`; `names` are of classes.
+
+    Of more classes than `most`, those of the lowest F1.
+    """
+    table = largest(scores).assign(strategy=[title(row) for row in largest(scores).to_dict("records")])
+    table = table[table["strategy"].isin(titles)]
+    f1 = table[table["measure"] == "F1"].groupby("class")["value"].mean()
+    shown = table[table["class"].isin(f1.sort_values(kind="stable").index[:most])]
+    shown = shown.assign(cell=_interval(shown, "value"), measure=shown["measure"] + " (%)")
+    cells = shown.set_index(["class", "texts", "strategy", "measure"])["cell"].unstack(sort=False)
+    return cells.rename({kind: shortened(name, 40) for kind, name in enumerate(names)}, level="class")
 
 
 # --- Costs and slices -------------------------------------------------------------------------------------------------

@@ -29,6 +29,26 @@ def balanced_accuracy(preds: np.ndarray, labels: np.ndarray) -> float:
     return float(recall_score(labels, preds, labels=np.unique(labels), average="macro"))
 
 
+def class_ratios(preds: np.ndarray, labels: np.ndarray, kind: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Precision, recall and F1 of the class `kind`: what each text adds to the numerator and to the denominator.
+
+    `preds` are (..., n), as are the arrays returned. Texts of the class that are predicted as it count twice in F1.
+    """
+    predicted, true = np.broadcast_arrays(preds == kind, labels == kind)
+    hit, either = predicted & true, predicted.astype(int) + true
+    return {"precision": (hit, predicted), "recall": (hit, true), "F1": (2 * hit, either)}
+
+
+def pseudo_values(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Values (..., n) whose mean is the ratio of the sums of `part` and `whole`, and whose variance that of the ratio.
+
+    They add to the ratio its influence function (the infinitesimal jackknife, Efron 1982). NaN where `whole` sums to 0.
+    """
+    total = np.where(whole.any(axis=-1, keepdims=True), whole.sum(axis=-1, keepdims=True), np.nan)
+    ratio = part.sum(axis=-1, keepdims=True) / total
+    return np.asarray(ratio + (part - ratio * whole) * whole.shape[-1] / total)
+
+
 def auc(log_odds: np.ndarray, labels: np.ndarray) -> float:
     """The area under the ROC curve by the log-odds (n,) of class 1; NaN if a class or a value is absent."""
     known = len(np.unique(labels)) == 2 and np.isfinite(log_odds).all()
