@@ -115,20 +115,19 @@ def check(variant: Variant, pretrained: np.ndarray) -> dict[str, Any]:
     models' logits: `start`, of the prepared model from `pretrained`; `reloaded`, of the model loaded again from the
     trained one; `merged`, of the merged one from it, None where it does not merge, and `unmerged` says why if it
     should. `loss_before` and `loss_after` are cross-entropies on the toy reviews (nats), `flops` those of a step,
-    `model_bytes` the size of the saved weights; `unchanged` counts the tensors that should train, are used and did not
-    change. The parameters are counted as in `metrics.json`.
+    `model_bytes` the size of the saved weights; `unchanged` counts the tensors that should train, have a gradient after
+    training and did not change. The parameters are counted as in `metrics.json`.
     """
     model: Any = build(model_folder(variant.model), variant)
     tokenizer, labels = load_tokenizer(variant), toy_reviews()["label"].to_numpy()
     before = _logits(model, tokenizer)
-    initial = {name: tensor.detach().clone() for name, tensor in _used(model, tokenizer).items()}
+    initial = {name: tensor.detach().clone() for name, tensor in model.named_parameters() if tensor.requires_grad}
     with tempfile.TemporaryDirectory() as scratch:
         examples = {"train": toy_examples(tokenizer), "validation": []}
         training = fit(model, tokenizer, examples, variant, Path(scratch))
         after = _logits(model, tokenizer)
         size = save_model(Path(scratch, "model"), model, tokenizer, variant)
         reloaded = _logits(load(Path(scratch, "model")).to(model.device), tokenizer)
-    trained = {name: tensor for name, tensor in model.named_parameters() if name in initial}
     difference, unmerged = None, ""
     if STRATEGIES[variant.strategy].merges:
         difference, unmerged = _attempt(lambda: _largest(_logits(merged(model), tokenizer) - after))
@@ -141,7 +140,7 @@ def check(variant: Variant, pretrained: np.ndarray) -> dict[str, Any]:
         "unmerged": unmerged,
         "model_bytes": size,
         "flops": training.figures["flops_per_step"],
-        "unchanged": sum(tensor.equal(initial[name]) for name, tensor in trained.items()),
+        "unchanged": sum(tensor.equal(initial[name]) for name, tensor in _used(model, tokenizer).items()),
         "strategy": variant.strategy,
         **count_parameters(model),
     }
@@ -169,11 +168,11 @@ def _logits(model: Any, tokenizer: Any) -> np.ndarray:
 
 
 def _used(model: Any, tokenizer: Any) -> dict[str, Any]:
-    """The parameters that train and that the logits depend on, by name."""
+    """The parameters that train and that the logits depend on, by name: not the factor of a bias that is zero."""
     examples = toy_examples(tokenizer)[:2]
     batch = pad_batch([example["input_ids"] for example in examples], tokenizer.pad_token_id)
     model.train()(**batch).logits.sum().backward()
-    used = {name: tensor for name, tensor in model.named_parameters() if tensor.grad is not None}
+    used = {name: tensor for name, tensor in model.named_parameters() if tensor.grad is not None and tensor.grad.any()}
     model.zero_grad(set_to_none=True)
     return used
 
