@@ -31,7 +31,7 @@ from peft_study.report.sentences import gap, within
 from peft_study.statistics.intervals import Interval
 from peft_study.strategies.table import STRATEGIES, label
 
-MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")  # their number and that of the colours have no common divisor
 LINES = ("-", "--", ":", "-.")
 LEGEND_COLUMNS = 5
 LOSSES = {"loss": "training loss (nats)", "eval_loss": "validation loss (nats)"}
@@ -52,9 +52,8 @@ def colour(strategy: str) -> str:
 
 
 def marker(strategy: str) -> str:
-    """The marker of a strategy, everywhere; it shifts with every turn of the colours."""
-    place = _place(strategy)
-    return MARKERS[(place + place // len(PALETTE)) % len(MARKERS)]
+    """The marker of a strategy, everywhere."""
+    return MARKERS[_place(strategy) % len(MARKERS)]
 
 
 def _place(strategy: str) -> int:
