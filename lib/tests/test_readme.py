@@ -18,6 +18,7 @@ from peft_study import paths
 from peft_study.__main__ import main
 from peft_study.data.reviews import load_corpus
 from peft_study.engine.check import check
+from peft_study.strategies.table import STRATEGIES
 from peft_study.study.study import read_study
 
 FILES = [paths.CHECKOUT / name for name in ("README.md", "runs/README.md", "report/README.md")]
@@ -54,6 +55,12 @@ def test_every_command_of_the_readme_is_one_that_the_script_knows_and_every_stud
     for name, *options in ((command.split()[1:] or [""]) for command in COMMANDS):
         assert name in known and all(word in usage for word in options if word.startswith("-")), (name, options)
     assert {"", "test", "lab", *STUDIES} - {"quick"} <= {(command.split()[1:] or [""])[0] for command in COMMANDS}
+
+
+def test_the_study_of_methods_runs_every_strategy_and_the_readme_counts_them() -> None:
+    study = yaml.safe_load((paths.CHECKOUT / "runs" / "methods" / "study.yaml").read_text(encoding="utf-8"))
+    assert study["matrix"]["strategy"] == list(STRATEGIES)
+    assert f"methods        # {len(STRATEGIES)} strategies side by side" in README
 
 
 def test_the_code_and_the_table_of_the_readme_are_labelled(

@@ -60,6 +60,11 @@ class Adapter:
         rank = {"LoraConfig": tuple(LORA_FIELDS), "AdaLoraConfig": ("lora_alpha", "lora_dropout")}  # AdaLoRA: init_r
         return (*rank.get(self.method, ()), *(["target_modules"] if self.targets else []), "peft")
 
+    @property
+    def merges(self) -> bool:
+        """Whether the adapter can be merged into the weights: not into the input, and no router that reads the text."""
+        return self.targets != "" and self.method != "LilyConfig"
+
     def config(
         self,
         encoder: PretrainedConfig,
@@ -121,6 +126,11 @@ def hidden_size(encoder: PretrainedConfig) -> int:
 def at_most(rank: int) -> Callable[[PretrainedConfig], int]:
     """peft's default `rank`, lowered on encoders whose hidden size is too small for it."""
     return lambda encoder: min(rank, hidden_size(encoder) // 4)
+
+
+def divisor(limit: int) -> Callable[[PretrainedConfig], int]:
+    """The largest divisor of the hidden size up to `limit`, for methods that cut weights into equal parts."""
+    return lambda encoder: next(size for size in range(limit, 0, -1) if hidden_size(encoder) % size == 0)
 
 
 PROMPT: Mapping[str, Any] = {  # peft cannot read these sizes from every encoder's configuration

@@ -54,10 +54,11 @@ class Parts:
     counts_from_padding: bool
 
     def modules(self, which: str) -> tuple[str, ...]:
-        """The modules called `query-value`, `feed-forward`, `feed-forward-out`, `ia3`, `all` (linear) or `norms`."""
+        """The modules called `query-value`, `value`, `feed-forward`, `feed-forward-out`, `ia3`, `all` or `norms`."""
         out = self.feed_forward[-1:]
         named = {
             "query-value": self.query + self.value,
+            "value": self.value,
             "feed-forward": self.feed_forward,
             "feed-forward-out": out,
             "ia3": self.key + self.value + out,

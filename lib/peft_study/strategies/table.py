@@ -13,6 +13,7 @@ from peft_study.strategies.adapters import (
     Adapter,
     at_most,
     budget_callback,
+    divisor,
     feed_forward_out,
     last_blocks,
     lora_plus,
@@ -55,7 +56,7 @@ class Strategy:
     @property
     def merges(self) -> bool:
         """Whether the adapter can be merged into the weights, so that it adds no cost to inference."""
-        return self.adapter is not None and self.adapter.targets != ""
+        return self.adapter is not None and self.adapter.merges
 
     def callbacks(self, parameters: Mapping[str, Any]) -> list[TrainerCallback]:
         """The callbacks that the strategy adds to the Trainer, given the parameters of peft."""
@@ -83,6 +84,13 @@ STRATEGIES: dict[str, Strategy] = {
         3e-3,
         trains=lambda name, parts: name.endswith(".bias"),
         citation="[Ben Zaken et al. 2022](https://aclanthology.org/2022.acl-short.1)",
+    ),
+    "beft": Strategy(
+        "BEFT",
+        "a bias added to the output of every value projection, and the head, train",
+        1e-2,
+        Adapter("BeftConfig", "value"),
+        citation="[Huang et al. 2026](https://arxiv.org/abs/2509.15974)",
     ),
     "ln": Strategy(
         "LayerNorm",
@@ -133,6 +141,41 @@ STRATEGIES: dict[str, Strategy] = {
         Adapter("LoraConfig", "query-value", init_lora_weights="pissa"),
         citation="[Meng et al. 2024](https://arxiv.org/abs/2404.02948)",
     ),
+    "olora": Strategy(
+        "OLoRA",
+        "LoRA that starts from the QR decomposition of the weight and freezes the rest",
+        3e-3,
+        Adapter("LoraConfig", "query-value", init_lora_weights="olora"),
+        citation="[Büyükakyüz 2024](https://arxiv.org/abs/2406.01775)",
+    ),
+    "mica": Strategy(
+        "MiCA",
+        "LoRA whose B holds the singular vectors of the smallest singular values and is frozen; A trains",
+        3e-3,
+        Adapter("LoraConfig", "query-value", init_lora_weights="mica"),
+        citation="[Rüdiger and Raschka 2026](https://arxiv.org/abs/2604.01694)",
+    ),
+    "kasa": Strategy(
+        "KaSA",
+        "LoRA with learned singular values, on a weight without its smallest ones; no regularisation",
+        3e-3,
+        Adapter("LoraConfig", "query-value", kasa_config={}),
+        citation="[F. Wang et al. 2025](https://arxiv.org/abs/2412.06071)",
+    ),
+    "velora": Strategy(
+        "VeLoRA",
+        "LoRA that keeps its inputs for the backward pass as one number per group of features",
+        3e-3,
+        Adapter("LoraConfig", "query-value", velora_config={}),
+        citation="[Miles et al. 2024](https://arxiv.org/abs/2405.17991)",
+    ),
+    "bdlora": Strategy(
+        "BD-LoRA",
+        "LoRA whose B is block-diagonal, of two blocks",
+        3e-3,
+        Adapter("LoraConfig", "query-value", use_bdlora={"target_modules_bd_b": [""], "nblocks": 2}),
+        citation="[X. Wang et al. 2025](https://arxiv.org/abs/2510.23346)",
+    ),
     "lora-plus": Strategy(
         "LoRA+",
         "LoRA with a learning rate of B that is 16 times that of A",
@@ -150,6 +193,62 @@ STRATEGIES: dict[str, Strategy] = {
         callback=budget_callback,
         unsaved="the importance of each rank",
     ),
+    "gralora": Strategy(
+        "GraLoRA",
+        "LoRA on each of the four quarters of the weight",
+        3e-3,
+        Adapter("GraloraConfig", "query-value"),
+        citation="[Jung et al. 2025](https://arxiv.org/abs/2505.20355)",
+    ),
+    "glora": Strategy(
+        "GLoRA",
+        "low-rank matrices are added to the weight and multiply it, and adapt the bias",
+        1e-3,
+        Adapter("GloraConfig", "query-value"),
+        citation="[Chavan et al. 2023](https://arxiv.org/abs/2306.07967)",
+    ),
+    "delora": Strategy(
+        "DeLoRA",
+        "LoRA whose factors are normalised; a learned number bounds the update",
+        1e-2,
+        Adapter("DeloraConfig", "query-value"),
+        citation="[Bini et al. 2025](https://arxiv.org/abs/2503.18225)",
+    ),
+    "lily": Strategy(
+        "Lily",
+        "LoRA whose B matrices are shared by all layers and mixed by a learned router",
+        1e-3,
+        Adapter("LilyConfig", "query-value"),
+        citation="[Zhong, Zhao, et al. 2025](https://aclanthology.org/2025.findings-acl.874)",
+    ),
+    "peanut": Strategy(
+        "PEANuT",
+        "the update is the output of a small network whose input is the weight",
+        1e-3,
+        Adapter("PeanutConfig", "query-value"),
+        citation="[Zhong, Jiang, et al. 2025](https://arxiv.org/abs/2410.01870)",
+    ),
+    "deft": Strategy(
+        "DEFT",
+        "a learned low-rank subspace is removed from the weight and replaced",
+        3e-3,
+        Adapter("DeftConfig", "query-value"),
+        citation="[Kumar et al. 2025](https://proceedings.neurips.cc/paper_files/paper/2025/hash/93a34a7138bdad95e874018d5f491cc6-Abstract-Conference.html)",
+    ),
+    "adamss": Strategy(
+        "AdaMSS",
+        "the weight's singular vectors are clustered in five subspaces, each with an update of rank 1",
+        1e-2,
+        Adapter("AdamssConfig", "query-value"),
+        citation="[Zheng et al. 2025](https://openreview.net/forum?id=8ZdWmpYxT0)",
+    ),
+    "osf": Strategy(
+        "OSF",
+        "the half of the weight's singular directions with the smaller singular values trains",
+        3e-4,
+        Adapter("OSFConfig", "query-value"),
+        citation="[Nayak et al. 2025](https://arxiv.org/abs/2504.07097)",
+    ),
     "ia3": Strategy(
         "(IA)³",
         "keys, values and the feed-forward part's inner activations are rescaled by learned vectors",
@@ -164,12 +263,47 @@ STRATEGIES: dict[str, Strategy] = {
         Adapter("VeraConfig", "query-value"),
         citation="[Kopiczko et al. 2024](https://arxiv.org/abs/2310.11454)",
     ),
+    "pvera": Strategy(
+        "PVeRA",
+        "VeRA whose inner activations are drawn from a learned normal distribution during training",
+        3e-2,
+        Adapter("PveraConfig", "query-value"),
+        citation="[Fillioux et al. 2025](https://arxiv.org/abs/2512.07703)",
+    ),
+    "vblora": Strategy(
+        "VB-LoRA",
+        "LoRA whose factors are mixtures of the vectors of a learned bank that all layers share",
+        1e-2,
+        Adapter("VBLoRAConfig", "query-value", vector_length=divisor(256)),
+        citation="[Li et al. 2024](https://arxiv.org/abs/2405.15179)",
+    ),
+    "unilora": Strategy(
+        "Uni-LoRA",
+        "LoRA whose factors repeat the 256 entries of one learned vector at random places",
+        1e-2,
+        Adapter("UniLoraConfig", "query-value"),
+        citation="[Li et al. 2025](https://arxiv.org/abs/2506.00799)",
+    ),
+    "tinylora": Strategy(
+        "TinyLoRA",
+        "64 learned numbers per weight combine random matrices between two of its singular vectors",
+        3e-2,
+        Adapter("TinyLoraConfig", "query-value"),
+        citation="[Morris et al. 2026](https://arxiv.org/abs/2602.04118)",
+    ),
     "loha": Strategy(
         "LoHa",
         "the update is the Hadamard product of two low-rank matrices",
         9e-3,
         Adapter("LoHaConfig", "query-value"),
         citation="[Hyeon-Woo et al. 2022](https://arxiv.org/abs/2108.06098)",
+    ),
+    "hira": Strategy(
+        "HiRA",
+        "the update is the Hadamard product of the weight and a low-rank matrix",
+        1e-2,
+        Adapter("HiraConfig", "query-value"),
+        citation="[Huang et al. 2025](https://openreview.net/forum?id=TwJrTz9cRS)",
     ),
     "lokr": Strategy(
         "LoKr",
@@ -192,6 +326,20 @@ STRATEGIES: dict[str, Strategy] = {
         Adapter("BOFTConfig", "query-value"),
         citation="[W. Liu et al. 2024](https://arxiv.org/abs/2311.06243)",
     ),
+    "psoft": Strategy(
+        "PSOFT",
+        "the 32 largest singular vectors of the weight are rotated among themselves and scaled",
+        1e-2,
+        Adapter("PsoftConfig", "query-value", r=at_most(32)),
+        citation="[Wu et al. 2026](https://arxiv.org/abs/2505.11235)",
+    ),
+    "road": Strategy(
+        "RoAd",
+        "pairs of outputs of every query and value projection are rotated and scaled",
+        1e-2,
+        Adapter("RoadConfig", "query-value", group_size=divisor(64)),
+        citation="[Liao and Monz 2024](https://arxiv.org/abs/2409.00119)",
+    ),
     "hra": Strategy(
         "HRA",
         "the weight is multiplied by a chain of learned Householder reflections",
@@ -206,12 +354,40 @@ STRATEGIES: dict[str, Strategy] = {
         Adapter("FourierFTConfig", "query-value"),
         citation="[Gao et al. 2024](https://arxiv.org/abs/2405.03003)",
     ),
+    "waveft": Strategy(
+        "WaveFT",
+        "the update is the inverse wavelet transform of a few learned coefficients",
+        3e-3,
+        Adapter("WaveFTConfig", "query-value", n_frequency=1000),
+        citation="[Bilican et al. 2025](https://arxiv.org/abs/2505.12532)",
+    ),
+    "c3a": Strategy(
+        "C³A",
+        "the update consists of circulant blocks: a circular convolution",
+        3e-2,
+        Adapter("C3AConfig", "query-value", block_size=divisor(128)),
+        citation="[Chen et al. 2025](https://arxiv.org/abs/2407.19342)",
+    ),
+    "frod": Strategy(
+        "FRoD",
+        "scales of a basis that layers share, and a sparse random choice of its mixtures, train",
+        3e-2,
+        Adapter("FrodConfig", "query-value", progressbar=False),
+        citation="[Wan et al. 2026](https://arxiv.org/abs/2512.23485)",
+    ),
     "shira": Strategy(
         "SHiRA",
         "a fixed random choice of the weights of every query and value projection trains",
         3e-3,
         Adapter("ShiraConfig", "query-value", r=at_most(32)),
         citation="[Bhardwaj et al. 2024](https://arxiv.org/abs/2406.13175)",
+    ),
+    "supertuning": Strategy(
+        "Super-Tuning",
+        "the largest 1% of the entries of every query and value projection train",
+        3e-3,
+        Adapter("SupertuningConfig", "query-value"),
+        citation="[Ilin et al. 2026](https://arxiv.org/abs/2607.09287)",
     ),
     "miss": Strategy(
         "MiSS",
@@ -249,6 +425,32 @@ STRATEGIES: dict[str, Strategy] = {
         citation="[Li and Liang 2021](https://aclanthology.org/2021.acl-long.353)",
         impossible={"distilbert": _NO_PREFIX},
     ),
+    "cartridge": Strategy(
+        "Cartridge",
+        "as prefix tuning, with the first of the 16 keys and values frozen",
+        1e-1,
+        Adapter("CartridgeConfig", **PROMPT),
+        citation="[Eyuboglu et al. 2026](https://arxiv.org/abs/2506.06266)",
+        impossible={"distilbert": _NO_PREFIX},
+    ),
+}
+
+UNAVAILABLE: dict[str, str] = {  # the other methods of peft, as peft calls them: it ...
+    "MULTITASK_PROMPT_TUNING": "shares a prompt between several tasks, and asks for the task of each text",
+    "POLY": "shares LoRA adapters between several tasks, and asks for the task of each text",
+    "XLORA": "mixes LoRA adapters that are already trained",
+    "ADAPTION_PROMPT": "changes the attention of GPT-2, Llama and Mistral only, and trains no head",
+    "CPT": "is for text generation only",
+    "SHADOW": "runs a small decoder beside the blocks of a decoder",
+    "TRAINABLE_TOKENS": "trains no head; the parameter trainable_token_indices adds it to LoRA",
+    "LoftQ": "starts LoRA from weights that bitsandbytes has quantised",
+    "EVA, CorDA, LoRA-GA": "starts LoRA from activations or gradients of training texts",
+    "Gaussian, orthogonal": "starts LoRA from other random numbers; the parameter init_lora_weights sets it",
+    "MonteCLoRA": "needs a second loss beside the cross-entropy",
+    "LoRA-FA": "freezes A in the optimizer, after the trainable parameters are counted",
+    "aLoRA": "adapts the tokens after an invocation in a prompt, for text generation",
+    "QALoRA": "needs weights quantised with GPTQ",
+    "Arrow": "routes between LoRA adapters that are already trained",
 }
 
 

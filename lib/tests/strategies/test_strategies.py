@@ -11,15 +11,18 @@ from typing import Any
 import pytest
 import torch
 from made_trainings import make_run, validation_losses
+from peft import PeftType
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoModel, AutoModelForSequenceClassification, BertConfig, DistilBertConfig, TrainerCallback
 
 from peft_study.engine.check import check
 from peft_study.errors import StudyError
 from peft_study.strategies.encoders import NUMBER, find_parts
-from peft_study.strategies.table import STRATEGIES
+from peft_study.strategies.table import STRATEGIES, UNAVAILABLE
 from peft_study.study.variant import Variant
 from peft_study.training import model as models
+from peft_study.training import trainer
 from peft_study.training.model import apply_strategy, count_parameters
 from peft_study.training.prediction import log_loss, pad_batch
 
@@ -136,11 +139,52 @@ def distilbert() -> torch.nn.Module:
     return model
 
 
-def test_prefix_tuning_of_minilm_has_the_published_count() -> None:
-    shape = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
-    plain = AutoModelForSequenceClassification.from_config(BertConfig(**shape))
-    counts = count_parameters(apply_strategy(plain, Variant(strategy="prefix")))
-    assert (counts["trainable_adapter"], counts["trainable_head"]) == (73_728, 770)
+D, N, R = 384, 12, 8  # the width of MiniLM, its query and value projections, the rank of LoRA
+
+
+@pytest.mark.parametrize(
+    ("strategy", "adapter"),
+    [
+        ("olora", N * R * 2 * D),
+        ("mica", N * R * D),  # A alone
+        ("kasa", N * (R * 2 * D + R)),
+        ("velora", N * R * 2 * D),
+        ("bdlora", N * R * (D + D // 2)),  # two blocks of B
+        ("gralora", N * 32 * 2 * D),
+        ("glora", N * (2 * R * 2 * D + R * (D + 1) + 2)),  # two for the weight, one and two numbers for the bias
+        ("delora", N * (R * 2 * D + 1)),
+        ("lily", N * (32 * D + 2 * 32) + 2 * 32 * D),  # A and router of each, two of B for all
+        ("peanut", N * 32 * 2 * D),
+        ("deft", N * R * 2 * D),
+        ("adamss", N * (D + 5 * 100)),
+        ("osf", N * D // 2 * (2 * D + 1)),
+        ("beft", 6 * D),
+        ("pvera", N * (D + 2 * 256)),
+        ("vblora", 256 * 192 + N * 2 * 4 * 2 * 256),  # the bank; which of its vectors are the two parts of each factor
+        ("unilora", 256),
+        ("tinylora", N * 64),
+        ("hira", N * 32 * 2 * D),
+        ("psoft", N * (32 * 31 // 2 + 2 * 32)),
+        ("road", N * D),
+        ("waveft", N * 1000),
+        ("c3a", N * D * D // 128),
+        ("frod", N * (D + D * D // 100)),
+        ("supertuning", N * (D * D // 100)),
+        ("prefix", 16 * 2 * 6 * D),
+        ("cartridge", 15 * 2 * 6 * D),
+    ],
+)
+def test_a_method_of_minilm_has_the_count_of_its_formula(minilm: torch.nn.Module, strategy: str, adapter: int) -> None:
+    counts = count_parameters(apply_strategy(copy.deepcopy(minilm), Variant(strategy=strategy)))
+    assert [counts[f"trainable_{part}"] for part in ("backbone", "adapter", "head")] == [0, adapter, 770]
+
+
+@pytest.fixture(scope="module")
+def minilm() -> torch.nn.Module:
+    """A BERT of the shape of MiniLM with random weights and a small vocabulary."""
+    shape = {"hidden_size": D, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+    model: torch.nn.Module = AutoModelForSequenceClassification.from_config(BertConfig(**shape, vocab_size=64))
+    return model
 
 
 # --- the modules and parameters of peft
@@ -199,6 +243,13 @@ def test_every_method_cites_its_work() -> None:
     assert {name for name, entry in STRATEGIES.items() if not entry.citation} == {"full", "head"}
 
 
+def test_every_method_of_peft_is_a_strategy_or_has_a_reason_why_not() -> None:
+    used = {entry.adapter.method for entry in STRATEGIES.values() if entry.adapter}
+    methods = {kind.value: config.__name__ for kind, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    assert {kind for kind, method in methods.items() if method not in used} == UNAVAILABLE.keys() & {*PeftType}
+    assert methods.keys() == {*PeftType}
+
+
 # --- what a strategy adds to the training
 
 
@@ -255,11 +306,16 @@ class FirstIsBest(TrainerCallback):  # type: ignore[misc]
 
 @pytest.mark.parametrize(("strategy", "family"), {pair[0]: pair for pair in reversed(PAIRS)}.values())
 def test_the_model_that_remains_is_the_selected_one_and_its_loss_the_cross_entropy(
-    variant: Make, families: dict[str, str], tmp_path: Path, strategy: str, family: str
+    variant: Make,
+    families: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    strategy: str,
+    family: str,
 ) -> None:
     fields = {"learning_rate": None, "evaluations": 3, "epochs": 1, "max_steps": 4, "checkpoint": "best"}
-    asked = variant(strategy=strategy, model=families[family], **fields)
-    run = make_run(asked)
+    monkeypatch.setattr(trainer, "flops", lambda *_: 1.0)  # half of the time of so short a training
+    run = make_run(variant(strategy=strategy, model=families[family], **fields))
     result, validation = run.train(tmp_path, FirstIsBest()), run.predict("validation")
     losses = validation_losses(result)
     assert result.figures["selected_step"] == min(losses) and len(losses) == 3
