@@ -35,8 +35,8 @@ EDGES: dict[str, Callable[[], Runs]] = {
     "no validation": lambda: make_runs(),
     "all right": lambda: make_runs({"": 1.0}, validation=1.0),
     "coins": lambda: make_runs({"": 0.5}, validation=0.3),
-    "all strategies": lambda: make_runs(
-        validation=0.8, matrix=MATRIX | {"strategy": list(STRATEGIES), "train_size": [250]}
+    "many strategies": lambda: make_runs(
+        validation=0.8, matrix=MATRIX | {"strategy": list(STRATEGIES)[:27], "train_size": [250]}
     ),
     "one review": lambda: make_runs({"": 1.0}, count=1, validation=0.8),
     "no logits of a run": lambda: without_logits(LORA),
@@ -54,7 +54,7 @@ def test_tables_and_figures_hold_at_every_edge(name: str) -> None:
         return
     with_logits = {run_id for ids in measured["run_ids"] for run_id in ids}
     scaled = [LORA in row["run_ids"] and row["ece_after"] >= 0 for row in measured.to_dict("records")]
-    assert any(scaled) == (name in ("all strategies", "one review"))
+    assert any(scaled) == (name in ("many strategies", "one review"))
     assert set(runs.table.index) - with_logits == ({LORA} if name == "no logits of a run" else set())
     assert (measured["ece_low"] <= measured["ece"]).all() and (measured["ece"] <= measured["ece_high"]).all()
     figure = figures.calibration(calibration.diagram(runs, measured), measured, "full")
