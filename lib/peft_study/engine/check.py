@@ -24,6 +24,7 @@ from peft_study.training.model import (
     apply_strategy,
     attention,
     brings_head,
+    lacks_pooler,
     model_options,
     quiet,
     require_pretrained,
@@ -133,6 +134,8 @@ def _check_weights(variant: Variant, model: Any, loading: Any, checks: _Checks) 
     if brings_head(model, loading) and not variant.keep_head:
         note = "has a classification head; every run starts from a new one (keep_head: true keeps it)"
         checks.note(f"model = {variant.model!r} {note}")
+    if lacks_pooler(model, loading):
+        checks.note(f"the weights of {variant.model!r} lack the pooler; a new one trains with the head")
     return True
 
 

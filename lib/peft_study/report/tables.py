@@ -210,8 +210,10 @@ def classes(scores: pd.DataFrame, titles: list[str], names: Sequence[str], most:
     f1 = table[table["measure"] == "F1"].groupby("class")["value"].mean()
     shown = table[table["class"].isin(f1.sort_values(kind="stable").index[:most])]
     shown = shown.assign(cell=_interval(shown, "value"), measure=shown["measure"] + " (%)")
+    shown["texts"] = shown["texts"].map("{:,}".format)
     cells = shown.set_index(["class", "texts", "strategy", "measure"])["cell"].unstack(sort=False)
-    return cells.rename({kind: shortened(name, 40) for kind, name in enumerate(names)}, level="class")
+    named_classes = {kind: shortened(name, 40) for kind, name in enumerate(names)}
+    return cells.rename(named_classes, level="class").rename_axis(columns=None)
 
 
 # --- Costs and slices -------------------------------------------------------------------------------------------------

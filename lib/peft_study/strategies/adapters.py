@@ -24,6 +24,7 @@ _EXPECTED = (  # warnings of methods that work as intended
     "`is_gradient_checkpointing` is deprecated",
     "Unsupported layer type .*LayerNorm",
     "Failed to load the CUDA extension",  # BOFT's, which has a fallback
+    "fan_in_fan_out is set to",  # LoRA's, which adjusts it to GPT-2's layers
     "Setting boft_n_butterfly_factor to 1",
     "Sparse invariant checks are implicitly disabled",  # SHiRA's
 )

@@ -36,7 +36,8 @@ class Parts:
     `blocks` is their number and `lists` names the module lists that hold them. `query`, `key` and `value` name linear
     layers of the attention (the same one if the projection is fused), `attention` all of these in order, `feed_forward`
     the block's other linear layers. `norms` are normalisations, `after` those behind the last block and the pooler,
-    `head` the modules of the classifier. `positions` is the number of tokens read at once, None where it is unlimited;
+    `head` the modules of the classifier, its output layer last; they include the pooler if the configuration says
+    `new_pooler`. `positions` is the number of tokens read at once, None where it is unlimited;
     with `counts_from_padding` positions start after the number of the padding token, not at 0.
     """
 
@@ -80,8 +81,7 @@ class Parts:
 
     def is_head(self, name: str) -> bool:
         """Whether a module or parameter belongs to the head, with or without peft's prefixes."""
-        first, *others = name.removeprefix("base_model.").split(".")
-        return first in self.head or (first == "model" and bool(others) and others[0] in self.head)
+        return re.match(rf"(base_model\.)?(model\.)?({'|'.join(map(re.escape, self.head))})(\.|$)", name) is not None
 
 
 def pattern(names: Iterable[str], number: str = r"\d+") -> str:
@@ -151,6 +151,7 @@ def parts_of(model: Any) -> Parts:
     query, key, value = (
         tuple([n for n in attention if n.rpartition(".")[2] in leaves] or fused) for leaves in (_QUERY, _KEY, _VALUE)
     )
+    poolers = [n for n in modules if n.rpartition(".")[2] == "pooler"]
     outside = [n for n in norms if NUMBER not in n and "embed" not in n]
     places = [m for n, m in modules.items() if n.endswith("position_embeddings") and isinstance(m, torch.nn.Embedding)]
     padded = bool(places) and places[0].padding_idx is not None
@@ -164,8 +165,8 @@ def parts_of(model: Any) -> Parts:
         attention=tuple(attention),
         feed_forward=tuple(n for n in linears if n not in attention),
         norms=tuple(norms),
-        after=(*outside, *(n for n in modules if n.rpartition(".")[2] == "pooler")),
-        head=tuple(head),
+        after=(*outside, *poolers),
+        head=(*(poolers if getattr(config, "new_pooler", False) else ()), *head),
         positions=longest - (places[0].padding_idx + 1 if padded else 0) if longest and longest > 0 else None,
         counts_from_padding=padded,
     )

@@ -101,6 +101,7 @@ def model_options(variant: Variant, labels: Sequence[str], folder: Path | str | 
     except StudyError as error:
         raise StudyError(f"model = {variant.model!r}: {error}") from error
     require_possible(variant, config.model_type)
+    vars(config).pop("new_pooler", None)  # of weights that `new_head` completed
     if parts.is_decoder and config.pad_token_id is None:  # it finds the last token of a text by it
         config.pad_token_id = load_tokenizer(variant).pad_token_id
     if variant.dropout is not None:
@@ -118,27 +119,21 @@ def model_options(variant: Variant, labels: Sequence[str], folder: Path | str | 
 def require_pretrained(model: torch.nn.Module, loading: Mapping[str, Any], variant: Variant) -> None:
     """Raise `StudyError` for a `model` that `from_pretrained` loaded only in part.
 
-    transformers initialises missing weights at random, which is accepted of the head, and of BERT's pooler where the
-    strategy trains and saves it. With `keep_head` the head must be present and have the task's classes.
+    transformers initialises missing weights at random, which is accepted of the head and of BERT's pooler. With
+    `keep_head` the head must be present and have the task's classes.
     """
     if variant.keep_head:
         _require_own_head(model, loading, variant)
     parts = find_parts(model.config)  # type: ignore[arg-type]
     mismatched = {name for name, *_ in loading["mismatched_keys"]}
-    absent = {name for name in {*loading["missing_keys"], *mismatched} if not parts.is_head(name)}
-    if others := sorted(name for name in absent if "pooler" not in name.split(".") or name in mismatched):
+    absent = {name for name in loading["missing_keys"] if "pooler" not in name.split(".")} | mismatched
+    if others := sorted(name for name in absent if not parts.is_head(name)):
         what = f"{len(others)} tensors are absent or of another shape, the first {others[0]}"
         raise StudyError(f"the weights of {variant.model!r} do not match config.json: {what}")
     if extra := sorted(name for name in loading["unexpected_keys"] if parts.block(name) is not None):
         raise StudyError(
             f"the weights of {variant.model!r} hold {len(extra)} tensors of blocks that config.json does not define, "
             f"the first {extra[0]}; use the config.json that belongs to them"
-        )
-    trains = STRATEGIES[variant.strategy].trains
-    if not all(trains and trains(name, parts) for name in absent):
-        raise StudyError(
-            f"the weights of {variant.model!r} have no pooler, and strategy = {variant.strategy!r} does not train one; "
-            "take full or last2, or other weights"
         )
 
 
@@ -149,8 +144,11 @@ def _require_own_head(model: Any, loading: Mapping[str, Any], variant: Variant) 
     for_texts = own.get("problem_type") in (None, model.config.problem_type) and all(
         kind.endswith("ForSequenceClassification") for kind in own.get("architectures") or ()
     )
-    _, absent, misfits = _head(model, loading)
-    if absent or misfits or not for_texts:
+    parts, unlike = (
+        find_parts(model.config),
+        {*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])},
+    )
+    if any(map(parts.is_head, unlike)) or not for_texts:
         raise StudyError(
             f"{keep} is absent, or does not distinguish {len(labels)} classes of texts; set keep_head to false for a "
             "new head"
@@ -165,31 +163,35 @@ def _require_own_head(model: Any, loading: Mapping[str, Any], variant: Variant) 
         )
 
 
-def _head(model: torch.nn.Module, loading: Mapping[str, Any]) -> tuple[set[str], set[str], set[str]]:
-    """The parameters of the head; those absent from the weights, and those of another shape there."""
-    parts = find_parts(model.config)  # type: ignore[arg-type]
-    names = {name for name, _ in model.named_parameters() if parts.is_head(name)}
-    return names, names & set(loading["missing_keys"]), names & {name for name, *_ in loading["mismatched_keys"]}
-
-
 def brings_head(model: torch.nn.Module, loading: Mapping[str, Any]) -> bool:
-    """Whether the weights hold any part of a classification head."""
-    names, absent, _ = _head(model, loading)
-    return absent != names
+    """Whether the weights hold the output layer of a classification head."""
+    output = find_parts(model.config).head[-1]  # type: ignore[arg-type]
+    return not any(name.startswith(f"{output}.") for name in loading["missing_keys"])
+
+
+def lacks_pooler(model: torch.nn.Module, loading: Mapping[str, Any]) -> bool:
+    """Whether the weights lack the encoder's pooler, as those of a masked language model of BERT do."""
+    is_head = find_parts(model.config).is_head  # type: ignore[arg-type]
+    return any("pooler" in name.split(".") and not is_head(name) for name in loading["missing_keys"])
 
 
 def new_head(model: torch.nn.Module, loading: Mapping[str, Any], variant: Variant) -> str:
     """Replace a pretrained classification head by a new one under the seed, unless `keep_head`.
 
-    Returns a sentence on the head. Without a pretrained head nothing changes.
+    Returns a sentence on the head. A pooler that the weights lack is from here on a part of it, which trains and is
+    saved with it. Without a pretrained head nothing else changes.
     """
     import torch
     from transformers import set_seed
 
+    pooler = ""
+    if lacks_pooler(model, loading):
+        model.config.new_pooler = True  # type: ignore[union-attr]
+        pooler = " The weights lack the pooler, which is new and trains with the head."
     if variant.keep_head:
         return "The classification head of the pretrained weights is kept (`keep_head`)."
     if not brings_head(model, loading):
-        return "The classification head is newly initialised."
+        return f"The classification head is newly initialised.{pooler}"
     parts = find_parts(model.config)  # type: ignore[arg-type]
     set_seed(variant.seed)
     with torch.no_grad():
@@ -198,7 +200,7 @@ def new_head(model: torch.nn.Module, loading: Mapping[str, Any], variant: Varian
                 for parameter in module.parameters(recurse=False):
                     parameter._is_hf_initialized = False  # type: ignore[attr-defined]  # else it would stay as loaded
                 model._init_weights(module)  # type: ignore[operator]
-    return "A newly initialised classification head replaces that of the pretrained weights."
+    return f"A newly initialised classification head replaces that of the pretrained weights.{pooler}"
 
 
 def peft_config(variant: Variant, encoder: PretrainedConfig) -> PeftConfig | None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from made_folders import edit_json, reviews, save_model, save_reviews
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoTokenizer
 
 from peft_study.engine.check import check
 from peft_study.errors import StudyError
@@ -90,10 +90,6 @@ def lose_the_vocabulary(folder: Path) -> None:
     (folder / "tokenizer.json").rename(folder / "spiece.model")
 
 
-def lose_the_pooler(folder: Path) -> None:
-    AutoModel.from_pretrained(folder, add_pooling_layer=False).save_pretrained(folder)
-
-
 def lose_the_frame(folder: Path) -> None:
     """Nothing is put before and after a text."""
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
@@ -133,7 +129,6 @@ VALUE = "encoder.layer.1.attention.self.value.weight"
         ),
         ("bert", need_a_package, "its tokenizer does not load .*fugashi.*; install the package"),
         ("bert", lose_the_vocabulary, "its tokenizer has no vocabulary"),
-        ("bert", lose_the_pooler, "no pooler, and strategy = 'lora' does not train one; take full or last2"),
         ("bert", lambda folder: edit(folder, hidden_size=48), "the weights of .* do not match config.json"),
         ("bert", lambda folder: edit(folder, num_hidden_layers=3), "the weights of .* do not match config.json"),
         ("bert", lambda folder: edit(folder, hidden_size="wide"), "config.json does not load"),

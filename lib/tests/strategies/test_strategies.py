@@ -14,7 +14,7 @@ from made_trainings import make_run, validation_losses
 from peft import PeftType
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.tuners.tuners_utils import BaseTunerLayer
-from transformers import AutoModel, AutoModelForSequenceClassification, BertConfig, DistilBertConfig, TrainerCallback
+from transformers import AutoModelForSequenceClassification, BertConfig, DistilBertConfig, TrainerCallback
 
 from peft_study.engine.check import check
 from peft_study.errors import StudyError
@@ -321,11 +321,3 @@ def test_the_model_that_remains_is_the_selected_one_and_its_loss_the_cross_entro
     losses = validation_losses(result)
     assert result.figures["selected_step"] == min(losses) and len(losses) == 3
     assert losses[min(losses)] == pytest.approx(log_loss(validation.logits, validation.labels), abs=1e-5)
-
-
-def test_a_pooler_must_be_there_or_train(variant: Make, families: dict[str, str], tmp_path: Path) -> None:
-    AutoModel.from_pretrained(families["bert"], add_pooling_layer=False).save_pretrained(tmp_path)
-    for strategy in ("lora", "head", "bitfit"):
-        with pytest.raises(StudyError, match="have no pooler"):
-            make(variant(model=str(tmp_path), strategy=strategy))
-    assert make(variant(model=str(tmp_path), strategy="last2")).bert.pooler.dense.weight.requires_grad

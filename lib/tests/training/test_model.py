@@ -3,13 +3,23 @@
 import json
 import shutil
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, pipeline
+from safetensors.torch import load_file
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    pipeline,
+)
 
+from peft_study.analysis.strategy_checks import tiny_model
 from peft_study.data.tokenization import load_tokenizer
 from peft_study.engine.check import check
 from peft_study.errors import StudyError
@@ -48,39 +58,56 @@ def randomised(network: Any) -> Any:
     return network.eval()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+def differing_weights(folder: Path, model_type: str, saved: str) -> Path:
+    """Weights that are not of a classifier of two classes: of its `language` model or token classes, or of others."""
+    own: dict[str, dict[str, Any]] = {
+        "three classes": {"id2label": dict(enumerate(("hate", "offensive", "neither")))},
+        "other classes": {"id2label": {0: "spam", 1: "ham"}},
+        "regression": {"num_labels": 1, "problem_type": "regression"},
+        "several classes a text": {"num_labels": 2, "problem_type": "multi_label_classification"},
+    }
+    language = AutoModelForCausalLM if model_type == "gpt2" else AutoModelForMaskedLM
+    kind = {"language": language, "token classes": AutoModelForTokenClassification}
+    config = AutoConfig.from_pretrained(tiny_model(model_type, folder), **own.get(saved, {}))
+    kind.get(saved, AutoModelForSequenceClassification).from_config(config).save_pretrained(folder)
+    return folder
+
+
 @pytest.mark.parametrize(
-    "own",
+    ("model_type", "saved"),
     [
-        {"names": ("hate", "offensive", "neither")},
-        {"names": ("spam", "ham")},
-        {"count": 2, "problem_type": "regression"},
-        {"count": 1, "problem_type": "regression"},
-        {"count": 4, "problem_type": "multi_label_classification"},
+        *product(["bert", "roberta", "distilbert", "modernbert", "deberta-v2", "gpt2"], ["three classes", "language"]),
+        *product(["bert"], ["other classes", "regression", "several classes a text", "token classes"]),
+        ("roberta", "token classes"),
     ],
 )
-def test_a_head_that_comes_with_the_weights_gives_way_to_the_one_that_the_seed_makes(
-    variant: Make,
-    families: dict[str, str],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    family: str,
-    own: dict[str, Any],
+def test_a_new_head_replaces_what_the_weights_have_and_trains_with_all_that_they_lack(
+    variant: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], model_type: str, saved: str
 ) -> None:
-    classifier = save_classifier(tmp_path / "classifier", families[family], **own)
-    asked = variant(model=classifier, strategy="full")
+    folder = differing_weights(tmp_path / "weights", model_type, saved)
+    asked = variant(model=str(folder), max_length=16)
     check([asked])
-    assert "has a classification head; every run starts from a new one" in capsys.readouterr().err
-    network: Any = build(classifier, asked, ("ham", "spam"))
-    expected = head(build(families[family], variant(model=families[family], strategy="full"), ("ham", "spam")))
-    for name, value in head(network).items():
-        torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
+    notes = capsys.readouterr().err
+    network: Any = build(folder, asked, ("ham", "spam"))
+    without = saved == "language" or (saved == "token classes" and model_type in ("roberta", "gpt2"))
+    assert ("has a classification head; every run starts from a new one" in notes) != without
+    assert ("lack the pooler" in notes) == (model_type == "bert" and saved in ("language", "token classes"))
+    stored = load_file(folder / "model.safetensors")
+    trained = {name for name, value in network.named_parameters() if value.requires_grad and "lora_" not in name}
+    names = {name: name.removeprefix("base_model.model.").replace(".modules_to_save.default", "") for name in trained}
+    own = AutoModelForSequenceClassification.from_pretrained(folder, output_loading_info=True)[1]
+    assert set(own["missing_keys"]) <= set(names.values()), "what the weights lack is new, and trains"
+    for name, plain in names.items():
+        same = plain in stored and torch.equal(network.get_parameter(name), stored[plain])
+        assert not same or without or plain.endswith(("bias", "norm.weight")), f"{plain} is that of other classes"
     assert network.config.id2label == {0: "ham", 1: "spam"} and network.config.num_labels == 2
-    assert network.config.problem_type == "single_label_classification"
+    randomised(network)
     inputs = {"input_ids": torch.tensor([[5, 6], [7, 8]]), "labels": torch.tensor([0, 1])}
-    output = network.eval()(**inputs)
+    output = network(**inputs)
     loss = torch.nn.functional.cross_entropy(output.logits, inputs["labels"])
     assert output.logits.shape == (2, 2) and output.loss.item() == pytest.approx(loss.item())
+    save_model(tmp_path / "model", network, load_tokenizer(asked), asked)
+    torch.testing.assert_close(load(tmp_path / "model")(**inputs).logits, output.logits)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
