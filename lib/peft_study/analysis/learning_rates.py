@@ -13,14 +13,12 @@ import pandas as pd
 from peft_study.analysis.accuracy import at_chance, family, further, keys, pairs, runs_seed_variance
 from peft_study.errors import StudyError
 from peft_study.records.read import Runs
-from peft_study.statistics.intervals import SeedVariance
 from peft_study.statistics.paired_tests import compare
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.study import Study
 from peft_study.text import UNKNOWN
 
 OWN, SAME = "each its own best", "nearest to the baseline's"  # `rates` of the table of differences
-STEPS = {"below": "a step lower", "above": "a step higher"}  # `step` of the table of steps
 CHOSEN = ("inside", "lowest", "highest")  # `settled` of a best rate that was chosen from several
 
 
@@ -122,7 +120,8 @@ def differences(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.Dat
     Further columns: those of the group, `learning_rate` (text), and those of `accuracy.against_baseline`; the
     correction is for all rows. Empty where there is no pair.
     """
-    rows, comparisons, shared = [], [], _shared(runs, chosen)
+    rows, comparisons = [], []
+    shared = runs_seed_variance(runs, chosen.loc[chosen["rate"].notna(), "run_ids"])  # some seeds diverge at high rates
     best_rates = chosen[chosen["rate"].notna()].to_dict("records")
     for baseline in (row for row in best_rates if row["strategy"] == runs.study.baseline):
         theirs = runs.right(baseline["run_ids"])
@@ -138,26 +137,6 @@ def differences(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.Dat
                     comparisons.append(compare(runs.right(point["run_ids"]), theirs, shared, poor))
     compared = family(rows, comparisons, runs.study.margin)
     return compared if rows else compared.assign(learning_rate=[], rates=[])
-
-
-def steps(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracy a step of the grid away from each best rate of `own`, against that at the best rate.
-
-    Columns: those of the group, `step` ("a step lower" or "a step higher"), and those of `accuracy.against_baseline`.
-    """
-    rows, comparisons, shared = [], [], _shared(runs, chosen)
-    for row in chosen[chosen["rate"].notna()].to_dict("records"):
-        for side, step in STEPS.items():
-            if not np.isnan(rate := row[f"rate_{side}"]):
-                rows.append({axis: row[axis] for axis in group_axes(table)} | {"step": step})
-                away = _nearest(table, row, rate)["run_ids"]
-                comparisons.append(compare(runs.right(away), runs.right(row["run_ids"]), shared))
-    return family(rows, comparisons, runs.study.margin)
-
-
-def _shared(runs: Runs, chosen: pd.DataFrame) -> SeedVariance:
-    """The variance between seeds at the best rates alone: at too high a rate, some seeds diverge."""
-    return runs_seed_variance(runs, chosen.loc[chosen["rate"].notna(), "run_ids"])
 
 
 def _nearest(table: pd.DataFrame, row: Mapping[Any, Any], rate: float) -> dict[Any, Any]:

@@ -1,7 +1,6 @@
 """Check the models and the data of a study before anything trains."""
 
 import copy
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -118,7 +117,7 @@ def _check_model(
     shapes = checks.once((model, labels), _load_shapes, variant, labels, folder)
     passed = [
         shapes and checks.once((model, strategy, labels, variant.keep_head), _check_weights, variant, *shapes, checks),
-        checks.once(model, _check_values, model, folder),
+        checks.once(model, _check_values, model, folder, options["config"]),
         checks.once(variant.model_dump_json(include=_WINDOW), _check_window, variant, options["config"]),
         tokenizer := checks.once(model, _check_tokenizer, variant, folder, options["config"], checks),
     ]
@@ -139,16 +138,16 @@ def _check_weights(variant: Variant, model: Any, loading: Any, checks: _Checks) 
     return True
 
 
-def _check_values(name: str, folder: Path) -> bool:
+def _check_values(name: str, folder: Path, config: Any) -> bool:
     """Read all weights of a model; refuse values that no training produces."""
     from safetensors import safe_open
 
-    where = f"model = {name!r}: the folder {folder}"
+    where, block = f"model = {name!r}: the folder {folder}", find_parts(config).block
     for file in weight_files(folder, where):
         with safe_open(file, "pt") as weights:
             for key in weights.keys():  # noqa: SIM118 - no mapping
                 tensor = weights.get_tensor(key)
-                in_block, damaged = re.search(r"\.\d+\.", key) is not None, "; the file is damaged, fetch it again"
+                in_block, damaged = block(key) is not None, "; the file is damaged, fetch it again"
                 if in_block and tensor.element_size() == 1:
                     fault = f"{tensor.dtype} numbers, whose scale is lost; take the weights before they were quantised"
                 elif in_block and tensor.ndim > 1 and not tensor.any():  # a download that broke off

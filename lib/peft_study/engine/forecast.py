@@ -71,12 +71,6 @@ def reviews(variant: Variant) -> float:
     return variant.epochs * variant.train_size * (1 - variant.validation_fraction)
 
 
-def predicted(variant: Variant) -> float:
-    """The number of texts that a run classifies, each counted once per evaluation."""
-    validation = variant.evaluations * variant.train_size * variant.validation_fraction
-    return validation + (variant.test_size or WHOLE) + bool(variant.ood_dataset) * (variant.ood_size or WHOLE)
-
-
 def describe(study: Study, runs: Sequence[str], together: int) -> str:
     """The forecast of `runs`, with so many side by side; each kind of training step is measured once."""
     costs: dict[str, dict[str, float]] = {}
@@ -84,7 +78,9 @@ def describe(study: Study, runs: Sequence[str], together: int) -> str:
     for variant in map(study.variants.__getitem__, runs):
         kind = variant.model_dump_json(include={*_KIND})
         cost = costs[kind] = costs.get(kind) or measure(variant)
-        times.append(reviews(variant) * cost["training"] + predicted(variant) * cost["prediction"])
+        predicted = variant.evaluations * variant.train_size * variant.validation_fraction
+        predicted += (variant.test_size or WHOLE) + bool(variant.ood_dataset) * (variant.ood_size or WHOLE)
+        times.append(reviews(variant) * cost["training"] + predicted * cost["prediction"])
         memory = max(memory, together * cost["memory"])
         disk += cost["trained"] * variant.save_model
     disk += max(cost["weights"] + together * 6 * cost["trained"] for cost in costs.values())  # checkpoints, moments

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from peft_study.analysis.accuracy import title
-from peft_study.analysis.learning_rates import CHOSEN, STEPS, group_axes, rate_text, span
+from peft_study.analysis.learning_rates import CHOSEN, group_axes, rate_text, span
 from peft_study.report.sentences import gap
 from peft_study.report.tables import named
 from peft_study.statistics.paired_tests import NO_VERDICT
@@ -77,15 +77,6 @@ def _default(row: Mapping[Any, Any]) -> str:
     if (default < row["rate"] and not low) or (default > row["rate"] and np.isinf(high)):
         return " (outside the grid)"
     return " (too low)" if default < low else " (too high)" if default > high else ""
-
-
-def steps(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `learning_rates.steps`: the change in accuracy points with its interval, a column to each side."""
-    changes = [gap(row) for row in table.to_dict("records")]
-    axes = group_axes(table)
-    sides = [side for side in STEPS.values() if side in set(table["step"])]
-    wide = table.assign(change=changes).pivot(index=axes, columns="step", values="change")[sides]
-    return named(wide.rename_axis(columns=None).reset_index().fillna(UNKNOWN))
 
 
 def matching_budget(row: Mapping[Any, Any]) -> str:

@@ -99,7 +99,7 @@ def outputs(contents: Any) -> tuple[dict[str, Any], ...]:
         data, metadata = InteractiveShell.instance().display_formatter.format(content)
         shown.append({"output_type": "display_data", "data": data, "metadata": metadata})
         if isinstance(content, pd.DataFrame):
-            shown += outputs(markup.save_table(content))
+            shown += outputs(markup.save("table.csv", content.to_csv()))
         elif "image/svg+xml" in data:
             shown += outputs(markup.save("figure.svg", data["image/svg+xml"]))
     return tuple(shown)
@@ -116,7 +116,7 @@ class Place(ipywidgets.BoundedIntText):  # type: ignore[misc]
         def save() -> None:
             first = self.matches.head(MOST_SAVED).set_index("id")
             note = markup.line(f"{len(first):,} of {len(self.matches):,} matches:")
-            output.outputs += outputs((note, markup.save_table(first, "matches.csv")))
+            output.outputs += outputs((note, markup.save("matches.csv", first.to_csv())))
 
         actions: dict[str, Callable[[], None]] = {
             "previous": lambda: self.set_trait("value", self.value - 1),

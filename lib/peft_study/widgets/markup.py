@@ -7,7 +7,6 @@ from html import escape
 from itertools import groupby
 from typing import NamedTuple
 
-import pandas as pd
 from IPython.display import HTML
 from matplotlib.colors import to_hex
 
@@ -117,17 +116,8 @@ def windowed(text: str, window: Window, search: str = "") -> str:
     return marked(text, [(span, "") for span in window.spans if span], window, search)
 
 
-def save(name: str, data: str, copied: str = "") -> HTML:
-    """A link that saves `data` as the file `name`, and a button that copies `copied`."""
+def save(name: str, data: str) -> HTML:
+    """A link that saves `data` as the file `name`."""
     encoded = b64encode(data.encode()).decode()
     link = f'<a download="{escape(name)}" href="data:application/octet-stream;base64,{encoded}">save {escape(name)}</a>'
-    if copied:
-        click = "navigator.clipboard.writeText(this.dataset.text);this.textContent='copied'"
-        style = "border:0;background:none;color:inherit;cursor:pointer;font:inherit;text-decoration:underline"
-        link += f' <button style="{style}" data-text="{escape(copied)}" onclick="{click}">copy</button>'
     return HTML(f'<p style="margin:.2em 0;font-size:90%">{link}</p>')
-
-
-def save_table(table: pd.DataFrame, name: str = "table.csv") -> HTML:
-    """The same for a table: saved as CSV, copied for a spreadsheet."""
-    return save(name, table.to_csv(), table.to_csv(sep="\t"))

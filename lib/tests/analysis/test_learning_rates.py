@@ -54,9 +54,7 @@ def everything(runs: Runs) -> SimpleNamespace:
     best = learning_rates.best(sweep)
     own, ratios = learning_rates.own(best), learning_rates.ratios(best)
     differences = learning_rates.differences(runs, sweep, own)
-    away = learning_rates.steps(runs, sweep, own)
     printed = {"best": rate_tables.best_rates(best, ratios), "differences": tables.differences(differences)}
-    printed |= {"steps": rate_tables.steps(away)} if len(away) else {}
     return SimpleNamespace(**locals())
 
 

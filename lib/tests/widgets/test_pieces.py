@@ -158,10 +158,9 @@ def test_colours_have_one_scale_and_unknown_and_sought_words_are_marked() -> Non
     assert markup.sides(["a", "b", "c"], 2)[0].name == "any other class"
 
 
-def test_what_is_saved_and_copied_is_what_is_shown() -> None:
-    shown = markup.save("matches.csv", HOSTILE, f'"{HOSTILE}"').data
-    (encoded,), (copied,) = re.findall('base64,([^"]*)', shown), re.findall('data-text="([^"]*)"', shown)
-    assert b64decode(encoded).decode() == HOSTILE and unescape(copied) == f'"{HOSTILE}"' and "<script" not in shown
+def test_what_is_saved_is_what_is_shown() -> None:
+    (encoded,) = re.findall('base64,([^"]*)', markup.save("matches.csv", HOSTILE).data)
+    assert b64decode(encoded).decode() == HOSTILE
 
 
 @pytest.mark.parametrize("text", ["", " ", HOSTILE, "a &amp; b\n<br>"])
