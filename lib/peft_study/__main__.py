@@ -103,7 +103,9 @@ def _add_label(command: argparse.ArgumentParser) -> None:
     command.add_argument("run", metavar="STUDY/RUN", help="a finished run, such as quick/lora-n02000-s42")
     command.add_argument("table", metavar="TABLE", type=Path, nargs="?", help="CSV, TSV, JSON, JSON lines or parquet")
     command.add_argument("-o", "--output", type=Path, help="by default texts.labelled.csv beside texts.csv")
-    command.add_argument("--text-column", metavar="NAME", help="by default that of the run")
+    command.add_argument(
+        "--text-column", action="append", default=[], metavar="NAME", help="by default that of the run; twice for pairs"
+    )
     command.add_argument("--encoding", metavar="NAME", help="of a text file, such as cp1252; by default detected")
     command.add_argument("--delimiter", metavar="CHARACTER", help="of a CSV or TSV file; by default detected")
     command.add_argument("--force", action="store_true", help="replace an existing output")

@@ -2,13 +2,14 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
 
 UNKNOWN = "–"
+SEPARATOR = "\u2029"  # a pair of texts is one string, with this character (paragraph separator) in between
 _JOINERS = "\u200c\u200d\u200e\u200f"  # in Persian, Hindi and emoji; they do not reverse the text after them
 NAME = 40  # width of a class name in a list or a heading, in letters
 
@@ -65,6 +66,11 @@ def p_text(value: float) -> str:
 def numbers(values: "pd.Series[float]", form: str) -> "pd.Series[str]":
     """Numbers in the format `form`, with a dash for missing ones."""
     return values.map(lambda value: UNKNOWN if value != value or value is None else form.format(value))
+
+
+def each_part(change: Callable[[str], str], text: str) -> str:
+    """A text, or both parts of a pair, changed."""
+    return SEPARATOR.join(map(change, text.split(SEPARATOR)))
 
 
 def printable(text: str) -> str:

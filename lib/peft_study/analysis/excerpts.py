@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from peft_study.data.reviews import Corpus, load_corpus
 from peft_study.errors import StudyError
 from peft_study.study.variant import Variant
+from peft_study.text import each_part
 
 WORDS = 40
 _FITTED_ON = 2_000  # texts: enough to find the words that matter, in a second
@@ -25,8 +26,9 @@ def corpus_at_hand(variant: Variant) -> Corpus | None:
 def excerpts(corpus: Corpus, ids: Iterable[int], words: int = WORDS) -> dict[int, str]:
     """Of each test text with one of these `ids`, the `words` consecutive words of largest weight, on one line.
 
-    A word weighs its TF-IDF value times its largest coefficient, either sign, in a logistic regression fitted on
-    texts of the training split. Where none can be fitted, the text's first words are taken.
+    Of a pair, those of both texts. A word weighs its TF-IDF value times its largest coefficient, either sign, in a
+    logistic regression fitted on texts of the training split. Where none can be fitted, the text's first words are
+    taken.
     """
     texts = corpus.test.set_index("id")["text"]
     vectorizer, weights = TfidfVectorizer(min_df=2, sublinear_tf=True), {}
@@ -37,11 +39,13 @@ def excerpts(corpus: Corpus, ids: Iterable[int], words: int = WORDS) -> dict[int
         weights = dict(zip(vectorizer.get_feature_names_out(), strength, strict=True))
     except ValueError:  # no word occurs twice
         pass
-    analyse, shown = vectorizer.build_analyzer(), {}
-    for one in ids:
-        split = texts[one].split()
+    analyse = vectorizer.build_analyzer()
+
+    def excerpt(text: str) -> str:
+        split = text.split()
         weighed = [sum(weights.get(term, 0.0) for term in analyse(word)) for word in split]
         first = int(np.argmax(np.convolve(weighed, np.ones(words), "valid"))) if len(split) > words else 0
-        excerpt = " ".join(split[first : first + words])
-        shown[one] = "… " * (first > 0) + excerpt + " …" * (first + words < len(split))
-    return shown
+        shown = " ".join(split[first : first + words])
+        return "… " * (first > 0) + shown + " …" * (first + words < len(split))
+
+    return {one: each_part(excerpt, texts[one]) for one in ids}

@@ -17,9 +17,10 @@ import numpy as np
 from scipy.special import logsumexp, softmax
 
 from peft_study.analysis.windows import Window, window
+from peft_study.training.prediction import predict
 
 if TYPE_CHECKING:
-    import torch
+    from torch.nn import Module
     from transformers import PreTrainedTokenizerBase
 
 TOKENS_AT_ONCE = 8192  # 64 copies of a text of 128 tokens
@@ -53,9 +54,9 @@ class Explanation:
 
 
 def explain(
-    model: "torch.nn.Module", tokenizer: "PreTrainedTokenizerBase", text: str, max_length: int, truncation: str
+    model: "Module", tokenizer: "PreTrainedTokenizerBase", text: str, max_length: int, truncation: str
 ) -> Explanation:
-    """The verdict of `model` on `text`, cut to its window, and the effect of every word in it.
+    """The verdict of `model` on `text`, which may be a pair, cut to its window, and the effect of every word in it.
 
     One pass for the text, one for each of its words and one without any, in batches. A tokenizer without a mask token
     uses its unknown or padding token.
@@ -70,23 +71,12 @@ def explain(
     copies = np.tile(read.input_ids, (1 + len(hidden), 1))
     for row, places in enumerate(hidden, start=1):
         copies[row, places] = next(token for token in mask_ids if token is not None)
-    logits = classify(model, copies)
+    examples = [read.inputs | {"input_ids": copy, "labels": 0} for copy in copies]
+    pad, at_once = tokenizer.pad_token_id, max(1, TOKENS_AT_ONCE // len(read.input_ids))
+    logits = predict(model, examples, range(len(examples)), pad, at_once).logits
     target = 1 if logits.shape[1] == 2 else int(logits[0].argmax())
     odds = logits[:, target] - logsumexp(np.delete(logits, target, axis=1), axis=1)
     whole, *masked_odds, without = odds.tolist()
     spans = [[span for place in places if (span := read.spans[place])] for places in pieces.values()]
     words = [(word[0][0], word[-1][1], whole - masked) for word, masked in zip(spans, masked_odds, strict=True)]
     return Explanation(read, logits[0], target, whole, without, words)
-
-
-def classify(model: "torch.nn.Module", texts: np.ndarray) -> np.ndarray:
-    """The logits, (texts, classes), of token ids, (texts, tokens): in float32 and evaluation mode, no gradients."""
-    import torch
-
-    device = next(model.parameters()).device
-    ids = torch.as_tensor(texts, device=device)
-    model.eval()
-    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-        batches = ids.split(max(1, TOKENS_AT_ONCE // ids.shape[1]))
-        logits = [model(input_ids=batch, attention_mask=torch.ones_like(batch)).logits for batch in batches]
-    return torch.cat(logits).float().cpu().numpy()

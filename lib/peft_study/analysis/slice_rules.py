@@ -15,6 +15,7 @@ from peft_study.data.reviews import Corpus
 from peft_study.data.tokenization import load_tokenizer, tokenize_texts
 from peft_study.files import replacing, unless_live
 from peft_study.study.variant import Variant
+from peft_study.text import SEPARATOR
 
 SLICES = {
     "clean": "no near-copy in the training split",
@@ -30,7 +31,7 @@ SLICES = {
 OTHER = "out-of-domain texts"
 _TYPES: dict[str, Any] = {"part": str, "id": np.int64, "label": np.int64} | dict.fromkeys(SLICES, bool)
 _WORD = re.compile(r"\w+")
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s|\n")
+_SENTENCE_END = re.compile(rf"(?<=[.!?])\s|[\n{SEPARATOR}]")
 _NEGATION = re.compile(r"\b(?:not|no|never|nor|neither|none|nobody|nothing|nowhere|cannot)\b|n['’]t\b", re.IGNORECASE)
 _RATING = re.compile(r"(?<![\d/.])(\d{1,2}(?:\.\d+)?)\s*(?:/|out of)\s*(?:10|ten\b)(?![\d/.]?\d)", re.IGNORECASE)
 
@@ -44,7 +45,8 @@ def explicit_rating(text: str) -> float | None:
 def negated(text: str) -> bool:
     """Whether the first sentence holds a negation: not, n't, no, never, nor, neither, none, nobody, nothing, ...
 
-    A sentence ends at a full stop, an exclamation or question mark before a space, or at a line break. Only the first
+    A sentence ends at a full stop, an exclamation or question mark before a space, at a line break, or with the
+    first text of a pair. Only the first
     one counts, since hardly a review of average length does without a "not" anywhere.
     """
     return bool(_NEGATION.search(_SENTENCE_END.split(text.strip(), maxsplit=1)[0]))

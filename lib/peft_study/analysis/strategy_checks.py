@@ -170,7 +170,7 @@ def _logits(model: Any, tokenizer: Any) -> np.ndarray:
 def _used(model: Any, tokenizer: Any) -> dict[str, Any]:
     """The parameters that train and that the logits depend on, by name: not the factor of a bias that is zero."""
     examples = toy_examples(tokenizer)[:2]
-    batch = pad_batch([example["input_ids"] for example in examples], tokenizer.pad_token_id)
+    batch = pad_batch(examples, tokenizer.pad_token_id)
     model.train()(**batch).logits.sum().backward()
     used = {name: tensor for name, tensor in model.named_parameters() if tensor.grad is not None and tensor.grad.any()}
     model.zero_grad(set_to_none=True)

@@ -5,6 +5,7 @@ are prefixes of one order, so 5,000 labels are contained in 10,000.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -16,7 +17,7 @@ from peft_study.data.labels import LABELS, Classes, classes, near_equal, read_la
 from peft_study.data.tables import Split
 from peft_study.errors import StudyError, quoted
 from peft_study.study.variant import Variant
-from peft_study.text import several
+from peft_study.text import SEPARATOR, several
 
 FEWEST = 5  # test texts of a class, below which a note names it
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
@@ -26,7 +27,8 @@ _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 class Corpus:
     """The data that all runs on one dataset share.
 
-    Each table has the columns `id` (the row's number in its split of the dataset), `text` and `label` (0, 1, ...).
+    Each table has the columns `id` (the row's number in its split of the dataset), `text` (of a pair both texts, with
+    `SEPARATOR` in between) and `label` (0, 1, ...).
     Budgets are prefixes of `pool`, which also has each text's `rank` within its class and the `turn` of the class.
     `splits` holds all texts of each split, `fingerprint` hashes texts and labels. If `held_out`, `test` is a part of
     the training split. `unique` counts the distinct texts of the training split, `duplicates` its removed rows, which
@@ -76,8 +78,15 @@ class Reviews:
 
 
 def clean(text: str) -> str:
-    """A text with line breaks in place of `<br />`."""
-    return _BREAK.sub("\n", text)
+    """A text with line breaks in place of `<br />` and of `SEPARATOR`."""
+    return _BREAK.sub("\n", text).replace(SEPARATOR, "\n")
+
+
+def joined(texts: Sequence[object]) -> str | None:
+    """A text, or the two of a pair, cleaned and as one string; None where one is no text, or a text of a pair empty."""
+    parts = [clean(text) for text in texts if isinstance(text, str)]
+    missing = len(parts) < len(texts) or (len(parts) > 1 and not all(map(str.strip, parts)))
+    return None if missing else SEPARATOR.join(parts)
 
 
 def load_corpus(variant: Variant) -> Corpus:
@@ -191,19 +200,23 @@ def _table(
     Raises `StudyError` for a missing column, rows without a text or a label, and invalid labels; `remedy` is the advice
     where labels are withheld.
     """
-    for field in ("text_column", "label_column"):
-        if (column := getattr(variant, field)) not in split.columns:
+    columns = variant.text_columns
+    for field, column in [*(("text_column", column) for column in columns), ("label_column", variant.label_column)]:
+        if column not in split.columns:
             advice = [column_names(split), *[remedy] * bool(remedy and field == "label_column")]
             raise StudyError(f"{field} = {column!r}: {name} has no such column; {'; '.join(advice)}")
-    values, where = list(split.columns[variant.text_column]), f"text_column = {variant.text_column!r}: {name}"
+    values = list(zip(*(split.columns[column] for column in columns), strict=True))
+    where = f"text_column = {variant.text_column!r}: {name}"
     if not values:
         raise StudyError(f"{where} has no rows")
     labels = read_labels(split, variant.label_column, name, remedy)
     named = named or classes(labels, variant.label_names)
-    if odd := [row for row, text in enumerate(values) if not isinstance(text, str)]:
-        kind = f" but a {type(values[odd[0]]).__name__}" * (values[odd[0]] is not None)
-        raise StudyError(f"{where} has {rows(odd, f'without a text{kind}')}; remove them, or make them texts")
-    table = pd.DataFrame({"id": np.arange(len(values)), "text": list(map(clean, values))})
+    texts = list(map(joined, values))
+    if odd := [row for row, text in enumerate(texts) if text is None]:
+        kinds = [f" but a {type(value).__name__}" for value in values[odd[0]] if not isinstance(value, str | None)]
+        fault = rows(odd, f"without a text{''.join(kinds[:1])}")
+        raise StudyError(f"{where} has {fault}; remove them, or make them texts")
+    table = pd.DataFrame({"id": np.arange(len(values)), "text": texts})
     return table.assign(label=np.array(named.encode(labels), dtype="int64")), named
 
 

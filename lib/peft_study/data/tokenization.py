@@ -3,7 +3,7 @@
 import json
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -18,7 +18,9 @@ from peft_study.data.datasets import model_folder
 from peft_study.data.reviews import Reviews
 from peft_study.errors import StudyError, one_line
 from peft_study.files import fingerprint, replacing
+from peft_study.strategies.encoders import find_parts
 from peft_study.study.variant import Variant
+from peft_study.text import SEPARATOR, each_part
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -28,43 +30,92 @@ HEAD_SHARE = 0.25  # of the tokens that `head+tail` keeps: reviews conclude at t
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """The untruncated token ids of many texts, concatenated: `flat[bounds[i]:bounds[i + 1]]` is text i.
+class Template:
+    """What a tokenizer makes of a text, or of the two parts of a pair: [CLS] first [SEP] second [SEP] for BERT.
 
-    `ends` holds, for each token, the number of characters of its text up to its end. `prefix` and `suffix` are the
-    special tokens around a text ([CLS] and [SEP] for BERT).
+    `tokens` are the special tokens, with None in the place of each part. `types` are the token types in these places,
+    by which a model may tell the parts apart; zeros where it cannot, or the tokenizer does not number them.
+    """
+
+    tokens: tuple[int | None, ...]
+    types: tuple[int, ...]
+
+    @property
+    def special(self) -> int:
+        """The number of special tokens."""
+        return len(self.tokens) - self.parts
+
+    @property
+    def parts(self) -> int:
+        """The number of parts: 1, or 2 for pairs."""
+        return self.tokens.count(None)
+
+    def fill(self, parts: Iterable[Any], special: Callable[[int], Any]) -> list[Any]:
+        """The `parts` in their places, and lists of what `special` makes of each special token in theirs."""
+        each = iter(parts)
+        return [next(each) if token is None else [special(token)] for token in self.tokens]
+
+    def inputs(self, parts: Iterable[Any]) -> dict[str, np.ndarray]:
+        """The `input_ids` of a text whose `parts` have these, int32; `token_type_ids` beside them if any is not 0."""
+        pieces = [np.asarray(piece, dtype=np.int32) for piece in self.fill(parts, int)]  # an empty one is no float
+        types = np.repeat(np.array(self.types, dtype=np.int32), list(map(len, pieces)))
+        return {"input_ids": np.concatenate(pieces)} | ({"token_type_ids": types} if any(self.types) else {})
+
+    def kept(self, lengths: Sequence[int], max_length: int, truncation: str) -> list[tuple[int, int]]:
+        """How many tokens of the start and of the end of each part of `lengths` tokens fit in `max_length`.
+
+        The longer part is cut first, until both are as long (`longest_first` of transformers).
+        """
+        room, order = max_length - self.special, sorted(range(len(lengths)), key=lengths.__getitem__)
+        rooms = dict.fromkeys(order, 0)
+        for number, part in enumerate(order):
+            rooms[part] = min(lengths[part], room // (len(order) - number))
+            room -= rooms[part]
+        return [kept(length, rooms[part], truncation) for part, length in enumerate(lengths)]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The untruncated token ids of the parts of many texts, concatenated: `flat[bounds[i]:bounds[i + 1]]` is part i.
+
+    A text has one part, a pair two. `ends` holds, for each token, the number of characters of its part up to its end.
     """
 
     flat: np.ndarray
     bounds: np.ndarray
     ends: np.ndarray
-    prefix: tuple[int, ...]
-    suffix: tuple[int, ...]
+    template: Template
 
     @cached_property
     def lengths(self) -> np.ndarray:
         """Tokens of each text, special tokens included; shape (texts,)."""
-        return np.diff(self.bounds) + len(self.prefix) + len(self.suffix)
+        return np.diff(self.bounds[:: self.template.parts]) + self.template.special
 
-    def encode(self, row: int, max_length: int, truncation: str) -> np.ndarray:
-        """The model's input for text `row`: at most `max_length` ids, special tokens included; int32."""
-        ids = self.flat[self.bounds[row] : self.bounds[row + 1]]
-        head, tail = self._kept(row, max_length, truncation)
-        parts = (self.prefix, ids[:head], ids[len(ids) - tail :], self.suffix)
-        return np.concatenate([np.asarray(part, dtype=np.int32) for part in parts])  # one without tokens is no float
+    def encode(self, row: int, max_length: int, truncation: str) -> dict[str, np.ndarray]:
+        """The model's input for text `row`: at most `max_length` tokens, special ones included (`Template.inputs`)."""
+        kept = zip(self._of(row, self.flat), self._kept(row, max_length, truncation), strict=True)
+        return self.template.inputs([np.concatenate([i[:head], i[len(i) - tail :]]) for i, (head, tail) in kept])
 
     def cut(self, row: int, text: str, max_length: int, truncation: str) -> str:
         """The part of text `row`, which is `text`, within the window; a space joins its start and its end."""
-        ends = self.ends[self.bounds[row] : self.bounds[row + 1]]
-        head, tail = self._kept(row, max_length, truncation)
-        if head == len(ends):
-            return text
-        first, last = (ends[i - 1] if i else 0 for i in (head, len(ends) - tail))
-        return f"{text[:first].strip()} {text[last:].strip() if tail else ''}".strip()
+        kept = zip(self._of(row, self.ends), self._kept(row, max_length, truncation), strict=True)
 
-    def _kept(self, row: int, max_length: int, truncation: str) -> tuple[int, int]:
-        length = int(self.bounds[row + 1] - self.bounds[row])
-        return kept(length, max_length - len(self.prefix) - len(self.suffix), truncation)
+        def within(part: str) -> str:
+            ends, (head, tail) = next(kept)
+            if head == len(ends):
+                return part
+            first, last = (ends[i - 1] if i else 0 for i in (head, len(ends) - tail))
+            return f"{part[:first].strip()} {part[last:].strip() if tail else ''}".strip()
+
+        return each_part(within, text)
+
+    def _of(self, row: int, values: np.ndarray) -> list[np.ndarray]:
+        """The `values`, one for each token, of each part of text `row`."""
+        first = row * self.template.parts
+        return [values[self.bounds[i] : self.bounds[i + 1]] for i in range(first, first + self.template.parts)]
+
+    def _kept(self, row: int, max_length: int, truncation: str) -> list[tuple[int, int]]:
+        return self.template.kept([len(ids) for ids in self._of(row, self.flat)], max_length, truncation)
 
 
 def kept(length: int, room: int, truncation: str) -> tuple[int, int]:
@@ -76,17 +127,19 @@ def kept(length: int, room: int, truncation: str) -> tuple[int, int]:
 
 
 def tokenize_texts(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", cached: bool = True) -> Tokens:
-    """Tokenise `texts` once; the cache, if it is used, stores the result under a hash of texts and tokenizer.
+    """Tokenise `texts`, or pairs (all of them), once; the cache, if it is used, stores the result under their hash.
 
-    Length and truncation are applied later, by slicing, so all variants share the result.
+    It includes that of the tokenizer. Length and truncation are applied later, by slicing, so all variants share the
+    result.
     """
-    prefix, suffix = untruncated(tokenizer)
+    around = template(tokenizer, 1 + texts[0].count(SEPARATOR))
+    parts = [part for text in texts for part in text.split(SEPARATOR)]
     if not cached:
-        return Tokens(*_tokens(texts, tokenizer), prefix, suffix)
+        return Tokens(*_tokens(parts, tokenizer), around)
     digest = blake2b(_identity(tokenizer).encode(), digest_size=12)
     digest.update(json.dumps(list(texts)).encode())
     file = paths.cache() / "tokens" / f"{digest.hexdigest()}.npz"
-    return Tokens(*(_read_tokens(file) or _write_tokens(texts, tokenizer, file)), prefix, suffix)
+    return Tokens(*(_read_tokens(file) or _write_tokens(parts, tokenizer, file)), around)
 
 
 def _identity(tokenizer: Any) -> str:
@@ -149,31 +202,38 @@ def places(text: str, tokenizer: Any) -> tuple[list[int], list[tuple[int, int]],
     return tokens, [span for span, _ in places], [word for _, word in places]
 
 
-def untruncated(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Disable truncation and padding of `tokenizer`; returns the special tokens before and after a text."""
+def template(tokenizer: Any, parts: int = 1) -> Template:
+    """How `tokenizer` frames a text or, with 2 `parts`, a pair; its truncation and padding are disabled.
+
+    Without a token between the parts, as in decoders, a line break takes that place.
+    """
     if tokenizer.is_fast:
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
     try:
-        bare, full = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+        bare, line_break = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("a", "\n"))
+        whole = tokenizer(*["a"] * parts)
         tokenizer(UNHEARD_OF)
     except Exception as error:  # such as a vocabulary without the token for what is unknown
         raise StudyError(
             f"model: the tokenizer in {tokenizer.name_or_path} cannot tokenise a text: {one_line(error, 200)}; take "
             "the files that belong to the model"
         ) from error
-    starts = [i for i in range(len(full)) if bare and full[i : i + len(bare)] == bare]
-    if not starts:
+    full, frame = whole["input_ids"], list[tuple[int | None, int]]()
+    kinds, place = whole.get("token_type_ids", [0] * len(full)), 0
+    while place < len(full):
+        is_part = bool(bare) and full[place : place + len(bare)] == bare
+        if is_part and frame and frame[-1][0] is None:
+            frame += [(token, 0) for token in line_break]
+        frame.append((None if is_part else full[place], kinds[place]))
+        place += len(bare) if is_part else 1
+    tokens, types = zip(*frame, strict=True)
+    if tokens.count(None) != parts:
         raise StudyError(
             f"model: the tokenizer in {tokenizer.name_or_path} makes {bare} of 'a', and {full} with special tokens, "
             "which must contain the former; take the tokenizer's files that belong to the model"
         )
-    if not starts[0]:
-        raise StudyError(
-            f"model: the tokenizer in {tokenizer.name_or_path} puts no token such as [CLS] before a text, and the "
-            "classifier reads nothing but the first; take the files that belong to the model"
-        )
-    return tuple(full[: starts[0]]), tuple(full[starts[0] + len(bare) :])
+    return Template(tokens, types)
 
 
 def tokenize(
@@ -186,9 +246,9 @@ def tokenize(
 
 
 def examples(table: pd.DataFrame, tokens: Tokens, variant: Variant) -> list[dict[str, Any]]:
-    """The texts of `table` for the Trainer: dicts of `input_ids` (int32) and `labels` (int)."""
+    """The texts of `table` for the Trainer: the dicts of `Tokens.encode`, with `labels` (int)."""
     return [
-        {"input_ids": tokens.encode(row, variant.max_length, variant.truncation), "labels": label}
+        {**tokens.encode(row, variant.max_length, variant.truncation), "labels": label}
         for row, label in zip(table["id"], table["label"].tolist(), strict=True)
     ]
 
@@ -200,9 +260,9 @@ def window_texts(table: pd.DataFrame, tokens: Tokens, variant: Variant) -> list[
 
 
 def load_tokenizer(variant: Variant) -> "PreTrainedTokenizerBase":
-    """The model's tokenizer. Raises `StudyError` where it does not load or cannot pad."""
+    """The model's tokenizer. Raises `StudyError` where it does not load or `match_model` refuses it."""
     tokenizer = read_tokenizer(variant)
-    set_padding(tokenizer, model_folder(variant.model))
+    match_model(tokenizer, model_folder(variant.model))
     return tokenizer
 
 
@@ -220,17 +280,26 @@ def read_tokenizer(variant: Variant) -> "PreTrainedTokenizerBase":
         ) from error
 
 
-def set_padding(tokenizer: Any, folder: Path) -> str:
-    """Give a `tokenizer` without a padding token that of the model's configuration in `folder`, or else its end token.
+def match_model(tokenizer: Any, folder: Path) -> str:
+    """Make a `tokenizer` give what the model in `folder` reads: no token types if it has one, and padding.
 
-    Returns a sentence about it, empty if nothing changed. Raises `StudyError` where the configuration names neither, or
-    a token that is not special and would be removed from texts.
+    Without a padding token it takes that of the model's configuration, or else its end token. Returns a sentence about
+    that, empty otherwise. Raises `StudyError` where the configuration names neither, or a token that is not special and
+    would be removed from texts, and where a model that reads the first token would get one of the text.
     """
-    if tokenizer.pad_token_id is not None:
-        return ""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if getattr(config, "type_vocab_size", None) in (None, 0, 1):
+        names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+        tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names  # the latter are saved
+    if template(tokenizer).tokens[0] is None and not find_parts(config).is_decoder:
+        raise StudyError(
+            f"model: the tokenizer in {tokenizer.name_or_path} puts no token such as [CLS] before a text, and the "
+            "classifier reads nothing but the first; take the files that belong to the model"
+        )
+    if tokenizer.pad_token_id is not None:
+        return ""
     number = config.eos_token_id if config.pad_token_id is None else config.pad_token_id
     token = next((token for token, i in tokenizer.get_vocab().items() if i == number), None)
     if token is None or not re.fullmatch(r"<.+>|\[.+\]", token):

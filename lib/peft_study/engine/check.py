@@ -12,7 +12,7 @@ from peft_study.data import datasets
 from peft_study.data.labels import LABELS
 from peft_study.data.model_files import weight_files
 from peft_study.data.reviews import Corpus, budget, load_corpus
-from peft_study.data.tokenization import read_tokenizer, set_padding, untruncated
+from peft_study.data.tokenization import match_model, read_tokenizer, template
 from peft_study.errors import StudyError, one_line, quoted
 from peft_study.strategies.adapters import LORA_FIELDS
 from peft_study.strategies.encoders import find_parts
@@ -178,9 +178,9 @@ def _check_window(variant: Variant, config: Any) -> bool:
 def _check_tokenizer(variant: Variant, folder: Path, config: Any, checks: _Checks) -> Any:
     """The tokenizer; refused if it does not load, has no padding token, or does not match the embeddings."""
     tokenizer, name = read_tokenizer(variant), f"model = {variant.model!r}"
-    if note := set_padding(tokenizer, folder):
+    if note := match_model(tokenizer, folder):
         checks.note(f"{name}: {note}")
-    untruncated(tokenizer)
+    template(tokenizer, len(variant.text_columns))
     vocabulary = tokenizer.get_vocab()
     if not vocabulary.keys() - set(tokenizer.all_special_tokens):
         raise StudyError(
@@ -249,7 +249,7 @@ def _try_batch(variant: Variant, config: Any) -> None:
         model = apply_strategy(model, variant).train()
         if empty := [name for name, parameter in model.named_parameters() if not parameter.numel()]:
             raise StudyError(f"strategy = {variant.strategy!r}, peft = {variant.peft}: {empty[0]} would be empty")
-        batch = pad_batch([[pad + 1] * 4, [pad + 1] * 2], pad)
+        batch = pad_batch([{"input_ids": [pad + 1] * length} for length in (4, 2)], pad)
         model(**batch, labels=torch.tensor([0, 1])).loss.backward()
     except StudyError:
         raise

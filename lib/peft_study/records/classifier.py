@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from peft_study import paths
 from peft_study.data.datasets import model_folder
-from peft_study.data.reviews import clean
+from peft_study.data.reviews import joined
 from peft_study.data.tokenization import tokenize_texts
 from peft_study.errors import StudyError, unknown
 from peft_study.files import make_readable, remove, replacing
@@ -47,13 +47,26 @@ class Classifier:
         """The columns of `label`."""
         return ["predicted_label", *(f"probability_{name}" for name in self.names), "truncated"]
 
+    def read(self, texts: Iterable[object]) -> list[Any]:
+        """Texts, or pairs, as the run reads them: cleaned, each one string; None where one is empty or no text.
+
+        Raises `StudyError` for texts where the run reads pairs, and the reverse.
+        """
+        columns = self.variant.text_columns
+        parts = [list(text) if isinstance(text, list | tuple) else [text] for text in texts]
+        if any(len(each) != len(columns) for each in parts):
+            reads = f"pairs of texts ({', '.join(columns)})" if len(columns) > 1 else "single texts, not pairs"
+            raise StudyError(f"the run classifies {reads}; give it such")
+        return [text if text and text.strip() else None for text in map(joined, parts)]
+
     def label(self, texts: Iterable[object], tell: Tell = lambda what, done, total: None) -> pd.DataFrame:
         """The predicted class of each text, the probability of every class, and whether the text was cut.
 
-        A row per text, in their order, with the `columns`; all are missing where a text is empty or not a text.
+        Where the run reads pairs, each text is one: `("a premise", "a hypothesis")`. A row per text, in their order,
+        with the `columns`; all are missing where a text is empty or not a text.
         """
-        texts = list(texts)
-        sound = {row: text for row, text in enumerate(texts) if isinstance(text, str) and clean(text).strip()}
+        texts = self.read(texts)
+        sound = {row: text for row, text in enumerate(texts) if text is not None}
         logits, cut = self.logits(list(sound.values()), tell)
         predicted = np.array(self.names, dtype=object)[logits.argmax(axis=1)]
         chances = softmax(logits.astype(np.float64) / self.temperature, axis=1)
@@ -63,21 +76,21 @@ class Classifier:
     def logits(
         self, texts: Sequence[str], tell: Tell = lambda what, done, total: None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The logits of texts, (n, classes), and whether each is longer than the window, (n,), as in the run.
+        """The logits of texts as `read` gives them, (n, classes), and whether each is longer than the window, (n,).
 
-        Texts are cleaned, cut to the run's window and classified in its precision. The logits are not yet divided by
+        They are cut to the run's window and classified in its precision. The logits are not yet divided by
         `temperature`.
         """
         logits, cut = np.zeros((len(texts), len(self.names)), np.float32), np.zeros(len(texts), bool)
         window = self.variant.max_length, self.variant.truncation
         for start in range(0, len(texts), AT_ONCE):
             part = slice(start, start + AT_ONCE)
-            tokens = tokenize_texts(list(map(clean, texts[part])), self.tokenizer, cached=False)
+            tokens = tokenize_texts(texts[part], self.tokenizer, cached=False)
             cut[part] = tokens.lengths > window[0]
             rows = range(len(tokens.lengths))
             logits[part] = predict(
                 self.model,
-                [{"input_ids": tokens.encode(row, *window), "labels": 0} for row in rows],
+                [{**tokens.encode(row, *window), "labels": 0} for row in rows],
                 rows,
                 self.tokenizer.pad_token_id,
                 bf16=self.bf16,

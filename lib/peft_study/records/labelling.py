@@ -1,6 +1,7 @@
 """Label a table of texts with the model of a finished run, as `./run_all.sh label` does."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +22,7 @@ def label_table(
     run: Path,
     table: Path,
     output: Path | None = None,
-    text_column: str | None = None,
+    text_column: Sequence[str] = (),
     encoding: str | None = None,
     delimiter: str | None = None,
     force: bool = False,
@@ -30,26 +31,34 @@ def label_table(
     """Write `table` to `output` with the columns of `Classifier.label` by the run in the folder `run`.
 
     The table has one of the formats of a study; that of `output` follows from its suffix, and it is by default
-    `texts.labelled.csv` beside `texts.csv`. `text_column` is by default that of the run; `encoding` and `delimiter` are
-    detected. `output` appears when all texts are labelled. Returns lines that say how many texts have which class, how
-    many were cut, and which rows hold no text. Raises `StudyError` before the first text is labelled, for whatever
-    cannot be read or written, for an existing `output` unless `force`, and for a column that would be replaced.
+    `texts.labelled.csv` beside `texts.csv`. `text_column` is the column of the texts or the two of pairs, by default as
+    in the run; `encoding` and `delimiter` are detected. `output` appears when all texts are labelled. Returns lines
+    that say how many texts have which class, how many were cut, and which rows hold no text. Raises `StudyError` before
+    the first text is labelled, for whatever cannot be read or written, for an existing `output` unless `force`, and for
+    a column that would be replaced.
     """
     output = output or table.with_name(re.sub(r"(\.[^.]+(\.gz)?)$", r".labelled\1", table.name, flags=re.IGNORECASE))
     _require_writable(table, output, force)
     split = _read(table, encoding, delimiter)
     classifier = load_classifier(run)
-    column = text_column or classifier.variant.text_column
-    if column not in split.columns:
-        raise StudyError(
-            f"{table} has no column {column!r} of texts; {column_names(split)}; name that of the texts (--text-column)"
+    columns, own = list(text_column) or classifier.variant.text_columns, classifier.variant.text_columns
+    if len(columns) != len(own):
+        reads = (
+            f"pairs: give --text-column twice, for {' and for '.join(own)}" if len(own) > 1 else "one text: name one"
         )
+        raise StudyError(f"--text-column: {several(columns, 3)}; the run reads {reads}")
+    for column in columns:
+        if column not in split.columns:
+            names = column_names(split)
+            raise StudyError(
+                f"{table} has no column {column!r} of texts; {names}; name that of the texts (--text-column)"
+            )
     if taken := [name for name in classifier.columns if name in split.columns]:
         raise StudyError(f"{table} has a column {taken[0]!r} already; rename it, or remove it")
     rows = pd.DataFrame(split.columns, dtype=object)
     with replacing(output) as partial:
         write_table(partial, rows)  # what cannot be written is known before the work
-        labels = classifier.label(split.columns[column], tell)
+        labels = classifier.label(zip(*map(split.columns.__getitem__, columns), strict=True), tell)
         write_table(partial, pd.concat([rows, labels.round(6)], axis=1))
     return _summary(output, labels, classifier)
 

@@ -3,7 +3,7 @@
 The template, `model_card.md` beside this file, is filled from the record; names that come with the data are escaped.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from peft_study.data.datasets import is_on_hub
 from peft_study.data.labels import LABELS
-from peft_study.data.tokenization import kept, untruncated
+from peft_study.data.tokenization import HEAD_SHARE, Template, kept, template
 from peft_study.files import replacing
 from peft_study.records.layout import read_metrics, read_variant, recorded_labels
 from peft_study.records.read import fitted_temperature, read_arrays
@@ -41,10 +41,10 @@ def card(folder: Path, plain: bool = False) -> str:
     files = {"test": folder / "preds_and_labels.npz", "other kind": folder / "ood_preds_and_labels.npz"}
     parts = {name: read_arrays(file) for name, file in files.items() if file.exists()}
     adapted = not plain and (folder / "model" / "adapter_config.json").exists()
-    prefix, suffix = untruncated(
-        AutoTokenizer.from_pretrained(folder / "model", local_files_only=True, trust_remote_code=False)
-    )
-    room = variant.max_length - len(prefix) - len(suffix)
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model", local_files_only=True, trust_remote_code=False)
+    texts = ["text"] if len(variant.text_columns) == 1 else ["first", "second"]
+    around = template(tokenizer, len(texts))
+    room = variant.max_length - around.special
     head, tail = kept(room + 1, room, variant.truncation)
     header = ModelCardData(
         base_model=variant.model.split("@")[0] if is_on_hub(variant.model) else None,
@@ -63,7 +63,9 @@ def card(folder: Path, plain: bool = False) -> str:
             adapted=adapted,
             on_hub=is_on_hub(variant.model),
             run=f"{folder.parent.name}/{folder.name}",
-            window={"prefix": list(prefix), "suffix": list(suffix), "room": room, "head": head, "tail": tail},
+            window={"room": room, "head": head, "tail": tail, "texts": texts, **_code(around, texts)},
+            columns=list(map(markdown_escape, variant.text_columns)),
+            at_most={"head": "room", "tail": "0", "head+tail": f"round(room * {HEAD_SHARE})"}[variant.truncation],
             temperature=fitted_temperature(folder),
             names=dict(enumerate(labels)),
             classes=markdown_escape(class_list(labels)),
@@ -74,6 +76,13 @@ def card(folder: Path, plain: bool = False) -> str:
             scores=[_scores(name, part) for name, part in parts.items()],
         )
     )
+
+
+def _code(around: Template, texts: Sequence[str]) -> dict[str, str]:
+    """Python expressions of a model's `ids`, and of its token `types` if any is not 0, from the tokens of `texts`."""
+    pieces = around.fill(texts, lambda token: token)
+    types = [f"[{kind}] * len({piece})" for kind, piece in zip(around.types, pieces, strict=True)]
+    return {"ids": " + ".join(map(str, pieces)), "types": " + ".join(types) if any(around.types) else ""}
 
 
 def _scores(name: str, part: Mapping[str, Any]) -> list[str]:

@@ -13,8 +13,9 @@ from IPython.display import HTML, Markdown, display
 
 from peft_study.data.labels import LABELS
 from peft_study.report.class_figures import colour as class_colour
-from peft_study.text import NAME, markdown_escape, shortened
+from peft_study.text import NAME, SEPARATOR, markdown_escape, shortened
 
+RULE = '<hr style="border:0;border-top:1px dashed #999;margin:.4em 0">'  # between the texts of a pair
 LONGEST = 8_000  # characters of a text on a page: as many as two pages of the PDF hold
 _CARD = "border-left:3px solid {colour};padding:.3em .9em;margin:.8em 0;white-space:pre-wrap;max-width:48rem"
 
@@ -26,20 +27,26 @@ def sentence(*parts: str) -> None:
 
 
 def review(text: str, label: int, facts: Mapping[str, Any] | None = None, labels: Sequence[str] = LABELS) -> None:
-    """Show one text, cut after `LONGEST` characters, with its class and what else is known of it.
+    """Show one text or pair, each text cut after `LONGEST` characters, with its class and what else is known of it.
 
     `labels` are the names of the classes.
     """
-    if len(text) > LONGEST:
-        text = f"{text[:LONGEST]} … ({len(text) - LONGEST:,} more characters)"
+
+    def cut(text: str) -> str:
+        return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text) - LONGEST:,} more characters)"
+
+    parts = list(map(cut, text.split(SEPARATOR)))
     notes = [f"{key}: {value}" for key, value in (facts or {}).items()]
     heading = " · ".join(["true class " * bool(notes) + shortened(labels[label], NAME), *notes])
-    quote = "\n> ".join(markdown_escape(line.strip()) for line in text.splitlines() if line.strip())
+    quotes = [
+        "\n> ".join(markdown_escape(line.strip()) for line in part.splitlines() if line.strip()) or "*(empty)*"
+        for part in parts
+    ]
     display(
         {
-            "text/html": card([heading], escape(text) or "<i>(empty)</i>", label).data,
-            "text/markdown": f"> **{markdown_escape(heading)}**\n>\n> {quote or '*(empty)*'}",
-            "text/plain": f"{heading}\n{text}",
+            "text/html": card([heading], RULE.join(map(escape, parts)) or "<i>(empty)</i>", label).data,
+            "text/markdown": "\n>\n> ".join([f"> **{markdown_escape(heading)}**", *quotes]),
+            "text/plain": "\n".join([heading, *parts]),
         },
         raw=True,
     )

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, MutableMapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from peft_study.errors import StudyError, quoted, unknown
 from peft_study.strategies.table import STRATEGIES
@@ -44,6 +44,15 @@ def _codec(encoding: str) -> str:
     return encoding
 
 
+def _columns(names: Any) -> str | list[str]:
+    pair = isinstance(names, list) and len(names) == 2
+    if not all(name and isinstance(name, str) for name in (names if pair else [names])):
+        raise ValueError("name a column, or the two columns of a pair as a list: [premise, hypothesis]")
+    if pair and names[0] == names[1]:
+        raise ValueError("a pair has two different columns; name both, or the one column of a single text")
+    return names
+
+
 def _separates(delimiter: str) -> str:
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise ValueError("a delimiter is one character, such as ',' or ';' or \"\\t\" (in double quotes)")
@@ -57,8 +66,9 @@ class Variant(BaseModel):
     dataset may also be a file. `dataset_config` is the configuration of a dataset that has several. Budgets are drawn
     from `train_split`, test texts from `test_split` (None: `test`); where there is no such split, or both are the
     same, `test_size` texts are held out of the training split. `encoding` and `delimiter` describe text files; None
-    detects them. `label_names` name the classes in order; None takes the dataset's names. `keep_head` starts from the
-    model's own classification head, which must have these classes; otherwise the head is new.
+    detects them. `text_column` is one column, or the two of a pair of texts. `label_names` name the classes in order;
+    None takes the dataset's names. `keep_head` starts from the model's own classification head, which must have these
+    classes; otherwise the head is new.
     Training takes `max_steps` optimizer steps, or where that is None as many as `epochs` passes over the texts give.
     With `class_weights` balanced, the training loss weights each text by n / (classes · n of its class), n counted in
     the training part; the validation loss is unweighted. Such a model's log-odds are shifted towards rare classes: its
@@ -80,7 +90,7 @@ class Variant(BaseModel):
     ood_dataset: Text | None = "bundled:rotten-tomatoes"
     ood_dataset_config: Text | None = None
     ood_split: Text | None = None
-    text_column: Text = "text"
+    text_column: Annotated[str | list[str], PlainValidator(_columns)] = "text"
     label_column: Text = "label"
     label_names: Annotated[list[Text], Field(min_length=2)] | None = None
     keep_head: bool = False
@@ -158,6 +168,11 @@ class Variant(BaseModel):
             return cls(**{name: namespace[name] for name in cls.model_fields if name in namespace})
         except ValidationError as error:
             raise StudyError("\n  ".join(["the parameters have faults:", *describe(error, cls)])) from error
+
+    @property
+    def text_columns(self) -> list[str]:
+        """The column of the texts, or the two columns of pairs."""
+        return [self.text_column] if isinstance(self.text_column, str) else self.text_column
 
     @property
     def rate(self) -> float:

@@ -307,7 +307,7 @@ def _two_texts(model: torch.nn.Module) -> torch.Tensor | None:
 
     pad, training = getattr(model.config, "pad_token_id", None) or 0, model.training  # type: ignore[union-attr]
     words = [number for number in range(8) if number != pad]
-    batch = pad_batch([words[:4], words[4:6]], pad)
+    batch = pad_batch([{"input_ids": words[:4]}, {"input_ids": words[4:6]}], pad)
     try:
         with torch.no_grad():
             device = next(model.parameters()).device

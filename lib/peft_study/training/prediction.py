@@ -3,7 +3,7 @@
 The metrics use our own `evaluate.Metric`, since `evaluate.load` contacts the hub.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -83,7 +83,7 @@ def predict(
     bf16: bool = False,
     tell: Tell = lambda what, done, total: None,
 ) -> Predictions:
-    """Classify `examples` (dicts of `input_ids` and `labels`) with `model`, in the order given.
+    """Classify `examples` (dicts of `input_ids`, `labels` and any `token_type_ids`) with `model`, in the order given.
 
     Batches contain texts of similar length, padded with the id `pad` to their longest; `bf16` computes under autocast.
     `batch_size` defaults to `classified_at_once`, and is halved where memory is insufficient. Raises `StudyError` where
@@ -103,7 +103,7 @@ def predict(
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         tell("Classifying texts", done := 0, len(order))
         while rows := order[done : done + batch_size]:
-            inputs = pad_batch([examples[i]["input_ids"] for i in rows], pad)
+            inputs = pad_batch([examples[i] for i in rows], pad)
             if (computed := attempt(partial(_logits, model, inputs, device))) is not None:
                 logits[rows] = computed
                 tell("Classifying texts", done := done + len(rows), len(order))
@@ -128,14 +128,15 @@ def classified_at_once(device: str, tokens: int) -> int:
     return 16 if device == "cpu" else max(1, min(128, 2**15 // tokens))
 
 
-def pad_batch(rows: Sequence[np.ndarray | Sequence[int]], pad: int) -> dict[str, Any]:
-    """`input_ids` and `attention_mask` of a batch, both (texts, longest) int64 tensors."""
+def pad_batch(examples: Sequence[Mapping[str, Any]], pad: int) -> dict[str, Any]:
+    """`input_ids`, `attention_mask` and any `token_type_ids` of examples, (texts, longest) int64 tensors."""
     import torch
 
-    longest = max(len(row) for row in rows)
-    ids = torch.full((len(rows), longest), pad)
-    mask = torch.zeros_like(ids)
-    for place, row in enumerate(rows):
-        ids[place, : len(row)] = torch.as_tensor(row)
-        mask[place, : len(row)] = 1
-    return {"input_ids": ids, "attention_mask": mask}
+    shape = len(examples), max(len(example["input_ids"]) for example in examples)
+    padding = {"input_ids": pad, "attention_mask": 0, "token_type_ids": 0}
+    named = {"attention_mask", *examples[0]}
+    batch = {name: torch.full(shape, number) for name, number in padding.items() if name in named}
+    for place, example in enumerate(examples):
+        for name, padded in batch.items():
+            padded[place, : len(example["input_ids"])] = torch.as_tensor(example.get(name, 1))
+    return batch

@@ -31,7 +31,7 @@ from peft_study.training.memory import attempt, halved, is_memory, too_little
 from peft_study.training.prediction import classified_at_once, log_loss, pad_batch
 
 WEIGHTS = "weights.safetensors"  # of a checkpoint: the tensors that train
-Examples = Mapping[str, Sequence[dict[str, Any]]]  # by part: `input_ids` and `labels` of each text
+Examples = Mapping[str, Sequence[dict[str, Any]]]  # by part: those of `data.tokenization.examples`
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,8 @@ class Collator:
     pad: int
 
     def __call__(self, batch: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """`input_ids`, `attention_mask` and `labels` of the examples of a batch."""
-        labels = torch.tensor([example["labels"] for example in batch])
-        return pad_batch([example["input_ids"] for example in batch], self.pad) | {"labels": labels}
+        """The tensors of `pad_batch`, and the `labels`, of the examples of a batch."""
+        return pad_batch(batch, self.pad) | {"labels": torch.tensor([example["labels"] for example in batch])}
 
 
 def validation_metrics(output: EvalPrediction) -> dict[str, float]:

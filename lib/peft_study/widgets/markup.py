@@ -13,7 +13,9 @@ from matplotlib.colors import to_hex
 from peft_study.analysis.masking import Explanation
 from peft_study.analysis.windows import Window
 from peft_study.report.class_figures import colour as class_colour
+from peft_study.report.display import RULE
 from peft_study.report.figures import GREY
+from peft_study.text import SEPARATOR
 
 CUT = 'style="opacity:.45;text-decoration:line-through"'
 NOTES = {"alert": "#b00020", "note": "#0072b2"}
@@ -95,7 +97,8 @@ def marked(
 
     def shown(start: int, end: int) -> str:
         parts = (
-            (hit, escape("".join(text[i] for i in run))) for hit, run in groupby(range(start, end), hits.__contains__)
+            (hit, escape("".join(text[i] for i in run)).replace(SEPARATOR, RULE))
+            for hit, run in groupby(range(start, end), hits.__contains__)
         )
         return "".join(f"<mark>{part}</mark>" if hit else part for hit, part in parts)
 

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.special import softmax
 
 from peft_study.analysis.masking import explain
-from peft_study.data.reviews import Reviews, clean
+from peft_study.data.reviews import Reviews
 from peft_study.errors import StudyError
 from peft_study.records.classifier import Classifier, load_classifier, saved_models
 from peft_study.report import display
@@ -22,52 +22,59 @@ from peft_study.widgets.reviews import described, facts, matching
 
 THIS, ALL = "this run, just trained", "all finished runs"
 EXAMPLE = "I expected very little, and for an hour that is what I got. Then it turns into something quite wonderful."
+EXAMPLES = (EXAMPLE, "The beginning is dull.")  # of a pair
 
 
 @controls.where_live
 def try_review(model: Any, tokenizer: Any, variant: Variant, labels: tuple[str, ...]) -> None:
-    """02: classify the user's own text with this run's model or that of a finished run, and explain it; or with all."""
+    """02: classify the user's own text or pair with the model of this or a finished run, and explain it; or all."""
     saved, trained = saved_models(), Classifier(model, tokenizer, variant, labels)
+    names = variant.text_columns if len(variant.text_columns) > 1 else ["text"]
 
-    def render(text: str, model: str) -> Shown:
-        if not text.strip():
+    def render(model: str, **fields: str) -> Shown:
+        texts = list(fields.values())
+        if trained.read([texts]) == [None]:
             raise StudyError("there is no text to classify; type a sentence or two")
-        text = clean(text)
         if model == ALL:
-            yield from of_all_runs(trained, saved, text)
+            yield from of_all_runs(trained, saved, texts)
             return
         yield markup.line(f"{model}: masking one word at a time …")
         folder = saved.get(model)
         classifier = loaded(folder, (folder / "metrics.json").stat().st_mtime) if folder else trained
-        yield explained(classifier, text, None, [model])
+        (text,) = classifier.read([texts])
+        yield explained(classifier, str(text), None, [model])
 
+    fields = {
+        f"text {number}": ipywidgets.Textarea(
+            description=name,
+            value=example,
+            continuous_update=False,  # the text is then sent before the click of the button
+            layout={"width": "44rem", "height": f"{7 / len(names)}rem"},
+        )
+        for number, (name, example) in enumerate(zip(names, EXAMPLES, strict=False))
+    }
     controls.show(
         render,
         button="Classify (Ctrl+Enter)",
-        text=ipywidgets.Textarea(
-            description="text",
-            value=EXAMPLE,
-            continuous_update=False,  # the text is then sent before the click of the button
-            layout={"width": "44rem", "height": "7rem"},
-        ),
+        **fields,
         model=controls.choice("model", [THIS, *([ALL] if saved else []), *saved]),
     )
 
 
-def of_all_runs(trained: Classifier, saved: Mapping[str, Path], text: str) -> Shown:
-    """A table of what each model makes of a text: the one just `trained`, and those of all finished runs."""
+def of_all_runs(trained: Classifier, saved: Mapping[str, Path], texts: Sequence[str]) -> Shown:
+    """A table of what each model makes of a text or pair: the one just `trained`, and those of all finished runs."""
     rows: list[dict[str, str]] = []
     for number, run in enumerate([THIS, *saved]):
         yield markup.line(f"Run {number + 1} of {len(saved) + 1}: {run} …")
         try:
             classifier = trained if run == THIS else load_classifier(saved[run])
+            logits = classifier.logits(classifier.read([texts]))[0][0]
         except StudyError as error:
             rows.append({"run": run, "predicted class": str(error)})
             continue
-        logits = classifier.logits([text])[0][0]
         predicted = classifier.names[logits.argmax()]
         rows.append({"run": run, "predicted class": predicted, "probability": f"{softmax(logits).max():.1%}"})
-    yield markup.line(text), pd.DataFrame(rows, index=range(1, len(rows) + 1)).fillna("")
+    yield *map(markup.line, texts), pd.DataFrame(rows, index=range(1, len(rows) + 1)).fillna("")
 
 
 @lru_cache(maxsize=1)  # asking the same model again must not load it again

@@ -84,6 +84,6 @@ def test_a_window_is_what_the_training_reads_of_the_same_text(truncation: str, v
     tokens = tokenize_texts(reviews.corpus.splits["train"], tokenizer)
     for row, text in reviews.train[["id", "text"]].head(20).itertuples(index=False):
         read = window(text, tokenizer, 16, truncation)
-        assert read.input_ids == tokens.encode(row, 16, truncation).tolist()
+        assert read.input_ids == tokens.encode(row, 16, truncation)["input_ids"].tolist()
         assert read.total == tokens.lengths[row] and read.is_cut == (read.total > 16)
         assert len(read.spans) == len(read.words) == len(read.input_ids)

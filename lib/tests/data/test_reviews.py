@@ -16,6 +16,7 @@ from made_folders import reviews, save_reviews
 from peft_study.data import reviews as data
 from peft_study.errors import StudyError
 from peft_study.study.variant import Variant
+from peft_study.text import SEPARATOR
 
 Make = Callable[..., Variant]
 SHARED = examples(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
@@ -193,6 +194,12 @@ def test_a_break_is_markup(raw: str, text: str) -> None:
             {"stars": range(200)},
             "text_column = 'stars': .* 200 rows without a text but a int",
         ),
+        ({"text_column": ["text", "other"]}, {}, "text_column = 'other': .* has no such column; it has text, label"),
+        (
+            {"text_column": ["text", "other"]},
+            {"other": ["a", None, " ", "<br />", *"b" * 196]},
+            r"text_column = \['text', 'other'\]: .* has 3 rows without a text, the first being data row 2; remove",
+        ),
     ],
 )
 def test_a_table_of_another_kind_is_refused(
@@ -201,6 +208,33 @@ def test_a_table_of_another_kind_is_refused(
     folder = save_reviews(tmp_path / "odd", train=reviews(200).assign(**table))
     with pytest.raises(StudyError, match=message):
         data.load_corpus(variant(dataset=str(folder), test_size=10, **changes))
+
+
+@pytest.mark.parametrize(
+    ("columns", "fault"),
+    [
+        ([], "name a column, or the two columns of a pair as a list"),
+        (["a"], "name a column, or the two"),
+        (["a", "b", "c"], "name a column, or the two"),
+        (["a", 1], "name a column, or the two"),
+        (5, "name a column, or the two"),
+        ("", "name a column, or the two"),
+        (["a", "a"], "a pair has two different columns"),
+    ],
+)
+def test_a_pair_has_two_columns_of_different_names(columns: Any, fault: str) -> None:
+    with pytest.raises(StudyError, match=rf"text_column = .*: {fault}[^\n]*$"):
+        Variant.from_parameters({"text_column": columns})
+
+
+def test_a_pair_is_one_text_with_a_character_in_between_that_no_text_holds(variant: Make, tmp_path: Path) -> None:
+    table = reviews(200).assign(text=lambda table: table["text"] + SEPARATOR + "end", other="fine<br />film")
+    folder = save_reviews(tmp_path / "pairs", train=pd.concat([table, table.head(3)]))
+    asked = variant(dataset=str(folder), text_column=["other", "text"], test_size=10, ood_dataset=None)
+    corpus = data.load_corpus(asked)
+    assert corpus.duplicates == 3 and set(corpus.pool["text"].str.count(SEPARATOR)) == {1}
+    assert corpus.pool["text"].str.startswith(f"fine\nfilm{SEPARATOR}").all()
+    assert corpus.pool["text"].str.endswith("\nend").all()
 
 
 def test_the_fingerprint_follows_every_text_and_label() -> None:

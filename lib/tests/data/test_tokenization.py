@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_folders import reviews, save_model, save_reviews
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from peft_study import paths
 from peft_study.analysis.windows import window
@@ -20,17 +21,23 @@ from peft_study.data.reviews import load_reviews
 from peft_study.engine.check import check
 from peft_study.errors import StudyError
 from peft_study.study.variant import Variant
+from peft_study.text import SEPARATOR
 from peft_study.widgets import markup
 
 Make = Callable[..., Variant]
 SHARED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 
 
+def ids_of(tokens: tokenization.Tokens, row: int, max_length: int, mode: str = "head") -> list[int]:
+    return tokens.encode(row, max_length, mode)["input_ids"].tolist()  # type: ignore[no-any-return]
+
+
 @SHARED
 @given(length=st.integers(0, 60), max_length=st.integers(8, 64), mode=st.sampled_from(["head", "tail", "head+tail"]))
 def test_truncation_keeps_the_head_the_tail_or_both(length: int, max_length: int, mode: str) -> None:
-    tokens = tokenization.Tokens(np.arange(10, 10 + length), np.array([0, length]), np.arange(length), (1,), (2,))
-    ids, text, room = tokens.encode(0, max_length, mode).tolist(), list(range(10, 10 + length)), max_length - 2
+    frame = tokenization.Template((1, None, 2), (0, 0, 0))
+    tokens = tokenization.Tokens(np.arange(10, 10 + length), np.array([0, length]), np.arange(length), frame)
+    ids, text, room = ids_of(tokens, 0, max_length, mode), list(range(10, 10 + length)), max_length - 2
     assert (ids[0], ids[-1]) == (1, 2)
     assert len(ids) == min(length, room) + 2
     if length <= room:
@@ -48,8 +55,38 @@ def test_tokens_are_those_of_the_tokenizer_itself(variant: Make, texts: list[str
     for row, text in enumerate(texts):
         expected = tokenizer(text)["input_ids"]
         assert tokens.lengths[row] == len(expected)
-        assert tokens.encode(row, 1000, "head").tolist() == expected
-        assert tokens.encode(row, 16, "head").tolist() == tokenizer(text, truncation=True, max_length=16)["input_ids"]
+        assert ids_of(tokens, row, 1000) == expected
+        assert ids_of(tokens, row, 16) == tokenizer(text, truncation=True, max_length=16)["input_ids"]
+
+
+SOME = st.text(min_size=1, max_size=40).filter(lambda text: SEPARATOR not in text)
+
+
+@SHARED
+@given(first=SOME, second=SOME, kind=st.sampled_from(["bert", "distilbert"]))
+def test_a_pair_is_framed_and_cut_as_by_the_tokenizer_itself(
+    tiny: dict[str, Path], first: str, second: str, kind: str
+) -> None:
+    tokenizer = tokenization.load_tokenizer(Variant(model=str(tiny[kind])))
+    tokens = tokenization.tokenize_texts([f"{first}{SEPARATOR}{second}"], tokenizer, cached=False)
+    for length in (8, 15, 16, 1000):
+        expected = tokenizer(first, second, truncation="longest_first", max_length=length)
+        read = tokens.encode(0, length, "head")
+        assert read["input_ids"].tolist() == expected["input_ids"]
+        assert (kind == "bert") == ("token_type_ids" in read) == ("token_type_ids" in expected)
+        assert kind != "bert" or read["token_type_ids"].tolist() == expected["token_type_ids"]
+    assert tokens.lengths.tolist() == [len(tokenizer(first, second)["input_ids"])]
+
+
+def test_of_a_pair_both_texts_keep_what_the_window_has_of_each(variant: Make) -> None:
+    tokenizer, text = tokenization.load_tokenizer(variant()), f"good film bad plot dull{SEPARATOR}fine actors"
+    tokens = tokenization.tokenize_texts([text], tokenizer, cached=False)
+    for mode, read in (("head", "good film bad"), ("tail", "bad plot dull"), ("head+tail", "good plot dull")):
+        cut = tokens.cut(0, text, 8, mode)
+        assert cut == f"{read}{SEPARATOR}fine actors"
+        shown = window(text, tokenizer, 8, mode)
+        assert shown.input_ids == tokens.encode(0, 8, mode)["input_ids"].tolist() and shown.is_cut
+        assert [text[slice(*span)] for span in shown.spans if span] == cut.split()
 
 
 @pytest.mark.parametrize(
@@ -134,7 +171,9 @@ def test_a_tokenizer_in_python_gives_its_own_tokens_once(
     assert not tokenizer.is_fast
     first = tokenization.tokenize_texts(texts, tokenizer)
     for row, text in enumerate(texts):
-        assert first.encode(row, 12, "head").tolist() == tokenizer(text)["input_ids"]
+        assert ids_of(first, row, 12) == tokenizer(text)["input_ids"]
+    pair = tokenization.tokenize_texts([f"good film{SEPARATOR}a bad plot"], tokenizer)
+    assert ids_of(pair, 0, 30) == tokenizer("good film", "a bad plot")["input_ids"], "two tokens between them"
     monkeypatch.setattr(tokenization, "_write_tokens", lambda *_: pytest.fail("tokenised twice"))
     assert tokenization.tokenize_texts(texts, tokenizer).flat.tolist() == first.flat.tolist()
 
@@ -145,6 +184,20 @@ def test_the_window_of_a_tokenizer_in_python_knows_the_words_of_its_tokens(tmp_p
     assert read.spans == [None, *[(0, 4)] * 4, *[(6, 10)] * 2, None] and read.is_cut
     assert read.words == [None, *[0] * 4, *[1] * 2, None]
     assert markup.windowed("good  film", window("good  film", tokenizer, 20, "head")) == "good  film"
+
+
+def test_where_a_tokenizer_puts_nothing_between_two_texts_a_line_break_parts_them(tmp_path: Path) -> None:
+    letters = {letter: number for number, letter in enumerate(["<|endoftext|>", *sorted(bytes_to_unicode().values())])}
+    tokenizer = GPT2Tokenizer(vocab=letters, merges=[])
+    config = GPT2Config(vocab_size=len(letters), n_layer=1, n_embd=8, n_head=1, eos_token_id=0, bos_token_id=0)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    tokenizer = tokenization.load_tokenizer(Variant(model=str(tmp_path)))
+    assert "token_type_ids" not in tokenizer.model_input_names, "GPT-2 would take them for tokens"
+    (first, second), line = (tokenizer(text)["input_ids"] for text in ("ab", "cd")), tokenizer("\n")["input_ids"]
+    assert ids_of(tokenization.tokenize_texts(["ab"], tokenizer), 0, 16) == first
+    pair = tokenization.tokenize_texts([f"ab{SEPARATOR}cd"], tokenizer)
+    assert ids_of(pair, 0, 16) == [*first, *line, *second] and pair.encode(0, 16, "head").keys() == {"input_ids"}
 
 
 def without_padding(folder: Path, kind: str, **config: Any) -> Path:
@@ -168,8 +221,8 @@ def test_the_padding_token_that_the_configuration_names_is_taken_and_said(
     folder = without_padding(tmp_path / "model", kind)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert tokenizer.pad_token_id is None
-    assert "`[PAD]`" in tokenization.set_padding(tokenizer, folder) and tokenizer.pad_token_id == 0
-    assert tokenization.set_padding(tokenizer, folder) == ""
+    assert "`[PAD]`" in tokenization.match_model(tokenizer, folder) and tokenizer.pad_token_id == 0
+    assert tokenization.match_model(tokenizer, folder) == ""
     check([variant(model=str(folder))])
     assert "The tokenizer has no padding token; texts are padded with `[PAD]`" in capsys.readouterr().err
 

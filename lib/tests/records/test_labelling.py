@@ -67,7 +67,7 @@ def test_labels_and_probabilities_are_those_of_the_record_for_texts_within_the_w
     np.savez(validation, **held, preds=held["logits"].argmax(axis=1), ids=np.arange(400))
     record, classifier = read_arrays(folder / "preds_and_labels.npz"), load_classifier(folder)
     assert classifier.temperature == temperature(held["logits"], labels) > 2
-    logits, cut = classifier.logits(TEST["text"].tolist())
+    logits, cut = classifier.logits(classifier.read(TEST["text"]))
     np.testing.assert_allclose(logits, record["logits"], atol=1e-4)
     assert 5 < cut.sum() < 55 and record["preds"].mean() == pytest.approx(0.5, abs=0.3)
     TEST.assign(id=range(60)).to_csv("texts.csv", index=False)

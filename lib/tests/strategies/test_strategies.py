@@ -72,7 +72,7 @@ def test_what_trains_sits_where_the_strategy_says(
 
 def batch() -> dict[str, torch.Tensor]:
     rows = [torch.randint(5, 40, (length,), generator=torch.Generator().manual_seed(length)) for length in (30, 12, 1)]
-    return pad_batch(rows, pad=0)
+    return pad_batch([{"input_ids": row} for row in rows], pad=0)
 
 
 @pytest.mark.parametrize(("strategy", "family"), PAIRS)

@@ -145,7 +145,7 @@ def test_every_control_of_the_reviews_has_its_effect(tmp_path: Path, variant: Ma
 
 
 def test_colours_have_one_scale_and_unknown_and_sought_words_are_marked() -> None:
-    read = Window([1, 0, 3, 2], [(0, 4), (5, 8), (9, 13), None], [0, 1, 2, None], 4, [(5, 8)])
+    read = Window({"input_ids": np.array([1, 0, 3, 2])}, [(0, 4), (5, 8), (9, 13), None], [0, 1, 2, None], 4, [(5, 8)])
     words, sides = [(0, 4, 2.0), (5, 8, -1.0), (9, 13, 0.0)], markup.sides(LABELS, 1)
     shown = markup.coloured("good b<d film", words, read, sides, "FIL <D")
     assert re.findall(r"background:(#\w+)\" title=\"([^\"]*)\">(.*?)</span>", shown) == [

@@ -1,0 +1,163 @@
+"""A pair study in which word order between the two texts decides, with the bundled encoder: trained, recorded, used.
+
+It needs the bundled encoder, in the cache of whoever runs the tests, and is skipped without.
+"""
+
+import itertools
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from made_trainings import make_run
+from scipy.special import softmax
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from peft_study import paths
+from peft_study.__main__ import main
+from peft_study.analysis.masking import explain
+from peft_study.data.reviews import load_reviews
+from peft_study.errors import StudyError
+from peft_study.records.classifier import load_classifier
+from peft_study.records.layout import read_variant
+from peft_study.records.model_card import write_card
+from peft_study.records.read import read_arrays
+from peft_study.records.write import write_record
+from peft_study.statistics.intervals import interval
+from peft_study.study.variant import Variant
+from peft_study.text import SEPARATOR
+
+CACHE = paths.cache()  # before each test gets its own
+NOUNS = ("king", "queen", "doctor", "pilot", "nurse")
+VERBS = ("called", "helped", "paid", "found", "heard", "met", "saw", "thanked", "blamed", "hired", "asked", "told")
+WHEN = ("today", "again", "twice", "at once", "later", "often", "outside", "at home", "in May", "upstairs")
+ENDINGS = [*itertools.product(VERBS, WHEN)]
+PAIR = ["premise", "hypothesis"]
+pytestmark = pytest.mark.skipif(not any(CACHE.glob("bundle-*")), reason="the bundled encoder is not at hand")
+
+
+def pairs(count: int) -> pd.DataFrame:
+    """`count` premises, each once, of who did something to whom; the hypothesis holds of the one named first.
+
+    All combinations of nouns and classes are equally common, and beside them words say nothing of the class.
+    """
+    rng, both = random.Random(0), [*itertools.permutations(NOUNS, 2)]
+    endings = {nouns: rng.sample(ENDINGS, len(ENDINGS)) for nouns in both}
+    rows = []
+    for number in range(count):
+        one, other = nouns = both[number // 2 % len(both)]
+        verb, when = endings[nouns].pop()
+        label, named = (("yes", one), ("no", other))[number % 2]
+        rows.append((f"the {one} {verb} the {other} {when}", f"it was the {named}", label))
+    return pd.DataFrame(rows, columns=[*PAIR, "holds"])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the record of a run with the bundled encoder, and its data."""
+    home = tmp_path_factory.mktemp("pairs")
+    table, folder = pairs(1040), home / "runs" / "pairs" / "full"
+    (home / "nli").mkdir()
+    table.head(640).to_csv(home / "nli" / "train.csv", index=False)
+    table.tail(400).to_csv(home / "nli" / "test.csv", index=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEFT_STUDY_HOME", str(home))
+        patch.setenv("PEFT_STUDY_CACHE", str(CACHE))
+        variant = Variant(
+            **{"dataset": "nli", "text_column": PAIR, "label_column": "holds", "test_size": None, "train_size": 640},
+            **{"strategy": "full", "learning_rate": 3e-4, "batch_size": 32, "max_length": 32, "precision": "fp32"},
+            evaluations=0,
+        )
+        run = make_run(variant)
+        training = run.train(folder)
+        write_record(folder, variant, run.reviews, run.model, run.tokenizer, training, {"test": run.predict()}, {})
+        write_card(folder)
+    return home
+
+
+@pytest.fixture
+def folder(trained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of that record, in the home and with the cache of the test."""
+    monkeypatch.setenv("PEFT_STUDY_HOME", str(trained))
+    monkeypatch.setenv("PEFT_STUDY_CACHE", str(CACHE))
+    monkeypatch.chdir(tmp_path)
+    return trained / "runs" / "pairs" / "full"
+
+
+def test_an_encoder_learns_from_the_order_of_words_what_tfidf_cannot(folder: Path) -> None:
+    record, reviews = read_arrays(folder / "preds_and_labels.npz"), load_reviews(read_variant(folder))
+    assert (record["preds"] == record["labels"]).mean() >= 0.9
+    model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2), LogisticRegression(C=10))
+    model.fit(reviews.train["text"], reviews.train["label"])
+    chance = interval(model.predict(reviews.test["text"]) == reviews.test["label"].to_numpy())
+    assert chance.low < 0.5 < chance.high
+
+
+def test_pairs_of_ones_own_are_labelled_and_each_must_have_both_texts(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classifier, record = load_classifier(folder), read_arrays(folder / "preds_and_labels.npz")
+    table = pairs(1040).tail(400).reset_index(drop=True)
+    table.rename(columns={"premise": "a", "hypothesis": "b"}).assign(
+        b=table["hypothesis"].where(table.index > 0, " ")
+    ).to_csv("own.csv", index=False)
+    assert main(["label", "pairs/full", "own.csv", "--text-column", "a", "--text-column", "b"]) == 0
+    assert "399 of 400 texts labelled" in (said := capsys.readouterr().out) and "no text: data row 1\n" in said
+    labelled = pd.read_csv("own.labelled.csv")["predicted_label"]
+    assert pd.isna(labelled[0]) and (labelled[1:] == np.array(classifier.names)[record["preds"][1:]]).all()
+    for words, fault in (
+        (["own.csv"], r"own.csv has no column 'premise' of texts; it has a, b, holds"),
+        (
+            ["own.csv", "--text-column", "a"],
+            "--text-column: a; the run reads pairs: give --text-column twice, for prem",
+        ),
+    ):
+        assert main(["label", "pairs/full", *words, "--force"]) == 2
+        assert re.match(f"error: .*{fault}", said := capsys.readouterr().err), said
+    with pytest.raises(StudyError, match=r"the run classifies pairs of texts \(premise, hypothesis\)"):
+        classifier.label(["one text"])
+    order = [("the king paid the nurse", "it was the king"), ("the nurse paid the king", "it was the king")]
+    assert classifier.label(order)["predicted_label"].tolist() == ["yes", "no"]
+
+
+def test_the_code_of_the_model_card_classifies_pairs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (folder / "model" / "README.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(folder / "model")
+    space: dict[str, Any] = {}
+    exec(code, space)
+    table = pairs(1040).tail(400).head(50)
+    chances = [list(space["classify"](*row).values()) for row in table[PAIR].itertuples(index=False)]
+    logits = read_arrays(folder / "preds_and_labels.npz")["logits"][:50]
+    np.testing.assert_allclose(chances, softmax(logits, axis=1), atol=1e-4)
+    long = [("the king paid the nurse " * 9, "it was the king"), ("it was " * 15, "the nurse was it " * 5)]
+    classifier = load_classifier(folder)
+    logits, cut = classifier.logits(classifier.read(long))
+    assert cut.all()
+    np.testing.assert_allclose(
+        [list(space["classify"](*row).values()) for row in long], softmax(logits, axis=1), atol=1e-4
+    )
+
+
+def test_masking_reaches_the_words_of_both_texts_and_leaves_what_separates_them(folder: Path) -> None:
+    classifier = load_classifier(folder)
+    text = f"the king paid the nurse today{SEPARATOR}it was the king"
+    verdict = explain(classifier.model, classifier.tokenizer, text, 32, "head+tail")
+    assert [text[start:end] for start, end, _ in verdict.words] == text.split()
+    inputs = classifier.tokenizer(*text.split(SEPARATOR), return_tensors="pt")
+    without = inputs["input_ids"].clone()
+    without[0, 2] = without[0, 5] = classifier.tokenizer.mask_token_id  # [CLS] the king paid the nurse
+    strongest = sorted(verdict.words, key=lambda word: -abs(word[2]))[:3]
+    assert {text[start:end] for start, end, _ in strongest} <= {"king", "nurse"}
+    with torch.no_grad():
+        whole, masked = (
+            float(np.diff(classifier.model(**inputs | {"input_ids": ids}).logits[0]))
+            for ids in (inputs["input_ids"], inputs["input_ids"].where(torch.arange(12) != 2, without))
+        )
+    assert verdict.log_odds == pytest.approx(whole, abs=1e-4)
+    assert verdict.words[1][2] == pytest.approx(whole - masked, abs=1e-4)
