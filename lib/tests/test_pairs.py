@@ -34,7 +34,7 @@ from peft_study.study.variant import Variant
 from peft_study.text import SEPARATOR
 
 CACHE = paths.cache()  # before each test gets its own
-NOUNS = ("king", "queen", "doctor", "pilot", "nurse")
+NOUNS = ("king", "queen", "doctor", "pilot")
 VERBS = ("called", "helped", "paid", "found", "heard", "met", "saw", "thanked", "blamed", "hired", "asked", "told")
 WHEN = ("today", "again", "twice", "at once", "later", "often", "outside", "at home", "in May", "upstairs")
 ENDINGS = [*itertools.product(VERBS, WHEN)]
@@ -62,16 +62,16 @@ def pairs(count: int) -> pd.DataFrame:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the record of a run with the bundled encoder, and its data."""
     home = tmp_path_factory.mktemp("pairs")
-    table, folder = pairs(1040), home / "runs" / "pairs" / "full"
+    table, folder = pairs(1360), home / "runs" / "pairs" / "lora"
     (home / "nli").mkdir()
-    table.head(640).to_csv(home / "nli" / "train.csv", index=False)
+    table.head(960).to_csv(home / "nli" / "train.csv", index=False)
     table.tail(400).to_csv(home / "nli" / "test.csv", index=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEFT_STUDY_HOME", str(home))
         patch.setenv("PEFT_STUDY_CACHE", str(CACHE))
         variant = Variant(
-            **{"dataset": "nli", "text_column": PAIR, "label_column": "holds", "test_size": None, "train_size": 640},
-            **{"strategy": "full", "learning_rate": 3e-4, "batch_size": 32, "max_length": 32, "precision": "fp32"},
+            **{"dataset": "nli", "text_column": PAIR, "label_column": "holds", "test_size": None, "train_size": 960},
+            **{"strategy": "lora-all", "learning_rate": 2e-3, "batch_size": 16, "max_length": 32, "precision": "fp32"},
             evaluations=0,
         )
         run = make_run(variant)
@@ -87,7 +87,7 @@ def folder(trained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pa
     monkeypatch.setenv("PEFT_STUDY_HOME", str(trained))
     monkeypatch.setenv("PEFT_STUDY_CACHE", str(CACHE))
     monkeypatch.chdir(tmp_path)
-    return trained / "runs" / "pairs" / "full"
+    return trained / "runs" / "pairs" / "lora"
 
 
 def test_an_encoder_learns_from_the_order_of_words_what_tfidf_cannot(folder: Path) -> None:
@@ -103,11 +103,11 @@ def test_pairs_of_ones_own_are_labelled_and_each_must_have_both_texts(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     classifier, record = load_classifier(folder), read_arrays(folder / "preds_and_labels.npz")
-    table = pairs(1040).tail(400).reset_index(drop=True)
+    table = pairs(1360).tail(400).reset_index(drop=True)
     table.rename(columns={"premise": "a", "hypothesis": "b"}).assign(
         b=table["hypothesis"].where(table.index > 0, " ")
     ).to_csv("own.csv", index=False)
-    assert main(["label", "pairs/full", "own.csv", "--text-column", "a", "--text-column", "b"]) == 0
+    assert main(["label", "pairs/lora", "own.csv", "--text-column", "a", "--text-column", "b"]) == 0
     assert "399 of 400 texts labelled" in (said := capsys.readouterr().out) and "no text: data row 1\n" in said
     labelled = pd.read_csv("own.labelled.csv")["predicted_label"]
     assert pd.isna(labelled[0]) and (labelled[1:] == np.array(classifier.names)[record["preds"][1:]]).all()
@@ -118,11 +118,11 @@ def test_pairs_of_ones_own_are_labelled_and_each_must_have_both_texts(
             "--text-column: a; the run reads pairs: give --text-column twice, for prem",
         ),
     ):
-        assert main(["label", "pairs/full", *words, "--force"]) == 2
+        assert main(["label", "pairs/lora", *words, "--force"]) == 2
         assert re.match(f"error: .*{fault}", said := capsys.readouterr().err), said
     with pytest.raises(StudyError, match=r"the run classifies pairs of texts \(premise, hypothesis\)"):
         classifier.label(["one text"])
-    order = [("the king paid the nurse", "it was the king"), ("the nurse paid the king", "it was the king")]
+    order = [("the king paid the pilot", "it was the king"), ("the pilot paid the king", "it was the king")]
     assert classifier.label(order)["predicted_label"].tolist() == ["yes", "no"]
 
 
@@ -131,11 +131,11 @@ def test_the_code_of_the_model_card_classifies_pairs(folder: Path, monkeypatch: 
     monkeypatch.chdir(folder / "model")
     space: dict[str, Any] = {}
     exec(code, space)
-    table = pairs(1040).tail(400).head(50)
+    table = pairs(1360).tail(400).head(50)
     chances = [list(space["classify"](*row).values()) for row in table[PAIR].itertuples(index=False)]
     logits = read_arrays(folder / "preds_and_labels.npz")["logits"][:50]
     np.testing.assert_allclose(chances, softmax(logits, axis=1), atol=1e-4)
-    long = [("the king paid the nurse " * 9, "it was the king"), ("it was " * 15, "the nurse was it " * 5)]
+    long = [("the king paid the pilot " * 9, "it was the king"), ("it was " * 15, "the pilot was it " * 5)]
     classifier = load_classifier(folder)
     logits, cut = classifier.logits(classifier.read(long))
     assert cut.all()
@@ -146,18 +146,17 @@ def test_the_code_of_the_model_card_classifies_pairs(folder: Path, monkeypatch: 
 
 def test_masking_reaches_the_words_of_both_texts_and_leaves_what_separates_them(folder: Path) -> None:
     classifier = load_classifier(folder)
-    text = f"the king paid the nurse today{SEPARATOR}it was the king"
+    text = f"the king paid the pilot today{SEPARATOR}it was the king"
     verdict = explain(classifier.model, classifier.tokenizer, text, 32, "head+tail")
     assert [text[start:end] for start, end, _ in verdict.words] == text.split()
-    inputs = classifier.tokenizer(*text.split(SEPARATOR), return_tensors="pt")
-    without = inputs["input_ids"].clone()
-    without[0, 2] = without[0, 5] = classifier.tokenizer.mask_token_id  # [CLS] the king paid the nurse
-    strongest = sorted(verdict.words, key=lambda word: -abs(word[2]))[:3]
-    assert {text[start:end] for start, end, _ in strongest} <= {"king", "nurse"}
-    with torch.no_grad():
-        whole, masked = (
-            float(np.diff(classifier.model(**inputs | {"input_ids": ids}).logits[0]))
-            for ids in (inputs["input_ids"], inputs["input_ids"].where(torch.arange(12) != 2, without))
-        )
-    assert verdict.log_odds == pytest.approx(whole, abs=1e-4)
-    assert verdict.words[1][2] == pytest.approx(whole - masked, abs=1e-4)
+
+    def odds(**changes: torch.Tensor) -> float:
+        inputs = classifier.tokenizer(*text.split(SEPARATOR), return_tensors="pt") | changes
+        with torch.no_grad():
+            return float(np.diff(classifier.model(**inputs).logits[0]).item())
+
+    masked = classifier.tokenizer(*text.split(SEPARATOR), return_tensors="pt")["input_ids"]
+    masked[0, -2] = classifier.tokenizer.mask_token_id  # king [SEP]
+    assert verdict.log_odds == pytest.approx(odds(), abs=1e-5)
+    assert 0.1 < verdict.words[-1][2] == pytest.approx(odds() - odds(input_ids=masked), abs=1e-5)
+    assert odds(token_type_ids=torch.zeros_like(masked)) != pytest.approx(odds(), abs=1e-4), "types reach the model"

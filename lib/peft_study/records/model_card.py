@@ -4,6 +4,8 @@ The template, `model_card.md` beside this file, is filled from the record; names
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +83,11 @@ def card(folder: Path, plain: bool = False) -> str:
 def _code(around: Template, texts: Sequence[str]) -> dict[str, str]:
     """Python expressions of a model's `ids`, and of its token `types` if any is not 0, from the tokens of `texts`."""
     pieces = around.fill(texts, lambda token: token)
-    types = [f"[{kind}] * len({piece})" for kind, piece in zip(around.types, pieces, strict=True)]
+    types = []
+    for kind, group in groupby(zip(around.types, pieces, strict=True), key=itemgetter(0)):
+        named = [piece for _, piece in group]
+        lengths = [f"len({piece})" for piece in named if isinstance(piece, str)]
+        types.append(f"[{kind}] * ({' + '.join([*lengths, str(len(named) - len(lengths))])})")
     return {"ids": " + ".join(map(str, pieces)), "types": " + ".join(types) if any(around.types) else ""}
 
 
