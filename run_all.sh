@@ -11,7 +11,7 @@
 #   ./run_all.sh label STUDY/RUN TABLE [OPTION...]
 #                                   label your own texts with the model of a finished run:
 #       -o FILE                         the labelled table (default: texts.labelled.csv beside texts.csv)
-#       --text-column NAME              the column of the texts (default: that of the study)
+#       --text-column NAME              the column of the texts (default: that of the study); twice for pairs
 #       --merged FOLDER                 write a model that needs transformers only, with or without a table
 #       --help                          all options
 #   ./run_all.sh strategies [NAME...]

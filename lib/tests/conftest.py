@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
+import ipywidgets
 import pytest
 import yaml
 from filelock import FileLock
+from IPython.core.interactiveshell import InteractiveShell
 from made_checkouts import Checkout
 from made_folders import reviews, save_model, save_reviews
 from made_runs import PLANTED, REAL_RUNS
+from made_screen import Screen
 from made_studies import execute
 
 from peft_study.study.variant import Variant
@@ -186,3 +189,12 @@ def browser_type_launch_args() -> dict[str, Any]:
     if found is None:
         pytest.skip("no browser: install Chromium (Debian, Ubuntu: apt install chromium) or Chrome to run these tests")
     return {"executable_path": found, "headless": True, "args": list(QUIET)}
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    """A notebook in JupyterLab, as far as the pieces can tell, and what its panel shows."""
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
+    InteractiveShell.instance()
+    ipywidgets.Widget.close_all()
+    return Screen()

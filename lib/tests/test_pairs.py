@@ -13,13 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from made_screen import Screen
 from made_trainings import make_run
 from scipy.special import softmax
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from peft_study import paths
+from peft_study import paths, widgets
 from peft_study.__main__ import main
 from peft_study.analysis.masking import explain
 from peft_study.data.reviews import load_reviews
@@ -29,6 +30,7 @@ from peft_study.records.layout import read_variant
 from peft_study.records.model_card import write_card
 from peft_study.records.read import read_arrays
 from peft_study.records.write import write_record
+from peft_study.report import display
 from peft_study.statistics.intervals import interval
 from peft_study.study.variant import Variant
 from peft_study.text import SEPARATOR
@@ -160,3 +162,20 @@ def test_masking_reaches_the_words_of_both_texts_and_leaves_what_separates_them(
     assert verdict.log_odds == pytest.approx(odds(), abs=1e-5)
     assert 0.1 < verdict.words[-1][2] == pytest.approx(odds() - odds(input_ids=masked), abs=1e-5)
     assert odds(token_type_ids=torch.zeros_like(masked)) != pytest.approx(odds(), abs=1e-4), "types reach the model"
+
+
+def test_both_texts_are_shown_apart_and_can_be_typed(folder: Path, screen: Screen) -> None:
+    classifier = load_classifier(folder)
+    widgets.browse_reviews(load_reviews(classifier.variant).corpus, classifier.variant)
+    assert screen.html.count(display.RULE) == 1 and re.search(rf"the \w+ .*{display.RULE}it was the \w+", screen.html)
+    widgets.try_review(classifier.model, classifier.tokenizer, classifier.variant, classifier.names)
+    screen.panel["premise"].value, screen.panel["hypothesis"].value = "the king paid the pilot <b>", " "
+    (go := screen.panel["Classify (Ctrl+Enter)"]).click()
+    assert "there is no text to classify" in screen.text
+    screen.panel["hypothesis"].value = "it was the king"
+    go.click()
+    assert re.search(r"predicted \w+ with .* the king paid the pilot &lt; b &gt; it was the king", screen.text)
+    assert screen.html.count(display.RULE) == 1
+    screen.panel["model"].value = "all finished runs"
+    go.click()
+    assert re.search("it was the king.*this run, just trained (yes|no) .* pairs/lora (yes|no)", screen.text)

@@ -14,7 +14,7 @@ from peft_study.records.read import Runs
 from peft_study.report.sentences import gap, settlement, within
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
-from peft_study.text import UNKNOWN, class_list, numbers, p_text, points, shortened
+from peft_study.text import UNKNOWN, class_list, listed, numbers, p_text, points, shortened
 
 _SCORES = {  # of `accuracy.summary`, beside accuracy: heading, scale, format
     "auc": ("AUC", 1, "{:.3f}"),
@@ -77,10 +77,9 @@ def setup(runs: Runs) -> pd.DataFrame:
         table = runs.stated(*fields) if set(fields) <= set(Variant.model_fields) else runs.table
         stated = table.reindex(columns=list(fields)).dropna(how="all")
         heed = [all(STRATEGIES[strategy].heeds(field) for field in fields) for strategy in runs.table["strategy"]]
-        values = stated[stated.index.isin(runs.table.index[heed])].drop_duplicates()
-        if len(values):
-            stated_values = [[value for value in row if value is not None] for row in values.itertuples(index=False)]
-            rows[name] = "; ".join(", ".join(map(_plain, row)) for row in stated_values)
+        used = stated[stated.index.isin(runs.table.index[heed])].itertuples(index=False)
+        if values := dict.fromkeys(", ".join(_plain(value) for value in row if value is not None) for row in used):
+            rows[name] = "; ".join(values)
     if rows.get(_KEPT) == "False":
         del rows[_KEPT]  # the default
     rows |= {STRATEGIES[name].label: text for name, text in _trained(runs).items()}
@@ -91,6 +90,8 @@ def _plain(value: Any) -> str:
     """A value of a record as text."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {setting}" for name, setting in value.items())
+    if isinstance(value, list):
+        return listed(map(_plain, value))
     if value is None or value != value:
         return UNKNOWN
     return f"{value:,g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)

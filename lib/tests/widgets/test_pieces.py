@@ -44,15 +44,6 @@ HOSTILE = '<script>alert("hi")</script><img src=x onerror=alert(1)>'
 Make = Callable[..., Variant]
 
 
-@pytest.fixture
-def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
-    """A notebook in JupyterLab, as far as the pieces can tell, and what its panel shows."""
-    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
-    InteractiveShell.instance()
-    ipywidgets.Widget.close_all()
-    return Screen()
-
-
 def test_where_nobody_watches_nothing_is_shown_and_no_widget_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     before = len(_instances)
