@@ -15,7 +15,7 @@ from peft_study.data.labels import LABELS
 from peft_study.report.class_figures import colour as class_colour
 from peft_study.text import NAME, SEPARATOR, markdown_escape, shortened
 
-RULE = '<hr style="border:0;border-top:1px dashed #999;margin:.4em 0">'  # between the texts of a pair
+RULE = '<hr style="margin:.4em 0;border:.5px solid #bbb">'  # between the texts of a pair; reports keep such a style
 LONGEST = 8_000  # characters of a text on a page: as many as two pages of the PDF hold
 _CARD = "border-left:3px solid {colour};padding:.3em .9em;margin:.8em 0;white-space:pre-wrap;max-width:48rem"
 
