@@ -45,7 +45,7 @@ def class_list(names: Sequence[str]) -> str:
 
 
 def points(value: float) -> str:
-    """A signed number of accuracy points; zero after rounding has no sign, and NaN is a dash."""
+    """A signed number of points; zero after rounding has no sign, and NaN is a dash."""
     if value != value:
         return UNKNOWN
     text = f"{value:+.1f}".replace("-", "−")

@@ -1,6 +1,7 @@
-"""From finished runs to tables: accuracy, differences between strategies with their verdicts, disagreements.
+"""From finished runs to tables: scores, differences between strategies with their verdicts, disagreements.
 
-Runs that differ by their seed only are one row of a table.
+Differences and intervals are in the study's metric, which names its column: `accuracy`, `macro_f1`, ... Runs that
+differ by their seed only are one row of a table.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,10 +12,10 @@ import pandas as pd
 
 from peft_study.analysis.tfidf import Baseline
 from peft_study.records.read import Runs
-from peft_study.statistics import scores
-from peft_study.statistics.calibration import chance_of, log_odds
+from peft_study.statistics.calibration import chance_of
 from peft_study.statistics.intervals import NONE, SeedVariance, interval, seed_variance
 from peft_study.statistics.paired_tests import Comparison, adjusted, compare, detectable, settling, verdict
+from peft_study.statistics.scores import METRICS, Scored, chance
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
 
@@ -22,7 +23,7 @@ IDLE = "–"  # the value of an axis that a run's strategy ignores
 FEW = 5  # strategies that one figure or sentence can tell apart
 ALPHA = 0.05
 MEASURES = (  # the columns of a family of comparisons, after those that say what is compared
-    "difference",  # accuracy points
+    "difference",  # points of the metric
     "low",  # its simultaneous interval
     "high",
     "p_value",
@@ -131,33 +132,35 @@ def few(table: pd.DataFrame, by: str, baseline: str, count: int = FEW) -> pd.Dat
     return chosen.loc[~chosen.index.duplicated()]
 
 
-# --- Accuracy and differences -----------------------------------------------------------------------------------------
+# --- Scores and differences -------------------------------------------------------------------------------------------
 
 
 def summary(runs: Runs, part: str = "") -> pd.DataFrame:
     """A row per strategy, size (and further axis): scores averaged over seeds.
 
-    Columns: those of `varying`, `accuracy` with its 95 % interval `low`, `high`, `macro_f1`, `auc` and
-    `share_positive` of two classes or `balanced_accuracy` of more, `seeds` (how many), `run_ids`. All scores are
-    shares. `part="ood_"` takes the out-of-domain test set.
+    Columns: those of `varying`, the study's metric with its 95 % interval `low`, `high`, of `accuracy`, `macro_f1`,
+    `auc` (of two classes) or `balanced_accuracy` (of more) those that are not this metric, `share_positive` of two
+    classes, `seeds` (how many), `run_ids`. All scores are shares. `part="ood_"` takes the out-of-domain test set.
     """
-    table, rows = groups(runs), []
-    cells = [[runs.arrays(run_id, part) for run_id in run_ids] for run_ids in table["run_ids"]]
-    correct = [np.stack([arrays["preds"] == arrays["labels"] for arrays in cell]) for cell in cells]
-    shared = seed_variance(correct)
-    for cell, right in zip(cells, correct, strict=True):
-        found, labels, preds = interval(right, shared), cell[0]["labels"], [arrays["preds"] for arrays in cell]
-        row = {"accuracy": found.estimate, "low": found.low, "high": found.high}
-        row["macro_f1"] = np.mean([scores.macro_f1(run, labels) for run in preds])
-        if len(runs.class_names) == 2:
-            row["auc"] = np.mean([scores.auc(log_odds(arrays["logits"])[:, 0], labels) for arrays in cell])
-            row["share_positive"] = np.mean(preds)
-        else:
-            row["balanced_accuracy"] = np.mean([scores.balanced_accuracy(run, labels) for run in preds])
+    table, rows, two, column = groups(runs), [], len(runs.class_names) == 2, "ood" if part else "test"
+    cells = [runs.scored(run_ids, part) for run_ids in table["run_ids"]]
+    shared = seed_variance(cell.values for cell in cells)
+    others = ("accuracy", "macro_f1", "auc" if two else "balanced_accuracy")
+    for cell, run_ids in zip(cells, table["run_ids"], strict=True):
+        found = interval(cell, shared)
+        row = {runs.study.metric: found.estimate, "low": found.low, "high": found.high}
+        row |= {name: runs.table.loc[run_ids, f"{column}.{name}"].mean() for name in others if name not in row}
+        if two:
+            row["share_positive"] = np.mean([runs.arrays(run, part)["preds"] for run in run_ids])
         rows.append(row)
     return table.assign(
         **pd.DataFrame(rows, index=table.index), seeds=table["run_ids"].map(len), run_ids=table.pop("run_ids")
     )
+
+
+def metric_of(table: pd.DataFrame) -> str:
+    """The metric that a table compares, of which its `low` and `high` are: the first of its columns that is one."""
+    return next(str(column) for column in table if column in METRICS)
 
 
 def has_ood(runs: Runs) -> bool:
@@ -173,7 +176,7 @@ def against_baseline(runs: Runs) -> pd.DataFrame:
     rows, comparisons, shared = [], [], runs_seed_variance(runs)
     for row, other in pairs(groups(runs), runs.study.baseline):
         rows.append({axis: row[axis] for axis in varying(runs)})
-        ours, theirs = (runs.right(side["run_ids"]) for side in (row, other))
+        ours, theirs = (runs.scored(side["run_ids"]) for side in (row, other))
         comparisons.append(compare(ours, theirs, shared, at_chance(runs, theirs, shared)))
     return family(rows, comparisons, runs.study.margin)
 
@@ -185,21 +188,22 @@ def against_tfidf(runs: Runs, baseline: Baseline | None) -> pd.DataFrame:
         baseline and np.array_equal(baseline.ids, runs.preds.index) and np.array_equal(baseline.labels, runs.labels)
     )
     for row in groups(runs).to_dict("records"):
-        if baseline and comparable and row["train_size"] in baseline.preds:
+        if baseline and comparable and row["train_size"] in baseline.scores(runs.study.metric)["train_size"].values:
             rows.append({axis: row[axis] for axis in varying(runs)})
-            theirs = baseline.preds[row["train_size"]] == runs.labels
-            comparisons.append(compare(runs.right(row["run_ids"]), theirs, shared, at_chance(runs, theirs)))
+            theirs = baseline.scored(row["train_size"], runs.study.metric)
+            comparisons.append(compare(runs.scored(row["run_ids"]), theirs, shared, at_chance(runs, theirs)))
     return family(rows, comparisons, runs.study.margin)
 
 
-def at_chance(runs: Runs, right: np.ndarray, shared: SeedVariance = NONE) -> bool:
-    """Whether the 95 % interval of the accuracy of `right`, as `interval` takes it, includes the majority class's."""
-    return interval(right, shared).low <= scores.majority(runs.labels)
+def at_chance(runs: Runs, scored: Scored, shared: SeedVariance = NONE) -> bool:
+    """Whether the 95 % interval of the score includes that of always naming the majority class."""
+    return interval(scored, shared).low <= chance(runs.study.metric, runs.labels)
 
 
 def runs_seed_variance(runs: Runs, cells: Iterable[list[str]] | None = None) -> SeedVariance:
     """The variance between seeds, pooled over `cells` (each the run ids of one), or all strategies and budgets."""
-    return seed_variance(map(runs.right, groups(runs)["run_ids"] if cells is None else cells))
+    cells = groups(runs)["run_ids"] if cells is None else cells
+    return seed_variance(runs.scored(run_ids).values for run_ids in cells)
 
 
 def family(rows: Sequence[Mapping[str, Any]], comparisons: Sequence[Comparison], margin: float) -> pd.DataFrame:
@@ -219,17 +223,19 @@ def family(rows: Sequence[Mapping[str, Any]], comparisons: Sequence[Comparison],
     return pd.DataFrame(table, columns=None if table else ["strategy", "train_size", *MEASURES])
 
 
-def sign_changes(comparisons: pd.DataFrame, summary: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """The rows of `against_baseline` whose difference has another sign in AUC (two classes) or else in macro F1.
+def sign_changes(runs: Runs, comparisons: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `against_baseline` whose difference has another sign in another score.
 
-    A further column, named `auc` or `macro_f1`, has that difference in points.
+    That is the AUC, or else macro F1, or else accuracy: the first that `summary` has and that is not the study's
+    metric. A further column, of its name, has that difference in points.
     """
-    score, rows = "auc" if "auc" in summary else "macro_f1", []
+    other = next(name for name in ("auc", "macro_f1", "accuracy") if name in summary and name != runs.study.metric)
+    rows = []
     for row in comparisons.to_dict("records"):
-        ours, theirs = (counterpart(row, summary, strategy) for strategy in (row["strategy"], baseline))
-        gap = 100 * (ours[score] - theirs[score])
-        rows += [row | {score: gap}] if gap * row["difference"] < 0 else []
-    return pd.DataFrame(rows, columns=[*comparisons, score])
+        ours, theirs = (counterpart(row, summary, strategy) for strategy in (row["strategy"], runs.study.baseline))
+        gap = 100 * (ours[other] - theirs[other])
+        rows += [row | {other: gap}] if gap * row["difference"] < 0 else []
+    return pd.DataFrame(rows, columns=[*comparisons, other])
 
 
 # --- Pairs of runs ----------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """What training and using the models cost, and which strategies no other beats at lower cost.
 
-A strategy is on the Pareto front of its budget where no other is at least as accurate at no more cost and better in
+A strategy is on the Pareto front of its budget where no other is at least as good at no more cost and better in
 one of the two. Fronts are taken at one size, since labels are a cost as well. Times differ only where the ranges of
-their repeats do not overlap; accuracies are the estimates, so that those whose difference is undetermined may change
+their repeats do not overlap; scores are the estimates, so that those whose difference is undetermined may change
 places.
 """
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from peft_study.analysis.accuracy import keys, varying
+from peft_study.analysis.accuracy import keys, metric_of, varying
 from peft_study.records.read import Runs
 
 
@@ -42,13 +42,14 @@ _UNLISTED = ("parameters.total", "training.flops_per_step")
 
 
 def costs(runs: Runs) -> pd.DataFrame:
-    """A row per strategy, size (and further axis): `accuracy` averaged over seeds, and medians of what the runs cost.
+    """A row per strategy, size (and further axis): the metric averaged over seeds, and medians of what the runs cost.
 
-    Columns: those of `varying`, `accuracy` (share), every key of `COSTS` and of `_UNLISTED` under their names
+    Columns: those of `varying`, the study's metric (share), every key of `COSTS` and of `_UNLISTED` under their names
     in the records, NaN where no record holds one. `training.flops` are those of the whole training: per step, times
     steps. Of the costs in `REPEATED`, `_low` and `_high` are the range over the runs and, where a run has quartiles of
     its own repeats on record, over these.
     """
+    metric = runs.study.metric
     columns = [name for name in (*COSTS, *_UNLISTED) if name != "training.flops"]
     numbers = runs.table.reindex(columns=columns).apply(pd.to_numeric, errors="coerce").astype(float)
     numbers = numbers.where(np.isfinite(numbers))
@@ -58,11 +59,11 @@ def costs(runs: Runs) -> pd.DataFrame:
         for place, end in enumerate(("low", "high")):
             own = quartiles.map(lambda pair, place=place: pair[place] if isinstance(pair, list) else np.nan)
             numbers[f"{cost}_{end}"] = own.astype(float).fillna(numbers[cost])
-    table = pd.concat([keys(runs), numbers, runs.table["test.accuracy"].rename("accuracy")], axis=1)
+    table = pd.concat([keys(runs), numbers, runs.table[f"test.{metric}"].rename(metric)], axis=1)
     by_group = table.groupby(varying(runs), sort=False)
     ends = {f"{cost}_low": by_group[f"{cost}_low"].min() for cost in REPEATED}
     ends |= {f"{cost}_high": by_group[f"{cost}_high"].max() for cost in REPEATED}
-    return by_group.median().assign(accuracy=by_group["accuracy"].mean(), **ends).reset_index().infer_objects()
+    return by_group.median().assign(**{metric: by_group[metric].mean()}, **ends).reset_index().infer_objects()
 
 
 def measured(table: pd.DataFrame) -> list[str]:
@@ -71,13 +72,13 @@ def measured(table: pd.DataFrame) -> list[str]:
 
 
 def on_front(table: pd.DataFrame, cost: str) -> "pd.Series[Any]":
-    """Whether each row of `costs` is on the front of `accuracy` against the column `cost` at its size.
+    """Whether each row of `costs` is on the front of the metric against the column `cost` at its size.
 
     A nullable boolean: NA where the row's cost is not known. Of rows alike in both, all or none are on it.
     """
     on = pd.Series(pd.NA, table.index, dtype="boolean")
     for _, rows in table.dropna(subset=[cost]).groupby("train_size"):
-        gain = rows["accuracy"].to_numpy()
+        gain = rows[metric_of(table)].to_numpy()
         low, high = (rows.get(f"{cost}_{end}", rows[cost]).to_numpy() for end in ("low", "high"))
         no_worse = (gain >= gain[:, None]) & (low <= high[:, None])
         better = (gain > gain[:, None]) | (high < low[:, None])

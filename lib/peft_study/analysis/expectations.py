@@ -35,7 +35,7 @@ Outcome = tuple[bool | None, str]  # whether the expectation held (None: undecid
 
 @dataclass(frozen=True)
 class Expectation:
-    """What is expected, of which studies, and how it is checked."""
+    """What is expected, with `{metric}` for that of the study, of which studies, and how it is checked."""
 
     text: str
     applies: Callable[[Study], bool]
@@ -46,7 +46,7 @@ def _labels_help(evidence: Evidence) -> Outcome:
     steps: list[tuple[Any, Any]] = []
     for _, rows in evidence.summary.groupby(["strategy", *further(evidence.summary)], sort=False):
         steps += pairwise(rows.sort_values("train_size").to_dict("records"))
-    return _by_intervals(steps)
+    return _by_intervals(steps, evidence.runs.study.metric)
 
 
 def _time_saves_less_than_parameters(evidence: Evidence) -> Outcome:
@@ -68,7 +68,8 @@ def _time_saves_less_than_parameters(evidence: Evidence) -> Outcome:
 
 
 def _other_domains_are_harder(evidence: Evidence) -> Outcome:
-    return _by_intervals(list(zip(evidence.ood.to_dict("records"), evidence.summary.to_dict("records"), strict=False)))
+    pairs = zip(evidence.ood.to_dict("records"), evidence.summary.to_dict("records"), strict=False)
+    return _by_intervals(list(pairs), evidence.runs.study.metric)
 
 
 def _by_verdicts(table: pd.DataFrame, expected: Collection[str], contrary: Collection[str]) -> Outcome:
@@ -81,11 +82,11 @@ def _by_verdicts(table: pd.DataFrame, expected: Collection[str], contrary: Colle
     return held, f"{counts} of {len(table)} comparisons"
 
 
-def _by_intervals(pairs: Sequence[tuple[Any, Any]]) -> Outcome:
+def _by_intervals(pairs: Sequence[tuple[Any, Any]], metric: str) -> Outcome:
     """Held where the second row of every pair has the higher interval, not held where one has the lower."""
     if not pairs or min(row["seeds"] for pair in pairs for row in pair) < SEEDS:
         return None, f"fewer than {SEEDS} seeds" if pairs else "no comparison"
-    gains = [100 * (more["accuracy"] - less["accuracy"]) for less, more in pairs]
+    gains = [100 * (more[metric] - less[metric]) for less, more in pairs]
     above = [less["high"] < more["low"] for less, more in pairs]
     below = [more["high"] < less["low"] for less, more in pairs]
     held = False if any(below) else True if all(above) else None
@@ -104,7 +105,7 @@ EXPECTATIONS = (
         lambda evidence: _by_verdicts(evidence.comparisons, {"worse", "equivalent"}, {"better"}),
     ),
     Expectation(
-        "Every strategy is more accurate at every larger budget.",
+        "Every strategy has a higher {metric} at every larger budget.",
         lambda study: len({variant.train_size for variant in study.variants.values()}) > 1,
         _labels_help,
     ),
@@ -120,7 +121,7 @@ EXPECTATIONS = (
         lambda evidence: _by_verdicts(evidence.tfidf, {"better"}, {"worse", "equivalent"}),
     ),
     Expectation(
-        "Every strategy is more accurate in its own domain than out of it.",
+        "Every strategy has a higher {metric} in its own domain than out of it.",
         lambda study: any(variant.ood_dataset for variant in study.variants.values()),
         _other_domains_are_harder,
     ),
@@ -129,7 +130,7 @@ EXPECTATIONS = (
 
 def listed(study: Study) -> list[str]:
     """The expectations that apply to a study, as 01 states them, written before any training."""
-    return [expectation.text for expectation in EXPECTATIONS if expectation.applies(study)]
+    return [expectation.text.format(metric=study.noun) for expectation in EXPECTATIONS if expectation.applies(study)]
 
 
 def checked(evidence: Evidence) -> pd.DataFrame:

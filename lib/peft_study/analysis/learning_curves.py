@@ -1,11 +1,11 @@
 """How error falls with labels, and how many labels a strategy needs to match another. Never imports torch.
 
-The curve is the inverse power law err(n) = a + b n^-c of the learning-curve literature (Cortes et al. 1993; Hestness
-et al. 2017): `a` is the error with unlimited labels, `c` how fast the rest falls. Three parameters
-pass through any three falling points and leave no residual to judge the fit by; a fixed exponent would not help, since
-published exponents differ several times over and would decide the answer. So a curve needs four budgets. Viering and
-Loog (2023) show how often curves are not of this form: one that rises anywhere is refused, and none is extrapolated
-beyond twice its largest budget.
+Error is one less the study's metric. The curve is the inverse power law err(n) = a + b n^-c of the learning-curve
+literature (Cortes et al. 1993; Hestness et al. 2017): `a` is the error with unlimited labels, `c` how fast the rest
+falls. Three parameters pass through any three falling points and leave no residual to judge the fit by; a fixed
+exponent would not help, since published exponents differ several times over and would decide the answer. So a curve
+needs four budgets. Viering and Loog (2023) show how often curves are not of this form: one that rises anywhere is
+refused, and none is extrapolated beyond twice its largest budget.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ FEWEST = 4  # budgets
 FURTHEST = 2.0  # times the largest budget
 DRAWS = 200  # each is a fit
 STEEPEST = 2.0  # exponent; a faster fall is a step rather than a curve
-COLUMNS = ("floor", "exponent", "size", "size_low", "size_high", "target", "accuracy", "smallest", "furthest")
+COLUMNS = ("floor", "exponent", "size", "size_low", "size_high", "target", "smallest", "furthest")
 
 
 @dataclass(frozen=True)
@@ -74,39 +74,39 @@ def fit(sizes: np.ndarray, errors: np.ndarray, spread: np.ndarray | None = None)
 def curves(runs: Runs, summary: pd.DataFrame, draws: int = DRAWS, seed: int = 0) -> pd.DataFrame:
     """A row per strategy (and further axis) of `summary` with its curve, or with why it has none.
 
-    What a strategy is to match is the measured accuracy of the baseline strategy at its largest budget. Columns:
+    What a strategy is to match is the measured score of the baseline strategy at its largest budget. Columns:
     `strategy`, the further axes, `refusal` (empty where there is a curve), `floor` and `exponent`, `size` (the
-    budget that matches) with its 95 % interval `size_low`, `size_high`; `target` and `accuracy` (the baseline's budget
-    and accuracy; NaN for the baseline itself and where it has no run), `smallest` and `furthest` (the curve is read
+    budget that matches) with its 95 % interval `size_low`, `size_high`; `target` and the metric (the baseline's budget
+    and score; NaN for the baseline itself and where it has no run), `smallest` and `furthest` (the curve is read
     between these budgets). The interval has percentiles of the fits to errors drawn over texts, which all strategies
     and budgets share, and over seeds.
     """
     axes = ["strategy", *further(summary)]
     groups = [rows.sort_values("train_size") for _, rows in summary.groupby(axes, sort=False)]
-    reasons = [refusal(list(rows["train_size"]), list(1 - rows["accuracy"])) for rows in groups]
+    reasons = [refusal(list(rows["train_size"]), list(1 - rows[runs.study.metric])) for rows in groups]
     drawn = {} if all(reasons) else _drawn_errors(runs, summary, draws, seed)
     return pd.DataFrame(
         [
             rows.iloc[0][axes].to_dict() | {"refusal": reason} | ({} if reason else _row(rows, summary, drawn, runs))
             for rows, reason in zip(groups, reasons, strict=True)
         ],
-        columns=[*axes, "refusal", *COLUMNS],
+        columns=[*axes, "refusal", *COLUMNS, runs.study.metric],
     )
 
 
 def _drawn_errors(runs: Runs, summary: pd.DataFrame, draws: int, seed: int) -> dict[Any, np.ndarray]:
     """Row of `summary` -> its error, drawn from its normal distribution over texts and its t over seeds; (draws,).
 
-    All rows share the texts, so their errors covary as the per-text accuracies do.
+    All rows share the texts, so their errors covary as the values of texts do.
     """
     rng, shared = np.random.default_rng(seed), runs_seed_variance(runs)
-    groups = [runs.right(ids) for ids in summary["run_ids"]]
-    wrong = 1 - np.stack([right.mean(axis=0) for right in groups])
+    groups = [runs.scored(ids).values for ids in summary["run_ids"]]
+    wrong = 1 - np.stack([values.mean(axis=0) for values in groups])
     means, n = wrong.mean(axis=1, keepdims=True), wrong.shape[1]
     of_texts = means + (wrong - means) @ rng.standard_normal((n, draws)) / n
     drawn = {}
-    for place, right, errors in zip(summary.index, groups, of_texts, strict=True):
-        seeds = of_seeds([right], shared)
+    for place, values, errors in zip(summary.index, groups, of_texts, strict=True):
+        seeds = of_seeds([values], shared)
         luck = np.sqrt(seeds.own) * rng.standard_t(seeds.dof, draws) if seeds.dof else 0.0
         drawn[place] = np.clip(errors + luck, 0, 1)
     return drawn
@@ -116,15 +116,15 @@ def _row(rows: pd.DataFrame, summary: pd.DataFrame, drawn: Mapping[Any, np.ndarr
     """The curve of a strategy's `rows` of `summary`, and where it matches the baseline, by the names of the columns."""
     sizes, errors = rows["train_size"].to_numpy(float), np.stack([drawn[place] for place in rows.index], axis=1)
     spread = errors.std(axis=0).clip(1e-6)  # no spread would be an infinite weight
-    curve = fit(sizes, 1 - rows["accuracy"].to_numpy(), spread)
+    curve = fit(sizes, 1 - rows[runs.study.metric].to_numpy(), spread)
     values = {"floor": curve.floor, "exponent": curve.exponent}
     values |= {"smallest": sizes[0], "furthest": FURTHEST * sizes[-1]}
     target = _target(rows.iloc[0], summary, runs.study.baseline)
     if target is not None:
-        size, reached = curve.size(1 - target["accuracy"]), drawn[target.name]
+        size, reached = curve.size(1 - target[runs.study.metric]), drawn[target.name]
         matching = [fit(sizes, errs, spread).size(error) for errs, error in zip(errors, reached, strict=True)]
         low, high = np.quantile(matching, [0.025, 0.975], method="nearest")  # between infinity and a number is none
-        values |= {"target": target["train_size"], "accuracy": target["accuracy"], "size": size}
+        values |= {"target": target["train_size"], runs.study.metric: target[runs.study.metric], "size": size}
         values |= {"size_low": min(size, low), "size_high": max(size, high)}
     return values
 

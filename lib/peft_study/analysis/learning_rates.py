@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peft_study.analysis.accuracy import at_chance, family, further, keys, pairs, runs_seed_variance
+from peft_study.analysis.accuracy import at_chance, family, further, keys, metric_of, pairs, runs_seed_variance
 from peft_study.errors import StudyError
 from peft_study.records.read import Runs
 from peft_study.statistics.paired_tests import compare
@@ -37,10 +37,11 @@ def sweep(runs: Runs) -> pd.DataFrame:
 
     Columns: those of the group (`strategy`, `train_size`, further axes), `rate` (of the study, or else recorded, or
     else the strategy's default), `loss` (nats, on validation; not finite where a seed diverged), `validation_accuracy`
-    and `accuracy` (shares; the latter on the test set), `run_ids`, `measured` (whether validation is on record) and
-    `chosen` (the group's lowest finite loss; of equal losses the lowest rate).
+    and the study's metric (shares; the latter on the test set), `run_ids`, `measured` (whether validation is on record)
+    and `chosen` (the group's lowest finite loss; of equal losses the lowest rate).
     """
-    columns = {"validation.loss": "loss", "validation.accuracy": "validation_accuracy", "test.accuracy": "accuracy"}
+    metric = runs.study.metric
+    columns = {"validation.loss": "loss", "validation.accuracy": "validation_accuracy", f"test.{metric}": metric}
     recorded = ["learning_rate", "training.learning_rate", *columns]
     numbers = runs.table.reindex(columns=recorded).apply(pd.to_numeric, errors="coerce").rename(columns=columns)
     default = runs.table["strategy"].map({name: entry.learning_rate for name, entry in STRATEGIES.items()})
@@ -63,11 +64,11 @@ def group_axes(table: pd.DataFrame) -> list[str]:
 def best(table: pd.DataFrame) -> pd.DataFrame:
     """A row per group of `sweep`: its best rate and that rate's neighbours in the grid.
 
-    Columns: those of the group, `run_ids`, `rate`, `loss`, `accuracy`, the same of the next lower rate (`rate_below`,
+    Columns: those of the group, `run_ids`, `rate`, `loss`, the metric, the same of the next lower rate (`rate_below`,
     ...) and of the next higher (`rate_above`, ...), NaN where there is none, and `settled`: where in the grid the best
     lies ("inside", "lowest", "highest" or "only"), or why there is none ("diverged", "unmeasured").
     """
-    axes, columns = group_axes(table), ["rate", "loss", "accuracy"]
+    axes, columns = group_axes(table), ["rate", "loss", metric_of(table)]
     grid = table[table["measured"]].sort_values("rate", kind="stable")
     points = grid.groupby(axes, sort=False)[columns]
     neighbours = [points.shift(1).add_suffix("_below"), points.shift(-1).add_suffix("_above")]
@@ -124,7 +125,7 @@ def differences(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.Dat
     shared = runs_seed_variance(runs, chosen.loc[chosen["rate"].notna(), "run_ids"])  # some seeds diverge at high rates
     best_rates = chosen[chosen["rate"].notna()].to_dict("records")
     for baseline in (row for row in best_rates if row["strategy"] == runs.study.baseline):
-        theirs = runs.right(baseline["run_ids"])
+        theirs = runs.scored(baseline["run_ids"])
         poor = at_chance(runs, theirs, shared)
         for row in best_rates:
             if row["strategy"] == baseline["strategy"] or row["train_size"] != baseline["train_size"]:
@@ -134,7 +135,7 @@ def differences(runs: Runs, table: pd.DataFrame, chosen: pd.DataFrame) -> pd.Dat
                 if rates == OWN or nearest["run_ids"] != row["run_ids"]:
                     settings = {axis: point[axis] for axis in group_axes(table)}
                     rows.append(settings | {"learning_rate": rate_text(point["rate"]), "rates": rates})
-                    comparisons.append(compare(runs.right(point["run_ids"]), theirs, shared, poor))
+                    comparisons.append(compare(runs.scored(point["run_ids"]), theirs, shared, poor))
     compared = family(rows, comparisons, runs.study.margin)
     return compared if rows else compared.assign(learning_rate=[], rates=[])
 

@@ -2,7 +2,7 @@
 
 The file is optional. Its first lines are comments, `# source: ...` (who reported it, in Markdown, with a key of
 notebooks/references.bib) and `# protocol: ...` (what was done otherwise); then come the columns of `Reported`, of which
-those that have a default may be left out, or empty. Accuracy and macro F1 are fractions of 1.
+those that have a default may be left out, or empty. Scores are fractions of 1.
 """
 
 import csv
@@ -32,6 +32,8 @@ class Reported(BaseModel):
     train_size: Annotated[int, Field(ge=1)]
     accuracy: Share
     macro_f1: Share | None = None
+    balanced_accuracy: Share | None = None
+    auc: Share | None = None
     seconds: Annotated[float, Field(gt=0)] | None = None
     trainable: Annotated[int, Field(ge=1)] | None = None
 
@@ -81,19 +83,18 @@ def _row(file: Path, number: int, row: dict[str, str | None]) -> Reported:
     return reported
 
 
-def beside(reference: Reference | None, summary: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
-    """A row for each variant of which both something was reported and a run is finished; none without a reference.
+def beside(reference: Reference | None, summary: pd.DataFrame, costs: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """A row for each variant whose `metric` was reported and of which a run is finished; none without a reference.
 
-    `summary` and `costs` are the comparison's tables. Columns: those that name a variant; `accuracy` with
-    `low` and `high`, `macro_f1`, `seconds` and `trainable` of the runs here; the same under `reported_` of the
-    reference; `difference` (here less reported, accuracy points).
+    `summary` and `costs` are the comparison's tables. Columns: those that name a variant; the metric with `low` and
+    `high`, `seconds` and `trainable` of the runs here; the scores of the reference, `seconds` and `trainable` under
+    `reported_`; `difference` (here less reported, in points).
     """
-    keys = list(summary.columns[: summary.columns.get_loc("accuracy")])
+    keys = list(summary.columns[: summary.columns.get_loc(metric)])
     costs = costs.rename(columns={"training.seconds": "seconds", "parameters.trainable": "trainable"})
-    here = summary[[*keys, "accuracy", "low", "high", "macro_f1"]].merge(
-        costs[[*keys, "seconds", "trainable"]], on=keys
-    )
+    here = summary[[*keys, metric, "low", "high"]].merge(costs[[*keys, "seconds", "trainable"]], on=keys)
     there = reference.table if reference else pd.DataFrame(columns=list(Reported.model_fields))
     there = there.astype({"train_size": "int64"} | dict.fromkeys(MEASURED, float))
     both = here.merge(there.rename(columns={name: f"reported_{name}" for name in MEASURED}))
-    return both.assign(difference=100 * (both["accuracy"] - both["reported_accuracy"]))
+    both = both.dropna(subset=f"reported_{metric}")
+    return both.assign(difference=100 * (both[metric] - both[f"reported_{metric}"]))

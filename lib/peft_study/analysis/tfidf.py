@@ -16,6 +16,7 @@ import pandas as pd
 from peft_study import paths
 from peft_study.files import replacing, unless_live
 from peft_study.statistics.intervals import interval
+from peft_study.statistics.scores import Scored, scored
 
 _WINDOW = "window "  # before the names of arrays of the one with the encoder's window
 
@@ -24,8 +25,8 @@ _WINDOW = "window "  # before the names of arrays of the one with the encoder's 
 class Baseline:
     """The baseline's predictions: `preds` maps training-set sizes to classes (n,) of the test texts `ids` (n,).
 
-    `unfitted` maps the sizes at which it cannot be fitted to the reason. `same_window` is the one with the encoder's
-    window and training part; None where these are not known.
+    `log_odds` has those of class 1 where there are two classes. `unfitted` maps the sizes at which it cannot be fitted
+    to the reason. `same_window` is the one with the encoder's window and training part; None where these are not known.
     """
 
     ids: np.ndarray
@@ -33,13 +34,20 @@ class Baseline:
     preds: dict[int, np.ndarray]
     unfitted: dict[int, str] = field(default_factory=dict)
     same_window: "Baseline | None" = None
+    log_odds: dict[int, np.ndarray] = field(default_factory=dict)
 
-    def scores(self) -> pd.DataFrame:
-        """A row per size: `train_size`, `accuracy` and its 95 % interval over texts `low`, `high`."""
-        rows = [(size, interval(preds == self.labels)) for size, preds in sorted(self.preds.items())]
-        return pd.DataFrame(
-            [(size, i.estimate, i.low, i.high) for size, i in rows], columns=["train_size", "accuracy", "low", "high"]
-        )
+    def scored(self, size: int, metric: str) -> Scored:
+        """The predictions at a size, as those of a fixed classifier."""
+        return scored(metric, self.labels, self.preds[size], self.log_odds.get(size, np.nan))
+
+    def scores(self, metric: str) -> pd.DataFrame:
+        """A row per size: `train_size`, the metric in a column of its name, its 95 % interval over texts `low`, `high`.
+
+        Sizes at which it is not defined have no row: AUC without log-odds.
+        """
+        rows = [(size, interval(self.scored(size, metric))) for size in sorted(self.preds)]
+        columns = ["train_size", metric, "low", "high"]
+        return pd.DataFrame([(size, i.estimate, i.low, i.high) for size, i in rows], columns=columns).dropna()
 
 
 def fit(
@@ -55,6 +63,13 @@ def fit(
         except ValueError as error:
             unfitted[size] = reason(error)
     return fitted, unfitted
+
+
+def predict(fitted: Mapping[int, Any], texts: Iterable[str]) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
+    """By size, the classes of `texts` and, where there are two, the log-odds of class 1."""
+    logs = {size: model.predict_log_proba(texts) for size, model in fitted.items()}
+    preds = {size: fitted[size].classes_[log.argmax(axis=1)] for size, log in logs.items()}
+    return preds, {size: log[:, 1] - log[:, 0] for size, log in logs.items() if log.shape[1] == 2}
 
 
 def reason(error: ValueError) -> str:
@@ -78,6 +93,7 @@ def write_baseline(study: str, baseline: Baseline) -> None:
     for prefix, one in (("", baseline), (_WINDOW, baseline.same_window)):
         if one:
             arrays |= {f"{prefix}{size}": preds for size, preds in one.preds.items()}
+            arrays |= {f"{prefix}odds {size}": odds for size, odds in one.log_odds.items()}
             arrays |= {f"{prefix}unfitted {size}": why for size, why in one.unfitted.items()}
     with replacing(paths.study_folder(study) / "tfidf.npz") as partial:
         np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
@@ -91,15 +107,19 @@ def load_baseline(study: str) -> Baseline | None:
         ids, labels = arrays.pop("ids"), arrays.pop("labels")
         own = {name: array for name, array in arrays.items() if not name.startswith(_WINDOW)}
         window = {name.removeprefix(_WINDOW): array for name, array in arrays.items() if name not in own}
-        same_window = Baseline(ids, labels, *_by_size(window)) if window else None
-        baseline = Baseline(ids, labels, *_by_size(own), same_window)
+        same_window = Baseline(ids, labels, **_by_size(window)) if window else None
+        baseline = Baseline(ids, labels, **_by_size(own), same_window=same_window)
     except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error):
         return None
     lengths = {len(array) for array in (ids, labels, *arrays.values()) if array.ndim}
     return baseline if len(lengths) == 1 else None
 
 
-def _by_size(arrays: Mapping[str, np.ndarray]) -> tuple[dict[int, np.ndarray], dict[int, str]]:
-    """The predictions by size, and why there are none at the other sizes."""
-    preds = {int(name): array for name, array in arrays.items() if name.isdigit()}
-    return preds, {int(name.split()[1]): str(array) for name, array in arrays.items() if name.startswith("unfitted ")}
+def _by_size(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The fields of `Baseline` that are by size."""
+    by_kind: dict[str, dict[int, np.ndarray]] = {"": {}, "odds": {}, "unfitted": {}}
+    for name, array in arrays.items():
+        kind, _, size = name.rpartition(" ")
+        by_kind[kind][int(size)] = array
+    unfitted = {size: str(why) for size, why in by_kind["unfitted"].items()}
+    return {"preds": by_kind[""], "log_odds": by_kind["odds"], "unfitted": unfitted}

@@ -58,9 +58,10 @@ class _Checks:
         self.notes |= dict.fromkeys(notes)
 
 
-def check(variants: Iterable[Variant]) -> None:
+def check(variants: Iterable[Variant], metric: str = "accuracy") -> None:
     """Load the models and the data of `variants`; raises one `StudyError` with every distinct fault.
 
+    `metric` is that of the study.
     The weights are read once and not kept; each strategy passes a tiny batch through an untrained model of their shape.
     """
     checks = _Checks()
@@ -78,6 +79,7 @@ def check(variants: Iterable[Variant]) -> None:
                     f"train_size = {variant.train_size} includes repeated rows: only {distinct:,} texts are distinct"
                 )
             checks.once(variant.model_dump_json(), _check_classes, variant, corpus)
+            checks.once(corpus.labels, _check_metric, metric, corpus.labels)
     for note in checks.notes:
         print(f"note: {note}", file=sys.stderr)
     if faults := checks.faults:
@@ -103,6 +105,15 @@ def _check_classes(variant: Variant, corpus: Corpus) -> None:
     if len(first) < len(absent):
         raise StudyError(f"{fault}: all are in the test set; merge or remove so rare a class, or lower test_size")
     raise StudyError(f"{fault}; raise it to {max(first)}")
+
+
+def _check_metric(metric: str, labels: Sequence[str]) -> None:
+    """Refuse a metric of two classes where there are more."""
+    if metric == "auc" and len(labels) > 2:
+        raise StudyError(
+            f"metric: auc is for two classes, and the dataset has {len(labels)} ({class_list(labels)}); "
+            "set accuracy, macro_f1 or balanced_accuracy"
+        )
 
 
 def _check_model(

@@ -43,7 +43,7 @@ def check(name: str, dry_run: bool = False, compare_only: bool = False) -> Study
     if not compare_only:
         from peft_study.engine.check import check as check_data
 
-        check_data([study.variants[run] for run in runs])
+        check_data([study.variants[run] for run in runs], study.metric)
     return study
 
 

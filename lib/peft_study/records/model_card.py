@@ -19,7 +19,7 @@ from peft_study.records.layout import read_metrics, read_variant, recorded_label
 from peft_study.records.read import fitted_temperature, read_arrays
 from peft_study.statistics.calibration import expected_error, losses
 from peft_study.statistics.intervals import interval
-from peft_study.statistics.scores import macro_f1
+from peft_study.statistics.scores import scored
 from peft_study.strategies.table import STRATEGIES
 from peft_study.text import UNKNOWN, class_list, markdown_escape
 
@@ -94,8 +94,7 @@ def _code(around: Template, texts: Sequence[str]) -> dict[str, str]:
 def _scores(name: str, part: Mapping[str, Any]) -> list[str]:
     """The row of one test set. The logits of a training that diverged are not finite."""
     labels, logits = part["labels"], part["logits"]
-    preds = part["preds"]
-    cells = [str(interval(preds == labels).scaled(100)), f"{100 * macro_f1(preds, labels):.1f}"]
+    cells = [str(interval(scored(metric, labels, part["preds"])).scaled(100)) for metric in ("accuracy", "macro_f1")]
     finite = np.isfinite(logits).all()
     cells += [f"{losses(logits, labels).mean():.3f}" if finite else UNKNOWN]
     return [name, f"{len(labels):,}", *cells, str(expected_error(logits, labels).scaled(100)) if finite else UNKNOWN]

@@ -23,7 +23,7 @@ from peft_study.data.labels import unnamed
 from peft_study.errors import StudyError, one_line
 from peft_study.records import layout
 from peft_study.statistics.calibration import temperature
-from peft_study.statistics.scores import accuracy, macro_f1
+from peft_study.statistics.scores import METRICS, Scored, score, scored
 from peft_study.study.study import Study, read_study
 from peft_study.study.variant import TESTED, Variant
 from peft_study.text import UNKNOWN
@@ -155,19 +155,25 @@ def read_arrays(file: Path) -> Arrays:
         return arrays
 
 
+def _log_odds(arrays: Arrays) -> np.ndarray:
+    """The log-odds of class 1 against class 0, shape (n,)."""
+    return np.asarray(arrays["logits"][:, 1].astype(np.float64) - arrays["logits"][:, 0])
+
+
 def _on_same_texts(arrays: Arrays, others: Arrays | None) -> bool:
     """Whether two runs, of which the second may be absent, were tested on texts of the same ids and labels."""
     return others is not None and all(np.array_equal(arrays[name], others[name]) for name in ("ids", "labels"))
 
 
 def _read_run(
-    folder: Path, variant: Variant, axes: Iterable[str]
+    folder: Path, variant: Variant, axes: Iterable[str], metric: str
 ) -> tuple[dict[str, Any], dict[str, Arrays], list[str]]:
     """A run's row of `Runs.table`, its predictions by `part` ("" and, where there are any, "ood_"), what is unrecorded.
 
     Of a record of another program, only what it states is known of the variant, beside the study's `axes`, which its
-    folder's name states, and the names of the classes. Raises `StudyError` with the reason where it cannot be compared.
-    All that the comparison reads of the folder is read here once, so that damage is known beforehand.
+    folder's name states, and the names of the classes. Raises `StudyError` with the reason where it cannot be compared,
+    as where its predictions have no such `metric`. All that the comparison reads of the folder is read here once, so
+    that damage is known beforehand.
     """
     if layout.is_interrupted(folder):
         raise StudyError("its training was interrupted; run the study again")
@@ -202,8 +208,12 @@ def _read_run(
     row = asked | dict.fromkeys(FIELDS) | fields | dict.fromkeys([*kinds, "ood.accuracy"])
     for part, arrays in predictions.items():
         name = "ood" if part else "test"
-        for metric, score in (("accuracy", accuracy), ("macro_f1", macro_f1)):
-            row[f"{name}.{metric}"] = score(arrays["preds"], arrays["labels"])
+        for known in METRICS:
+            row[f"{name}.{known}"] = score(known, arrays["labels"], arrays["preds"], _log_odds(arrays))
+    if np.isnan(row[f"test.{metric}"]):
+        raise StudyError(
+            f"the study has metric: {metric}, which needs test texts of just two classes and finite logits"
+        )
 
     unrecorded = [f"params.yaml: {name}" for name in variant.model_dump() if name not in {**params, **run}]
     unrecorded = [*(unrecorded if params else ["params.yaml"]), *_unrecorded(fields)]
@@ -269,6 +279,20 @@ class Runs:
         """Which test texts runs classify correctly: (runs, n), or (n,) of a single run."""
         return np.asarray(self.labels == self.preds[run_ids].to_numpy().T)
 
+    def scored(
+        self, run_ids: str | list[str], part: str = "", texts: Any = slice(None), metric: str | None = None
+    ) -> Scored:
+        """Runs, or a single run as a fixed classifier, by the study's metric or another; `part` as in `arrays`.
+
+        `texts` are those that count, all by default: a mask (n,).
+        """
+        arrays = [self.arrays(run_id, part) for run_id in ([run_ids] if isinstance(run_ids, str) else run_ids)]
+        preds = np.stack([each["preds"][texts] for each in arrays])
+        odds = np.stack([_log_odds(each)[texts] for each in arrays])
+        if isinstance(run_ids, str):
+            preds, odds = preds[0], odds[0]
+        return scored(metric or self.study.metric, arrays[0]["labels"][texts], preds, odds)
+
     def stated(self, *fields: str) -> pd.DataFrame:
         """The rows of `table` whose records state all these fields of the variant; elsewhere `study.yaml` does."""
         names = {"params.yaml", *(f"params.yaml: {name}" for name in fields)}
@@ -310,7 +334,7 @@ def load_runs(study_name: str) -> Runs:
     for run_id, variant in study.variants.items():
         try:
             folder = paths.run_folder(study_name, run_id)
-            rows[run_id], parts, unrecorded[run_id] = _read_run(folder, variant, study.axes)
+            rows[run_id], parts, unrecorded[run_id] = _read_run(folder, variant, study.axes, study.metric)
         except StudyError as error:
             missing[run_id] = str(error)
             continue
@@ -354,7 +378,7 @@ def with_scratch(runs: Runs) -> tuple[Runs, dict[str, str]]:
             continue
         try:
             variant = layout.read_variant(folder)
-            row, parts, _ = _read_run(folder, variant, ())
+            row, parts, _ = _read_run(folder, variant, (), runs.study.metric)
         except (StudyError, OSError, ValueError) as error:
             left_out[name] = one_line(error)
             continue
@@ -364,7 +388,7 @@ def with_scratch(runs: Runs) -> tuple[Runs, dict[str, str]]:
             fields = [field for field in TESTED if getattr(variant, field) != getattr(asked, field)]
             left_out[name] = f"tested on other texts: it differs in {', '.join(fields) or 'ids or labels'}"
             continue
-        rows[name] = row | {"run": name} | ({} if "ood_" in same else {"ood.accuracy": None, "ood.macro_f1": None})
+        rows[name] = row | {"run": name} | ({} if "ood_" in same else {f"ood.{metric}": None for metric in METRICS})
         predictions |= {(name, part): parts[part] for part in same}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("run_id")
     return (replace(runs, table=table, _predictions=predictions) if len(rows) > len(runs.table) else runs), left_out

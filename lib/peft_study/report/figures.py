@@ -22,14 +22,16 @@ from nbpaper.style import FULL as FULL
 from nbpaper.style import GREY as GREY
 from nbpaper.style import PALETTE
 from peft_study import paths
-from peft_study.analysis.accuracy import counterpart, few, further, groups, largest, title
+from peft_study.analysis.accuracy import counterpart, few, further, groups, largest, metric_of, title
 from peft_study.analysis.costs import COSTS, on_front
 from peft_study.analysis.slice_rules import SLICES
 from peft_study.files import replacing, unless_live
 from peft_study.records.read import Runs
 from peft_study.report.sentences import gap, within
 from peft_study.statistics.intervals import Interval
+from peft_study.statistics.scores import METRICS
 from peft_study.strategies.table import STRATEGIES, label
+from peft_study.study.study import Study
 
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")  # their number and that of the colours have no common divisor
 LINES = ("-", "--", ":", "-.")
@@ -160,52 +162,54 @@ def _size_axis(ax: Axes, sizes: "pd.Series[int]") -> None:
     ax.minorticks_off()
 
 
-# --- Accuracy and differences -----------------------------------------------------------------------------------------
+# --- Scores and differences -------------------------------------------------------------------------------------------
 
 
 def baseline_curve(scores: pd.DataFrame, ax: Axes, **style: Any) -> Axes:
-    """Accuracy of the TF-IDF baseline against the budget; `scores` is of `Baseline.scores`."""
+    """The score of the TF-IDF baseline against the budget; `scores` is of `Baseline.scores`."""
+    metric = metric_of(scores)
     ax.fill_between(scores["train_size"], 100 * scores["low"], 100 * scores["high"], color=GREY, alpha=0.2, linewidth=0)
-    ax.plot(scores["train_size"], 100 * scores["accuracy"], **{"color": GREY, "marker": "o"} | style)
+    ax.plot(scores["train_size"], 100 * scores[metric], **{"color": GREY, "marker": "o"} | style)
     _size_axis(ax, scores["train_size"])
-    ax.set(ylabel="accuracy (%)")
+    ax.set(ylabel=f"{METRICS[metric].noun} (%)")
     return ax
 
 
-def accuracy(summary: pd.DataFrame, runs: pd.DataFrame, baseline: pd.DataFrame | None = None) -> tuple[Figure, Axes]:
-    """Test accuracy against the budget, or by strategy where all runs have one budget; faint dots are single seeds.
+def scores(summary: pd.DataFrame, runs: pd.DataFrame, baseline: pd.DataFrame | None = None) -> tuple[Figure, Axes]:
+    """The test score against the budget, or by strategy where all runs have one budget; faint dots are single seeds.
 
-    `summary` is of `accuracy.summary`, `runs` has a row per run with `test.accuracy`; `baseline` (optional) are the
-    scores of TF-IDF, drawn in grey.
+    `summary` is of `accuracy.summary`, `runs` is the table of runs; `baseline` (optional) are the scores of TF-IDF,
+    drawn in grey.
     """
-    dots = runs["test.accuracy"]
+    dots = runs[f"test.{metric_of(summary)}"]
     summary = summary.assign(dots=[100 * dots.reindex(run_ids).dropna() for run_ids in summary["run_ids"]])
     if summary["train_size"].nunique() > 1:
-        return _accuracy_by_size(summary, baseline)
-    return _accuracy_by_strategy(summary, baseline)
+        return _scores_by_size(summary, baseline)
+    return _scores_by_strategy(summary, baseline)
 
 
-def _accuracy_by_size(summary: pd.DataFrame, baseline: pd.DataFrame | None) -> tuple[Figure, Axes]:
+def _scores_by_size(summary: pd.DataFrame, baseline: pd.DataFrame | None) -> tuple[Figure, Axes]:
     """A line for each strategy (and further axis), set apart along the axis of budgets, named at its right end."""
     lines = [part.sort_values("train_size") for _, part in summary.groupby(["strategy", *further(summary)], sort=False)]
     fig, ax = figure(COLUMN, max(2.3, 0.6 + 0.135 * (len(lines) + 1)))
+    metric = metric_of(summary)
     sizes = np.sort(summary["train_size"].unique())
     apart = min(0.25, 0.025 * len(lines)) * np.log(sizes[1:] / sizes[:-1]).min()
     ends: dict[str, tuple[float, float, str]] = {}
     for shift, part in zip(np.exp(np.linspace(-apart, apart, len(lines))), lines, strict=True):
         row = part.iloc[0].to_dict()
-        x, y = part["train_size"] * shift, 100 * part["accuracy"]
-        error = 100 * np.clip([part["accuracy"] - part["low"], part["high"] - part["accuracy"]], 0, None)
+        x, y = part["train_size"] * shift, 100 * part[metric]
+        error = 100 * np.clip([part[metric] - part["low"], part["high"] - part[metric]], 0, None)
         style = _style(row["strategy"]) | {"markersize": 3.5, "linewidth": 1.1, "elinewidth": 0.7}
         ax.errorbar(x, y, error, linestyle=LINES[len(ends) // len(PALETTE) % len(LINES)], **style)
         for place, dots in zip(x, part["dots"], strict=True):
             _seeds(ax, place, dots, row["strategy"])
         ends[_title(row)] = (x.iloc[-1], y.iloc[-1], style["color"])
     if baseline is not None:
-        ax.plot(baseline["train_size"], 100 * baseline["accuracy"], color=GREY, linewidth=1.1)
-        ends["TF-IDF"] = (baseline["train_size"].iloc[-1], 100 * baseline["accuracy"].iloc[-1], GREY)
+        ax.plot(baseline["train_size"], 100 * baseline[metric], color=GREY, linewidth=1.1)
+        ends["TF-IDF"] = (baseline["train_size"].iloc[-1], 100 * baseline[metric].iloc[-1], GREY)
     _size_axis(ax, summary["train_size"])
-    ax.set(ylabel="test accuracy (%)")
+    ax.set(ylabel=_axis(metric))
     _named_ends(ax, ends)
     return fig, ax
 
@@ -229,30 +233,36 @@ def _named_ends(ax: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
         ax.annotate(name, (x, y), va="center", fontsize=7.5, annotation_clip=False, **where)
 
 
-def _accuracy_by_strategy(summary: pd.DataFrame, baseline: pd.DataFrame | None) -> tuple[Figure, Axes]:
+def _scores_by_strategy(summary: pd.DataFrame, baseline: pd.DataFrame | None) -> tuple[Figure, Axes]:
     """Every strategy a row with its interval, the best first."""
     fig, ax = figure(COLUMN, height_of(len(summary)))
-    rows = summary.sort_values("accuracy", ascending=False).to_dict("records")
+    metric = metric_of(summary)
+    rows = summary.sort_values(metric, ascending=False).to_dict("records")
     for place, row in enumerate(rows):
         _seeds(ax, row["dots"], place + 0.2, row["strategy"])
-        _interval(ax, place, row, "accuracy", 100)
+        _interval(ax, place, row, metric, 100)
     if baseline is not None:
-        for height in 100 * baseline.loc[baseline["train_size"].isin(summary["train_size"]), "accuracy"]:
+        for height in 100 * baseline.loc[baseline["train_size"].isin(summary["train_size"]), metric]:
             ax.axvline(height, color=GREY, linewidth=1)
             above: Any = {"ha": "center", "va": "bottom", "color": GREY, "fontsize": 7.5}
             ax.annotate("TF-IDF", (height, 1), (0, 1), ("data", "axes fraction"), "offset points", **above)
     _named_rows(ax, [title(row) for row in rows])
-    shown = (Interval(row["accuracy"], row["low"], row["high"]).scaled(100) for row in rows)
+    shown = (Interval(row[metric], row["low"], row["high"]).scaled(100) for row in rows)
     _beside(ax, dict(enumerate(map(str, shown))))
-    ax.set(xlabel="test accuracy (%)")
+    ax.set(xlabel=_axis(metric))
     return fig, ax
 
 
-def differences(comparisons: pd.DataFrame, runs: Runs | None, margin: float) -> Figure | None:
+def _axis(metric: str) -> str:
+    """The label of an axis of test scores."""
+    return f"test {METRICS[metric].noun} (%)"
+
+
+def differences(comparisons: pd.DataFrame, study: Study, runs: Runs | None = None) -> Figure | None:
     """A row per comparison: its difference and interval, the seeds' differences as faint dots, the verdict in words.
 
-    `comparisons` is of `accuracy.against_baseline` (points); the dots are of `runs`, if given. `margin` (points) is a
-    grey band. None without a comparison. Of more than `MANY_ROWS`, those at the largest budget are drawn.
+    `comparisons` is of `accuracy.against_baseline` (points); the dots are of `runs`, if given. The margin of `study` is
+    a grey band. None without a comparison. Of more than `MANY_ROWS`, those at the largest budget are drawn.
     """
     at_largest = len(comparisons) > MANY_ROWS
     comparisons = largest(comparisons) if at_largest else comparisons
@@ -279,22 +289,22 @@ def differences(comparisons: pd.DataFrame, runs: Runs | None, margin: float) -> 
     for place in headings:
         ax.get_yticklabels()[place].set_color(GREY)
     ours = "" if named else f" of {_title(rows[0])}"
-    theirs = f" minus that of {within(label(runs.study.baseline))}" if runs else ""
+    theirs = f" minus that of {within(label(study.baseline))}" if runs else ""
     where = f" at {rows[0]['train_size']:,} labels" if at_largest else ""
-    _margin(ax, margin, f"accuracy{ours}{where}{theirs}")
+    _margin(ax, study, f"{study.noun}{ours}{where}{theirs}")
     _beside(ax, dict(zip(places, map(gap, rows), strict=True)), "difference (points)")
     _beside(ax, {place: row["verdict"] for place, row in zip(places, rows, strict=True)}, "verdict", 94)
     return fig
 
 
 def seed_differences(row: Mapping[Any, Any], runs: Runs) -> "pd.Series[float]":
-    """Test accuracy of a comparison's strategy minus the baseline strategy's, in points, for each seed of both."""
+    """The test score of a comparison's strategy minus the baseline strategy's, in points, for each seed of both."""
     sides = (counterpart(row, groups(runs), strategy)["run_ids"] for strategy in (row["strategy"], runs.study.baseline))
-    ours, theirs = (runs.table.loc[run_ids].set_index("seed")["test.accuracy"] for run_ids in sides)
+    ours, theirs = (runs.table.loc[run_ids].set_index("seed")[f"test.{runs.study.metric}"] for run_ids in sides)
     return 100 * (ours - theirs).dropna()
 
 
-def card(heading: str, finding: str, comparisons: pd.DataFrame, margin: float) -> Figure:
+def card(study: Study, finding: str, comparisons: pd.DataFrame) -> Figure:
     """A picture of 1200 × 630 pixels (at 250 a inch) for links to a report: its title, its finding, three intervals.
 
     `finding` is Markdown, of which the sentences that fit are shown; the last three of `comparisons`, of
@@ -302,7 +312,7 @@ def card(heading: str, finding: str, comparisons: pd.DataFrame, margin: float) -
     """
     fig = Figure(figsize=(4.8, 2.52))
     top = 0.93
-    for text, width, most, size in ((heading, 48, 2, 14), (finding, 82, 4, 8.5)):
+    for text, width, most, size in ((study.title, 48, 2, 14), (finding, 82, 4, 8.5)):
         plain = fill(re.sub(r"[*`]", "", text), width, max_lines=most, placeholder=" …")
         plain = re.sub(r"(?<=\.)\s[^.]*(\.\S[^.]*)* …$", "", plain)  # no sentence is cut that follows a whole one
         fig.text(0.05, top, literal(plain), fontsize=size, va="top", linespacing=1.2)
@@ -313,13 +323,13 @@ def card(heading: str, finding: str, comparisons: pd.DataFrame, margin: float) -
         for place, row in enumerate(rows):
             _interval(ax, place, row, "difference")
         _named_rows(ax, [f"{title(row)}, {row['train_size']:,} labels" for row in rows])
-        _margin(ax, margin)
+        _margin(ax, study)
         _beside(ax, dict(enumerate(map(gap, rows))))
         _beside(ax, {place: row["verdict"] for place, row in enumerate(rows)}, right=78)
     return fig
 
 
-def slice_differences(compared: pd.DataFrame, titles: Sequence[str], margin: float) -> Figure:
+def slice_differences(compared: pd.DataFrame, titles: Sequence[str], study: Study) -> Figure:
     """Differences at the largest budget slice by slice; `compared` is of `slices.differences`.
 
     Only the variants with these `titles` are drawn.
@@ -334,15 +344,15 @@ def slice_differences(compared: pd.DataFrame, titles: Sequence[str], margin: flo
         style: dict[str, Any] = {"label": name and literal(name), "markersize": 3.5, "elinewidth": 0.8}
         _interval(ax, place + shift[title(row)], row, "difference", **style)
     _named_rows(ax, [f"{SLICES.get(name, name)} ({sizes[name]:,})" for name in names])
-    legend_below(_margin(ax, margin))
+    legend_below(_margin(ax, study))
     return fig
 
 
-def _margin(ax: Axes, margin: float, what: str = "difference in accuracy") -> Axes:
+def _margin(ax: Axes, study: Study, what: str = "") -> Axes:
     """The margin of equivalence behind differences."""
-    ax.axvspan(-margin, margin, color=GREY, alpha=0.15, linewidth=0, zorder=0)
+    ax.axvspan(-study.margin, study.margin, color=GREY, alpha=0.15, linewidth=0, zorder=0)
     ax.axvline(0, color=GREY, linewidth=0.8, zorder=0)
-    ax.set(xlabel=f"{what} (points); grey: ± {margin:g}")
+    ax.set(xlabel=f"{what or f'difference in {study.noun}'} (points); grey: ± {study.margin:g}")
     return ax
 
 
@@ -480,7 +490,7 @@ def _shares(ax: Axes, shares: "pd.Series[float]", strategies: Sequence[str]) -> 
 
 
 def trade_offs(table: pd.DataFrame, cost: str) -> Figure | None:
-    """Accuracy against the column `cost` of `table`, of `costs.costs`; None where no row has a figure above zero."""
+    """The score against the column `cost` of `table`, of `costs.costs`; None where no row has a figure above zero."""
     if not (table[cost] > 0).any():  # nothing and zero have no place on a log axis
         return None
     strategies = list(table["strategy"].unique())
@@ -490,33 +500,33 @@ def trade_offs(table: pd.DataFrame, cost: str) -> Figure | None:
 
 
 def trade_off(table: pd.DataFrame, cost: str, ax: Axes) -> Axes:
-    """Test accuracy against a cost (log scale), and the Pareto front of every size as a step line.
+    """The test score against a cost (log scale), and the Pareto front of every size as a step line.
 
     `table` is of `costs.costs`: a mark for each row whose cost is known, larger for larger budgets, with the interval
     from `low` to `high` if it has these columns. A step goes along what the cheaper strategy reaches until the next one
     on the front can be paid.
     """
-    sizes = sorted(table["train_size"].unique())
+    sizes, metric = sorted(table["train_size"].unique()), metric_of(table)
     known = table[table[cost] > 0]
-    front = known[on_front(known, cost).fillna(False)].sort_values([cost, "accuracy"])
+    front = known[on_front(known, cost).fillna(False)].sort_values([cost, metric])
     for size, rows in front.groupby("train_size"):
         style = {"color": GREY, "linewidth": 0.6 + 0.4 * sizes.index(size), "zorder": 0}
-        ax.step(rows[cost], 100 * rows["accuracy"], where="post", **style)
+        ax.step(rows[cost], 100 * rows[metric], where="post", **style)
     for row in known.to_dict("records"):
         style = {"s": 24 + 22 * sizes.index(row["train_size"]), "edgecolors": "white", "linewidth": 0.4, "alpha": 0.85}
-        ax.scatter(row[cost], 100 * row["accuracy"], **_style(row["strategy"]), **style)
+        ax.scatter(row[cost], 100 * row[metric], **_style(row["strategy"]), **style)
         if "low" in row:
             ends = {"ymin": 100 * row["low"], "ymax": 100 * row["high"]}
             ax.vlines(row[cost], **ends, color=colour(row["strategy"]), linewidth=0.8, zorder=0.5)
     unit = " (bytes)" if cost.endswith("_bytes") else ""
-    ax.set(xscale="log", xlabel=COSTS[cost].words + unit, ylabel="test accuracy (%)")
+    ax.set(xscale="log", xlabel=COSTS[cost].words + unit, ylabel=_axis(metric))
     ax.margins(0.1)
     if table["strategy"].nunique() > LEGEND_COLUMNS:  # too many to be found in a legend
         middle = np.sqrt(np.prod(ax.get_xlim()))
         for row in front[front["train_size"] == sizes[-1]].to_dict("records"):
             side = {"ha": "left", "xytext": (4, 4)} if row[cost] < middle else {"ha": "right", "xytext": (-4, 4)}
             style = {"textcoords": "offset points", "fontsize": "x-small"}
-            ax.annotate(_title(row), (row[cost], 100 * row["accuracy"]), **style, **side)
+            ax.annotate(_title(row), (row[cost], 100 * row[metric]), **style, **side)
     ticks = sorted({float(f"{value:.1g}") for value in np.geomspace(known[cost].min(), known[cost].max(), 4)})
     ax.set_xticks(ticks, map(EngFormatter(), ticks))
     ax.minorticks_off()

@@ -48,7 +48,7 @@ class Report:
     @unless_live
     def card(self, finding: str, comparisons: pd.DataFrame) -> None:
         """Write `card.png`, the picture that other sites show with a link to the report."""
-        picture = card(self.study.title, finding, comparisons, self.study.margin)
+        picture = card(self.study, finding, comparisons)
         with replacing(paths.report_folder(self.study.name) / "card.png") as partial:
             picture.savefig(partial, format="png", dpi=250, metadata={"Software": None})
 
@@ -62,7 +62,7 @@ class Report:
 
         A row maps the columns' names to values. What is not known, or not finite, is null.
         """
-        study = self.study.model_dump(include={"name", "title", "question", "authors", "baseline", "margin"})
+        study = self.study.model_dump(include={"name", "title", "question", "authors", "baseline", "metric", "margin"})
         rows = {name: _rows(table) for name, table in (tables | self.tables).items()}
         content = {"study": study, "claims": self.claims, "tables": rows}
         write_json(paths.report_folder(self.study.name) / NUMBERS, content)

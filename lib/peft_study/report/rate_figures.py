@@ -1,4 +1,4 @@
-"""Figures of learning rates: validation loss or test accuracy against the rate, a panel for each strategy."""
+"""Figures of learning rates: validation loss or a test score against the rate, a panel for each strategy."""
 
 import numpy as np
 import pandas as pd
@@ -8,15 +8,16 @@ from matplotlib.transforms import ScaledTranslation
 
 from peft_study.analysis.accuracy import further, title
 from peft_study.report.figures import FULL, GREY, LINES, MARKERS, colour, literal, marker
+from peft_study.statistics.scores import METRICS
 from peft_study.strategies.table import label
 
 CEILING = 1.5  # times the loss of guessing: losses above it only show that a rate does not work
 ACROSS = 3  # panels in a row
-LABELS = {"loss": "validation loss (nats)", "accuracy": "test accuracy (%)"}
+LABELS = {"loss": "validation loss (nats)"} | {name: f"test {each.noun} (%)" for name, each in METRICS.items()}
 
 
 def rate_curves(sweep: pd.DataFrame, column: str = "loss", classes: int = 2) -> Figure:
-    """Validation `loss`, or `accuracy` on the test set, against the rate on a log axis; all panels share their axes.
+    """Validation `loss`, or a metric on the test set, against the rate on a log axis; all panels share their axes.
 
     `sweep` is of `learning_rates.sweep`. Each group is a line, its chosen rate has a ring. Guessing among `classes`
     equally likely ones is a dotted line; a loss above `CEILING` times as much, or one that is not finite, is a triangle

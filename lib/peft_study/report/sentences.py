@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.proportion import proportion_confint
 
-from peft_study.analysis.accuracy import FEW, counterpart, further, title
+from peft_study.analysis.accuracy import FEW, at_chance, counterpart, further, title
 from peft_study.records.read import Runs
-from peft_study.statistics import scores
 from peft_study.statistics.paired_tests import AT_CHANCE, NO_VERDICT, SEEDS
+from peft_study.statistics.scores import chance
 from peft_study.strategies.table import STRATEGIES
+from peft_study.study.study import Study
 from peft_study.text import listed, points, portion, several
 
 SPELT = 4  # comparisons that the answer gives with their intervals
@@ -23,8 +23,13 @@ def word(row: Mapping[Any, Any]) -> str:
         return f"{NO_VERDICT}, {AT_CHANCE}"
     if row["verdict"] != NO_VERDICT:
         return str(row["verdict"])
-    differ = "runs more accurate" if row["low"] > 0 else "runs less accurate"
+    differ = "runs better" if row["low"] > 0 else "runs worse"
     return differ if row["low"] > 0 or row["high"] < 0 else "no difference detected"
+
+
+def headed(text: str) -> str:
+    """Text at the start of a sentence."""
+    return text[0].upper() + text[1:]
 
 
 def gap(row: Mapping[Any, Any]) -> str:
@@ -64,8 +69,8 @@ def _reference(comparisons: pd.DataFrame, other: str) -> str:
     """Why comparisons with `other` have no verdict where it is at chance; nothing where none is."""
     if AT_CHANCE not in set(comparisons["verdict"]):
         return ""
-    chance = "is not distinguishable from the majority-class baseline there, so comparisons with it have no verdict"
-    return f"*{AT_CHANCE[0].upper()}{AT_CHANCE[1:]}*: {other} {chance}."
+    said = "is not distinguishable from the majority-class baseline there, so comparisons with it have no verdict"
+    return f"*{headed(AT_CHANCE)}*: {other} {said}."
 
 
 def _by_strategy(comparisons: pd.DataFrame) -> list[pd.DataFrame]:
@@ -87,7 +92,9 @@ def _answer(rows: pd.DataFrame, runs: Runs, costs: pd.DataFrame) -> str:
     ]
     known = listed(filter(None, shares))
     taken = f" {title(last)} takes {known} with {last['train_size']:,} labels." if known != "none" else ""
-    return f"Accuracy of {within(title(last))} against {within(STRATEGIES[base].label)}: {gaps}.{taken}"
+    return (
+        f"{headed(runs.study.noun)} of {within(title(last))} against {within(STRATEGIES[base].label)}: {gaps}.{taken}"
+    )
 
 
 def _share(part: Mapping[Any, float], whole: Mapping[Any, float], column: str, name: str) -> str:
@@ -130,23 +137,23 @@ def other_rule(runs: Runs, sensitivity: pd.DataFrame) -> str:
     return f"With the checkpoints {other_checkpoints(runs)} instead: {several(changed, SPELT)}." if changed else ""
 
 
-def recommendation(table: pd.DataFrame, margin: float) -> str:
-    """What to choose with how many labels, by which rule, and where the choice is less accurate than another option.
+def recommendation(table: pd.DataFrame, study: Study) -> str:
+    """What to choose with how many labels, by which rule, and where the choice is worse than another option.
 
     Nothing where no strategy has seeds enough.
     """
     sizes = table.drop_duplicates("train_size").groupby("choice", sort=False)["train_size"]
     parts = [f"with {listed(f'{size:,}' for size in rows)} labels, choose **{within(name)}**" for name, rows in sizes]
     chosen = "; ".join(parts)
-    near = f"{margin:g} point" + "s" * (margin != 1)
+    near = f"{study.margin:g} point" + "s" * (study.margin != 1)
     option = f"the cheapest option by {listed(table['cost'].unique())}"
-    rule = f"{option} with an estimated accuracy within {near} of the highest"
+    rule = f"{option} with an estimated {study.noun} within {near} of the highest"
     worse = [
         f"{within(row['choice'])} than {within(row['against'])} with {row['train_size']:,} labels"
         for row in table[table["verdict"] == "worse"].to_dict("records")
     ]
-    but = f" Within the margin, yet significantly less accurate: {listed(worse)}." if worse else ""
-    return f"{chosen[0].upper()}{chosen[1:]}: {rule}.{but}" if parts else ""
+    but = f" Within the margin, yet significantly worse: {listed(worse)}." if worse else ""
+    return f"{headed(chosen)}: {rule}.{but}" if parts else ""
 
 
 def settlement(row: Mapping[Any, Any], available: float) -> str:
@@ -163,16 +170,15 @@ def settlement(row: Mapping[Any, Any], available: float) -> str:
 def untrained(runs: Runs, summary: pd.DataFrame) -> str:
     """Which runs are not distinguishable from the majority-class baseline, by the rows of `summary`; nothing if none.
 
-    A run is judged by its own Wilson interval (1927): that of several seeds also grows with what seeds do.
+    A run is judged by its own interval: that of several seeds also grows with what seeds do.
     """
-    share = scores.majority(runs.labels)
-    right, poor = runs.right(list(runs.preds)).sum(axis=1), []
-    low = pd.Series(proportion_confint(right, len(runs.labels), method="wilson")[0], runs.preds.columns)
+    poor = []
     for row in summary.to_dict("records"):
-        if count := int((low[row["run_ids"]] <= share).sum()):
+        if count := sum(at_chance(runs, runs.scored(run_id)) for run_id in row["run_ids"]):
             of_seeds = "" if len(row["run_ids"]) == 1 else f" ({count} of {len(row['run_ids'])} seeds)"
             poor.append(f"{title(row)} at {row['train_size']:,}{of_seeds}")
     if not poor:
         return ""
     names = listed(poor) if len(poor) <= FEW else f"{len(poor)} of {len(summary)} variants"
-    return f"**Not distinguishable from the majority-class baseline** ({share:.1%} of the test texts): {names}."
+    share = f"{runs.study.noun} {100 * chance(runs.study.metric, runs.labels):.1f}%"
+    return f"**Not distinguishable from the majority-class baseline** ({share}): {names}."

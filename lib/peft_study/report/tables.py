@@ -6,23 +6,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peft_study.analysis.accuracy import MEASURES, further, largest, title
+from peft_study.analysis.accuracy import MEASURES, further, largest, metric_of, title
 from peft_study.analysis.costs import COSTS
 from peft_study.analysis.recommendation import TFIDF, swapped
 from peft_study.analysis.slice_rules import SLICES
 from peft_study.records.read import Runs
 from peft_study.report.sentences import gap, settlement, within
+from peft_study.statistics.scores import METRICS
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
 from peft_study.text import UNKNOWN, class_list, listed, numbers, p_text, points, shortened
 
-_SCORES = {  # of `accuracy.summary`, beside accuracy: heading, scale, format
+_BESIDE = {  # of `accuracy.summary`, beside the study's metric: heading, scale, format
+    "accuracy": ("accuracy (%)", 100, "{:.1f}"),
     "auc": ("AUC", 1, "{:.3f}"),
     "share_positive": ("predicted positive (%)", 100, "{:.1f}"),
     "macro_f1": ("macro F1 (%)", 100, "{:.1f}"),
     "balanced_accuracy": ("balanced accuracy (%)", 100, "{:.1f}"),
 }
-_OPTIONS = (("choice", "accuracy"), ("best", "highest"))  # of `recommendation.recommend`
 _KEPT = "pretrained head kept"
 _SETUP = {  # rows of the set-up: fields of the variant, which are stated, or columns of the records
     "encoder": ("model",),
@@ -72,7 +73,9 @@ def setup(runs: Runs) -> pd.DataFrame:
 
     Of a field that a strategy ignores, only the runs of the others count.
     """
-    rows = {"test texts": f"{len(runs.labels):,}", "classes": class_list(runs.class_names)}
+    metric = METRICS[runs.study.metric]
+    rows = {"metric": f"{metric.noun}: {metric.meaning}", "test texts": f"{len(runs.labels):,}"}
+    rows["classes"] = class_list(runs.class_names)
     for name, fields in _SETUP.items():
         table = runs.stated(*fields) if set(fields) <= set(Variant.model_fields) else runs.table
         stated = table.reindex(columns=list(fields)).dropna(how="all")
@@ -117,7 +120,7 @@ def environments(runs: Runs) -> pd.DataFrame:
     return table.T.set_axis(["all runs"] if len(table) == 1 else range(1, len(table) + 1), axis=1)
 
 
-# --- Accuracy ---------------------------------------------------------------------------------------------------------
+# --- Scores -----------------------------------------------------------------------------------------------------------
 
 
 def results(
@@ -133,11 +136,13 @@ def results(
     of TF-IDF, and `against_tfidf` the rows of `accuracy.against_tfidf` that have the baseline strategy.
     """
     axes = ["strategy", "train_size", *further(summary)]
-    columns: dict[str, Any] = {"accuracy (%)": _interval(summary, "accuracy")}
-    for name, (head, scale, form) in _SCORES.items():
-        if name in summary and (name != "macro_f1" or "auc" not in summary):
+    metric = metric_of(summary)
+    heading = f"{METRICS[metric].noun} (%)"
+    columns: dict[str, Any] = {heading: _interval(summary, metric)}
+    for name, (head, scale, form) in _BESIDE.items():
+        if name in summary and name != metric and (name != "macro_f1" or "auc" not in summary):
             columns[head] = numbers(scale * summary[name], form)
-    columns |= {} if ood is None or ood.empty else {"out of domain (%)": _interval(ood, "accuracy")}
+    columns |= {} if ood is None or ood.empty else {"out of domain (%)": _interval(ood, metric)}
     table = summary[axes].astype(object).assign(**columns)
     table["strategy"] = [STRATEGIES[name].label for name in table["strategy"]]
     if comparisons is not None and len(comparisons):
@@ -146,7 +151,7 @@ def results(
         table = table.merge(compared, how="left")
     table["seeds"] = summary["seeds"].astype(str).to_numpy()
     if tfidf is not None and against_tfidf is not None:
-        own = tfidf[["train_size"]].assign(strategy=TFIDF, **{"accuracy (%)": _interval(tfidf, "accuracy")})
+        own = tfidf[["train_size"]].assign(strategy=TFIDF, **{heading: _interval(tfidf, metric)})
         if len(reverse := swapped(against_tfidf)):
             own = own.merge(reverse[axes[1:]].assign(**_compared(reverse)), how="left")  # axes of the baseline strategy
         table = pd.concat([table, own[own["train_size"].isin(summary["train_size"])]])
@@ -170,15 +175,15 @@ def recommendation(table: pd.DataFrame, available: float) -> str:
         sure = "; ".join(f"{gap(row)} against {within(row['against'])}, {row['verdict']}" for row in compared)
         settled = [(row["against"], text) for row in compared if (text := settlement(row, available))]
         settle = "; ".join(f"against {within(name)}: {text}" if len(compared) > 1 else text for name, text in settled)
-        first = compared[0]
-        chosen, best = (f"{first[name]}, {100 * first[score]:.1f}%" for name, score in _OPTIONS)
+        first, scores = compared[0], {"choice": metric_of(table), "best": "highest"}
+        chosen, best = (f"{first[name]}, {100 * first[score]:.1f}%" for name, score in scores.items())
         cells = (f"{size:,}", f"**{chosen}**", best, sure, settle or "decided")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) if len(table) else ""
 
 
 def differences(comparisons: pd.DataFrame) -> pd.DataFrame:
-    """Differences from the baseline strategy in accuracy points, with interval, test, power and verdict."""
+    """Differences from the baseline strategy in points of the metric, with interval, test, power and verdict."""
     columns = _compared(comparisons)
     columns["right alone"] = [f"{a} : {b}" for a, b in comparisons[["only_strategy", "only_baseline"]].to_numpy()]
     columns["detectable"] = numbers(comparisons["detectable"], "{:.1f}")
@@ -229,14 +234,15 @@ def costs(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def slices(scores: pd.DataFrame, compared: pd.DataFrame, titles: list[str]) -> pd.DataFrame:
-    """Accuracies and differences at the largest budget, slice by slice, of the variants with these `titles`."""
+    """Scores and differences at the largest budget, slice by slice, of the variants with these `titles`."""
     axes = ["slice", "reviews", "strategy", "train_size", *further(scores)]
-    table = largest(scores).assign(accuracy=_interval(largest(scores), "accuracy"))[[*axes, "accuracy"]]
+    metric = metric_of(scores)
+    table = largest(scores).assign(**{metric: _interval(largest(scores), metric)})[[*axes, metric]]
     own = compared[axes].assign(**_compared(compared)) if len(compared) else pd.DataFrame(columns=axes)
     table = table.merge(own, how="left").fillna(UNKNOWN)
     table["strategy"] = [title(row) for row in table.to_dict("records")]
     table = table[table["strategy"].isin(titles)].assign(slice=table["slice"].map(lambda name: SLICES.get(name, name)))
     table["reviews"] = table["reviews"].map("{:,}".format)
     shown = table.drop(columns=["train_size", *further(table)])
-    shown = shown.rename(columns={"reviews": "texts", "accuracy": "accuracy (%)"})
+    shown = shown.rename(columns={"reviews": "texts", metric: f"{METRICS[metric].noun} (%)"})
     return shown.set_index(["slice", "texts", "strategy"])

@@ -1,6 +1,6 @@
 """How sure we can be: paired comparisons, equivalence, verdicts and power. Never imports torch.
 
-Every function takes plain arrays; what is compared was tested on the same items. Test and interval agree: a p-value is
+What is compared was tested on the same items. Test and interval agree: a p-value is
 below 1 − level exactly where the interval at that level excludes 0. `intervals` tells how items and seeds enter.
 """
 
@@ -13,6 +13,7 @@ from scipy.optimize import brentq
 from scipy.stats import chi2, norm, t
 
 from peft_study.statistics.intervals import NONE, Estimate, Interval, SeedVariance, estimate, of_seeds
+from peft_study.statistics.scores import Scored
 
 SEEDS = 3  # a side: fewer say too little of what another seed would do for a verdict on strategies
 POWER = 0.8
@@ -23,7 +24,7 @@ _CHANCES = (np.arange(40) + 0.5) / 40  # quantiles that stand for a distribution
 
 @dataclass(frozen=True)
 class Comparison:
-    """A strategy against a baseline on the same items, in accuracy points (positive: better).
+    """A strategy against a baseline on the same items, in points, hundredths of a score (positive: better).
 
     `discordant` are the numbers of items on which the strategy, and on which the baseline, was right more often.
     `runs` are the numbers of runs of the sides that have seeds. `at_chance` says whether the baseline is not
@@ -60,24 +61,21 @@ class Comparison:
         return self.gap.interval(level).scaled(100)
 
 
-def compare(
-    strategy: np.ndarray, baseline: np.ndarray, shared: SeedVariance = NONE, at_chance: bool = False
-) -> Comparison:
-    """Compare which of the same n items two sides get right, each (runs, n), or (n,) of a fixed classifier.
+def compare(strategy: Scored, baseline: Scored, shared: SeedVariance = NONE, at_chance: bool = False) -> Comparison:
+    """Compare two sides by their values of the same items.
 
     `shared` is the variance between seeds that the study's strategies and budgets share. Without it, the difference of
-    single runs is between these runs: seeds are not in its error, and the test is a Wald test of paired proportions,
-    close to McNemar's mid-p (Fagerland et al. 2013).
+    single runs is between these runs: seeds are not in its error, and the test of accuracies is a Wald test of paired
+    proportions, close to McNemar's mid-p (Fagerland et al. 2013).
     """
     sides = (strategy, baseline)
-    ours, theirs = (np.atleast_2d(right) for right in sides)
+    ours, theirs = (np.atleast_2d(side.values).mean(axis=0) for side in sides)
+    alone = strategy.pseudo - baseline.pseudo[::-1]  # of pseudo-items that one side alone classifies correctly
+    gap = estimate(ours - theirs, alone, 2, of_seeds([side.values for side in sides], shared))
+    ours, theirs = (np.atleast_2d(side.right) for side in sides)
     leads = ours.sum(axis=0) * len(theirs) - theirs.sum(axis=0) * len(ours)
-    return Comparison(
-        estimate(leads / (len(ours) * len(theirs)), [1, -1], of_seeds(sides, shared)),
-        (int((leads > 0).sum()), int((leads < 0).sum())),
-        tuple(len(right) for right in sides if right.ndim == 2),
-        at_chance,
-    )
+    discordant = int((leads > 0).sum()), int((leads < 0).sum())
+    return Comparison(gap, discordant, tuple(len(s.values) for s in sides if s.values.ndim == 2), at_chance)
 
 
 def adjusted(p_values: Sequence[float]) -> list[float]:
@@ -91,7 +89,7 @@ def verdict(interval: Interval, seeds: int, margin: float, at_chance: bool = Fal
     "equivalent" where it lies within ± `margin`: two one-sided tests (Schuirmann 1987), each at half of 1 − level;
     "better" or "worse" where it excludes 0; else "undetermined". A difference that is real but lies inside the margin
     is equivalent: it is too small to matter. `NO_VERDICT` with fewer than `SEEDS` seeds; `AT_CHANCE` where the
-    baseline is at chance: any classifier that has learned is more accurate.
+    baseline is at chance: any classifier that has learned is better.
     """
     if at_chance:
         return AT_CHANCE
@@ -115,7 +113,7 @@ def detectable(comparison: Comparison, level: float = 0.95) -> float:
 def settling(comparison: Comparison, margin: float, level: float = 0.95) -> tuple[float, float]:
     """Seeds of every strategy compared and test items that would settle a comparison, from the variances seen.
 
-    With them, strategies that are equally accurate are found equivalent with probability `POWER`, and a difference as
+    With them, strategies that are equally good are found equivalent with probability `POWER`, and a difference as
     large as the margin is found with probability (1 + `POWER`) / 2; differences in between are settled less often.
     Seeds may use half of the variance that this allows, items the rest. NaN, NaN where the present numbers suffice.
     """
@@ -135,7 +133,7 @@ def settling(comparison: Comparison, margin: float, level: float = 0.95) -> tupl
 
 
 def _power(comparison: Comparison, seeds: int, n: float, margin: float, level: float) -> float:
-    """The chance that equally accurate strategies are found equivalent with so many seeds of each and `n` items.
+    """The chance that equally good strategies are found equivalent with so many seeds of each and `n` items.
 
     It is averaged over what the variance between seeds may be estimated as, from the two strategies and from the study.
     """

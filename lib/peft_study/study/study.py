@@ -7,11 +7,12 @@ from functools import cached_property
 from itertools import product
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from peft_study import paths
 from peft_study.errors import StudyError, quoted, unknown
 from peft_study.files import read_yaml
+from peft_study.statistics.scores import METRICS
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import TESTED, Text, Variant, describe
 from peft_study.text import several
@@ -22,12 +23,19 @@ _LONGEST = 200  # characters of a run's name: it is a folder's, and file systems
 _FAULTS = 20  # of a file that its message names
 
 
+def _known(metric: str) -> str:
+    if metric not in METRICS:
+        raise ValueError(unknown("metric", metric, METRICS))
+    return metric
+
+
 class Study(BaseModel):
     """A question and the matrix of variants that answers it, from `runs/<name>/study.yaml`.
 
     The values of a variant come from `defaults`, then from its strategy's entry in `strategies`, then from `matrix`,
     which is expanded to all combinations of its axes. Where strategies need different axes (their own learning rates,
-    ranks that full fine-tuning lacks), `matrix` is a list of grids.
+    ranks that full fine-tuning lacks), `matrix` is a list of grids. Strategies are compared with `baseline` by
+    `metric`; `margin`, in points (hundredths) of it, is the largest difference that does not matter.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -37,6 +45,7 @@ class Study(BaseModel):
     question: Text
     authors: list[Text] = []
     baseline: Text = "full"
+    metric: Annotated[Text, AfterValidator(_known)] = "accuracy"
     margin: Annotated[float, Field(gt=0, lt=100)] = 1.0
     defaults: dict[str, Any] = {}
     strategies: dict[str, dict[str, Any]] = {}
@@ -61,6 +70,11 @@ class Study(BaseModel):
     def axes(self) -> list[str]:
         """The axes of all grids of the matrix."""
         return list(dict.fromkeys(axis for grid in self.matrix for axis in grid))
+
+    @property
+    def noun(self) -> str:
+        """The name of the metric in a sentence."""
+        return METRICS[self.metric].noun
 
     @property
     def sweeps_rates(self) -> bool:

@@ -20,13 +20,13 @@ from peft_study.records import read
 from peft_study.records.read import NoRuns, Runs, load_runs, with_scratch
 from peft_study.report import figures, tables
 from peft_study.report.display import card
+from peft_study.report.sentences import headed
 from peft_study.statistics.paired_tests import compare
+from peft_study.statistics.scores import METRICS
 from peft_study.text import UNKNOWN
 from peft_study.widgets import controls, markup
 from peft_study.widgets.controls import Shown
 from peft_study.widgets.reviews import matching
-
-MACRO_F1, OOD = "macro F1", "out-of-domain accuracy"
 
 
 @controls.where_live
@@ -60,7 +60,7 @@ def of_one_study(runs: Runs) -> tuple[Any, Callable[..., None]]:
         scores = summary(chosen)
         ood = summary(chosen, part="ood_") if has_ood(chosen) else None
         table = tables.results(scores, ood=ood)
-        yield markup.line(f"Runs: {len(chosen.table):,}"), figures.accuracy(scores, chosen.table)[0], table
+        yield markup.line(f"Runs: {len(chosen.table):,}"), figures.scores(scores, chosen.table)[0], table
 
     axes = {"strategy": "strategies", "train_size": "sizes", "seed": "seeds"}
     values = {axis: runs.table[axis].unique().tolist() for axis in axes}
@@ -126,7 +126,7 @@ def compare_two(runs: Runs, texts: Mapping[int, str]) -> None:
 
 def compared(runs: Runs, first: str, second: str) -> pd.DataFrame:
     """The paired comparison of two runs, as the report prints it; a single comparison needs no correction."""
-    comparison = compare(runs.right(first), runs.right(second))
+    comparison = compare(runs.scored(first), runs.scored(second))
     row = {axis: value for axis, value in runs.table.loc[first, varying(runs)].items() if value != UNKNOWN}
     return tables.differences(family([row], [comparison], runs.study.margin)).drop(columns="adjusted p")
 
@@ -135,24 +135,27 @@ def compared(runs: Runs, first: str, second: str) -> pd.DataFrame:
 def pick_trade_off(runs: Runs, costs: pd.DataFrame) -> None:
     """03: the Pareto fronts of any measure of quality against any cost; `costs` is `analysis.costs.costs(runs)`."""
     scores = cache(lambda part: summary(runs, part=part))  # their rows are the groups of runs of `costs`
-    sizes = sorted(set(costs["train_size"].tolist()))
+    sizes, metric = sorted(set(costs["train_size"].tolist())), runs.study.metric
+    names = dict.fromkeys([metric, "accuracy", "macro_f1"])
+    qualities = {f"test {METRICS[name].noun}": ("", name) for name in names}
+    qualities |= {f"out-of-domain {runs.study.noun}": ("ood_", metric)} if has_ood(runs) else {}
 
-    def render(cost: str, metric: str, size: Sequence[int]) -> Shown:
+    def render(cost: str, quality: str, size: Sequence[int]) -> Shown:
         yield markup.line("Computing intervals …")
-        table = scores("ood_" if metric == OOD else "")[["accuracy", "low", "high", "macro_f1"]]
-        note = "bars: 95% intervals over test texts and seeds"
-        if metric == MACRO_F1:
-            table, note = table[["macro_f1"]].set_axis(["accuracy"], axis=1), "without intervals"
-        table = costs.assign(**table)
+        part, name = qualities[quality]
+        columns, note = [name, "low", "high"], "bars: 95% intervals over test texts and seeds"
+        if name != metric:
+            columns, note = [name], "without intervals"
+        table = costs.drop(columns=metric).assign(**scores(part)[columns])
         figure = figures.trade_offs(table[table["train_size"].isin(size)], cost)
         if figure is None:
             raise StudyError("no run has a positive value of this cost; select another")
-        figure.axes[0].set_ylabel(f"{metric} (%)")
-        yield markup.line(f"{metric[0].upper()}{metric[1:]} against {COSTS[cost].words}; {note}"), figure
+        figure.axes[0].set_ylabel(f"{quality} (%)")
+        yield markup.line(f"{headed(quality)} against {COSTS[cost].words}; {note}"), figure
 
     controls.show(
         render,
         cost=controls.choice("cost", [(COSTS[name].words, name) for name in measured(costs)]),
-        metric=controls.choice("quality", ["test accuracy", MACRO_F1, *([OOD] if has_ood(runs) else [])]),
+        quality=controls.choice("quality", qualities),
         size=controls.choice("size", [("all", sizes), *((f"{size:,}", [size]) for size in sizes)]),
     )
