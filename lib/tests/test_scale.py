@@ -70,16 +70,16 @@ def test_a_figure_that_cannot_be_drawn_is_named_and_the_study_ends_with_a_report
 ) -> None:
     make_runs({"lora": 0.85}, count=60)
     (startup := tmp_path / "ipython" / "profile_default" / "startup").mkdir(parents=True)
-    broken = "def accuracy(*_):\n    raise ValueError('no ink')\nfrom peft_study.report import figures\n"
-    (startup / "broken.py").write_text(broken + "figures.accuracy = accuracy\n")
+    broken = "def scores(*_):\n    raise ValueError('no ink')\nfrom peft_study.report import figures\n"
+    (startup / "broken.py").write_text(broken + "figures.scores = scores\n")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     steps.compare("made")
     steps.report("made")
     said = next(line for line in capfd.readouterr().out.splitlines() if line.startswith("Left out: "))
-    assert said.startswith("Left out: the figure “Test accuracy with 95% intervals") and said.endswith("no ink).")
+    assert said.startswith("Left out: the figure “Test scores with 95% intervals") and said.endswith("no ink).")
     folder = paths.report_folder("made")
     page = seen(folder / "report.html")
-    assert said in page and "and Figure (left out) the accuracies" in page and page.count("Left out") == 1
+    assert said in page and "and Figure (left out) the scores" in page and page.count("Left out") == 1
     text = " ".join(" ".join(page.extract_text() for page in pypdf.PdfReader(folder / "report.pdf").pages).split())
     assert "Left out: the figure" in text and "no ink" in text
     assert not (folder / "figures" / "fig-size.svg").exists() and (folder / "figures" / "fig-differences.svg").exists()

@@ -1,9 +1,9 @@
 """Scores of predictions text by text: what a study may compare strategies by. Never imports torch.
 
 A score that is no mean over texts is linearised. The value of a text is the score plus the text's influence on it, that
-is the derivative of the score by the text's weight (Hampel 1974; the infinitesimal jackknife). The mean of the values is the
-score, and their variance over the number of texts is that of the score: that of DeLong et al. (1988) for the AUC, and
-for accuracy, whose values are 1 and 0, that of a proportion.
+is the derivative of the score by the text's weight (Hampel 1974; the infinitesimal jackknife). The mean of the values
+is the score, and their variance over the number of texts is that of the score: that of DeLong et al. (1988) for the
+AUC, and for accuracy, whose values are 1 and 0, that of a proportion.
 """
 
 from collections.abc import Callable
@@ -13,9 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 Values = tuple[np.ndarray, np.ndarray, np.ndarray]  # of the texts (n,), of `pseudo` texts: right, wrong (classes,)
-
+# A score and, by class, what its texts gain if they are right, what they lose, and what texts lose that are named it.
 Terms = tuple[float, np.ndarray, np.ndarray, np.ndarray]
-"""A score and, by class, what its texts gain if they are right, what they lose, and what texts lose that are named it."""
 
 
 class Metric(NamedTuple):

@@ -28,7 +28,7 @@ def write(text: str) -> Path:
 
 def beside(runs: Runs) -> tuple[reference.Reference | None, pd.DataFrame]:
     found = reference.load_reference(runs.study.name)
-    return found, reference.beside(found, summary(runs), costs(runs))
+    return found, reference.beside(found, summary(runs), costs(runs), runs.study.metric)
 
 
 def test_every_reported_variant_that_ran_stands_beside_its_run() -> None:

@@ -43,7 +43,7 @@ EDGES: dict[str, Callable[[], Runs]] = {
 def test_tables_and_the_figure_hold_at_every_edge(name: str) -> None:
     runs = EDGES[name]()
     sliced = slices.match(runs, made())
-    scores = slices.accuracies(sliced)
+    scores = slices.scores(sliced)
     compared = slices.differences(sliced, scores)
     titles = slices.selection(scores, compared, runs.study.baseline)
     shown = tables.slices(scores, compared, titles)
@@ -51,7 +51,7 @@ def test_tables_and_the_figure_hold_at_every_edge(name: str) -> None:
     assert (OTHER in set(scores["slice"])) == (name != "no other reviews")
     assert not {"rating", "clean"} & set(scores["slice"]), "a slice divides the test set"
     if len(compared):
-        figure = figures.slice_differences(compared, titles, 1.0)
+        figure = figures.slice_differences(compared, titles, runs.study)
         figure.draw_without_rendering()
         assert len(figure.axes[0].get_yticks()) == compared["slice"].nunique()
 
@@ -60,8 +60,8 @@ def test_a_slice_of_all_reviews_would_repeat_the_comparison_of_all_and_is_left_o
     runs = make_runs({"lora": 0.8})
     sliced = slices.match(runs, made().sample(frac=1, random_state=0))
     assert "clean" not in sliced.slices
-    sliced = replace(sliced, slices=sliced.slices | {"clean": ("test", np.ones(len(runs.labels), dtype=bool))})
-    scores = slices.accuracies(sliced)
+    sliced = replace(sliced, slices=sliced.slices | {"clean": ("", np.ones(len(runs.labels), dtype=bool))})
+    scores = slices.scores(sliced)
     compared = slices.differences(sliced, scores)
     whole, clean = accuracy.against_baseline(runs), compared[compared["slice"] == "clean"].reset_index()
     pd.testing.assert_frame_equal(clean[["difference", "p_value"]], whole[["difference", "p_value"]])
@@ -84,6 +84,6 @@ def test_slices_of_other_reviews_are_not_used_and_the_reader_is_told() -> None:
     sliced = slices.match(runs, made(other=7))
     assert OTHER not in sliced.slices and "not match the out-of-domain texts" in sliced.absent
     none = slices.match(runs, None)
-    scores = slices.accuracies(none)
+    scores = slices.scores(none)
     assert "`slices.csv`, which notebook 01 writes, is absent" in none.absent and scores.empty
     assert slices.selection(scores, slices.differences(none, scores), "full") == []

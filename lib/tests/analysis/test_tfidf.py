@@ -35,7 +35,7 @@ def test_the_baseline_survives_its_file() -> None:
 def test_scores_have_a_row_per_size_with_an_interval_around_the_accuracy() -> None:
     rng = np.random.default_rng(0)
     labels, preds = rng.integers(0, 2, (2, 200))
-    table = Baseline(np.arange(200), labels, {1000: labels, 250: preds}).scores()
+    table = Baseline(np.arange(200), labels, {1000: labels, 250: preds}).scores("accuracy")
     assert table["train_size"].tolist() == [250, 1000]
     assert table["accuracy"].tolist() == pytest.approx([accuracy_score(labels, preds), 1])
     assert table["low"].iloc[0] < table["accuracy"].iloc[0] < table["high"].iloc[0]
@@ -65,4 +65,4 @@ def test_a_baseline_that_cannot_be_fitted_says_why_and_advises_nothing(texts: li
     assert both[0] == "Left out: TF-IDF on the encoder's window with 50 labels (no word occurs in two of its texts)."
     said = list(tfidf.unfitted(empty))
     assert said[0] == "Left out: TF-IDF with 50 labels (no word occurs in two of its texts)."
-    assert "with 2,000 labels" in said[1] and empty.scores().empty and not list(tfidf.unfitted(None))
+    assert "with 2,000 labels" in said[1] and empty.scores("accuracy").empty and not list(tfidf.unfitted(None))

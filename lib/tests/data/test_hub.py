@@ -258,7 +258,7 @@ def test_a_study_of_the_hub_runs_from_fetching_to_the_report_and_again_without_a
     card = (small_imdb / "lora-n00060-s42" / "model" / "README.md").read_text(encoding="utf-8")
     assert f"commit `{commit(model)}`" in card and f"commit `{commit(data)}`" in card
     report = (tmp_path / "home" / "report" / "imdb" / "report.html").read_text(encoding="utf-8")
-    for text in ("of 2 published accuracies lie within the 95% interval", "yjh-jy"):
+    for text in ("of 2 published values lie within the 95% interval", "yjh-jy"):
         assert text in report
 
     loaded = new_process(tmp_path / "hub", USE, str(small_imdb / "lora-n00060-s42" / "model"), HF_HUB_OFFLINE="1")

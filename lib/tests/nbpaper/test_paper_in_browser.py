@@ -83,8 +83,8 @@ def study_figures() -> list[Any]:
         use_paper_style()
         measured, against = calibration.measured(runs), accuracy.against_baseline(runs)
         drawn = [
-            figures.accuracy(accuracy.summary(runs), runs.table, make_words().scores())[0],
-            figures.differences(against, runs, 1.0),
+            figures.scores(accuracy.summary(runs), runs.table, make_words().scores("accuracy"))[0],
+            figures.differences(against, runs.study, runs),
             figures.cost_shares(costs(runs), "full"),
             figures.training_curves(runs.table, runs.log, ["full", "lora", "head"]),
             figures.calibration(calibration.diagram(runs, measured), measured, "full"),

@@ -152,8 +152,8 @@ def test_a_figure_is_drawn_on_its_own_axis_and_leaves_nothing_in_pyplot(name: st
 def test_the_figures_of_a_comparison_are_drawn_for_whatever_runs_there_are(edge: str) -> None:
     runs = EDGES[edge]()
     summary, against = accuracy.summary(runs), accuracy.against_baseline(runs)
-    size, axis = figures.accuracy(summary, runs.table, SCORES)
-    gaps = figures.differences(against, runs, runs.study.margin)
+    size, axis = figures.scores(summary, runs.table, SCORES)
+    gaps = figures.differences(against, runs.study, runs)
     shares = figures.cost_shares(costs(runs), runs.study.baseline)
     strategies = list(runs.table["strategy"].unique())
     curves = figures.training_curves(runs.table, runs.log, strategies)
@@ -175,7 +175,7 @@ def texts_of(figure: Figure | None) -> list[str]:
 def test_a_difference_is_printed_with_its_verdict_and_every_seed_is_a_dot() -> None:
     runs = make_runs({"lora": 0.8, "lora-n01000-s2": 0.7}, matrix=MATRIX | {"seed": [1, 2]})
     against = accuracy.against_baseline(runs)
-    figure = figures.differences(against.assign(verdict="no verdict", low=-25, high=-5.04), runs, 2)
+    figure = figures.differences(against.assign(verdict="no verdict", low=-25, high=-5.04), runs.study, runs)
     assert texts_of(figure).count("no verdict") == 2
     assert {"\N{MINUS SIGN}15.0 [\N{MINUS SIGN}25.0, \N{MINUS SIGN}5.0]", "verdict"} <= set(texts_of(figure))
     seeds = figures.seed_differences({"strategy": "lora", "train_size": 1000}, runs)
@@ -186,7 +186,7 @@ def test_a_difference_is_printed_with_its_verdict_and_every_seed_is_a_dot() -> N
 def test_lines_go_through_the_accuracies_every_run_is_a_dot_and_no_name_covers_another() -> None:
     matrix = {"strategy": list(STRATEGIES)[:12], "train_size": [1000, 250], "seed": [1, 2]}
     runs = make_runs({"lora": 0.8, "s2": 0.7}, matrix=matrix)
-    figure, axis = figures.accuracy(accuracy.summary(runs), runs.table)
+    figure, axis = figures.scores(accuracy.summary(runs), runs.table)
     lines = [np.round(np.array(line.get_ydata(), float), 6).tolist() for line in axis.lines]
     assert [80.0, 80.0] in lines and [75.0, 75.0] in lines
     dots = np.concatenate([points.get_offsets() for points in axis.collections if len(points.get_offsets()) == 2])
@@ -246,7 +246,7 @@ def test_the_card_of_a_report_has_the_size_that_sites_ask_for_and_nothing_leaves
     against = accuracy.against_baseline(runs).head(count)
     Report(runs.study).card("**LoRA** keeps all of it " * 30, against)
     assert Image.open(paths.report_folder("made") / "card.png").size == (1200, 630)
-    drawn = figures.card("A title " * 30, "finding " * 99, against, 1.0)
+    drawn = figures.card(runs.study.model_copy(update={"title": "A title " * 30}), "finding " * 99, against)
     drawn.draw_without_rendering()
     inside = drawn.get_tightbbox()
     assert inside.x0 >= 0 and inside.y0 >= 0 and inside.x1 <= 4.8 and inside.y1 <= 2.52

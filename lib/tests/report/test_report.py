@@ -75,7 +75,8 @@ def test_what_is_not_known_is_null_and_the_same_tables_give_the_same_bytes() -> 
     assert content["tables"]["none"] == []
     assert [row["a"] for row in content["tables"]["some"]] == [1.5, None, None]
     assert content["study"] == {
-        "name": "made", "title": "Made", "question": "Which is it?", "authors": [], "baseline": "full", "margin": 1.0,
+        "name": "made", "title": "Made", "question": "Which is it?", "authors": [], "baseline": "full", "metric":
+        "accuracy", "margin": 1.0,
     }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from made_runs import EDGES, MATRIX, make_runs, make_words
+from made_runs import EDGES, MATRIX, make_runs, make_study, make_words
 
 from peft_study.analysis import accuracy
 from peft_study.analysis.costs import costs
@@ -31,11 +31,11 @@ def report(runs: Runs, tfidf: Baseline | None = None) -> dict[str, Any]:
     return {
         "headline": sentences.headline(runs, against, cost),
         "against TF-IDF": sentences.compared(words, "TF-IDF"),
-        "recommendation": sentences.recommendation(advice, runs.study.margin),
+        "recommendation": sentences.recommendation(advice, runs.study),
         "choices": tables.recommendation(advice, available(runs)),
         "untrained": sentences.untrained(runs, summary),
         "setup": tables.setup(runs),
-        "results": tables.results(summary, against, ood, tfidf and tfidf.scores(), of_baseline),
+        "results": tables.results(summary, against, ood, tfidf and tfidf.scores("accuracy"), of_baseline),
         "differences": tables.differences(against),
         "costs": tables.costs(cost),
         "environments": tables.environments(runs),
@@ -72,8 +72,8 @@ COMPARED: dict[str, tuple[dict[str, float], int, list[int], str]] = {  # accurac
     "worse": ({"lora": 0.85}, 400, [1, 2, 3], "worse"),
     "equal": ({"": 1.0}, 2000, [1, 2, 3], "equivalent"),
     "undetermined": ({"lora": 0.88}, 60, [1, 2, 3], "undetermined"),
-    "two seeds apart": ({"lora": 0.7}, 400, [1, 2], "runs less accurate"),
-    "one seed apart": ({"lora": 0.98}, 400, [1], "runs more accurate"),
+    "two seeds apart": ({"lora": 0.7}, 400, [1, 2], "runs worse"),
+    "one seed apart": ({"lora": 0.98}, 400, [1], "runs better"),
     "one seed alike": ({"lora": 0.88}, 60, [1], "no difference detected"),
 }
 
@@ -120,11 +120,12 @@ def test_tf_idf_is_compared_and_chosen_like_a_strategy() -> None:
 
 def test_a_choice_that_is_worse_than_another_option_is_said_to_be() -> None:
     row = {"train_size": 250, "choice": "LoRA", "cost": "training FLOPs", "against": "Full fine-tuning"}
+    study = make_study()
     said = [
-        sentences.recommendation(pd.DataFrame([row | {"verdict": verdict}]), 1.0) for verdict in ("worse", "better")
+        sentences.recommendation(pd.DataFrame([row | {"verdict": verdict}]), study) for verdict in ("worse", "better")
     ]
     assert said[0].removeprefix(said[1]) == (
-        " Within the margin, yet significantly less accurate: LoRA than full fine-tuning with 250 labels."
+        " Within the margin, yet significantly worse: LoRA than full fine-tuning with 250 labels."
     )
 
 
@@ -145,7 +146,7 @@ def test_what_would_settle_a_comparison_is_said_of_undetermined_ones_alone() -> 
 def test_runs_that_learned_nothing_are_named() -> None:
     runs = make_runs({"lora-n00250": 0.5})
     said = sentences.untrained(runs, accuracy.summary(runs))
-    assert said.endswith("majority-class baseline** (50.0% of the test texts): LoRA (query, value) at 250.")
+    assert said.endswith("majority-class baseline** (accuracy 50.0%): LoRA (query, value) at 250.")
     assert sentences.untrained(make_runs(), accuracy.summary(make_runs())) == ""
     apart = make_runs({"lora": 0.85, "lora-n00250-s1": 0.5}, matrix=MATRIX | {"seed": [1, 2, 3]})
     assert "LoRA (query, value) at 250 (1 of 3 seeds)." in sentences.untrained(apart, accuracy.summary(apart))

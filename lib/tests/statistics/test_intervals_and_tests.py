@@ -8,21 +8,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy.stats import binom, multinomial, nct, norm, t
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, recall_score, roc_auc_score
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from peft_study.statistics import scores
-from peft_study.statistics.intervals import Estimate, Interval, SeedVariance, interval, of_seeds, seed_variance
+from peft_study.statistics import intervals, paired_tests, scores
+from peft_study.statistics.intervals import NONE, Estimate, Interval, SeedVariance, of_seeds, seed_variance
 from peft_study.statistics.paired_tests import (
     NO_VERDICT,
     Comparison,
     adjusted,
-    compare,
     detectable,
     settling,
     verdict,
 )
+from peft_study.statistics.scores import METRICS, score, scored
 
 pytestmark = pytest.mark.usefixtures("cheap_garbage")
 quickly = settings(max_examples=25, deadline=None)
@@ -34,13 +34,81 @@ def right(count: int, share: float, runs: int = 1, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).random((runs, count)) < share
 
 
+def by_accuracy(right: np.ndarray) -> scores.Scored:
+    """Which items runs have right, as a score."""
+    return scored("accuracy", np.ones(right.shape[-1], dtype=int), np.asarray(right).astype(int))
+
+
+def interval(right: np.ndarray, shared: SeedVariance = NONE) -> Interval:
+    return intervals.interval(by_accuracy(right), shared)
+
+
+def compare(ours: np.ndarray, theirs: np.ndarray, shared: SeedVariance = NONE) -> Comparison:
+    return paired_tests.compare(by_accuracy(ours), by_accuracy(theirs), shared)
+
+
+# --- Scores -----------------------------------------------------------------------------------------------------------
+
+
 @quickly
-@given(seeds, some.integers(1, 40), some.integers(1, 6), some.integers(1, 6))
-def test_the_macro_f1_is_that_of_scikit_learn(seed: int, count: int, classes: int, predicted: int) -> None:
+@given(seeds, some.integers(2, 40), some.integers(1, 6), some.integers(1, 6))
+def test_scores_are_those_of_scikit_learn(seed: int, count: int, classes: int, predicted: int) -> None:
     rng = np.random.default_rng(seed)
-    truth, preds = rng.integers(0, classes, count), rng.integers(0, predicted, count)
+    truth, preds, odds = rng.integers(0, classes, count), rng.integers(0, predicted, count), rng.integers(-3, 3, count)
     every = {"labels": np.unique(truth), "average": "macro", "zero_division": 0}
-    assert scores.macro_f1(preds, truth) == pytest.approx(f1_score(truth, preds, **every))
+    assert score("accuracy", truth, preds) == (truth == preds).mean()
+    assert score("macro_f1", truth, preds) == pytest.approx(f1_score(truth, preds, **every))
+    assert score("balanced_accuracy", truth, preds) == pytest.approx(recall_score(truth, preds, **every))
+    area = roc_auc_score(truth, odds) if set(truth) == {0, 1} else math.nan
+    assert score("auc", truth, preds, odds.astype(float)) == pytest.approx(area, nan_ok=True)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_value_of_an_item_tells_how_the_score_changes_with_its_weight(metric: str) -> None:
+    rng, copies = np.random.default_rng(1), 2000
+    truth, preds, odds = rng.integers(0, 2, 30), rng.integers(0, 2, 30), rng.integers(-3, 3, 30).astype(float)
+    found, whole = scored(metric, truth, preds, odds), score(metric, truth, preds, odds)
+    for item in range(30):
+        more = np.append(np.repeat(range(30), copies), [item] * 30)
+        change = (score(metric, truth[more], preds[more], odds[more]) - whole) * (copies + 1)
+        assert found.values[item] - whole == pytest.approx(change, abs=0.01)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_always_naming_the_majority_class_is_at_chance(metric: str) -> None:
+    truth = np.arange(100) % 10 == 0
+    expected = {"accuracy": 0.9, "macro_f1": 0.9 / 1.9, "balanced_accuracy": 0.5, "auc": 0.5}
+    assert scores.chance(metric, truth.astype(int)) == pytest.approx(expected[metric])
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "balanced_accuracy", "auc"])
+@pytest.mark.parametrize("runs", [1, 3])
+def test_intervals_cover_where_three_items_in_a_hundred_are_of_one_class(metric: str, runs: int) -> None:
+    """1,000 items, of which hard ones are hard for all; the seeds of two unlike strategies vary by their threshold."""
+    rng, trials, covered = np.random.default_rng(1), 400, np.zeros(2)
+    spread = 0.15 if runs > 1 else 0.0
+    means, thresholds = np.array([3.6, 3.4])[:, None, None], np.array([2.2, 2.4])[:, None, None]
+    many = spread * rng.standard_normal((2, 1, 20_000))
+    truth = [expected(metric, *side).mean() for side in zip(means[:, 0], thresholds[:, 0] + many[:, 0], strict=True)]
+    for _ in range(trials):
+        labels, hard = (rng.random(1000) < 0.03).astype(int), rng.standard_normal(1000)
+        odds = means * labels - thresholds - spread * rng.standard_normal((2, runs, 1)) + 0.8 * hard
+        odds += 0.36 * rng.standard_normal((2, 1, 1000)) + 0.48 * rng.standard_normal((2, runs, 1000))
+        first, second = (scored(metric, labels, (side > 0).astype(int), side) for side in odds)
+        shared = seed_variance([first.values, second.values])
+        found = intervals.interval(first, shared), paired_tests.compare(first, second, shared).interval().scaled(0.01)
+        for place, target in enumerate((truth[0], truth[0] - truth[1])):
+            covered[place] += found[place].low <= target <= found[place].high
+    assert (covered >= binom.ppf(0.01, trials, 0.94)).all()
+
+
+def expected(metric: str, mean: np.ndarray, threshold: np.ndarray, share: float = 0.03) -> np.ndarray:
+    """The score on items without number."""
+    found, alarms = norm.sf(threshold - mean), norm.sf(threshold)
+    named = share * found + (1 - share) * alarms
+    f1 = share * found / (named + share) + (1 - share) * (1 - alarms) / (2 - named - share)
+    area = norm.cdf(mean / math.sqrt(2)) + 0 * threshold
+    return {"macro_f1": f1, "balanced_accuracy": (found + 1 - alarms) / 2, "auc": area}[metric]
 
 
 # --- Intervals --------------------------------------------------------------------------------------------------------
