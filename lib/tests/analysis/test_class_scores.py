@@ -40,7 +40,7 @@ def test_the_recall_of_a_class_is_the_accuracy_on_its_texts_and_f1_varies_as_its
     rng = np.random.default_rng(0)
     preds, labels = draw(rng)
     recall, right = class_estimate(preds[None], labels, 1, "recall", NONE), (preds == labels)[labels == 1]
-    of_class = estimate(right, [1, 1, 0, 0], NONE)
+    of_class = estimate(right, np.array([[1], [0]]), 4, NONE)
     assert (recall.value, recall.centre, recall.items) == pytest.approx(
         (of_class.value, of_class.centre, of_class.items)
     )
