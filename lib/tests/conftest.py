@@ -159,7 +159,7 @@ def finished(real_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def cheap_garbage() -> Iterator[None]:
-    """statsmodels collects the garbage of the whole process at every correction: leave out what is there already."""
+    """Corrections of statsmodels and a lack of memory collect garbage: leave out what the process has already."""
     gc.collect()
     gc.freeze()
     yield

@@ -16,6 +16,7 @@ from peft_study.training import memory
 from peft_study.training.trainer import largest_batch
 
 Make = Callable[..., Variant]
+pytestmark = pytest.mark.usefixtures("cheap_garbage")
 
 
 @contextmanager
@@ -54,7 +55,7 @@ def test_a_real_allocation_that_is_too_large_counts_as_too_little_memory_and_no_
 
 
 def test_smaller_batches_give_what_asking_for_them_gives(variant: Make, tmp_path: Path) -> None:
-    fields: dict[str, Any] = {"strategy": "adalora", "dropout": 0.1, "epochs": 1.0}
+    fields: dict[str, Any] = {"strategy": "lora", "lora_dropout": 0.1, "dropout": 0.1, "epochs": 1.0}
     asked = make_run(variant(batch_size=4, gradient_accumulation=2, **fields))
     result = asked.train(tmp_path / "asked")
     run = make_run(variant(batch_size=8, auto_batch=True, **fields))
