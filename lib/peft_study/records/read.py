@@ -22,7 +22,7 @@ from peft_study import paths
 from peft_study.data.labels import unnamed
 from peft_study.errors import StudyError, one_line
 from peft_study.records import layout
-from peft_study.statistics.calibration import temperature
+from peft_study.statistics.calibration import log_odds, temperature
 from peft_study.statistics.scores import METRICS, Scored, score, scored
 from peft_study.study.study import Study, read_study
 from peft_study.study.variant import TESTED, Variant
@@ -155,11 +155,6 @@ def read_arrays(file: Path) -> Arrays:
         return arrays
 
 
-def _log_odds(arrays: Arrays) -> np.ndarray:
-    """The log-odds of class 1 against class 0, shape (n,)."""
-    return np.asarray(arrays["logits"][:, 1].astype(np.float64) - arrays["logits"][:, 0])
-
-
 def _on_same_texts(arrays: Arrays, others: Arrays | None) -> bool:
     """Whether two runs, of which the second may be absent, were tested on texts of the same ids and labels."""
     return others is not None and all(np.array_equal(arrays[name], others[name]) for name in ("ids", "labels"))
@@ -209,7 +204,9 @@ def _read_run(
     for part, arrays in predictions.items():
         name = "ood" if part else "test"
         for known in METRICS:
-            row[f"{name}.{known}"] = score(known, arrays["labels"], arrays["preds"], _log_odds(arrays))
+            row[f"{name}.{known}"] = score(
+                known, arrays["labels"], arrays["preds"], log_odds(arrays["logits"][:, :2])[:, 0]
+            )
     if np.isnan(row[f"test.{metric}"]):
         raise StudyError(
             f"the study has metric: {metric}, which needs test texts of just two classes and finite logits"
@@ -288,7 +285,7 @@ class Runs:
         """
         arrays = [self.arrays(run_id, part) for run_id in ([run_ids] if isinstance(run_ids, str) else run_ids)]
         preds = np.stack([each["preds"][texts] for each in arrays])
-        odds = np.stack([_log_odds(each)[texts] for each in arrays])
+        odds = np.stack([log_odds(each["logits"][texts, :2])[:, 0] for each in arrays])
         if isinstance(run_ids, str):
             preds, odds = preds[0], odds[0]
         return scored(metric or self.study.metric, arrays[0]["labels"][texts], preds, odds)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from made_runs import make_study
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
+from sklearn.pipeline import make_pipeline
 
 from peft_study import paths
 from peft_study.analysis import tfidf
@@ -39,6 +41,16 @@ def test_scores_have_a_row_per_size_with_an_interval_around_the_accuracy() -> No
     assert table["train_size"].tolist() == [250, 1000]
     assert table["accuracy"].tolist() == pytest.approx([accuracy_score(labels, preds), 1])
     assert table["low"].iloc[0] < table["accuracy"].iloc[0] < table["high"].iloc[0]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_predictions_are_those_of_the_model_with_the_log_odds_of_two_classes(classes: int) -> None:
+    texts = [f"word{i % classes} and word{i % 7}" for i in range(60)]
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    fitted, unfitted = tfidf.fit(model, {60: (texts, [i % classes for i in range(60)])})
+    preds, odds = tfidf.predict(fitted, texts)
+    assert not unfitted and preds[60].tolist() == fitted[60].predict(texts).tolist() and len(odds) == (classes == 2)
+    assert all(found == pytest.approx(fitted[60].decision_function(texts)) for found in odds.values())
 
 
 def test_a_missing_or_damaged_baseline_is_no_baseline() -> None:
