@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from torch.nn import Module
     from transformers import PreTrainedTokenizerBase
 
-TOKENS_AT_ONCE = 8192  # 64 copies of a text of 128 tokens
-
 
 @dataclass(frozen=True)
 class Explanation:
@@ -72,8 +70,7 @@ def explain(
     for row, places in enumerate(hidden, start=1):
         copies[row, places] = next(token for token in mask_ids if token is not None)
     examples = [read.inputs | {"input_ids": copy, "labels": 0} for copy in copies]
-    pad, at_once = tokenizer.pad_token_id, max(1, TOKENS_AT_ONCE // len(read.input_ids))
-    logits = predict(model, examples, range(len(examples)), pad, at_once).logits
+    logits = predict(model, examples, range(len(examples)), tokenizer.pad_token_id).logits
     target = 1 if logits.shape[1] == 2 else int(logits[0].argmax())
     odds = logits[:, target] - logsumexp(np.delete(logits, target, axis=1), axis=1)
     whole, *masked_odds, without = odds.tolist()

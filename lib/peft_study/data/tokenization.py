@@ -289,7 +289,10 @@ def match_model(tokenizer: Any, folder: Path) -> str:
     """
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # a value of another type, a type of model that is unknown
+        raise StudyError(f"model: config.json in {folder} does not load: {one_line(error, 300)}") from error
     if getattr(config, "type_vocab_size", None) in (None, 0, 1):
         names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
         tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names  # the latter are saved

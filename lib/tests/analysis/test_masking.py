@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from peft_study.analysis import masking
 from peft_study.analysis.masking import explain
 from peft_study.analysis.windows import window
 from peft_study.data.reviews import load_reviews
 from peft_study.data.tokenization import load_tokenizer, tokenize_texts
 from peft_study.study.variant import Variant
+from peft_study.training import prediction
 from peft_study.training.model import build
 
 TEXT = "the film was superb , unbelievable"
@@ -62,7 +62,7 @@ def test_neither_batches_nor_autocast_nor_dropout_change_an_effect(
     model, tokenizer = built(variant())
     first = explain(model, tokenizer, TEXT, 32, "head")
     before = [parameter.clone() for parameter in model.parameters()]
-    monkeypatch.setattr(masking, "TOKENS_AT_ONCE", 20)
+    monkeypatch.setattr(prediction, "classified_at_once", lambda device, tokens: 2)
     model.train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert np.allclose(first.words, explain(model, tokenizer, TEXT, 32, "head").words, atol=1e-5)
