@@ -210,7 +210,7 @@ STRATEGIES: dict[str, Strategy] = {
     "delora": Strategy(
         "DeLoRA",
         "LoRA whose factors are normalised; a learned number bounds the update",
-        1e-2,
+        1e-3,
         Adapter("DeloraConfig", "query-value"),
         citation="[Bini et al. 2025](https://arxiv.org/abs/2503.18225)",
     ),
@@ -245,7 +245,7 @@ STRATEGIES: dict[str, Strategy] = {
     "osf": Strategy(
         "OSF",
         "the half of the weight's singular directions with the smaller singular values trains",
-        3e-4,
+        1e-3,
         Adapter("OSFConfig", "query-value"),
         citation="[Nayak et al. 2025](https://arxiv.org/abs/2504.07097)",
     ),
@@ -273,21 +273,21 @@ STRATEGIES: dict[str, Strategy] = {
     "vblora": Strategy(
         "VB-LoRA",
         "LoRA whose factors are mixtures of the vectors of a learned bank that all layers share",
-        1e-2,
+        3e-2,
         Adapter("VBLoRAConfig", "query-value", vector_length=divisor(256)),
         citation="[Li et al. 2024](https://arxiv.org/abs/2405.15179)",
     ),
     "unilora": Strategy(
         "Uni-LoRA",
         "LoRA whose factors repeat the 256 entries of one learned vector at random places",
-        1e-2,
+        3e-2,
         Adapter("UniLoraConfig", "query-value"),
         citation="[Li et al. 2025](https://arxiv.org/abs/2506.00799)",
     ),
     "tinylora": Strategy(
         "TinyLoRA",
         "64 learned numbers per weight combine random matrices between two of its singular vectors",
-        3e-2,
+        1e-2,
         Adapter("TinyLoraConfig", "query-value"),
         citation="[Morris et al. 2026](https://arxiv.org/abs/2602.04118)",
     ),
@@ -301,7 +301,7 @@ STRATEGIES: dict[str, Strategy] = {
     "hira": Strategy(
         "HiRA",
         "the update is the Hadamard product of the weight and a low-rank matrix",
-        1e-2,
+        3e-2,
         Adapter("HiraConfig", "query-value"),
         citation="[Huang et al. 2025](https://openreview.net/forum?id=TwJrTz9cRS)",
     ),
@@ -336,7 +336,7 @@ STRATEGIES: dict[str, Strategy] = {
     "road": Strategy(
         "RoAd",
         "pairs of outputs of every query and value projection are rotated and scaled",
-        1e-2,
+        1e-1,
         Adapter("RoadConfig", "query-value", group_size=divisor(64)),
         citation="[Liao and Monz 2024](https://arxiv.org/abs/2409.00119)",
     ),
@@ -364,14 +364,14 @@ STRATEGIES: dict[str, Strategy] = {
     "c3a": Strategy(
         "C³A",
         "the update consists of circulant blocks: a circular convolution",
-        3e-2,
+        3e-1,
         Adapter("C3AConfig", "query-value", block_size=divisor(128)),
         citation="[Chen et al. 2025](https://arxiv.org/abs/2407.19342)",
     ),
     "frod": Strategy(
         "FRoD",
         "scales of a basis that layers share, and a sparse random choice of its mixtures, train",
-        3e-2,
+        1e-2,
         Adapter("FrodConfig", "query-value", progressbar=False),
         citation="[Wan et al. 2026](https://arxiv.org/abs/2512.23485)",
     ),
@@ -385,7 +385,7 @@ STRATEGIES: dict[str, Strategy] = {
     "supertuning": Strategy(
         "Super-Tuning",
         "the largest 1% of the entries of every query and value projection train",
-        3e-3,
+        3e-2,
         Adapter("SupertuningConfig", "query-value"),
         citation="[Ilin et al. 2026](https://arxiv.org/abs/2607.09287)",
     ),
