@@ -32,6 +32,7 @@ from peft_study.records.read import read_arrays
 from peft_study.records.write import write_record
 from peft_study.report import display
 from peft_study.statistics.intervals import interval
+from peft_study.statistics.scores import scored
 from peft_study.study.variant import Variant
 from peft_study.text import SEPARATOR
 
@@ -97,7 +98,8 @@ def test_an_encoder_learns_from_the_order_of_words_what_tfidf_cannot(folder: Pat
     assert (record["preds"] == record["labels"]).mean() >= 0.9
     model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2), LogisticRegression(C=10))
     model.fit(reviews.train["text"], reviews.train["label"])
-    chance = interval(model.predict(reviews.test["text"]) == reviews.test["label"].to_numpy())
+    labels = reviews.test["label"].to_numpy()
+    chance = interval(scored("accuracy", labels, model.predict(reviews.test["text"])))
     assert chance.low < 0.5 < chance.high
 
 
