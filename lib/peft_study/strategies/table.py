@@ -280,7 +280,7 @@ STRATEGIES: dict[str, Strategy] = {
     "unilora": Strategy(
         "Uni-LoRA",
         "LoRA whose factors repeat the 256 entries of one learned vector at random places",
-        3e-2,
+        1e-1,
         Adapter("UniLoraConfig", "query-value"),
         citation="[Li et al. 2025](https://arxiv.org/abs/2506.00799)",
     ),
@@ -364,7 +364,7 @@ STRATEGIES: dict[str, Strategy] = {
     "c3a": Strategy(
         "C³A",
         "the update consists of circulant blocks: a circular convolution",
-        3e-1,
+        1.0,
         Adapter("C3AConfig", "query-value", block_size=divisor(128)),
         citation="[Chen et al. 2025](https://arxiv.org/abs/2407.19342)",
     ),
