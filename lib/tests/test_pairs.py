@@ -1,7 +1,4 @@
-"""A pair study in which word order between the two texts decides, with the bundled encoder: trained, recorded, used.
-
-It needs the bundled encoder, in the cache of whoever runs the tests, and is skipped without.
-"""
+"""A pair study in which word order between the two texts decides, with the bundled encoder: trained, recorded, used."""
 
 import itertools
 import random
@@ -20,7 +17,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from peft_study import paths, widgets
+from peft_study import widgets
 from peft_study.__main__ import main
 from peft_study.analysis.masking import explain
 from peft_study.data.reviews import load_reviews
@@ -36,13 +33,11 @@ from peft_study.statistics.scores import scored
 from peft_study.study.variant import Variant
 from peft_study.text import SEPARATOR
 
-CACHE = paths.cache()  # before each test gets its own
 NOUNS = ("king", "queen", "doctor", "pilot")
 VERBS = ("called", "helped", "paid", "found", "heard", "met", "saw", "thanked", "blamed", "hired", "asked", "told")
 WHEN = ("today", "again", "twice", "at once", "later", "often", "outside", "at home", "in May", "upstairs")
 ENDINGS = [*itertools.product(VERBS, WHEN)]
 PAIR = ["premise", "hypothesis"]
-pytestmark = pytest.mark.skipif(not any(CACHE.glob("bundle-*")), reason="the bundled encoder is not at hand")
 
 
 def pairs(count: int) -> pd.DataFrame:
@@ -62,7 +57,7 @@ def pairs(count: int) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, bundled: Path) -> Path:
     """A home with the record of a run with the bundled encoder, and its data."""
     home = tmp_path_factory.mktemp("pairs")
     table, folder = pairs(1360), home / "runs" / "pairs" / "lora"
@@ -71,7 +66,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table.tail(400).to_csv(home / "nli" / "test.csv", index=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEFT_STUDY_HOME", str(home))
-        patch.setenv("PEFT_STUDY_CACHE", str(CACHE))
+        patch.setenv("PEFT_STUDY_CACHE", str(bundled))
         variant = Variant(
             **{"dataset": "nli", "text_column": PAIR, "label_column": "holds", "test_size": None, "train_size": 960},
             **{"strategy": "lora-all", "learning_rate": 2e-3, "batch_size": 16, "max_length": 32, "precision": "fp32"},
@@ -85,10 +80,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folder(trained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def folder(trained: Path, bundled: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The folder of that record, in the home and with the cache of the test."""
     monkeypatch.setenv("PEFT_STUDY_HOME", str(trained))
-    monkeypatch.setenv("PEFT_STUDY_CACHE", str(CACHE))
+    monkeypatch.setenv("PEFT_STUDY_CACHE", str(bundled))
     monkeypatch.chdir(tmp_path)
     return trained / "runs" / "pairs" / "lora"
 
