@@ -28,6 +28,8 @@ _EXPECTED = (  # warnings of methods that work as intended
     "Setting boft_n_butterfly_factor to 1",
     "Sparse invariant checks are implicitly disabled",  # SHiRA's
 )
+# peft accepts "eva" and "lora_ga" too, and without activations or gradients leaves the weights random.
+_INITS = ("gaussian", "mica", "olora", "orthogonal", "pissa")
 UNKNOWN_STEPS = 10**9  # AdaLoRA requires a number before the steps are known; `budget_callback` sets it
 LORA_PLUS_RATIO = 16.0  # of the rate of B to that of A: the paper's recommendation
 
@@ -99,6 +101,8 @@ class Adapter:
         allowed = [name for name in inspect.signature(kind).parameters if name not in fixed]
         if strange := [name for name in own if name not in allowed]:
             raise StudyError(f"peft: {unknown('parameter', strange[0], allowed)} (those of peft's {self.method})")
+        if isinstance(start := own.get("init_lora_weights"), str) and not start.startswith(_INITS):
+            raise StudyError(f"peft: {unknown('init_lora_weights', start, _INITS)}, true and false")
         warnings.filterwarnings("ignore", "|".join(_EXPECTED))
         try:
             return kind(**values | copy.deepcopy(dict(own)))  # peft fills the lists that it is given

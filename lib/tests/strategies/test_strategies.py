@@ -215,6 +215,11 @@ def test_modules_and_any_parameter_of_peft_can_be_set_and_stay_as_asked_for(vari
         ("ia3", {"modules_to_save": []}, "unknown parameter 'modules_to_save'"),
         ("adalora", {"orth_reg_weight": -1}, "strategy = 'adalora', peft = .*orth_reg_weight"),
         ("miss", {"r": 64}, "strategy = 'miss', peft = .*less than or equal"),
+        (
+            "lora",
+            {"init_lora_weights": "eva"},
+            "'lora', peft: unknown init_lora_weights 'eva'; allowed: gaussian, mica",
+        ),
     ],
 )
 def test_a_parameter_that_peft_refuses_is_one_clear_error_before_anything_trains(
