@@ -35,9 +35,9 @@ def class_scores(runs: Runs) -> pd.DataFrame:
 def class_estimate(preds: np.ndarray, labels: np.ndarray, kind: int, name: str, shared: SeedVariance) -> Estimate:
     """The precision, recall or F1 (`name`) of the class `kind`, a mean over runs; `preds` are (runs, n).
 
-    As in `intervals.interval`, pseudo-texts keep the interval of few texts from being too narrow: two that are and two
-    that are not what precision and recall count, one correct and one of either error for F1. Simulated coverage of one
-    run with 5 to 30 texts of the class, of which 30 to 95 % are found, is 94.2 to 97.8 %.
+    As in `intervals.interval`, pseudo-texts keep intervals of few texts from being too narrow: two true positives, two
+    false positives and two false negatives for precision and recall, one of each for F1. Simulated coverage of one run
+    is 94.2 to 97.8 % (`lib/NOTES.md`).
     """
     guessed, true = np.repeat([[kind, kind, -1], [kind, -1, kind]], _PSEUDO[name], axis=1)
     more = np.hstack([preds, np.tile(guessed, (len(preds), 1))]), np.append(labels, true)

@@ -35,7 +35,7 @@ Outcome = tuple[bool | None, str]  # whether the expectation held (None: undecid
 
 @dataclass(frozen=True)
 class Expectation:
-    """What is expected, with `{metric}` for that of the study, of which studies, and how it is checked."""
+    """What is expected (`{metric}` stands for the study's), of which studies, and how it is checked."""
 
     text: str
     applies: Callable[[Study], bool]

@@ -1,6 +1,6 @@
 """How error falls with labels, and how many labels a strategy needs to match another. Never imports torch.
 
-Error is one less the study's metric. The curve is the inverse power law err(n) = a + b n^-c of the learning-curve
+Error is one minus the study's metric. The curve is the inverse power law err(n) = a + b n^-c of the learning-curve
 literature (Cortes et al. 1993; Hestness et al. 2017): `a` is the error with unlimited labels, `c` how fast the rest
 falls. Three parameters pass through any three falling points and leave no residual to judge the fit by; a fixed
 exponent would not help, since published exponents differ several times over and would decide the answer. So a curve

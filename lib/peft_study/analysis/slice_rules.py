@@ -45,9 +45,9 @@ def explicit_rating(text: str) -> float | None:
 def negated(text: str) -> bool:
     """Whether the first sentence holds a negation: not, n't, no, never, nor, neither, none, nobody, nothing, ...
 
-    A sentence ends at a full stop, an exclamation or question mark before a space, at a line break, or with the
-    first text of a pair. Only the first
-    one counts, since hardly a review of average length does without a "not" anywhere.
+    A sentence ends at a full stop, an exclamation or question mark before a space, at a line break, or at the end of
+    the first text of a pair. Only the first one counts, since hardly a review of average length does without a "not"
+    anywhere.
     """
     return bool(_NEGATION.search(_SENTENCE_END.split(text.strip(), maxsplit=1)[0]))
 

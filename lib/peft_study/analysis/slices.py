@@ -32,8 +32,8 @@ LEAST = 50  # texts: fewer allow no verdict
 class Sliced:
     """The slices of a study that belong to its runs.
 
-    `slices` maps a slice's name to its part, as in `Runs.arrays`, and its texts there, a mask (n,). `absent` says what
-    is missing.
+    `slices` maps a slice's name to its part, as in `Runs.arrays`, and the mask (n,) of its texts there.
+    `absent` says what is missing.
     """
 
     runs: Runs
@@ -41,7 +41,7 @@ class Sliced:
     absent: str = ""
 
     def scored(self, name: str, run_ids: list[str]) -> Scored:
-        """Some runs on the texts of a slice."""
+        """Runs, scored on the texts of a slice."""
         return self.runs.scored(run_ids, *self.slices[name])
 
     def seeds(self, name: str) -> SeedVariance:

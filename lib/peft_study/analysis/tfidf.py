@@ -43,7 +43,7 @@ class Baseline:
     def scores(self, metric: str) -> pd.DataFrame:
         """A row per size: `train_size`, the metric in a column of its name, its 95 % interval over texts `low`, `high`.
 
-        Sizes at which it is not defined have no row: AUC without log-odds.
+        Sizes at which it is undefined (AUC without log-odds) have no row.
         """
         rows = [(size, interval(self.scored(size, metric))) for size in sorted(self.preds)]
         columns = ["train_size", metric, "low", "high"]

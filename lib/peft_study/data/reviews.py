@@ -19,7 +19,7 @@ from peft_study.errors import StudyError, quoted
 from peft_study.study.variant import Variant
 from peft_study.text import SEPARATOR, several
 
-FEWEST = 5  # test texts of a class, below which a note names it
+FEWEST = 5  # test texts of a class; classes with fewer are noted
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
 
@@ -169,7 +169,7 @@ def _oddities(conflicts: int, named: Classes, raw: pd.DataFrame, test: pd.DataFr
         notes.append(f"the labels {several(alike, 10)} differ only in case, spaces or Unicode form; each is a class")
     counts = np.bincount(test["label"], minlength=len(named.names))
     if few := [f"{quoted(name, 40)} ({n})" for name, n in zip(named.names, counts, strict=True) if n < FEWEST]:
-        notes.append(f"classes with fewer than {FEWEST} test texts, whose scores say little: {several(few, 5)}")
+        notes.append(f"classes with fewer than {FEWEST} test texts, whose scores are imprecise: {several(few, 5)}")
     return notes
 
 

@@ -127,10 +127,10 @@ def kept(length: int, room: int, truncation: str) -> tuple[int, int]:
 
 
 def tokenize_texts(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", cached: bool = True) -> Tokens:
-    """Tokenise `texts`, or pairs (all of them), once; the cache, if it is used, stores the result under their hash.
+    """Tokenise `texts`, all single or all pairs, once; the cache, if it is used, stores the result.
 
-    It includes that of the tokenizer. Length and truncation are applied later, by slicing, so all variants share the
-    result.
+    Its key is a hash of texts and tokenizer. Length and truncation are applied later, by slicing, so all variants share
+    the result.
     """
     around = template(tokenizer, 1 + texts[0].count(SEPARATOR))
     parts = [part for text in texts for part in text.split(SEPARATOR)]
@@ -203,9 +203,9 @@ def places(text: str, tokenizer: Any) -> tuple[list[int], list[tuple[int, int]],
 
 
 def template(tokenizer: Any, parts: int = 1) -> Template:
-    """How `tokenizer` frames a text or, with 2 `parts`, a pair; its truncation and padding are disabled.
+    """The special tokens of a text or, with 2 `parts`, a pair; disables truncation and padding of `tokenizer`.
 
-    Without a token between the parts, as in decoders, a line break takes that place.
+    If the tokenizer puts none between the parts, as those of decoders, a line break separates them.
     """
     if tokenizer.is_fast:
         tokenizer.backend_tokenizer.no_truncation()
@@ -281,7 +281,7 @@ def read_tokenizer(variant: Variant) -> "PreTrainedTokenizerBase":
 
 
 def match_model(tokenizer: Any, folder: Path) -> str:
-    """Make a `tokenizer` give what the model in `folder` reads: no token types if it has one, and padding.
+    """Adapt a `tokenizer` to the model in `folder`: no token types if the model has at most one, and a padding token.
 
     Without a padding token it takes that of the model's configuration, or else its end token. Returns a sentence about
     that, empty otherwise. Raises `StudyError` where the configuration names neither, or a token that is not special and

@@ -61,8 +61,8 @@ class _Checks:
 def check(variants: Iterable[Variant], metric: str = "accuracy") -> None:
     """Load the models and the data of `variants`; raises one `StudyError` with every distinct fault.
 
-    `metric` is that of the study.
-    The weights are read once and not kept; each strategy passes a tiny batch through an untrained model of their shape.
+    `metric` is that of the study. The weights are read once and not kept; each strategy passes a tiny batch through an
+    untrained model of their shape.
     """
     checks = _Checks()
     for variant in variants:

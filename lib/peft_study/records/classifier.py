@@ -56,7 +56,7 @@ class Classifier:
         parts = [list(text) if isinstance(text, list | tuple) else [text] for text in texts]
         if any(len(each) != len(columns) for each in parts):
             reads = f"pairs of texts ({', '.join(columns)})" if len(columns) > 1 else "single texts, not pairs"
-            raise StudyError(f"the run classifies {reads}; give it such")
+            raise StudyError(f"the run classifies {reads}; pass them in this form")
         return [text if text and text.strip() else None for text in map(joined, parts)]
 
     def label(self, texts: Iterable[object], tell: Tell = lambda what, done, total: None) -> pd.DataFrame:

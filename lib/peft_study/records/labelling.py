@@ -44,7 +44,9 @@ def label_table(
     columns, own = list(text_column) or classifier.variant.text_columns, classifier.variant.text_columns
     if len(columns) != len(own):
         reads = (
-            f"pairs: give --text-column twice, for {' and for '.join(own)}" if len(own) > 1 else "one text: name one"
+            f"pairs: give --text-column twice, for {' and for '.join(own)}"
+            if len(own) > 1
+            else "single texts: give it once"
         )
         raise StudyError(f"--text-column: {several(columns, 3)}; the run reads {reads}")
     for column in columns:

@@ -209,7 +209,7 @@ def _read_run(
             )
     if np.isnan(row[f"test.{metric}"]):
         raise StudyError(
-            f"the study has metric: {metric}, which needs test texts of just two classes and finite logits"
+            f"metric: {metric} requires test texts of exactly two classes and finite logits; set another in study.yaml"
         )
 
     unrecorded = [f"params.yaml: {name}" for name in variant.model_dump() if name not in {**params, **run}]

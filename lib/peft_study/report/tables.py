@@ -209,7 +209,7 @@ def _compared(comparisons: pd.DataFrame) -> dict[str, Any]:
 def classes(scores: pd.DataFrame, titles: list[str], names: Sequence[str], most: int = 12) -> pd.DataFrame:
     """`class_scores.class_scores` at the largest budget, of the variants with these `titles`; `names` are of classes.
 
-    Of more classes than `most`, those of the lowest F1.
+    Of more than `most` classes, those with the lowest F1.
     """
     table = largest(scores).assign(strategy=[title(row) for row in largest(scores).to_dict("records")])
     table = table[table["strategy"].isin(titles)]

@@ -5,16 +5,16 @@ adds (Clark 1973; Hillis 2007):
 
 - items: the variance of the mean of their values (`scores`), or of the difference between two means that share their
   items, with the pseudo-items of the adjusted Wald intervals (Agresti and Coull 1998; Bonett and Price 2012), which
-  keep them from being too narrow where there are few errors or few discordant items. They are shared out equally among
-  the classes (Price and Bonett 2004), of which a score may weigh rare ones more; of accuracy that changes nothing;
+  keep them from being too narrow where there are few errors or few discordant items. They are distributed equally over
+  the classes (Price and Bonett 2004), since a score may weight rare ones more; for accuracy this changes nothing;
 - seeds: the variance between runs that differ by their seed alone. Three seeds estimate it with two degrees of freedom,
   so it is pooled over all strategies and budgets of a study; where the runs at hand vary more than that, their own
   variance is taken. The part of it that items account for is subtracted, since it is in the variance over items.
 
 Intervals use Student's t with Satterthwaite's (1946) degrees of freedom, those of the pooled variance. Simulated joint
 coverage with three seeds, two strategies and two budgets: 95.0 to 97.6 % where the standard deviation between seeds is
-0 to 2 points and differs up to twofold between strategies or between budgets; of macro F1, balanced accuracy and AUC
-where 3 % of 1,000 or 4,000 items are of one of two classes, 94 % and more, and up to 100 % of an AUC near 1
+0 to 2 points and differs up to twofold between strategies or between budgets; for macro F1 and balanced accuracy
+where 3 % of 1,000 or 4,000 items are of one of two classes, 93.8 to 99.8 %; for AUC there, 95.0 to 100 %
 (`lib/NOTES.md`).
 """
 
@@ -121,7 +121,7 @@ class Estimate:
 def estimate(values: np.ndarray, pseudo: np.ndarray, count: int, seeds: SeedVariance) -> Estimate:
     """The mean of `values` (n,), one an item, with `count` pseudo-items for its interval and what seeds add to it.
 
-    `pseudo` (2, classes) are the values of the kinds of pseudo-items, among which the count is shared out equally.
+    `pseudo` (2, classes) are the values of the kinds of pseudo-items, each with an equal share of the count.
     """
     padded, n = np.append(values, pseudo), len(values)
     weights = np.append(np.ones(n), np.full(pseudo.size, count / pseudo.size))

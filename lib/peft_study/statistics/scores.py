@@ -1,9 +1,9 @@
 """Scores of predictions text by text: what a study may compare strategies by. Never imports torch.
 
-A score that is no mean over texts is linearised. The value of a text is the score plus the text's influence on it, that
-is the derivative of the score by the text's weight (Hampel 1974; the infinitesimal jackknife). The mean of the values
-is the score, and their variance over the number of texts is that of the score: that of DeLong et al. (1988) for the
-AUC, and for accuracy, whose values are 1 and 0, that of a proportion.
+A score that is not a mean over texts is linearised. The value of a text is the score plus the text's influence, the
+derivative of the score with respect to the text's weight (Hampel 1974; the infinitesimal jackknife). The mean of the
+values is the score, and their variance divided by the number of texts is the variance of the score: that of DeLong et
+al. (1988) for AUC, and that of a proportion for accuracy, whose values are 1 and 0.
 """
 
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-Values = tuple[np.ndarray, np.ndarray, np.ndarray]  # of the texts (n,), of `pseudo` texts: right, wrong (classes,)
-# A score and, by class, what its texts gain if they are right, what they lose, and what texts lose that are named it.
+Values = tuple[np.ndarray, np.ndarray, np.ndarray]  # of texts (n,), of correct and incorrect pseudo-texts (classes,)
+# A score and, by class, what a correct text of it adds, and what each text of it and each predicted as it subtracts.
 Terms = tuple[float, np.ndarray, np.ndarray, np.ndarray]
 
 
 class Metric(NamedTuple):
-    """A score: its name in a sentence, what it is, and the values of texts by labels, predictions and log-odds (n,)."""
+    """A score: its name in a sentence, its definition, and the function from labels, predictions and log-odds (n,)."""
 
     noun: str
     meaning: str
@@ -57,12 +57,12 @@ def score(metric: str, labels: np.ndarray, preds: np.ndarray, log_odds: np.ndarr
 
 
 def chance(metric: str, labels: np.ndarray) -> float:
-    """The score of always naming the majority class, whatever the text."""
+    """The score of the majority-class baseline, which gives all texts the same log-odds."""
     return score(metric, labels, np.full(len(labels), np.bincount(labels).argmax()), 0.0)
 
 
 def _of_classes(terms: Callable[..., Terms]) -> Callable[[np.ndarray, np.ndarray, np.ndarray], Values]:
-    """The values of a score of classes; `terms` takes how many texts each class has, is named for, and is right for."""
+    """The values of a score of classes; `terms` takes the texts, predictions and correct predictions of each class."""
 
     def values(labels: np.ndarray, preds: np.ndarray, _: np.ndarray) -> Values:
         right, classes = labels == preds, max(2, labels.max() + 1, preds.max() + 1)
@@ -92,10 +92,10 @@ def _macro_f1(sizes: np.ndarray, named: np.ndarray, right: np.ndarray) -> Terms:
 
 
 def _auc(labels: np.ndarray, _: np.ndarray, log_odds: np.ndarray) -> Values:
-    """The placement of a text is the share of the other class that it is ranked on the right side of.
+    """The placement of a text is the share of texts of the other class against which it is ranked correctly.
 
-    A text that is not classified correctly is one that is ranked at random: a placement of 0 is far rarer than an
-    error.
+    Pseudo-texts are ranked correctly against all of them or at random (placement ½): a placement of 0 is far rarer than
+    an incorrect prediction.
     """
     if not np.array_equal(np.unique(labels), [0, 1]) or not np.isfinite(log_odds).all():
         return np.full(len(labels), np.nan), np.full(2, np.nan), np.full(2, np.nan)
@@ -117,7 +117,7 @@ METRICS = {
 
 
 def class_ratios(preds: np.ndarray, labels: np.ndarray, kind: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Precision, recall and F1 of the class `kind`: what each text adds to the numerator and to the denominator.
+    """Precision, recall and F1 of the class `kind`: the term of each text in the numerator and in the denominator.
 
     `preds` are (..., n), as are the arrays returned. Texts of the class that are predicted as it count twice in F1.
     """

@@ -157,7 +157,7 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "kasa": Strategy(
         "KaSA",
-        "LoRA with learned singular values, on a weight without its smallest ones; no regularisation",
+        "LoRA with learned singular values, on a weight without its smallest singular components; not regularised",
         3e-3,
         Adapter("LoraConfig", "query-value", kasa_config={}),
         citation="[F. Wang et al. 2025](https://arxiv.org/abs/2412.06071)",
@@ -237,14 +237,14 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "adamss": Strategy(
         "AdaMSS",
-        "the weight's singular vectors are clustered in five subspaces, each with an update of rank 1",
+        "the weight's singular vectors are clustered into five subspaces, each with an update of rank 1",
         1e-2,
         Adapter("AdamssConfig", "query-value"),
         citation="[Zheng et al. 2025](https://openreview.net/forum?id=8ZdWmpYxT0)",
     ),
     "osf": Strategy(
         "OSF",
-        "the half of the weight's singular directions with the smaller singular values trains",
+        "the half of the weight's singular components with the smaller singular values trains",
         1e-3,
         Adapter("OSFConfig", "query-value"),
         citation="[Nayak et al. 2025](https://arxiv.org/abs/2504.07097)",
@@ -286,7 +286,7 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "tinylora": Strategy(
         "TinyLoRA",
-        "64 learned numbers per weight combine random matrices between two of its singular vectors",
+        "64 learned numbers per weight combine random matrices in the span of its two largest singular vectors",
         1e-2,
         Adapter("TinyLoraConfig", "query-value"),
         citation="[Morris et al. 2026](https://arxiv.org/abs/2602.04118)",
@@ -328,7 +328,7 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "psoft": Strategy(
         "PSOFT",
-        "the 32 largest singular vectors of the weight are rotated among themselves and scaled",
+        "the singular vectors of the weight's 32 largest singular values are rotated jointly and scaled",
         1e-2,
         Adapter("PsoftConfig", "query-value", r=at_most(32)),
         citation="[Wu et al. 2026](https://arxiv.org/abs/2505.11235)",
@@ -356,7 +356,7 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "waveft": Strategy(
         "WaveFT",
-        "the update is the inverse wavelet transform of a few learned coefficients",
+        "the update is the inverse wavelet transform of 1,000 learned coefficients",
         3e-3,
         Adapter("WaveFTConfig", "query-value", n_frequency=1000),
         citation="[Bilican et al. 2025](https://arxiv.org/abs/2505.12532)",
@@ -370,10 +370,10 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     "frod": Strategy(
         "FRoD",
-        "scales of a basis that layers share, and a sparse random choice of its mixtures, train",
+        "in a basis that layers share, the diagonal and a sparse random set of other coefficients train",
         1e-2,
         Adapter("FrodConfig", "query-value", progressbar=False),
-        citation="[Wan et al. 2026](https://arxiv.org/abs/2512.23485)",
+        citation="[Wan et al. 2026](https://doi.org/10.1609/aaai.v40i31.39813)",
     ),
     "shira": Strategy(
         "SHiRA",
@@ -435,9 +435,9 @@ STRATEGIES: dict[str, Strategy] = {
     ),
 }
 
-UNAVAILABLE: dict[str, str] = {  # the other methods of peft, as peft calls them: it ...
-    "MULTITASK_PROMPT_TUNING": "shares a prompt between several tasks, and asks for the task of each text",
-    "POLY": "shares LoRA adapters between several tasks, and asks for the task of each text",
+UNAVAILABLE: dict[str, str] = {  # the other methods, as peft calls them, and why
+    "MULTITASK_PROMPT_TUNING": "shares a prompt between several tasks, and requires the task of each text",
+    "POLY": "shares LoRA adapters between several tasks, and requires the task of each text",
     "XLORA": "mixes LoRA adapters that are already trained",
     "ADAPTION_PROMPT": "changes the attention of GPT-2, Llama and Mistral only, and trains no head",
     "CPT": "is for text generation only",
@@ -445,7 +445,7 @@ UNAVAILABLE: dict[str, str] = {  # the other methods of peft, as peft calls them
     "TRAINABLE_TOKENS": "trains no head; the parameter trainable_token_indices adds it to LoRA",
     "LoftQ": "starts LoRA from weights that bitsandbytes has quantised",
     "EVA, CorDA, LoRA-GA": "starts LoRA from activations or gradients of training texts",
-    "Gaussian, orthogonal": "starts LoRA from other random numbers; the parameter init_lora_weights sets it",
+    "Gaussian, orthogonal": "draws LoRA's initial weights differently; the parameter init_lora_weights sets it",
     "MonteCLoRA": "needs a second loss beside the cross-entropy",
     "LoRA-FA": "freezes A in the optimizer, after the trainable parameters are counted",
     "aLoRA": "adapts the tokens after an invocation in a prompt, for text generation",

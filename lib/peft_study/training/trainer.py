@@ -84,7 +84,7 @@ class ClassifierTrainer(Trainer):  # type: ignore[misc]
             self.model._is_accelerate_prepared = False  # else it would train without autocast the next time
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **options: Any) -> Any:
-        """The model's loss, which includes the method's regularisation, and what class weights change of it.
+        """The model's loss, with the method's regularisation, plus the change due to class weights.
 
         The sum over a batch is divided by its number of texts, not, as by torch's weighted mean, by their weights: else
         a batch without a rare class would count as much as one with it, and accumulated batches would not add up to

@@ -98,7 +98,7 @@ def test_auc_needs_two_classes_and_logits_and_says_so_as_soon_as_they_are_known(
         logits=np.full((400, 2), np.nan),
     )
     runs = load_runs("made")
-    assert list(runs.table.index) == others and "needs test texts of just two classes" in runs.missing[first]
+    assert list(runs.table.index) == others and "requires test texts of exactly two classes" in runs.missing[first]
 
 
 def test_tf_idf_is_ranked_by_its_log_odds() -> None:
