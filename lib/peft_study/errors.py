@@ -21,8 +21,9 @@ class StudyError(Exception):
 def unknown(what: str, value: str, allowed: Iterable[str]) -> str:
     """The message for an unknown name: the most similar allowed name, then the allowed names, cut if they are many."""
     allowed = list(allowed)
-    near = get_close_matches(value, allowed, n=1)
-    guess = f"did you mean {near[0]!r}? " if near else ""
+    near = get_close_matches(value, allowed)
+    swapped = [name for name in near if sorted(name) == sorted(value)]  # letters, which the matches ignore
+    guess = f"did you mean {(swapped + near)[0]!r}? " if near else ""
     return f"unknown {what} {value!r}; {guess}allowed: {cut(', '.join(allowed), _LONGEST - 200) or 'none'}"
 
 
