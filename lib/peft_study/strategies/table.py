@@ -280,7 +280,7 @@ STRATEGIES: dict[str, Strategy] = {
     "unilora": Strategy(
         "Uni-LoRA",
         "LoRA whose factors repeat the 256 entries of one learned vector at random places",
-        1e-1,
+        3e-1,
         Adapter("UniLoraConfig", "query-value"),
         citation="[Li et al. 2025](https://arxiv.org/abs/2506.00799)",
     ),
