@@ -9,7 +9,7 @@ Read it in this order. Every package imports only from those above it; its docst
     data                         texts and labels: datasets, budgets (`reviews`), tokens
     training                     the model with its adapter (`model`), the Trainer, predictions, costs
     records                      a run's folder: layout, writing, reading
-    analysis                     tables from records: accuracy, differences, costs, calibration, slices, rates, curves
+    analysis                     tables from records: scores, differences, costs, calibration, slices, rates, curves
     report                       figures, printed tables and sentences of the report, and its numbers
     widgets                      the interactive pieces of the notebooks in JupyterLab
     engine                       the command line, Snakemake, locks, status, forecast; it does not import the widgets

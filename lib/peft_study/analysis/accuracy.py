@@ -196,7 +196,7 @@ def against_tfidf(runs: Runs, baseline: Baseline | None) -> pd.DataFrame:
 
 
 def at_chance(runs: Runs, scored: Scored, shared: SeedVariance = NONE) -> bool:
-    """Whether the 95 % interval of the score includes that of always naming the majority class."""
+    """Whether the 95 % interval of the score reaches down to the score of the majority-class baseline."""
     return interval(scored, shared).low <= chance(runs.study.metric, runs.labels)
 
 

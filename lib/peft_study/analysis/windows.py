@@ -17,7 +17,7 @@ _Place = tuple[int, tuple[int, int] | None, int | None]  # a token, its span and
 
 @dataclass(frozen=True)
 class Window:
-    """What a model reads of a text, and where in the text it stands.
+    """The tokens that a model reads of a text, and their places in it.
 
     `inputs`: those of `Template.inputs`. `spans`: for each token the start and end of its characters, None for a
     special token. `words`: for each the number of the word that it is a piece of, None for a special token. `total`:

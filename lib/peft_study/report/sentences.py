@@ -170,7 +170,7 @@ def settlement(row: Mapping[Any, Any], available: float) -> str:
 def untrained(runs: Runs, summary: pd.DataFrame) -> str:
     """Which runs are not distinguishable from the majority-class baseline, by the rows of `summary`; nothing if none.
 
-    A run is judged by its own interval: that of several seeds also grows with what seeds do.
+    A run is judged by its own interval, since that of several seeds includes seed variance.
     """
     poor = []
     for row in summary.to_dict("records"):
