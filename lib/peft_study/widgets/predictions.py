@@ -62,7 +62,7 @@ def try_review(model: Any, tokenizer: Any, variant: Variant, labels: tuple[str, 
 
 
 def of_all_runs(trained: Classifier, saved: Mapping[str, Path], texts: Sequence[str]) -> Shown:
-    """A table of each model's prediction for a text or pair: the model just `trained`, and those of all finished runs."""
+    """A table of each model's prediction for a text or pair: the one just `trained`, and those of all finished runs."""
     rows: list[dict[str, str]] = []
     for number, run in enumerate([THIS, *saved]):
         yield markup.line(f"Run {number + 1} of {len(saved) + 1}: {run} …")
