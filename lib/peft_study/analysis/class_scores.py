@@ -1,14 +1,14 @@
 """Precision, recall and F1 of every class, with intervals over texts and seeds."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 
 from peft_study.analysis.accuracy import groups, varying
 from peft_study.records.read import Runs
 from peft_study.statistics.intervals import Estimate, SeedVariance, of_seeds, seed_variance
-from peft_study.statistics.scores import class_ratios, pseudo_values
-
-_PSEUDO = {"precision": 2, "recall": 2, "F1": 1}
+from peft_study.statistics.scores import RATIOS, ratio_values
 
 
 def class_scores(runs: Runs) -> pd.DataFrame:
@@ -19,29 +19,34 @@ def class_scores(runs: Runs) -> pd.DataFrame:
     none of it.
     """
     table, rows = groups(runs), []
-    cells = [np.stack([runs.arrays(run_id)["preds"] for run_id in run_ids]) for run_ids in table["run_ids"]]
-    for kind in range(len(runs.class_names)):
-        ratios = [class_ratios(preds, runs.labels, kind) for preds in cells]
-        shared = {name: seed_variance([pseudo_values(*ratio[name]) for ratio in ratios]) for name in _PSEUDO}
+    predicted = [np.stack([runs.arrays(run_id)["preds"] for run_id in run_ids]) for run_ids in table["run_ids"]]
+    for kind, name in product(range(len(runs.class_names)), RATIOS):
+        labels, cells = 1 * (runs.labels == kind), [1 * (preds == kind) for preds in predicted]
+        shared = seed_variance(class_values(name, labels, preds) for preds in cells)
         for row, preds in zip(table.to_dict("records"), cells, strict=True):
-            cell = {"class": kind, "texts": int((runs.labels == kind).sum())} | {n: row[n] for n in varying(runs)}
-            for name in _PSEUDO:
-                found = class_estimate(preds, runs.labels, kind, name, shared[name]).interval()
-                ends = {"low": max(0.0, found.low), "high": min(1.0, found.high)}
-                rows.append(cell | {"measure": name, "value": found.estimate} | ends)
+            cell = {"class": kind, "texts": int(labels.sum())} | {axis: row[axis] for axis in varying(runs)}
+            found = class_estimate(name, labels, preds, shared).interval()
+            ends = {"low": max(0.0, found.low), "high": min(1.0, found.high)}
+            rows.append(cell | {"measure": name, "value": found.estimate} | ends)
     return pd.DataFrame(rows)
 
 
-def class_estimate(preds: np.ndarray, labels: np.ndarray, kind: int, name: str, shared: SeedVariance) -> Estimate:
-    """The precision, recall or F1 (`name`) of the class `kind`, a mean over runs; `preds` are (runs, n).
+def class_values(name: str, labels: np.ndarray, preds: np.ndarray) -> np.ndarray:
+    """The values (runs, n) of the ratio `name` of class 1; `preds` are (runs, n), of the classes 0 and 1."""
+    return np.stack([ratio_values(name, labels, run, [1])[0] for run in preds])
+
+
+def class_estimate(name: str, labels: np.ndarray, preds: np.ndarray, shared: SeedVariance) -> Estimate:
+    """The mean over runs of what `class_values` are of.
 
     As in `intervals.interval`, pseudo-texts keep intervals of few texts from being too narrow: two true positives, two
-    false positives and two false negatives for precision and recall, one of each for F1. Simulated coverage of one run
-    is 94.2 to 97.8 % (`lib/NOTES.md`).
+    false positives and two false negatives for precision and recall, one of each for F1. They join the texts before
+    the ratio is taken, since the linear effect of one more is too large where the class has few. Simulated coverage of
+    one run is 94.2 to 97.8 % (`lib/NOTES.md`).
     """
-    guessed, true = np.repeat([[kind, kind, -1], [kind, -1, kind]], _PSEUDO[name], axis=1)
-    more = np.hstack([preds, np.tile(guessed, (len(preds), 1))]), np.append(labels, true)
-    values, padded = (pseudo_values(*class_ratios(*texts, kind)[name]) for texts in ((preds, labels), more))
-    centred = padded.mean(axis=0)
+    guessed, true = np.repeat([[1, 1, 0], [1, 0, 1]], 1 if name == "F1" else 2, axis=1)
+    padded = np.hstack([preds, np.tile(guessed, (len(preds), 1))])
+    centred = class_values(name, np.append(labels, true), padded).mean(axis=0)
+    values = class_values(name, labels, preds)
     seeds = of_seeds([values], shared)
     return Estimate(values.mean(), centred.mean(), centred.var() / len(centred), len(labels), seeds)

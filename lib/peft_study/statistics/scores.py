@@ -6,15 +6,15 @@ values is the score, and their variance divided by the number of texts is the va
 al. (1988) for AUC, and that of a proportion for accuracy, whose values are 1 and 0.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 Values = tuple[np.ndarray, np.ndarray, np.ndarray]  # of texts (n,), of correct and incorrect pseudo-texts (classes,)
-# A score and, by class, what a correct text of it adds, and what each text of it and each predicted as it subtracts.
-Terms = tuple[float, np.ndarray, np.ndarray, np.ndarray]
+# Ratios of a class: its true positives, over its texts and those predicted as it, each times these factors.
+RATIOS = {"precision": (1, 0, 1), "recall": (1, 1, 0), "F1": (2, 1, 1)}
 
 
 class Metric(NamedTuple):
@@ -61,34 +61,29 @@ def chance(metric: str, labels: np.ndarray) -> float:
     return score(metric, labels, np.full(len(labels), np.bincount(labels).argmax()), 0.0)
 
 
-def _of_classes(terms: Callable[..., Terms]) -> Callable[[np.ndarray, np.ndarray, np.ndarray], Values]:
-    """The values of a score of classes; `terms` takes the texts, predictions and correct predictions of each class."""
-
-    def values(labels: np.ndarray, preds: np.ndarray, _: np.ndarray) -> Values:
-        right, classes = labels == preds, max(2, labels.max() + 1, preds.max() + 1)
-        counts = (np.bincount(kinds, minlength=classes) for kinds in (labels, preds, labels[right]))
-        score, gain, lost, named = terms(*counts)
-        others = (named.sum() - named) / (classes - 1)  # the mean over the classes that a text may be taken for
-        pseudo = np.stack([score - lost + gain - named, score - lost - others])[:, np.unique(labels)]
-        return score - lost[labels] + gain[labels] * right - named[preds], *pseudo
-
-    return values
+def _accuracy(labels: np.ndarray, preds: np.ndarray, _: np.ndarray) -> Values:
+    classes = len(np.unique(labels))
+    return 1.0 * (labels == preds), np.ones(classes), np.zeros(classes)
 
 
-def _accuracy(sizes: np.ndarray, named: np.ndarray, right: np.ndarray) -> Terms:
-    return 0.0, np.ones(len(sizes)), np.zeros(len(sizes)), np.zeros(len(sizes))
+def _mean(ratio: str) -> Callable[[np.ndarray, np.ndarray, np.ndarray], Values]:
+    return lambda labels, preds, _: ratio_values(ratio, labels, preds, np.unique(labels))
 
 
-def _balanced_accuracy(sizes: np.ndarray, named: np.ndarray, right: np.ndarray) -> Terms:
-    weight = sizes.sum() / ((sizes > 0).sum() * np.maximum(sizes, 1))
-    recall = right / np.maximum(sizes, 1)
-    return recall[sizes > 0].mean(), weight, weight * recall, np.zeros(len(sizes))
-
-
-def _macro_f1(sizes: np.ndarray, named: np.ndarray, right: np.ndarray) -> Terms:
-    both = np.maximum(sizes + named, 1)
-    weight, f1 = (sizes > 0) * sizes.sum() / ((sizes > 0).sum() * both), 2 * right / both
-    return f1[sizes > 0].mean(), 2 * weight, weight * f1, weight * f1
+def ratio_values(ratio: str, labels: np.ndarray, preds: np.ndarray, kinds: Sequence[int] | np.ndarray) -> Values:
+    """The values of the mean of a ratio, one of `RATIOS`, over the classes `kinds`; NaN where it is 0 / 0 for one."""
+    hit, true, named = RATIOS[ratio]
+    classes = max(2, labels.max() + 1, preds.max() + 1)
+    sizes, guesses, hits = (np.bincount(of, minlength=classes) for of in (labels, preds, labels[labels == preds]))
+    whole, weight = true * sizes + named * guesses, np.zeros(classes)
+    weight[kinds] = len(labels) / len(kinds) / np.where(whole, whole, np.nan)[kinds]
+    lost = hit * weight * hits / np.maximum(whole, 1)
+    score = hit * weight @ hits / len(labels)
+    # of a text of each class (rows) that is predicted as each class (columns)
+    values = score + hit * np.diag(weight) - true * lost[:, None] - named * lost
+    right, kinds = values.diagonal(), np.unique(labels)
+    wrong = (values.sum(axis=1) - right) / (classes - 1)  # the mean over the classes that a text may be taken for
+    return values[labels, preds], right[kinds], wrong[kinds]
 
 
 def _auc(labels: np.ndarray, _: np.ndarray, log_odds: np.ndarray) -> Values:
@@ -109,28 +104,8 @@ def _auc(labels: np.ndarray, _: np.ndarray, log_odds: np.ndarray) -> Values:
 
 
 METRICS = {
-    "accuracy": Metric("accuracy", "share of correct predictions", _of_classes(_accuracy)),
-    "macro_f1": Metric("macro F1", "unweighted mean of the F1 of the classes", _of_classes(_macro_f1)),
-    "balanced_accuracy": Metric("balanced accuracy", "mean recall of the classes", _of_classes(_balanced_accuracy)),
+    "accuracy": Metric("accuracy", "share of correct predictions", _accuracy),
+    "macro_f1": Metric("macro F1", "unweighted mean of the F1 of the classes", _mean("F1")),
+    "balanced_accuracy": Metric("balanced accuracy", "mean recall of the classes", _mean("recall")),
     "auc": Metric("AUC", "area under the ROC curve", _auc),
 }
-
-
-def class_ratios(preds: np.ndarray, labels: np.ndarray, kind: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Precision, recall and F1 of the class `kind`: the term of each text in the numerator and in the denominator.
-
-    `preds` are (..., n), as are the arrays returned. Texts of the class that are predicted as it count twice in F1.
-    """
-    predicted, true = np.broadcast_arrays(preds == kind, labels == kind)
-    hit, either = predicted & true, predicted.astype(int) + true
-    return {"precision": (hit, predicted), "recall": (hit, true), "F1": (2 * hit, either)}
-
-
-def pseudo_values(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Values (..., n) whose mean is the ratio of the sums of `part` and `whole`, and whose variance that of the ratio.
-
-    They add to the ratio its influence function (the infinitesimal jackknife, Efron 1982). NaN where `whole` sums to 0.
-    """
-    total = np.where(whole.any(axis=-1, keepdims=True), whole.sum(axis=-1, keepdims=True), np.nan)
-    ratio = part.sum(axis=-1, keepdims=True) / total
-    return np.asarray(ratio + (part - ratio * whole) * whole.shape[-1] / total)

@@ -8,7 +8,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from peft_study.analysis.class_scores import class_estimate, class_scores
 from peft_study.report import tables
 from peft_study.statistics.intervals import NONE, estimate
-from peft_study.statistics.scores import class_ratios, pseudo_values
+from peft_study.statistics.scores import RATIOS, ratio_values
 
 
 def draw(rng: np.random.Generator, count: int = 1000) -> tuple[np.ndarray, np.ndarray]:
@@ -31,7 +31,7 @@ def test_scores_of_classes_are_scikit_learns_averaged_over_seeds_and_lie_in_thei
 
 def test_a_class_that_is_never_predicted_has_no_precision_and_an_f1_of_0() -> None:
     preds, labels = np.zeros((1, 50), int), np.repeat([0, 1], [46, 4])
-    found = {name: class_estimate(preds, labels, 1, name, NONE).interval() for name in class_ratios(preds, labels, 1)}
+    found = {name: class_estimate(name, labels, preds, NONE).interval() for name in RATIOS}
     assert np.isnan(found["precision"].estimate) and found["F1"].estimate == found["recall"].estimate == 0
     assert found["F1"].high > 0.2 and found["recall"].high > 0.2
 
@@ -39,24 +39,22 @@ def test_a_class_that_is_never_predicted_has_no_precision_and_an_f1_of_0() -> No
 def test_the_recall_of_a_class_is_the_accuracy_on_its_texts_and_f1_varies_as_its_bootstrap_does() -> None:
     rng = np.random.default_rng(0)
     preds, labels = draw(rng)
-    recall, right = class_estimate(preds[None], labels, 1, "recall", NONE), (preds == labels)[labels == 1]
+    recall, right = class_estimate("recall", labels, preds[None], NONE), (preds == labels)[labels == 1]
     of_class = estimate(right, np.array([[1], [0]]), 4, NONE)
     assert (recall.value, recall.centre, recall.items) == pytest.approx(
         (of_class.value, of_class.centre, of_class.items)
     )
-    part, whole = class_ratios(preds, labels, 1)["F1"]
+    hit, either = preds & labels, preds + labels
     drawn = rng.integers(0, len(labels), (4000, len(labels)))
-    spread = (part[drawn].sum(axis=1) / whole[drawn].sum(axis=1)).std()
-    assert pseudo_values(part, whole).std() / np.sqrt(len(labels)) == pytest.approx(spread, rel=0.05)
+    spread = (2 * hit[drawn].sum(axis=1) / either[drawn].sum(axis=1)).std()
+    assert ratio_values("F1", labels, preds, [1])[0].std() / np.sqrt(len(labels)) == pytest.approx(spread, rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["precision", "recall", "F1"])
 def test_the_interval_of_a_rare_class_covers_the_truth_as_often_as_it_says(name: str) -> None:
     rng, recall, precision = np.random.default_rng(1), 0.7, 0.021 / (0.021 + 0.0097)
     truth = {"recall": recall, "precision": precision, "F1": 2 * precision * recall / (precision + recall)}[name]
-    intervals = [
-        class_estimate(preds[None], labels, 1, name, NONE).interval() for preds, labels in map(draw, [rng] * 500)
-    ]
+    intervals = [class_estimate(name, labels, preds[None], NONE).interval() for preds, labels in map(draw, [rng] * 500)]
     assert np.mean([found.low <= truth <= found.high for found in intervals]) >= 0.93
 
 
