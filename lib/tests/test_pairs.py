@@ -114,7 +114,7 @@ def test_pairs_of_ones_own_are_labelled_and_each_must_have_both_texts(
         (["own.csv"], r"own.csv has no column 'premise' of texts; it has a, b, holds"),
         (
             ["own.csv", "--text-column", "a"],
-            "--text-column: a; the run reads pairs: give --text-column twice, for prem",
+            "--text-column: a; the run reads premise and hypothesis; give the option once",
         ),
     ):
         assert main(["label", "pairs/lora", *words, "--force"]) == 2

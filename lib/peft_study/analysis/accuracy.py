@@ -184,13 +184,12 @@ def against_baseline(runs: Runs) -> pd.DataFrame:
 def against_tfidf(runs: Runs, baseline: Baseline | None) -> pd.DataFrame:
     """Every strategy against TF-IDF at the same size; columns as in `against_baseline`."""
     rows, comparisons, shared = [], [], runs_seed_variance(runs)
-    comparable = (
-        baseline and np.array_equal(baseline.ids, runs.preds.index) and np.array_equal(baseline.labels, runs.labels)
-    )
+    by_size: dict[int, Scored] = {}
+    if baseline and np.array_equal(baseline.ids, runs.preds.index) and np.array_equal(baseline.labels, runs.labels):
+        by_size = baseline.scored(runs.study.metric)
     for row in groups(runs).to_dict("records"):
-        if baseline and comparable and row["train_size"] in baseline.scores(runs.study.metric)["train_size"].values:
+        if theirs := by_size.get(row["train_size"]):
             rows.append({axis: row[axis] for axis in varying(runs)})
-            theirs = baseline.scored(row["train_size"], runs.study.metric)
             comparisons.append(compare(runs.scored(row["run_ids"]), theirs, shared, at_chance(runs, theirs)))
     return family(rows, comparisons, runs.study.margin)
 

@@ -36,18 +36,17 @@ class Baseline:
     same_window: "Baseline | None" = None
     log_odds: dict[int, np.ndarray] = field(default_factory=dict)
 
-    def scored(self, size: int, metric: str) -> Scored:
-        """The predictions at a size, as those of a fixed classifier."""
-        return scored(metric, self.labels, self.preds[size], self.log_odds.get(size, np.nan))
+    def scored(self, metric: str) -> dict[int, Scored]:
+        """By size, the predictions, as of a fixed classifier; without sizes at which `metric` is undefined."""
+        sizes = sorted(self.preds)
+        found = [scored(metric, self.labels, self.preds[size], self.log_odds.get(size, np.nan)) for size in sizes]
+        return {size: one for size, one in zip(sizes, found, strict=True) if not np.isnan(one.values).any()}
 
     def scores(self, metric: str) -> pd.DataFrame:
-        """A row per size: `train_size`, the metric in a column of its name, its 95 % interval over texts `low`, `high`.
-
-        Sizes at which it is undefined (AUC without log-odds) have no row.
-        """
-        rows = [(size, interval(self.scored(size, metric))) for size in sorted(self.preds)]
+        """A row per size of `scored`: `train_size`, the metric, its 95 % interval over texts `low`, `high`."""
+        rows = [(size, interval(one)) for size, one in self.scored(metric).items()]
         columns = ["train_size", metric, "low", "high"]
-        return pd.DataFrame([(size, i.estimate, i.low, i.high) for size, i in rows], columns=columns).dropna()
+        return pd.DataFrame([(size, i.estimate, i.low, i.high) for size, i in rows], columns=columns)
 
 
 def fit(

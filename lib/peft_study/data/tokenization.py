@@ -3,10 +3,11 @@
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -66,12 +67,10 @@ class Template:
 
         The longer part is cut first, until both are as long (`longest_first` of transformers).
         """
-        room, order = max_length - self.special, sorted(range(len(lengths)), key=lengths.__getitem__)
-        rooms = dict.fromkeys(order, 0)
-        for number, part in enumerate(order):
-            rooms[part] = min(lengths[part], room // (len(order) - number))
-            room -= rooms[part]
-        return [kept(length, rooms[part], truncation) for part, length in enumerate(lengths)]
+        room, longest = max_length - self.special, len(lengths) - 1 - int(np.argmax(lengths[::-1]))
+        short = min(*lengths, room // len(lengths))
+        rooms = [room - short * (len(lengths) - 1) if part == longest else short for part in range(len(lengths))]
+        return [kept(length, part, truncation) for length, part in zip(lengths, rooms, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -93,12 +92,12 @@ class Tokens:
 
     def encode(self, row: int, max_length: int, truncation: str) -> dict[str, np.ndarray]:
         """The model's input for text `row`: at most `max_length` tokens, special ones included (`Template.inputs`)."""
-        kept = zip(self._of(row, self.flat), self._kept(row, max_length, truncation), strict=True)
-        return self.template.inputs([np.concatenate([i[:head], i[len(i) - tail :]]) for i, (head, tail) in kept])
+        kept = self._kept(row, self.flat, max_length, truncation)
+        return self.template.inputs(np.concatenate([ids[:head], ids[len(ids) - tail :]]) for ids, (head, tail) in kept)
 
     def cut(self, row: int, text: str, max_length: int, truncation: str) -> str:
         """The part of text `row`, which is `text`, within the window; a space joins its start and its end."""
-        kept = zip(self._of(row, self.ends), self._kept(row, max_length, truncation), strict=True)
+        kept = self._kept(row, self.ends, max_length, truncation)
 
         def within(part: str) -> str:
             ends, (head, tail) = next(kept)
@@ -109,13 +108,13 @@ class Tokens:
 
         return each_part(within, text)
 
-    def _of(self, row: int, values: np.ndarray) -> list[np.ndarray]:
-        """The `values`, one for each token, of each part of text `row`."""
-        first = row * self.template.parts
-        return [values[self.bounds[i] : self.bounds[i + 1]] for i in range(first, first + self.template.parts)]
-
-    def _kept(self, row: int, max_length: int, truncation: str) -> list[tuple[int, int]]:
-        return self.template.kept([len(ids) for ids in self._of(row, self.flat)], max_length, truncation)
+    def _kept(
+        self, row: int, values: np.ndarray, max_length: int, truncation: str
+    ) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
+        """Of each part of text `row` the `values`, one for each token, and how many of its start and end fit."""
+        bounds = self.bounds[row * self.template.parts :][: self.template.parts + 1]
+        parts = [values[start:end] for start, end in pairwise(bounds)]
+        return zip(parts, self.template.kept(list(map(len, parts)), max_length, truncation), strict=True)
 
 
 def kept(length: int, room: int, truncation: str) -> tuple[int, int]:

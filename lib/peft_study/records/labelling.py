@@ -14,7 +14,7 @@ from peft_study.errors import StudyError
 from peft_study.files import replacing
 from peft_study.records.classifier import Classifier, load_classifier
 from peft_study.study.variant import Variant, describe
-from peft_study.text import several
+from peft_study.text import listed, several
 from peft_study.training.prediction import Tell
 
 
@@ -41,20 +41,13 @@ def label_table(
     _require_writable(table, output, force)
     split = _read(table, encoding, delimiter)
     classifier = load_classifier(run)
-    columns, own = list(text_column) or classifier.variant.text_columns, classifier.variant.text_columns
-    if len(columns) != len(own):
-        reads = (
-            f"pairs: give --text-column twice, for {' and for '.join(own)}"
-            if len(own) > 1
-            else "single texts: give it once"
-        )
-        raise StudyError(f"--text-column: {several(columns, 3)}; the run reads {reads}")
-    for column in columns:
-        if column not in split.columns:
-            names = column_names(split)
-            raise StudyError(
-                f"{table} has no column {column!r} of texts; {names}; name that of the texts (--text-column)"
-            )
+    own = classifier.variant.text_columns
+    if len(columns := list(text_column) or own) != len(own):
+        reads = f"the run reads {listed(own)}; give the option once for each"
+        raise StudyError(f"--text-column: {several(columns, 3)}; {reads}")
+    if absent := [column for column in columns if column not in split.columns]:
+        fault = f"{table} has no column {absent[0]!r} of texts; {column_names(split)}"
+        raise StudyError(f"{fault}; name that of the texts (--text-column)")
     if taken := [name for name in classifier.columns if name in split.columns]:
         raise StudyError(f"{table} has a column {taken[0]!r} already; rename it, or remove it")
     rows = pd.DataFrame(split.columns, dtype=object)

@@ -3,9 +3,7 @@
 The template, `model_card.md` beside this file, is filled from the record; names that come with the data are escaped.
 """
 
-from collections.abc import Mapping, Sequence
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import numpy as np
 
 from peft_study.data.datasets import is_on_hub
 from peft_study.data.labels import LABELS
-from peft_study.data.tokenization import HEAD_SHARE, Template, kept, template
+from peft_study.data.tokenization import HEAD_SHARE, kept, template
 from peft_study.files import replacing
 from peft_study.records.layout import read_metrics, read_variant, recorded_labels
 from peft_study.records.read import fitted_temperature, read_arrays
@@ -46,6 +44,11 @@ def card(folder: Path, plain: bool = False) -> str:
     tokenizer = AutoTokenizer.from_pretrained(folder / "model", local_files_only=True, trust_remote_code=False)
     texts = ["text"] if len(variant.text_columns) == 1 else ["first", "second"]
     around = template(tokenizer, len(texts))
+    pieces = around.fill(texts, lambda token: token)
+    types = [
+        f"[{kind}]" + f" * len({piece})" * (piece in texts) for kind, piece in zip(around.types, pieces, strict=True)
+    ]
+    code = {"ids": " + ".join(map(str, pieces)), "types": " + ".join(types) * any(around.types)}
     room = variant.max_length - around.special
     head, tail = kept(room + 1, room, variant.truncation)
     header = ModelCardData(
@@ -65,7 +68,7 @@ def card(folder: Path, plain: bool = False) -> str:
             adapted=adapted,
             on_hub=is_on_hub(variant.model),
             run=f"{folder.parent.name}/{folder.name}",
-            window={"room": room, "head": head, "tail": tail, "texts": texts, **_code(around, texts)},
+            window={"room": room, "head": head, "tail": tail, "texts": texts, **code},
             columns=list(map(markdown_escape, variant.text_columns)),
             at_most={"head": "room", "tail": "0", "head+tail": f"round(room * {HEAD_SHARE})"}[variant.truncation],
             temperature=fitted_temperature(folder),
@@ -78,17 +81,6 @@ def card(folder: Path, plain: bool = False) -> str:
             scores=[_scores(name, part) for name, part in parts.items()],
         )
     )
-
-
-def _code(around: Template, texts: Sequence[str]) -> dict[str, str]:
-    """Python expressions of a model's `ids`, and of its token `types` if any is not 0, from the tokens of `texts`."""
-    pieces = around.fill(texts, lambda token: token)
-    types = []
-    for kind, group in groupby(zip(around.types, pieces, strict=True), key=itemgetter(0)):
-        named = [piece for _, piece in group]
-        lengths = [f"len({piece})" for piece in named if isinstance(piece, str)]
-        types.append(f"[{kind}] * ({' + '.join([*lengths, str(len(named) - len(lengths))])})")
-    return {"ids": " + ".join(map(str, pieces)), "types": " + ".join(types) if any(around.types) else ""}
 
 
 def _scores(name: str, part: Mapping[str, Any]) -> list[str]:

@@ -203,10 +203,8 @@ def _read_run(
     row = asked | dict.fromkeys(FIELDS) | fields | dict.fromkeys([*kinds, "ood.accuracy"])
     for part, arrays in predictions.items():
         name = "ood" if part else "test"
-        for known in METRICS:
-            row[f"{name}.{known}"] = score(
-                known, arrays["labels"], arrays["preds"], log_odds(arrays["logits"][:, :2])[:, 0]
-            )
+        odds = log_odds(arrays["logits"][:, :2])[:, 0]
+        row |= {f"{name}.{known}": score(known, arrays["labels"], arrays["preds"], odds) for known in METRICS}
     if np.isnan(row[f"test.{metric}"]):
         raise StudyError(
             f"metric: {metric} requires test texts of exactly two classes and finite logits; set another in study.yaml"

@@ -92,9 +92,8 @@ def _answer(rows: pd.DataFrame, runs: Runs, costs: pd.DataFrame) -> str:
     ]
     known = listed(filter(None, shares))
     taken = f" {title(last)} takes {known} with {last['train_size']:,} labels." if known != "none" else ""
-    return (
-        f"{headed(runs.study.noun)} of {within(title(last))} against {within(STRATEGIES[base].label)}: {gaps}.{taken}"
-    )
+    sides = f"{within(title(last))} against {within(STRATEGIES[base].label)}"
+    return f"{headed(runs.study.noun)} of {sides}: {gaps}.{taken}"
 
 
 def _share(part: Mapping[Any, float], whole: Mapping[Any, float], column: str, name: str) -> str:

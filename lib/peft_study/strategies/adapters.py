@@ -49,12 +49,12 @@ def last_blocks(count: int) -> Callable[[str, Parts], bool]:
 class Adapter:
     """An adapter of peft; the head trains in full.
 
-    `method` is the name of peft's configuration class. `targets` names the adapted modules: a key of
-    `Parts.modules`, or nothing for methods that adapt the input. `values` are peft parameters
-    that the strategy sets; a function takes the encoder's configuration. A study's own `peft` overrides all of them.
+    `method` is the name of peft's configuration class. `targets` names the adapted modules: those of `Parts.modules`,
+    or none ("") for methods that adapt the input. `values` are peft parameters that the strategy sets; a function takes
+    the encoder's configuration. A study's own `peft` overrides all of them.
     """
 
-    def __init__(self, method: str, targets: str = "", **values: Any) -> None:
+    def __init__(self, method: str, targets: str = "query-value", **values: Any) -> None:
         self.method, self.targets, self.values = method, targets, values
 
     @property

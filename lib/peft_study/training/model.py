@@ -144,11 +144,8 @@ def _require_own_head(model: Any, loading: Mapping[str, Any], variant: Variant) 
     for_texts = own.get("problem_type") in (None, model.config.problem_type) and all(
         kind.endswith("ForSequenceClassification") for kind in own.get("architectures") or ()
     )
-    parts, unlike = (
-        find_parts(model.config),
-        {*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])},
-    )
-    if any(map(parts.is_head, unlike)) or not for_texts:
+    unlike = [*loading["missing_keys"], *(name for name, *_ in loading["mismatched_keys"])]
+    if any(map(find_parts(model.config).is_head, unlike)) or not for_texts:
         raise StudyError(
             f"{keep} is absent, or does not distinguish {len(labels)} classes of texts; set keep_head to false for a "
             "new head"
