@@ -45,11 +45,9 @@ def _codec(encoding: str) -> str:
 
 
 def _columns(names: Any) -> str | list[str]:
-    pair = isinstance(names, list) and len(names) == 2
+    pair = isinstance(names, list) and len(names) == 2 and names[0] != names[1]
     if not all(name and isinstance(name, str) for name in (names if pair else [names])):
-        raise ValueError("name a column, or the two columns of a pair as a list: [premise, hypothesis]")
-    if pair and names[0] == names[1]:
-        raise ValueError("a pair has two different columns; name both, or the one column of a single text")
+        raise ValueError("name a column, or two different columns of a pair as a list: [premise, hypothesis]")
     return names
 
 

@@ -8,7 +8,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from peft_study.analysis.class_scores import class_estimate, class_scores
 from peft_study.report import tables
 from peft_study.statistics.intervals import NONE, estimate
-from peft_study.statistics.scores import RATIOS, ratio_values
+from peft_study.statistics.scores import RATIOS
 
 
 def draw(rng: np.random.Generator, count: int = 1000) -> tuple[np.ndarray, np.ndarray]:
@@ -36,18 +36,13 @@ def test_a_class_that_is_never_predicted_has_no_precision_and_an_f1_of_0() -> No
     assert found["F1"].high > 0.2 and found["recall"].high > 0.2
 
 
-def test_the_recall_of_a_class_is_the_accuracy_on_its_texts_and_f1_varies_as_its_bootstrap_does() -> None:
-    rng = np.random.default_rng(0)
-    preds, labels = draw(rng)
+def test_the_recall_of_a_class_is_the_accuracy_on_its_texts() -> None:
+    preds, labels = draw(np.random.default_rng(0))
     recall, right = class_estimate("recall", labels, preds[None], NONE), (preds == labels)[labels == 1]
     of_class = estimate(right, np.array([[1], [0]]), 4, NONE)
     assert (recall.value, recall.centre, recall.items) == pytest.approx(
         (of_class.value, of_class.centre, of_class.items)
     )
-    hit, either = preds & labels, preds + labels
-    drawn = rng.integers(0, len(labels), (4000, len(labels)))
-    spread = (2 * hit[drawn].sum(axis=1) / either[drawn].sum(axis=1)).std()
-    assert ratio_values("F1", labels, preds, [1])[0].std() / np.sqrt(len(labels)) == pytest.approx(spread, rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["precision", "recall", "F1"])
