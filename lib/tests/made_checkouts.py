@@ -25,7 +25,7 @@ FULL, LORA = "full-n01000-s1", "lora-n01000-s1"
 CHECK = """\
 from peft_study import paths
 from peft_study.errors import StudyError
-def check(variants):
+def check(*_: object):
     if (paths.CHECKOUT / "faulty").exists():
         raise StudyError("no column text")
 """

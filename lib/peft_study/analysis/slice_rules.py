@@ -31,7 +31,7 @@ SLICES = {
 OTHER = "out-of-domain texts"
 _TYPES: dict[str, Any] = {"part": str, "id": np.int64, "label": np.int64} | dict.fromkeys(SLICES, bool)
 _WORD = re.compile(r"\w+")
-_SENTENCE_END = re.compile(rf"(?<=[.!?])\s|[\n{SEPARATOR}]")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s|\n")
 _NEGATION = re.compile(r"\b(?:not|no|never|nor|neither|none|nobody|nothing|nowhere|cannot)\b|n['’]t\b", re.IGNORECASE)
 _RATING = re.compile(r"(?<![\d/.])(\d{1,2}(?:\.\d+)?)\s*(?:/|out of)\s*(?:10|ten\b)(?![\d/.]?\d)", re.IGNORECASE)
 
@@ -43,13 +43,13 @@ def explicit_rating(text: str) -> float | None:
 
 
 def negated(text: str) -> bool:
-    """Whether the first sentence holds a negation: not, n't, no, never, nor, neither, none, nobody, nothing, ...
+    """Whether the first sentence, of either text of a pair, holds a negation: not, n't, no, never, nor, nobody, ...
 
-    A sentence ends at a full stop, an exclamation or question mark before a space, at a line break, or at the end of
-    the first text of a pair. Only the first one counts, since hardly a review of average length does without a "not"
-    anywhere.
+    A sentence ends at a full stop, an exclamation or question mark before a space, or at a line break. Only the first
+    one counts, since hardly a review of average length does without a "not" anywhere.
     """
-    return bool(_NEGATION.search(_SENTENCE_END.split(text.strip(), maxsplit=1)[0]))
+    starts = [_SENTENCE_END.split(part.strip(), maxsplit=1)[0] for part in text.split(SEPARATOR)]
+    return any(map(_NEGATION.search, starts))
 
 
 def words(text: str) -> str:

@@ -74,7 +74,7 @@ def check(variants: Iterable[Variant], metric: str = "accuracy") -> None:
             _check_model(checks, variant.model_copy(update={"keep_head": False}), folder, LABELS)
         if corpus:
             checks.note(_summary(variant, corpus), *corpus.notes)
-            if variant.train_size > (distinct := len(corpus.pool)):
+            if (distinct := len(corpus.pool)) < variant.train_size <= distinct + corpus.duplicates:
                 checks.note(
                     f"train_size = {variant.train_size} includes repeated rows: only {distinct:,} texts are distinct"
                 )

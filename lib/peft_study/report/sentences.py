@@ -14,6 +14,7 @@ from peft_study.strategies.table import STRATEGIES
 from peft_study.study.study import Study
 from peft_study.text import listed, points, portion, several
 
+MOST_SEEDS = 100  # more are no advice
 SPELT = 4  # comparisons that the answer gives with their intervals
 
 
@@ -161,6 +162,9 @@ def settlement(row: Mapping[Any, Any], available: float) -> str:
         return ""
     if pd.isna(row["settle_seeds"]):
         return "more seeds or texts: at a true difference of 0 the present ones would suffice"
+    if row["settle_seeds"] > MOST_SEEDS:
+        more = f"more than {MOST_SEEDS} seeds per strategy"
+        return f"{more}, unless longer training or another rate reduces the variance between seeds"
     texts = float(f"{row['settle_items']:.2g}")
     short = f" ({available:,.0f} are left beside the largest budget)" if texts > available else ""
     return f"{row['settle_seeds']:,.0f} seeds per strategy on {texts:,.0f} test texts{short}"

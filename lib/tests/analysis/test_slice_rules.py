@@ -45,8 +45,10 @@ NEGATED = (
 NOT_NEGATED = "Fine film. Not bad.|Fine film\nnot bad|A notable knot of nobodies|"
 
 
-@pytest.mark.parametrize("text", [*NEGATED.split("|"), "We cannot say", "It cost 3.5 and is not bad"])
-def test_a_negation_counts_in_the_first_sentence(text: str) -> None:
+@pytest.mark.parametrize(
+    "text", [*NEGATED.split("|"), "We cannot say", "It cost 3.5 and is not bad", "A dog.\u2029Nobody sees it."]
+)
+def test_a_negation_counts_in_the_first_sentence_of_a_text_or_of_either_text_of_a_pair(text: str) -> None:
     assert slice_rules.negated(text)
 
 

@@ -140,6 +140,7 @@ def test_what_would_settle_a_comparison_is_said_of_undetermined_ones_alone() -> 
     assert sentences.settlement(row, float("nan")) == "4 seeds per strategy on 12,000 test texts"
     assert sentences.settlement(row, 9_000).endswith(" on 12,000 test texts (9,000 are left beside the largest budget)")
     assert sentences.settlement(row | {"settle_seeds": np.nan}, 9_000).startswith("more seeds or texts: ")
+    assert sentences.settlement(row | {"settle_seeds": 14_404}, 9_000).startswith("more than 100 seeds per strategy, ")
     assert sentences.settlement(row | {"verdict": "better"}, 9_000) == ""
 
 
