@@ -29,6 +29,8 @@ from peft_study.training.prediction import log_loss, pad_batch
 Make = Callable[..., Variant]
 FAMILIES = ("distilbert", "bert", "roberta")
 PAIRS = [(name, family) for name, entry in STRATEGIES.items() for family in FAMILIES if family not in entry.impossible]
+POSSIBLE = [[pair for pair in PAIRS if pair[0] == name] for name in STRATEGIES]
+ONCE = [pairs[place % len(pairs)] for place, pairs in enumerate(POSSIBLE)]  # each strategy, on a family in turn
 
 
 def make(variant: Variant) -> Any:
@@ -75,7 +77,7 @@ def batch() -> dict[str, torch.Tensor]:
     return pad_batch([{"input_ids": row} for row in rows], pad=0)
 
 
-@pytest.mark.parametrize(("strategy", "family"), PAIRS)
+@pytest.mark.parametrize(("strategy", "family"), ONCE)
 def test_the_first_token_alone_gives_the_same_logits(
     variant: Make, families: dict[str, str], strategy: str, family: str
 ) -> None:
@@ -310,7 +312,7 @@ class FirstIsBest(TrainerCallback):  # type: ignore[misc]
 
 
 @pytest.mark.usefixtures("cheap_garbage")
-@pytest.mark.parametrize(("strategy", "family"), {pair[0]: pair for pair in reversed(PAIRS)}.values())
+@pytest.mark.parametrize(("strategy", "family"), ONCE)
 def test_the_model_that_remains_is_the_selected_one_and_its_loss_the_cross_entropy(
     variant: Make,
     families: dict[str, str],
