@@ -104,7 +104,8 @@ class Study(BaseModel):
                 variants[run] = variant
                 faults |= dict.fromkeys(_idle(variant, point, self.strategies.get(strategy, {})))
             except ValidationError as error:
-                faults |= dict.fromkeys(describe(error, Variant))
+                place = "at the top level of the file, beside title"
+                faults |= dict.fromkeys(describe(error, Variant, Study.model_fields, place))
         return variants, [*faults, *self._faults_of_names(), *_faults_of_test_sets(variants.values())]
 
     def _default_strategy(self) -> Any:
@@ -114,7 +115,8 @@ class Study(BaseModel):
     def _faults_of_names(self) -> list[str]:
         """Faults between parts of the file, rather than within one variant."""
         used = [str(name) for grid in self.matrix for name in grid.get("strategy", [self._default_strategy()])]
-        named = [*(("strategies", name) for name in self.strategies), ("baseline", self.baseline)]
+        baseline = "baseline" if "baseline" in self.model_fields_set else "baseline (full unless you set it)"
+        named = [*(("strategies", name) for name in self.strategies), (baseline, self.baseline)]
         strange = [(where, unknown("strategy", name, dict.fromkeys(used))) for where, name in named if name not in used]
         return [f"{where}: {fault} (those of the matrix)" for where, fault in strange]
 
@@ -140,7 +142,7 @@ def read_study(name: str) -> Study:
     try:
         study = Study.model_validate(content | {"name": name})
     except ValidationError as error:
-        faults = describe(error, Study) + _sound_part(content, error).expand()[1]
+        faults = describe(error, Study, Variant.model_fields, "in defaults") + _sound_part(content, error).expand()[1]
         raise _faulty(name, list(dict.fromkeys(faults))) from error
     if long := [run for run in study.variants if len(run) > _LONGEST]:  # reading them checks the whole matrix
         count = f"matrix: {len(long)} runs have names of more than {_LONGEST} characters ({long[0][:60]}...)"

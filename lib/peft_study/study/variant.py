@@ -206,21 +206,29 @@ def require_parameters(namespace: MutableMapping[str, Any], *names: str) -> None
     namespace[_CHECKED] = True
 
 
-def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """One line for each fault of a pydantic `error`: the field, the value, what is allowed."""
+def describe(
+    error: ValidationError, model: type[BaseModel], elsewhere: Iterable[str] = (), place: str = ""
+) -> list[str]:
+    """One line for each fault of a pydantic `error`: the field, the value, what is allowed.
+
+    The keys `elsewhere` belong in another `place`.
+    """
+    advice = {"string_type": "; put it in quotes", "literal_error": ", or leave it out"}
     lines = []
     for fault in error.errors():
         field = ".".join(str(part) for part in fault["loc"])
         message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
+        if field in elsewhere:
+            lines.append(f"{field} belongs {place}")
+        elif fault["type"] == "extra_forbidden":
             lines.append(unknown("key", field, model.model_fields))
         elif fault["type"] == "missing":
             lines.append(f"{field} is missing")
         elif not field:
             lines.append(message)
         else:
-            quotes = "; put it in quotes" if fault["type"] == "string_type" else ""
-            lines.append(f"{field} = {quoted(fault['input'])}: {message[0].lower()}{message[1:]}{quotes}")
+            remedy = advice.get(fault["type"], "")
+            lines.append(f"{field} = {quoted(fault['input'])}: {message[0].lower()}{message[1:]}{remedy}")
     return lines
 
 

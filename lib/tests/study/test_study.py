@@ -191,7 +191,13 @@ def test_a_broken_section_hides_no_fault_of_the_others(refusal: Callable[..., st
             "remove one, or make their values differ in letters or digits",
         ),
         ({"matrix": [1]}, "matrix.0 = 1: input should be a valid dictionary"),
-        ({"matrix": {"strategy": ["lora"], "train_size": [100]}}, "baseline: unknown strategy 'full'"),
+        (
+            {"matrix": {"strategy": ["lora"], "train_size": [100]}},
+            "baseline (full unless you set it): unknown strategy 'full'",
+        ),
+        ({"defaults": {"metric": "auc"}}, "metric belongs at the top level of the file, beside title"),
+        ({"class_weights": "balanced"}, "class_weights belongs in defaults"),
+        ({"defaults": {"class_weights": True}}, "class_weights = True: input should be 'balanced', or leave it out"),
         ({"baseline": "head"}, "baseline: unknown strategy 'head'; allowed: full, lora (those of the matrix)"),
         (
             {"matrix": MATRIX | {"lora_r": [2, 8]}},
