@@ -19,7 +19,12 @@ from peft_study import paths
 from peft_study.engine import steps
 from peft_study.study.variant import Variant
 
-TINY = {"title": "Tiny", "question": "Does it run?", "matrix": {"strategy": ["full", "lora"], "seed": [1]}}
+TINY = {
+    "title": "Tiny",
+    "question": "Does it run?",
+    "metric": "macro_f1",
+    "matrix": {"strategy": ["full", "lora"], "seed": [1]},
+}
 FULL, LORA = "full-n01000-s1", "lora-n01000-s1"
 
 CHECK = """\
@@ -39,7 +44,8 @@ while strategy == "full" and (study / "wait").exists():
     time.sleep(0.1)
 if strategy == "lora" and (study / "fail").exists():
     raise ValueError("unlucky")
-Path(folder, "metrics.json").write_text(json.dumps({"made": str(uuid.uuid4())}))
+evaluation = {"test": {"accuracy": 0.95, "macro_f1": 0.487}}
+Path(folder, "metrics.json").write_text(json.dumps({"made": str(uuid.uuid4()), "evaluation": evaluation}))
 """
 
 COMPARING = """\
@@ -47,7 +53,9 @@ from peft_study import paths
 report = paths.report_folder(study)
 report.mkdir(parents=True, exist_ok=True)
 (report / "numbers.json").write_text("{}")
-(report / "answer.md").write_text("**Full fine-tuning** wins. More.\\n\\nWith 1,000 labels, choose *it*. More.\\n")
+answer = ["**Full fine-tuning** wins. More.", "With 1,000 labels, choose *it*. More.", "Not said."]
+answer += ["**Not distinguishable** (50.0%): LoRA.", "How sure: better."]
+(report / "answer.md").write_text("\\n\\n".join(answer))
 print(study)
 """
 

@@ -127,8 +127,9 @@ class Progress(Events):
             name, stem, took = self._end(record.job_id)
             if stem.name == "train":
                 evaluation = (recorded_metrics(stem.parent) or {}).get("evaluation") or {}
-                accuracy = (evaluation.get("test") or {}).get("accuracy")
-                self._say(f"{name} done in {duration(took)}" + (f", test accuracy {accuracy:.1%}" if accuracy else ""))
+                found = (evaluation.get("test") or {}).get(self._study.metric)
+                score = f", test {self._study.noun} {found:.1%}" if found else ""
+                self._say(f"{name} done in {duration(took)}{score}")
         elif event == "job_error" and record.jobid in self._at_work:
             name, stem, _ = self._end(record.jobid)
             self._say(f"{name}: {(failure(stem) or 'stopped').splitlines()[0]}")

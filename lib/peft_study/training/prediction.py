@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from peft_study.errors import StudyError
-from peft_study.statistics.calibration import confidence, losses
+from peft_study.statistics.calibration import confidence, log_odds, losses
+from peft_study.statistics.scores import METRICS, score
 
 Tell = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is to do
 
@@ -40,8 +41,11 @@ class Predictions:
         return confidence(self.logits)
 
     def metrics(self) -> dict[str, float]:
-        """`accuracy`, `macro_f1`, `log_loss` (nats per text) and `n`."""
+        """Every metric of `scores.METRICS` that is defined for these texts, `log_loss` (nats per text) and `n`."""
+        odds = log_odds(self.logits[:, :2])[:, 0]
+        found = {metric: score(metric, self.labels, self.preds, odds) for metric in METRICS}
         return {
+            **{metric: value for metric, value in found.items() if np.isfinite(value)},
             **_metrics().compute(predictions=self.preds, references=self.labels),
             "log_loss": log_loss(self.logits, self.labels),
             "n": len(self.labels),

@@ -36,6 +36,8 @@ def test_the_metrics_are_those_of_scikit_learn(logits: np.ndarray, seed: int) ->
     assert found["accuracy"] == metrics.accuracy_score(made.labels, made.preds)
     occurring = {"labels": np.unique(made.labels), "average": "macro", "zero_division": 0}
     assert found["macro_f1"] == pytest.approx(metrics.f1_score(made.labels, made.preds, **occurring))
+    assert found["balanced_accuracy"] == pytest.approx(metrics.recall_score(made.labels, made.preds, **occurring))
+    assert ("auc" in found) == (set(made.labels) == {0, 1})
     exact = softmax(logits.astype(np.float64), axis=1)
     assert found["log_loss"] == pytest.approx(
         metrics.log_loss(made.labels, exact, labels=range(logits.shape[1])), abs=1e-6
