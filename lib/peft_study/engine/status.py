@@ -4,6 +4,7 @@ It is read from the folders: a run is done when its record is complete and has t
 line of a log; a stopped or killed step has a log without that line.
 """
 
+import re
 from pathlib import Path
 
 from peft_study import paths
@@ -11,6 +12,8 @@ from peft_study.engine.steps import FAILURE, LEFT_OUT
 from peft_study.records.layout import is_done, is_foreign, is_interrupted, outdated, recorded_params, strays
 from peft_study.study.study import Study, read_study
 from peft_study.study.variant import Variant
+
+_CLOSING = re.compile(r", choose |^(How sure: |Not distinguishable )")
 
 
 def unfinished(study: Study) -> list[str]:
@@ -49,11 +52,11 @@ def status(name: str) -> str:
 
 
 def _answer(study: str) -> list[str]:
-    """The first sentence of the study's written answer, and the one on what to choose, where there are any."""
+    """Of the study's written answer the first sentence and those on what to choose, how sure that is, and chance."""
     file = paths.report_folder(study) / "answer.md"
     answer = file.read_text(encoding="utf-8") if file.exists() else ""
     first, *others = (part.partition(". ")[0].strip(" .\n").replace("*", "") for part in answer.split("\n\n"))
-    return [f"  {line}." for line in (first, *[part for part in others if ", choose " in part]) if line]
+    return [f"  {line}." for line in (first, *filter(_CLOSING.search, others)) if line]
 
 
 def _state(folder: Path, variant: Variant) -> str:

@@ -156,6 +156,15 @@ def recommendation(table: pd.DataFrame, study: Study) -> str:
     return f"{headed(chosen)}: {rule}.{but}" if parts else ""
 
 
+def certainty(table: pd.DataFrame) -> str:
+    """The verdicts on the choices of `recommendation.recommend`; nothing without a choice."""
+    parts = []
+    for size, rows in table.groupby("train_size"):
+        sure = listed(f"{row['verdict']} against {within(row['against'])}" for row in rows.to_dict("records"))
+        parts.append(f"with {size:,} labels, {sure}")
+    return f"How sure: {'; '.join(parts)}." if parts else ""
+
+
 def settlement(row: Mapping[Any, Any], available: float) -> str:
     """What would settle an undetermined comparison; `available` texts can be tested on (NaN: not known)."""
     if row["verdict"] != "undetermined":

@@ -58,12 +58,16 @@ def test_a_study_runs_to_the_report_whatever_fails_on_the_way_and_is_finished_wh
     said = checkout.run("tiny")
     assert said.returncode == 0 and "Study tiny: 2 of 2 runs are done." in said.stdout, said.stdout
     lines = said.stdout.splitlines()
-    assert lines[0] == f"training {LORA} (2 of 2)" and re.fullmatch(rf"{LORA} done in [\d.]+ seconds", lines[1])
+    assert lines[0] == f"training {LORA} (2 of 2)" and re.fullmatch(
+        rf"{LORA} done in [\d.]+ seconds, test macro F1 48\.7%", lines[1]
+    )
     assert sorted(lines[2:5]) == ["comparing the runs", "writing a page for each run", "writing the report"]
     assert lines[5:] == [
         "Study tiny: 2 of 2 runs are done.",
         "  Full fine-tuning wins.",
         "  With 1,000 labels, choose it.",
+        "  Not distinguishable (50.0%): LoRA.",
+        "  How sure: better.",
         *(f"  report/tiny/report.{kind}" for kind in ("html", "pdf")),
     ]
     for file in ("report.html", "report.pdf", "explore.html", f"runs/{FULL}.html", f"runs/{LORA}.html"):

@@ -32,6 +32,7 @@ def report(runs: Runs, tfidf: Baseline | None = None) -> dict[str, Any]:
         "headline": sentences.headline(runs, against, cost),
         "against TF-IDF": sentences.compared(words, "TF-IDF"),
         "recommendation": sentences.recommendation(advice, runs.study),
+        "certainty": sentences.certainty(advice),
         "choices": tables.recommendation(advice, available(runs)),
         "untrained": sentences.untrained(runs, summary),
         "setup": tables.setup(runs),
@@ -113,6 +114,7 @@ def test_tf_idf_is_compared_and_chosen_like_a_strategy() -> None:
     assert parts["against TF-IDF"] == against
     rule = "the cheapest option by training FLOPs with an estimated accuracy within 1 point of the highest"
     assert parts["recommendation"] == f"With 250 labels, choose **TF-IDF**: {rule}."
+    assert parts["certainty"].startswith("How sure: with 250 labels, better against ")
     assert parts["results"].index.tolist()[-1] == ("250", "TF-IDF") and parts["results"]["verdict"].iloc[-1] == "better"
     assert parts["results"]["difference"].iloc[-1].startswith("+20.0 [+")
     assert report(runs)["against TF-IDF"] == ""
