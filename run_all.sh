@@ -3,7 +3,8 @@
 #
 #   ./run_all.sh                    the quick study: bundled model and reviews, on this machine, in minutes
 #   ./run_all.sh STUDY [OPTION...]  any study in runs/; options go to Snakemake:
-#       -n                              list the remaining steps and a forecast of their cost (-n -p: and the commands)
+#       -n                              list the remaining steps (-n -p: and their commands) and, of a long study, a
+#                                       forecast of its cost; checks study.yaml, not the model and the data
 #       --cores 1                       one run at a time
 #       --verbose                       Snakemake's own output instead of the progress of the runs
 #       --config allow_missing=1        report on finished runs, train no others
@@ -15,7 +16,8 @@
 #       --merged FOLDER                 write a model that needs transformers only, with or without a table
 #       --help                          all options
 #   ./run_all.sh strategies [NAME...]
-#                                   check which strategies work on an encoder (--model) and what they train
+#                                   check which strategies (--help lists them; by default all) work on an encoder
+#                                   (--model) and what they train
 #   ./run_all.sh test [OPTION...]   the checks and the tests; options go to pytest
 #   ./run_all.sh lab [OPTION...]    JupyterLab with notebooks 01, 02 and 03 open; options go to it
 #   ./run_all.sh --help             this text

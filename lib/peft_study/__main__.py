@@ -88,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
         if name == "label":
             _add_label(command)
         elif name == "strategies":
+            from peft_study.strategies.table import STRATEGIES
+
+            command.formatter_class = argparse.RawDescriptionHelpFormatter
+            labels = (f"  {key:<{max(map(len, STRATEGIES))}}  {method.label}" for key, method in STRATEGIES.items())
+            command.epilog = "\n".join(["strategies (notebooks/A_every_strategy.ipynb describes them):", *labels])
             command.add_argument("strategies", metavar="NAME", nargs="*", help="strategies to check; by default all")
             command.add_argument("--model", help="the encoder: bundled:NAME, a folder, or a hub name")
         else:

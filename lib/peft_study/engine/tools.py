@@ -25,12 +25,14 @@ def label(options: argparse.Namespace) -> None:
         save_merged(run, options.merged, options.force)
         print(f"{options.merged}: a model that needs transformers only; its README.md shows how to use it")
     if options.table:
-        often = 0.1 if sys.stderr.isatty() else 30.0  # seconds; in a log, now and then
-        with tqdm(unit=" texts", leave=False, delay=1, mininterval=often, maxinterval=often) as bar:
+        screen = sys.stderr.isatty()
+        often = 0.1 if screen else 30.0  # seconds; in a log, now and then
+        with tqdm(unit=" texts", leave=not screen, delay=1, mininterval=often, maxinterval=often) as bar:
 
             def tell(what: str, done: int, total: int) -> None:
                 if bar.total is None:
-                    bar.reset(total)  # its time begins here, after the model has loaded
+                    bar.total = total
+                    bar.unpause()  # its time begins here, after the model has loaded
                 bar.update(done - bar.n)
 
             how = {name: getattr(options, name) for name in ("output", "text_column", "encoding", "force")}
