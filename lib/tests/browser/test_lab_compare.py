@@ -31,8 +31,8 @@ def test_figures_and_tables_follow_the_runs_that_are_picked_and_git_sees_no_chan
     expect(panel.output.get_by_role("alert")).to_contain_text("no finished run matches the selection")
     panel = notebook.cell("pick_trade_off(")
     panel.says("Test accuracy against ")
-    panel.select("quality", "macro F1")
-    panel.says("Macro F1 against ")
+    panel.select("quality", "test macro F1")
+    panel.says("Test macro F1 against ")
     with notebook.page.expect_download() as download:
         panel.shown.get_by_role("link", name="save figure.svg").click()
     assert "<svg" in download.value.path().read_text()
