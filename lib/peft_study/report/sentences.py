@@ -160,7 +160,8 @@ def certainty(table: pd.DataFrame) -> str:
     """The verdicts on the choices of `recommendation.recommend`; nothing without a choice."""
     parts = []
     for size, rows in table.groupby("train_size"):
-        sure = listed(f"{row['verdict']} against {within(row['against'])}" for row in rows.to_dict("records"))
+        alike = rows.groupby("verdict", sort=False)["against"]
+        sure = listed(f"{verdict} against {listed(map(within, others))}" for verdict, others in alike)
         parts.append(f"with {size:,} labels, {sure}")
     return f"How sure: {'; '.join(parts)}." if parts else ""
 
