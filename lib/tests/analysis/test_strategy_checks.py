@@ -163,6 +163,9 @@ def test_the_command_prints_a_line_per_strategy_and_refuses_unknown_ones_first(
     assert [row[:2] for row in rows] == [["full", "yes"], ["head", "yes"], ["mine", "no"]]
     assert rows[1][2] == "66" and rows[2][2] == "–" and rows[2][4] == "ZeroDivisionError: no <such> rank"
     assert "copy runs/rates" in hint
+    with pytest.raises(SystemExit):
+        main(["strategies", "--help"])
+    assert "\n  mine" in (listed := capsys.readouterr().out) and "LoRA (query, value)" in listed
     assert main(["strategies", "loraa"]) == 2
     said = capsys.readouterr()
     assert said.out == "" and said.err.startswith("error: strategies: unknown strategy 'loraa'; did you mean 'lora'?")

@@ -86,8 +86,9 @@ def test_rows_without_a_text_are_named_and_the_others_labelled(home: Path, capsy
     texts: list[Any] = ["a good film", "", None, 5, " <br /> ", "a dull plot"]
     Path("texts.jsonl").write_text("".join(json.dumps({"text": text, "n": 2**60}) + "\n" for text in texts))
     assert main(["label", "own/lora", "texts.jsonl", "-o", "out.json"]) == 0
-    said = capsys.readouterr().out
+    said, progress = capsys.readouterr()
     assert "2 of 6 texts labelled" in said and said.endswith("no text: data rows 2, 3, 4, 5\n")
+    assert progress == "", "in a log a short labelling has none"
     rows = json.loads(Path("out.json").read_text())
     assert [row["text"] for row in rows] == texts and {row["n"] for row in rows} == {2**60}
     assert [row["predicted_label"] is None for row in rows] == [False, True, True, True, True, False]
