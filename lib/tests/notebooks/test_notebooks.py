@@ -255,3 +255,10 @@ def test_the_report_has_the_answer_that_is_kept_for_quoting_and_names_the_run_th
         assert " ".join(part.split()) in seen
     for form in (re.sub(r"<[^>]*>", "", page), pdf):
         assert "Planned runs that are not compared" in form and "lora-n00100-s1" in form and "not finished" in form
+
+
+def test_a_run_shows_the_majority_class_baseline_beside_its_accuracy_and_macro_f1(finished: Path) -> None:
+    cells = nbformat.read(finished / "full-n00100-s1" / "train.ipynb", as_version=4).cells
+    (said,) = (cell.outputs[0].data["text/markdown"] for cell in cells if cell.id == "abstract")
+    assert "% test accuracy and " in said and "% macro F1" in said
+    assert "which always names the most frequent class, has 50.0% and 33.3%." in said
