@@ -84,7 +84,8 @@ def tiny_model(model_type: str, folder: Path) -> Path:
     config = AutoConfig.for_model(model_type, **{name: value for name, value in SMALL.items() if hasattr(known, name)})
     torch.manual_seed(0)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
-    words = sorted(set(" ".join(toy_reviews()["text"]).split()))
+    text = " ".join(toy_reviews()["text"])
+    words = sorted({*text.split(), *text} - {" "})  # Qwen2's tokenizer, without merges, reads characters
     vocabulary = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]", *words]
     BertTokenizer(vocab={word: number for number, word in enumerate(vocabulary)}).save_pretrained(folder)
     return folder

@@ -12,7 +12,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from peft_study import paths
 from peft_study.errors import StudyError, quoted, unknown
 from peft_study.files import read_yaml
-from peft_study.statistics.scores import METRICS
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import TESTED, Text, Variant, describe
 from peft_study.text import several
@@ -24,6 +23,8 @@ _FAULTS = 20  # of a file that its message names
 
 
 def _known(metric: str) -> str:
+    from peft_study.statistics.scores import METRICS  # imports numpy
+
     if metric not in METRICS:
         raise ValueError(unknown("metric", metric, METRICS))
     return metric
@@ -74,6 +75,8 @@ class Study(BaseModel):
     @property
     def noun(self) -> str:
         """The name of the metric in a sentence."""
+        from peft_study.statistics.scores import METRICS
+
         return METRICS[self.metric].noun
 
     @property
