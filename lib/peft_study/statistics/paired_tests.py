@@ -1,7 +1,7 @@
 """How sure we can be: paired comparisons, equivalence, verdicts and power. Never imports torch.
 
-What is compared was tested on the same items. Test and interval agree: a p-value is
-below 1 − level exactly where the interval at that level excludes 0. `intervals` tells how items and seeds enter.
+What is compared was tested on the same items. Test and interval agree: a p-value is below 1 − level exactly where the
+interval at that level excludes 0. `intervals` tells how items and seeds enter.
 """
 
 from collections.abc import Sequence

@@ -43,10 +43,10 @@ class Predictions:
     def metrics(self) -> dict[str, float]:
         """Every metric of `scores.METRICS` that is defined for these texts, `log_loss` (nats per text) and `n`."""
         odds = log_odds(self.logits[:, :2])[:, 0]
-        found = {metric: score(metric, self.labels, self.preds, odds) for metric in METRICS}
+        found = _metrics().compute(predictions=self.preds, references=self.labels)
+        found |= {metric: score(metric, self.labels, self.preds, odds) for metric in METRICS if metric not in found}
         return {
             **{metric: value for metric, value in found.items() if np.isfinite(value)},
-            **_metrics().compute(predictions=self.preds, references=self.labels),
             "log_loss": log_loss(self.logits, self.labels),
             "n": len(self.labels),
         }
