@@ -209,7 +209,7 @@ def _scores_by_size(summary: pd.DataFrame, baseline: pd.DataFrame | None) -> tup
         ax.plot(baseline["train_size"], 100 * baseline[metric], color=GREY, linewidth=1.1)
         ends["TF-IDF"] = (baseline["train_size"].iloc[-1], 100 * baseline[metric].iloc[-1], GREY)
     _size_axis(ax, summary["train_size"])
-    ax.set(ylabel=_axis(metric))
+    ax.set(ylabel=score_axis(metric))
     _named_ends(ax, ends)
     return fig, ax
 
@@ -249,11 +249,11 @@ def _scores_by_strategy(summary: pd.DataFrame, baseline: pd.DataFrame | None) ->
     _named_rows(ax, [title(row) for row in rows])
     shown = (Interval(row[metric], row["low"], row["high"]).scaled(100) for row in rows)
     _beside(ax, dict(enumerate(map(str, shown))))
-    ax.set(xlabel=_axis(metric))
+    ax.set(xlabel=score_axis(metric))
     return fig, ax
 
 
-def _axis(metric: str) -> str:
+def score_axis(metric: str) -> str:
     """The label of an axis of test scores."""
     return f"test {METRICS[metric].noun} (%)"
 
@@ -519,7 +519,7 @@ def trade_off(table: pd.DataFrame, cost: str, ax: Axes) -> Axes:
             ends = {"ymin": 100 * row["low"], "ymax": 100 * row["high"]}
             ax.vlines(row[cost], **ends, color=colour(row["strategy"]), linewidth=0.8, zorder=0.5)
     unit = " (bytes)" if cost.endswith("_bytes") else ""
-    ax.set(xscale="log", xlabel=COSTS[cost].words + unit, ylabel=_axis(metric))
+    ax.set(xscale="log", xlabel=COSTS[cost].words + unit, ylabel=score_axis(metric))
     ax.margins(0.1)
     if table["strategy"].nunique() > LEGEND_COLUMNS:  # too many to be found in a legend
         middle = np.sqrt(np.prod(ax.get_xlim()))

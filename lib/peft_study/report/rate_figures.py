@@ -7,13 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from peft_study.analysis.accuracy import further, title
-from peft_study.report.figures import FULL, GREY, LINES, MARKERS, colour, literal, marker
-from peft_study.statistics.scores import METRICS
+from peft_study.report.figures import FULL, GREY, LINES, MARKERS, colour, literal, marker, score_axis
 from peft_study.strategies.table import label
 
 CEILING = 1.5  # times the loss of guessing: losses above it only show that a rate does not work
 ACROSS = 3  # panels in a row
-LABELS = {"loss": "validation loss (nats)"} | {name: f"test {each.noun} (%)" for name, each in METRICS.items()}
 
 
 def rate_curves(sweep: pd.DataFrame, column: str = "loss", classes: int = 2) -> Figure:
@@ -54,7 +52,8 @@ def _panel(ax: Axes, table: pd.DataFrame, column: str, chance: float) -> None:
     if column == "loss":
         ax.axhline(chance, color=GREY, linestyle=":", linewidth=0.8)
     ax.set(title=label(table["strategy"].iloc[0]), xscale="log", xlabel="peak learning rate")
-    ax.set_ylabel(LABELS[column] if ax.get_subplotspec().is_first_col() else "")
+    words = "validation loss (nats)" if column == "loss" else score_axis(column)
+    ax.set_ylabel(words if ax.get_subplotspec().is_first_col() else "")
     ax.tick_params(labelbottom=True)  # shared axes leave them to the last row, which may be shorter
     _legend(ax)
 
