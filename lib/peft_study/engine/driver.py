@@ -6,6 +6,7 @@ Snakemake's metadata in `runs/<study>/.snakemake` adds whether the notebook's co
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,9 +22,12 @@ from peft_study.engine.locks import holder, lock, lock_of
 from peft_study.engine.progress import Events, Progress
 from peft_study.engine.status import status, unfinished
 from peft_study.errors import StudyError, writing
+from peft_study.files import read_yaml
 from peft_study.records.layout import outdated
 from peft_study.study.study import Study, read_study
 
+_PROFILE = paths.LIB / "profiles" / "default"
+_CONFIG = re.compile(r"allow_missing=[01]|runs_per_gpu=[1-9]\d?")
 _SPACE = 500 * 2**20  # bytes: what the runs and the report of a small study take
 _HELD = "{} at work: {}; wait until that has ended, or end it, then run the same command again"
 
@@ -56,7 +60,7 @@ def run(name: str, words: Sequence[str]) -> None:
     left, elsewhere = unfinished(study), options.compare_only or options.profile or options.executor
     if not options.compare_only and (line := too_few_steps(study, left)):
         print(line, file=sys.stderr, flush=True)
-    if not elsewhere and (line := forecast(study, left, options.cores or options.jobs, gpus())):
+    if not elsewhere and (line := forecast(study, left, options.cores or options.jobs, gpus() * options.runs_per_gpu)):
         print(line, file=sys.stderr, flush=True)
     words = arguments(study, words, options)
     if options.printshellcmds or options.quiet or options.verbose or options.debug_dag or options.logger:
@@ -78,7 +82,7 @@ def run(name: str, words: Sequence[str]) -> None:
 
 
 def parse(words: Sequence[str]) -> Namespace:
-    """Snakemake's options in `words`, parsed by its own parser, and `compare_only`.
+    """Snakemake's options in `words`, parsed by its own parser, `compare_only` and `runs_per_gpu`.
 
     Raises `StudyError` for options that this parser refuses, and for options without effect.
     """
@@ -94,9 +98,13 @@ def parse(words: Sequence[str]) -> Namespace:
         options = parser.parse_args(list(words))
     except CliException as error:
         refuse(str(error))
-    if unknown := set(options.config or ()) - {"allow_missing=0", "allow_missing=1"}:
-        refuse(f"--config {unknown.pop()} has no effect here; allowed: allow_missing=1")
-    options.compare_only = "allow_missing=1" in (options.config or ())
+    asked = [f"{name}={value}" for name, value in read_yaml(_PROFILE / "config.yaml").get("config", {}).items()]
+    for word in (asked := [*asked, *(options.config or ())]):
+        if not _CONFIG.fullmatch(word):
+            refuse(f"--config {word} has no effect here; allowed: allow_missing=1, runs_per_gpu=2 (or more)")
+    config = dict(word.split("=") for word in asked)
+    options.compare_only = config.get("allow_missing") == "1"
+    options.runs_per_gpu = int(config.get("runs_per_gpu", 1))
     return options
 
 
@@ -135,9 +143,9 @@ def arguments(study: Study, words: Sequence[str], options: Namespace) -> list[st
     folder = paths.study_folder(study.name)
     arguments = ["--snakefile", str(paths.LIB / "Snakefile"), "--directory", str(folder)]
     if not options.profile:
-        profile = os.path.relpath(paths.LIB / "profiles" / "default")  # brackets in an absolute path would be a pattern
+        profile = os.path.relpath(_PROFILE)  # brackets in an absolute path would be a pattern
         arguments += ["--profile", profile]
-        if not options.executor and (names := gpus()):
+        if not options.executor and (names := gpus() * options.runs_per_gpu):
             os.environ["PEFT_STUDY_GPUS"] = ",".join(names)
             arguments += ["--resources", f"gpu={len(names)}"]
     # One profile, not two that are merged. And no lock of Snakemake's: ours ends with the process, that one does not.

@@ -84,12 +84,16 @@ def hold(*paths: Path) -> Iterator[Path]:
 
 @contextmanager
 def gpu() -> Iterator[None]:
-    """With PEFT_STUDY_GPUS=0,1,..., hold a free one of these GPUs and hide the others."""
-    names = filter(None, os.environ.get("PEFT_STUDY_GPUS", "").split(","))
-    files = {Path(tempfile.gettempdir(), f"peft-study-{os.getuid()}-gpu-{name}.lock"): name for name in names}
+    """With PEFT_STUDY_GPUS=0,1,..., hold a free one of these GPUs and hide the others.
+
+    A GPU that is named twice takes two runs at a time.
+    """
+    names = [name for name in os.environ.get("PEFT_STUDY_GPUS", "").split(",") if name]
+    places = [f"{name}.{names[:i].count(name)}" for i, name in enumerate(names)]
+    files = [Path(tempfile.gettempdir(), f"peft-study-{os.getuid()}-gpu-{place}.lock") for place in places]
     with hold(*files) if files else nullcontext() as file:
         if file:
-            os.environ["CUDA_VISIBLE_DEVICES"] = files[file]
+            os.environ["CUDA_VISIBLE_DEVICES"] = names[files.index(file)]
         yield
 
 

@@ -27,6 +27,7 @@ FULL = "full-n01000-s42"
     [
         (["--bogus"], "unrecognized arguments: --bogus"),
         (["--config", "alow_missing=1"], "--config alow_missing=1 has no effect here"),
+        (["--config", "runs_per_gpu=0"], "allowed: allow_missing=1, runs_per_gpu=2 (or more)"),
         (["--cores", "two"], "must be integer or 'all'"),
     ],
 )

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -223,26 +224,41 @@ def test_a_terminal_shows_the_step_of_each_run_and_ctrl_c_ends_with_the_closing_
 ON_A_GPU = """\
 import json, os, time
 from pathlib import Path
-began = time.time()
+began, gpu, here = time.time(), os.environ["CUDA_VISIBLE_DEVICES"], Path(folder)
+(here / f"on-{gpu}").touch()
+while len(list(here.parent.parent.glob(f"*/*/on-{gpu}"))) < int(os.environ["TOGETHER"]) and time.time() < began + 30:
+    time.sleep(0.1)
 time.sleep(1)
-span = {"gpu": os.environ["CUDA_VISIBLE_DEVICES"], "began": began, "ended": time.time()}
-Path(folder, "metrics.json").write_text(json.dumps(span))
+(here / "metrics.json").write_text(json.dumps({"gpu": gpu, "began": began, "ended": time.time()}))
 """
+
+
+def spans_on(checkout: Checkout) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text()) for file in checkout.study.parent.glob("*/*/metrics.json")]
 
 
 @pytest.mark.slow
 def test_two_studies_at_once_share_the_gpus_and_never_one_of_them(checkout: Checkout) -> None:
-    checkout.environment["CUDA_VISIBLE_DEVICES"] = "0,3"
+    checkout.environment |= {"CUDA_VISIBLE_DEVICES": "0,3", "TOGETHER": "1"}
     checkout.write_training(ON_A_GPU)
     other = "my größte " + "n" * 50  # sixty characters
     shutil.copytree(checkout.study, checkout.study.with_name(other))
     drivers = [checkout.start(study, "--until", "train") for study in ("tiny", other)]
     assert [driver.wait(120) for driver in drivers] == [0, 0]
-    spans = [json.loads(file.read_text()) for file in checkout.study.parent.glob("*/*/metrics.json")]
+    spans = spans_on(checkout)
     assert len(spans) == 4 and {span["gpu"] for span in spans} == {"0", "3"}
     for gpu in ("0", "3"):
         on_it = sorted((span["began"], span["ended"]) for span in spans if span["gpu"] == gpu)
         assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(on_it))
+
+
+def test_runs_share_a_gpu_where_that_is_asked_for(checkout: Checkout) -> None:
+    checkout.environment |= {"CUDA_VISIBLE_DEVICES": "3", "TOGETHER": "2"}
+    checkout.write_training(ON_A_GPU)
+    assert checkout.start("tiny", "--until", "train", "--config", "runs_per_gpu=2").wait(120) == 0
+    first, second = spans_on(checkout)
+    assert first["gpu"] == second["gpu"] == "3"
+    assert max(first["began"], second["began"]) < min(first["ended"], second["ended"])
 
 
 def fake(folder: Path, name: str, script: str) -> None:
