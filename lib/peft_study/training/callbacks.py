@@ -13,13 +13,13 @@ from peft_study.errors import StudyError
 from peft_study.files import write_json
 from peft_study.paths import PROGRESS
 from peft_study.study.variant import Variant
-from peft_study.training.cost import now
+from peft_study.training.cost import between, mark, now
 
 RESUMABLE = 10  # checkpoints of a training that can resume, evenly spread, beside those of its evaluations
 
 
 class Timer(TrainerCallback, ExportableState):  # type: ignore[misc]
-    """Measures the seconds of each optimizer step, once the device has finished it.
+    """Measures the optimizer steps, and counts their tokens, without waiting for the device after each.
 
     `steps` holds the seconds of every step, `tokens` those read by its end, `resumed` the steps after which training
     was resumed, `wall` the seconds of the whole training. Checkpoints store them, so those of a resumed training cover
@@ -31,33 +31,50 @@ class Timer(TrainerCallback, ExportableState):  # type: ignore[misc]
         self.tokens: list[int] = []
         self.resumed: list[int] = []
         self.wall = 0.0
-        self._begin = self._start = 0.0
+        self._start = 0.0
+        self._hook: Any = None
+        self._begin: Any = None
+        self._read: Any = 0  # tokens; on a GPU a tensor, whose value is fetched by `state` only
+        self._marks: list[tuple[Any, Any, Any]] = []  # begin, end and tokens read of the steps since
 
     def state(self) -> dict[str, Any]:
         """The measurements so far, for a checkpoint."""
+        self.steps += [between(begin, end) for begin, end, _ in self._marks]
+        self.tokens += [int(read) for *_, read in self._marks]
+        self._marks.clear()
         self.wall, self._start = self.wall + now() - self._start, now()
         return {"steps": self.steps, "tokens": self.tokens, "resumed": self.resumed, "wall": self.wall}
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Restore the measurements of the checkpoint if training is resumed."""
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Count the tokens of the model from now on; restore the measurements of the checkpoint, if resumed."""
+        self._hook = model.register_forward_pre_hook(self._count, with_kwargs=True)
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         self.wall = 0.0
         if state.global_step:
             for name, value in state.stateful_callbacks[type(self).__name__].items():
                 setattr(self, name, value)
+            self._read = self.tokens[-1]
             if state.global_step < state.max_steps:  # else nothing was left to train
                 self.resumed = [*self.resumed, state.global_step]
         self._start = now()
 
-    def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Store the start of a step."""
-        self._begin = now()
+    def _count(self, model: torch.nn.Module, _: Any, inputs: dict[str, Any]) -> None:
+        if model.training:
+            self._read = self._read + inputs["attention_mask"].sum()
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Store the duration of a step, and the tokens so far."""
-        self.steps.append(now() - self._begin)
-        self.tokens.append(int(state.num_input_tokens_seen))
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Mark the start of a step."""
+        self._begin = mark()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Mark the end of a step, and the tokens so far."""
+        self._marks.append((self._begin, mark(), self._read))
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        """Collect the measurements."""
+        self._hook.remove()
+        self.state()
 
 
 class Schedule(TrainerCallback):  # type: ignore[misc]

@@ -98,6 +98,23 @@ def now() -> float:
     return perf_counter()
 
 
+def mark() -> Any:
+    """A moment in the work of the device, for `between`: on CUDA an event, for which nothing waits."""
+    if not torch.cuda.is_available():
+        return perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+def between(begin: Any, end: Any) -> float:
+    """The seconds between two moments of `mark`, once the device has reached the second."""
+    if isinstance(end, float):
+        return float(end - begin)
+    end.synchronize()
+    return float(begin.elapsed_time(end) / 1000)
+
+
 def peak_memory() -> dict[str, Any]:
     """Peak memory of this process in bytes: allocated by torch on the GPU, else resident."""
     if torch.cuda.is_available():

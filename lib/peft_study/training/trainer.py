@@ -202,7 +202,6 @@ def run_options(variant: Variant, steps: int) -> dict[str, Any]:
         "save_only_model": not variant.resume,
         "logging_steps": max(1, steps // 50),
         "logging_nan_inf_filter": False,  # a loss that is not a number must show
-        "include_num_input_tokens_seen": "non_padding",
         "use_cpu": not (gpu or torch.backends.mps.is_available()),  # bf16 on a CPU must be asked for
         "full_determinism": variant.deterministic,
         "disable_tqdm": True,  # its bars become dead widgets in an executed notebook
@@ -320,7 +319,7 @@ def fit(
 
 def training_of(trainer: ClassifierTrainer, timer: Timer, variant: Variant) -> Training:
     """The result of a finished training of `variant`. Peak memory is that of this process."""
-    seconds, tokens, peak = sum(timer.steps), int(trainer.state.num_input_tokens_seen), peak_memory()
+    seconds, tokens, peak = sum(timer.steps), timer.tokens[-1], peak_memory()
     evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
     last = trainer.state.global_step
     best = trainer.state.best_global_step or last  # 0 where no validation loss was a number
@@ -341,7 +340,7 @@ def training_of(trainer: ClassifierTrainer, timer: Timer, variant: Variant) -> T
         "tokens": tokens,
         "tokens_per_second": tokens / seconds,
         "seconds_per_step": float(np.median(timer.steps)),
-        "step_scatter": step_scatter(timer.steps[-len(timer.tokens) :], np.diff(timer.tokens, prepend=0)),
+        "step_scatter": step_scatter(timer.steps, np.diff(timer.tokens, prepend=0)),
         "learning_rate": trainer.args.learning_rate,
         "class_weights": None if trainer.class_weights is None else trainer.class_weights.tolist(),
         **_of_batches(trainer),

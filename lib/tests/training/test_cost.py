@@ -11,6 +11,7 @@ from made_trainings import make_run
 
 from peft_study.study.variant import Variant
 from peft_study.training import cost
+from peft_study.training.callbacks import Timer
 from peft_study.training.model import build, merged
 
 Make = Callable[..., Variant]
@@ -28,6 +29,38 @@ def labelled(reviews: int = 4, length: int = 20) -> dict[str, torch.Tensor]:
 
 def model(variant: Variant) -> Any:
     return build(variant.model, variant)
+
+
+class PretendEvent:
+    """A CUDA event of a device that takes 30 ms for every one that it is asked to record."""
+
+    recorded = waited = 0
+
+    def __init__(self, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self) -> None:
+        PretendEvent.recorded += 1
+        self.moment = 30 * self.recorded
+
+    def synchronize(self) -> None:
+        PretendEvent.waited += 1
+
+    def elapsed_time(self, end: "PretendEvent") -> int:
+        return end.moment - self.moment
+
+
+def test_on_a_gpu_steps_are_timed_by_events_for_which_no_step_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "Event", PretendEvent)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: pytest.fail("the program waits for the device"))
+    timer = Timer()
+    for _ in range(4):
+        timer.on_step_begin()
+        timer.on_step_end()
+    assert PretendEvent.recorded == 8 and PretendEvent.waited == 0
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    assert timer.state()["steps"] == [0.03] * 4 == timer.state()["steps"]
 
 
 def test_steps_scatter_beside_other_programs_and_not_by_the_length_of_their_texts() -> None:
