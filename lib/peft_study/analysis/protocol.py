@@ -1,8 +1,12 @@
-"""What the records prove of how the tested checkpoints were selected."""
+"""What the records prove of the protocol: when it was planned, and how the tested checkpoints were selected."""
+
+from datetime import UTC
 
 import numpy as np
 import pandas as pd
 
+from peft_study import paths
+from peft_study.git import last_change
 from peft_study.records.read import Runs
 from peft_study.statistics.calibration import losses
 from peft_study.text import listed
@@ -43,4 +47,20 @@ def described(runs: Runs) -> str:
     return (
         f"**Selection on the test set.** In {len(used)} of {len(runs.table)} records, the log's evaluation at the "
         "tested step equals the test scores: the test set served for validation, so these accuracies may be optimistic."
+    )
+
+
+def planned(runs: Runs) -> str:
+    """When the plan, `study.yaml`, was last changed: before or after the first run; empty where git does not tell."""
+    change = last_change(paths.study_folder(runs.study.name) / "study.yaml")
+    table = runs.table.reindex(columns=["environment.date", "training.wall_seconds"])
+    ends = pd.to_datetime(table["environment.date"], errors="coerce", utc=True)
+    starts = ends - pd.to_timedelta(pd.to_numeric(table["training.wall_seconds"], errors="coerce").fillna(0), unit="s")
+    if change is None or starts.isna().any():
+        return ""
+    commit, moment = change
+    order = "before" if moment < starts.min() else "after"
+    return (
+        f"The plan, `study.yaml`, was last changed in commit `{commit[:10]}` of {moment.astimezone(UTC):%Y-%m-%d}, "
+        f"{order} the first of these runs began."
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from peft_study import paths
 from peft_study.engine.steps import FAILURE, LEFT_OUT
-from peft_study.records.layout import is_done, is_foreign, is_interrupted, outdated, recorded_params, strays
+from peft_study.records.layout import is_done, is_imported, is_interrupted, outdated, recorded_params, strays
 from peft_study.study.study import Study, read_study
 from peft_study.study.variant import Variant
 
@@ -63,10 +63,10 @@ def _state(folder: Path, variant: Variant) -> str:
     """Why the run in `folder` is not done."""
     if is_interrupted(folder):
         return "stopped: its training was interrupted"
-    if (folder / "train.ipynb").exists() or is_foreign(folder):
+    if (folder / "train.ipynb").exists() or is_imported(folder):
         fields = ", ".join(outdated(folder, variant)) if recorded_params(folder) else ""
         cause = f"{fields} changed since" if fields else "params.yaml or metrics.json is missing or damaged"
-        mend = "; another program left it: correct its params.yaml, or move its folder away" * is_foreign(folder)
+        mend = "; it was made elsewhere: correct its params.yaml, or move its folder away" * is_imported(folder)
         return f"outdated: {cause}{mend}"
     return failure(folder / "train") or ("stopped" if (folder / "train.log").exists() else "not started")
 

@@ -20,7 +20,7 @@ from peft_study.data import datasets
 from peft_study.engine.locks import gpu, hold, kernels, lock_of
 from peft_study.errors import StudyError, message, one_line, unknown, writing
 from peft_study.files import fingerprint, remove, remove_partial, replacing
-from peft_study.records.layout import is_done, is_foreign, remove_record, write_params
+from peft_study.records.layout import is_done, is_imported, remove_record, write_params
 from peft_study.study.study import Study, read_study
 from peft_study.text import markdown_escape
 
@@ -41,7 +41,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 def explore(study: str) -> None:
     """Execute 01 on the texts of `study`.
 
-    For records of another program, which need no texts, a notebook with the reason replaces a failed 01.
+    For records made elsewhere, which need no texts, a notebook with the reason replaces a failed 01.
     """
     from nbformat import v4, write
 
@@ -49,7 +49,7 @@ def explore(study: str) -> None:
     try:
         _execute_alone(paths.NOTEBOOKS / EXPLORE, study, "explore.ipynb")
     except StudyError as error:
-        if not any(is_foreign(paths.run_folder(study, run)) for run in variants):
+        if not any(is_imported(paths.run_folder(study, run)) for run in variants):
             raise
         print(sentence := f"{LEFT_OUT}the exploration of the texts ({one_line(error)}).")
         title = "# What is in the texts, and what could bias the comparison?"
@@ -80,8 +80,8 @@ def train(study: str, run_id: str) -> None:
     if run_id not in variants:
         raise StudyError(unknown("run", run_id, variants))
     folder, variant = paths.run_folder(study, run_id), variants[run_id]
-    if is_foreign(folder):
-        raise StudyError(f"another program left the run in {folder}; move that folder away to train the run here")
+    if is_imported(folder):
+        raise StudyError(f"the record in {folder} was made elsewhere; move that folder away to train the run here")
     output = folder / "train.ipynb"
     with hold(lock_of(output)), gpu():
         if is_done(folder, variant) and code(output) == code(paths.NOTEBOOKS / TRAIN):

@@ -19,7 +19,8 @@ from peft_study.study.study import Study
 from peft_study.study.variant import Variant
 
 RECORD = ("params.yaml", "*.npz", "*.json", "*.png", "model", "train.ipynb", "train.partial.ipynb")
-TRACES = ("train.ipynb", "train.partial.ipynb", "train.log", ".lock")  # of a training by this program, finished or not
+TRACES = ("train.ipynb", "train.partial.ipynb", "train.log", ".lock")  # of a training by a study here, finished or not
+PROGRAM = "peft_study"  # among the packages of a record of this program
 
 
 def remove_record(folder: Path) -> None:
@@ -100,13 +101,20 @@ def outdated(folder: Path, variant: Variant) -> list[str]:
     return contradicted(params if is_foreign(folder) else Variant().model_dump() | params, variant)
 
 
-def is_foreign(folder: Path) -> bool:
-    """Whether another program wrote the record in `folder`: it has a result, and no trace of a training by this one.
+def is_imported(folder: Path) -> bool:
+    """Whether the record in `folder` was made elsewhere: it has a result, and no trace of a training by a study here.
 
-    A complete record written from JupyterLab counts as such, one of an interrupted training does not.
+    Such are the records that git tracks, those of another program, and complete ones written from JupyterLab.
     """
     traced = any((folder / name).exists() for name in TRACES)
     return (folder / "metrics.json").is_file() and not traced and not is_interrupted(folder)
+
+
+def is_foreign(folder: Path) -> bool:
+    """Whether another program wrote the record in `folder`: it is imported, and does not name this one."""
+    environment = (recorded_metrics(folder) or {}).get("environment")
+    packages = environment.get("packages") if isinstance(environment, dict) else None
+    return is_imported(folder) and not (isinstance(packages, dict) and PROGRAM in packages)
 
 
 def is_interrupted(folder: Path) -> bool:
@@ -118,9 +126,9 @@ def is_interrupted(folder: Path) -> bool:
 def is_done(folder: Path, variant: Variant) -> bool:
     """Whether the record in `folder` is complete and has the values of `variant`.
 
-    A training by this program ends with `train.ipynb`; a record of another needs none, nor a `params.yaml`.
+    A training here ends with `train.ipynb`; an imported record needs none, nor a `params.yaml`.
     """
-    if not is_foreign(folder) and (recorded_params(folder) is None or not (folder / "train.ipynb").is_file()):
+    if not is_imported(folder) and (recorded_params(folder) is None or not (folder / "train.ipynb").is_file()):
         return False
     return is_finished(folder) and not outdated(folder, variant)
 

@@ -172,7 +172,7 @@ def _read_run(
     """
     if layout.is_interrupted(folder):
         raise StudyError("its training was interrupted; run the study again")
-    if not (folder / "train.ipynb").exists() and not layout.is_foreign(folder):
+    if not (folder / "train.ipynb").exists() and not layout.is_imported(folder):
         failed = (folder / "train.partial.ipynb").exists()
         raise StudyError("failed or was stopped: see train.log" if failed else UNFINISHED)
     params: dict[str, Any] = {}

@@ -8,7 +8,6 @@ import errno
 import os
 import platform
 import re
-import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from peft_study import paths
 from peft_study.data.datasets import commit_of, model_folder, origin, weights_hash
 from peft_study.data.reviews import Reviews
 from peft_study.errors import writing
 from peft_study.files import make_readable, remove, replacing, write_json
+from peft_study.git import commit
 from peft_study.paths import CHECKPOINTS
-from peft_study.records.layout import write_params
+from peft_study.records.layout import PROGRAM, write_params
 from peft_study.study.variant import Variant
 from peft_study.training.model import count_parameters, write_classes
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from peft_study.training.prediction import Predictions
     from peft_study.training.trainer import Training
 
-PACKAGES = ("torch", "transformers", "peft", "datasets", "accelerate", "evaluate", "numpy", "scikit-learn")
+PACKAGES = (PROGRAM, "torch", "transformers", "peft", "datasets", "accelerate", "evaluate", "numpy", "scikit-learn")
 ARRAYS = ("preds", "labels", "logits", "ids")
 
 
@@ -160,14 +159,3 @@ def environment() -> dict[str, Any]:
         "packages": {name: version(name) for name in PACKAGES},
         **commit(),
     }
-
-
-def commit() -> dict[str, Any]:
-    """The checkout's commit and whether the code that made a run differs from it; both None outside git."""
-    command = ["git", "-C", str(paths.CHECKOUT), "status", "--porcelain=v2", "--branch", "--", "lib", "notebooks"]
-    try:
-        state = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "dirty": None}
-    head, *lines = state.removeprefix("# branch.oid ").splitlines()
-    return {"commit": head, "dirty": any(not line.startswith("#") for line in lines)}

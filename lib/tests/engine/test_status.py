@@ -25,7 +25,7 @@ def test_the_closing_list_says_what_became_of_every_run(home: Path) -> None:
     (home / "runs" / "tiny" / "study.yaml").write_text(yaml.safe_dump({**STUDY, "defaults": {"epochs": 5}}))
     assert f"{RUN}: outdated: epochs changed since" in status("tiny")
     (done / "train.ipynb").unlink()
-    assert f"{RUN}: outdated: epochs changed since; another program left it" in status("tiny")
+    assert f"{RUN}: outdated: epochs changed since; it was made elsewhere" in status("tiny")
 
 
 def test_the_closing_list_names_what_was_left_out(home: Path) -> None:

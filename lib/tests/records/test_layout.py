@@ -126,7 +126,7 @@ def test_another_programs_run_is_never_trained_over(run_folder: Path, capsys: py
     metrics = run_folder / "metrics.json"
     metrics.write_text(json.dumps({"run": {"strategy": "lora", "train_size": 7, "seed": 99}}))  # contradicts the study
     assert main(["train", "made", run_folder.name]) == 1
-    assert "another program left the run" in capsys.readouterr().err
+    assert "was made elsewhere" in capsys.readouterr().err
     target = [f"{run_folder.name}/train.ipynb", "--forcerun", f"{run_folder.name}/train.ipynb", "--cores", "1"]
     options = ["--snakefile", str(paths.LIB / "Snakefile"), "--directory", str(run_folder.parent), "--nolock", *target]
     result = subprocess.run([sys.executable, "-m", "snakemake", *options], capture_output=True, text=True)
