@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the backgro
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, Any, Any]:
+    """The end of a training, and much else, collects garbage: leave out what the process has already."""
+    gc.freeze()
+    try:
+        return (yield)
+    finally:
+        gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
@@ -175,15 +185,6 @@ def finished(real_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PEFT_STUDY_HOME", str(real_home))
     monkeypatch.setenv("PEFT_STUDY_CACHE", str(real_home / "cache"))
     return real_home / "runs" / "tiny"
-
-
-@pytest.fixture(scope="module")
-def cheap_garbage() -> Iterator[None]:
-    """Corrections of statsmodels and a lack of memory collect garbage: leave out what the process has already."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from peft_study.analysis import accuracy as tables
 from peft_study.analysis.costs import costs
 from peft_study.strategies.table import STRATEGIES
 
-pytestmark = pytest.mark.usefixtures("cheap_garbage")
 WITHOUT_PAIRS = ("no run of", "only runs of", "a single run", "a single strategy", "no common size")
 
 

@@ -9,8 +9,6 @@ from peft_study.analysis.costs import costs
 from peft_study.analysis.tfidf import Baseline
 from peft_study.records.read import Runs
 
-pytestmark = pytest.mark.usefixtures("cheap_garbage")
-
 
 def outcomes(runs: Runs, tfidf: Baseline | None = None) -> pd.DataFrame:
     """The checked expectations of some runs."""

@@ -21,7 +21,6 @@ from peft_study.report import rate_tables, tables
 from peft_study.report.rate_figures import CEILING, rate_curves
 from peft_study.strategies.table import STRATEGIES
 
-pytestmark = pytest.mark.usefixtures("cheap_garbage")
 NAN = float("nan")
 GRIDS = [
     {"strategy": ["full"], "learning_rate": [1e-5, 1e-4, 1e-3]},

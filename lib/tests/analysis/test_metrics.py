@@ -19,7 +19,6 @@ from peft_study.records.read import Runs, load_runs
 from peft_study.report import figures, sentences, tables
 from peft_study.statistics.scores import METRICS
 
-pytestmark = pytest.mark.usefixtures("cheap_garbage")
 COUNT, RARE = 8000, 240  # test texts, and those of the rare class
 FOUND = {"full": (88, 0), "lora": (228, 240)}  # of the rare class, and by mistake
 

@@ -14,8 +14,6 @@ from peft_study.records.read import Runs
 from peft_study.report import figures, tables
 from peft_study.strategies.table import STRATEGIES
 
-pytestmark = pytest.mark.usefixtures("cheap_garbage")
-
 
 def made(count: int = 400, other: int = 100, seed: int = 0) -> pd.DataFrame:
     """Slices of the reviews of made runs, at random; "rating" holds only ten, "clean" all."""

@@ -1,6 +1,5 @@
 """Every strategy on an encoder, the way a run goes; and what a check reports of one that is wrong."""
 
-import gc
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -38,16 +37,12 @@ SOUND = {
 @pytest.fixture(scope="session")
 def checked(families: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Rows:
     """The checks of `FAMILIES` on tiny models, with full fine-tuning in each."""
-    gc.collect()
-    gc.freeze()  # every training ends with a collection, which would go through all that other tests have left
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEFT_STUDY_CACHE", str(tmp_path_factory.mktemp("checked") / "cache"))
-        rows = {
+        return {
             family: {row["strategy"]: row for row in check_all(families[family], names)}
             for family, names in FAMILIES.items()
         }
-    gc.unfreeze()
-    return rows
 
 
 @pytest.mark.slow

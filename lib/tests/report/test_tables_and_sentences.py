@@ -17,7 +17,6 @@ from peft_study.report import sentences, tables
 from peft_study.strategies.table import STRATEGIES
 from peft_study.text import listed, p_text, points
 
-pytestmark = pytest.mark.usefixtures("cheap_garbage")
 SEEDS = MATRIX | {"train_size": [250], "seed": [1, 2, 3]}
 
 

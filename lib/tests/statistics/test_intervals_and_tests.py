@@ -24,7 +24,6 @@ from peft_study.statistics.paired_tests import (
 )
 from peft_study.statistics.scores import METRICS, score, scored
 
-pytestmark = pytest.mark.usefixtures("cheap_garbage")
 quickly = settings(max_examples=25, deadline=None)
 seeds = some.integers(0, 2**32 - 1)
 

@@ -311,7 +311,6 @@ class FirstIsBest(TrainerCallback):  # type: ignore[misc]
             metrics["eval_loss"] = math.inf
 
 
-@pytest.mark.usefixtures("cheap_garbage")
 @pytest.mark.parametrize(("strategy", "family"), ONCE)
 def test_the_model_that_remains_is_the_selected_one_and_its_loss_the_cross_entropy(
     variant: Make,

@@ -16,7 +16,6 @@ from peft_study.training import memory
 from peft_study.training.trainer import largest_batch
 
 Make = Callable[..., Variant]
-pytestmark = pytest.mark.usefixtures("cheap_garbage")
 
 
 @contextmanager

@@ -89,7 +89,6 @@ def test_predictions_depend_neither_on_batches_nor_on_order(model: Any, batch_si
     np.testing.assert_allclose(shuffled.logits, found.logits[order], atol=1e-5)
 
 
-@pytest.mark.usefixtures("cheap_garbage")
 def test_where_the_memory_is_short_fewer_reviews_are_classified_at_once(model: Any) -> None:
     examples, seen = random_examples(20, 3), []
 
