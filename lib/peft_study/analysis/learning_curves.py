@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import curve_fit
 
-from peft_study.analysis.accuracy import counterpart, further, runs_seed_variance
+from peft_study.analysis.accuracy import counterpart, further, groups, runs_seed_variance
 from peft_study.records.read import Runs
 from peft_study.statistics.intervals import of_seeds
+from peft_study.statistics.paired_tests import compare
 
 FEWEST = 4  # budgets
 FURTHEST = 2.0  # times the largest budget
@@ -69,6 +70,23 @@ def fit(sizes: np.ndarray, errors: np.ndarray, spread: np.ndarray | None = None)
     )
     floor, drop, exponent = map(float, parameters)
     return Curve(floor, drop, exponent, float(sizes[-1]))
+
+
+def gains(runs: Runs) -> pd.DataFrame:
+    """What the baseline strategy gains with its largest budget over the next smaller one, on the same test texts.
+
+    A row per further axis, with two budgets or more. Columns: `strategy`, the further axes, `fewer` and `train_size`
+    (the budgets), `difference` in points of the metric with its 95 % interval `low`, `high`.
+    """
+    table, rows = groups(runs).query("strategy == @runs.study.baseline"), []
+    for _, cells in table.sort_values("train_size").groupby(["strategy", *further(table)], sort=False):
+        if len(cells) > 1:
+            before, after = cells.iloc[-2], cells.iloc[-1]
+            more, less = (runs.scored(cell["run_ids"]) for cell in (after, before))
+            found = compare(more, less, runs_seed_variance(runs)).interval()
+            values = {"fewer": before["train_size"], "difference": found.estimate, "low": found.low, "high": found.high}
+            rows.append(after.drop("run_ids").to_dict() | values)
+    return pd.DataFrame(rows, columns=["strategy", *further(table), "fewer", "train_size", "difference", "low", "high"])
 
 
 def curves(runs: Runs, summary: pd.DataFrame, draws: int = DRAWS, seed: int = 0) -> pd.DataFrame:

@@ -307,8 +307,8 @@ def seed_differences(row: Mapping[Any, Any], runs: Runs) -> "pd.Series[float]":
 def card(study: Study, finding: str, comparisons: pd.DataFrame) -> Figure:
     """A picture of 1200 × 630 pixels (at 250 a inch) for links to a report: its title, its finding, three intervals.
 
-    `finding` is Markdown, of which the sentences that fit are shown; the last three of `comparisons`, of
-    `accuracy.against_baseline`, are drawn, in the order of their budgets.
+    `finding` is Markdown, of which the sentences that fit are shown. Of `comparisons`, of `accuracy.against_baseline`,
+    the last three are drawn: of several strategies those at the largest budget, of one those at its largest budgets.
     """
     fig = Figure(figsize=(4.8, 2.52))
     top = 0.93
@@ -317,9 +317,10 @@ def card(study: Study, finding: str, comparisons: pd.DataFrame) -> Figure:
         plain = re.sub(r"(?<=\.)\s[^.]*(\.\S[^.]*)* …$", "", plain)  # no sentence is cut that follows a whole one
         fig.text(0.05, top, literal(plain), fontsize=size, va="top", linespacing=1.2)
         top -= 0.02 + size * 1.25 / (72 * 2.52) * (plain.count("\n") + 1)
-    rows = comparisons.sort_values("train_size", kind="stable").tail(3).to_dict("records")
+    shown = largest(comparisons) if comparisons["strategy"].nunique() > 1 else comparisons
+    rows = shown.sort_values("train_size", kind="stable").tail(3).to_dict("records")
     if rows:
-        ax = fig.add_axes((0.33, 0.18, 0.25, min(0.13 * len(rows), top - 0.22)))
+        ax = fig.add_axes((0.36, 0.18, 0.22, min(0.13 * len(rows), top - 0.22)))
         for place, row in enumerate(rows):
             _interval(ax, place, row, "difference")
         _named_rows(ax, [f"{title(row)}, {row['train_size']:,} labels" for row in rows])

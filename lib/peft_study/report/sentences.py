@@ -1,6 +1,6 @@
 """The few sentences that carry a study's answer: each is computed, so that none can outlive the data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from peft_study.study.study import Study
 from peft_study.text import listed, points, portion, several
 
 MOST_SEEDS = 100  # more are no advice
-SPELT = 4  # comparisons that the answer gives with their intervals
+SPELT = 4  # comparisons that the answer gives with their intervals, and strategies that it gives with their differences
 
 
 def word(row: Mapping[Any, Any]) -> str:
@@ -41,17 +41,18 @@ def gap(row: Mapping[Any, Any]) -> str:
 def headline(runs: Runs, comparisons: pd.DataFrame, costs: pd.DataFrame) -> str:
     """The answer: what each strategy gains or loses at every budget that it shares with the baseline strategy.
 
-    Of more than `SPELT` comparisons it says only the verdicts.
+    Of more than `SPELT` comparisons it gives intervals at the largest budget only, of more strategies only verdicts.
     """
     if comparisons.empty:
         return (
             f"No finished run of the baseline strategy (`{runs.study.baseline}`) has a "
             "counterpart of another strategy with the same number of labels."
         )
-    if len(comparisons) > SPELT:
+    if len(strategies := _by_strategy(comparisons)) > SPELT:
         answers = [compared(comparisons, within(STRATEGIES[runs.study.baseline].label))]
     else:
-        answers = [_answer(rows.sort_values("train_size"), runs, costs) for rows in _by_strategy(comparisons)]
+        shown = None if len(comparisons) <= SPELT else 1
+        answers = [_answer(rows.sort_values("train_size"), runs, costs, shown) for rows in strategies]
         jointly = ", which hold jointly" * (len(comparisons) > 1)
         sampled = "test texts and seeds" if comparisons["seeds"].min() > 1 else "test texts"
         answers.append(f"Brackets are 95% intervals over {sampled}{jointly}.")
@@ -79,13 +80,20 @@ def _by_strategy(comparisons: pd.DataFrame) -> list[pd.DataFrame]:
     return [rows for _, rows in comparisons.groupby(["strategy", *further(comparisons)], sort=False)]
 
 
-def _answer(rows: pd.DataFrame, runs: Runs, costs: pd.DataFrame) -> str:
-    """One strategy against the baseline at every common budget, and its cost at the largest, which is the last row."""
+def _answer(rows: pd.DataFrame, runs: Runs, costs: pd.DataFrame, shown: int | None) -> str:
+    """One strategy against the baseline at every common budget, and its cost at the largest, which is the last row.
+
+    Intervals are those of the `shown` largest budgets (None: of all), in their order.
+    """
     base, last = runs.study.baseline, rows.iloc[-1].to_dict()
     cost, full = (counterpart(last, costs, strategy) for strategy in (last["strategy"], base))
+    fewer, rows = rows.iloc[: -(shown or len(rows))], rows.iloc[-(shown or len(rows)) :]
     gaps = listed(
         f"{gap(row)} points at {row['train_size']:,} labels (**{word(row)}**)" for row in rows.to_dict("records")
     )
+    if len(fewer):
+        span = dict.fromkeys(map(points, (fewer["difference"].min(), fewer["difference"].max())))
+        gaps += f"; {' to '.join(span)} points with fewer labels ({_verdicts(fewer)})"
     shares = [
         _share(cost, full, "parameters.trainable", "trainable parameters"),
         _share(cost, full, "training.flops", "training FLOPs"),
@@ -112,13 +120,22 @@ def compared(comparisons: pd.DataFrame, other: str) -> str:
     """Which strategies have which verdict against `other` at which budgets; nothing without a comparison."""
     alike: dict[str, list[str]] = {}
     for rows in _by_strategy(comparisons):
-        sizes: dict[str, list[str]] = {}
-        for row in rows.to_dict("records"):
-            sizes.setdefault(word(row), []).append(f"{row['train_size']:,}")
-        verdict = listed(f"**{name}** at {listed(at)} labels" for name, at in sizes.items())
-        alike.setdefault(verdict, []).append(within(title(rows.iloc[0].to_dict())))
+        alike.setdefault(_verdicts(rows), []).append(within(title(rows.iloc[0].to_dict())))
     parts = [f"{listed(names)} {verdict}" for verdict, names in alike.items()]
     return f"Against {other}: {'; '.join(parts)}. {_reference(comparisons, other)}".strip() if parts else ""
+
+
+def _verdicts(rows: pd.DataFrame) -> str:
+    """The verdicts of a strategy's comparisons, and at which budgets."""
+    sizes = rows["train_size"].groupby(rows.apply(word, axis=1), sort=False)
+    return listed(f"**{name}** {_budgets(at, rows['train_size'], 'at')}" for name, at in sizes)
+
+
+def _budgets(sizes: Iterable[int], among: Iterable[int], preposition: str = "with") -> str:
+    """Budgets within a sentence: `with 250 and 1,000 labels`, or `at every budget` of more than two."""
+    if len({*among}) > 2 and {*sizes} == {*among}:
+        return "at every budget"
+    return f"{preposition} {listed(f'{size:,}' for size in sizes)} labels"
 
 
 def other_checkpoints(runs: Runs) -> str:
@@ -128,12 +145,19 @@ def other_checkpoints(runs: Runs) -> str:
 
 
 def other_rule(runs: Runs, sensitivity: pd.DataFrame) -> str:
-    """Differences whose verdict or sign changes under the other checkpoint rule, of `accuracy.sensitivity`, if any."""
+    """Differences whose verdict or sign changes under the other checkpoint rule, of `accuracy.sensitivity`, if any.
+
+    Of more than `SPELT` comparisons it gives only changed verdicts, without the intervals.
+    """
+    few = len(sensitivity) <= SPELT
+    other_sign = sensitivity["difference"] * sensitivity["tested_difference"] < 0
+    rows = sensitivity[(sensitivity["verdict"] != sensitivity["tested"]) | (other_sign & few)]
     changed = [
         f"{within(title(row))} {gap(row)} points at {row['train_size']:,} labels (**{word(row)}**)"
-        for row in sensitivity.to_dict("records")
-        if row["verdict"] != row["tested"] or row["difference"] * row["tested_difference"] < 0
+        for row in rows.to_dict("records")
     ]
+    if not few:
+        changed = [f"{within(title(each.iloc[0].to_dict()))} {_verdicts(each)}" for each in _by_strategy(rows)]
     return f"With the checkpoints {other_checkpoints(runs)} instead: {several(changed, SPELT)}." if changed else ""
 
 
@@ -143,7 +167,7 @@ def recommendation(table: pd.DataFrame, study: Study) -> str:
     Nothing where no strategy has seeds enough.
     """
     sizes = table.drop_duplicates("train_size").groupby("choice", sort=False)["train_size"]
-    parts = [f"with {listed(f'{size:,}' for size in rows)} labels, choose **{within(name)}**" for name, rows in sizes]
+    parts = [f"{_budgets(rows, table['train_size'])}, choose **{within(name)}**" for name, rows in sizes]
     chosen = "; ".join(parts)
     near = f"{study.margin:g} point" + "s" * (study.margin != 1)
     option = f"the cheapest option by {listed(table['cost'].unique())}"
@@ -158,11 +182,12 @@ def recommendation(table: pd.DataFrame, study: Study) -> str:
 
 def certainty(table: pd.DataFrame) -> str:
     """The verdicts on the choices of `recommendation.recommend`; nothing without a choice."""
-    parts = []
+    said: dict[str, list[int]] = {}
     for size, rows in table.groupby("train_size"):
         alike = rows.groupby("verdict", sort=False)["against"]
         sure = listed(f"{verdict} against {listed(map(within, others))}" for verdict, others in alike)
-        parts.append(f"with {size:,} labels, {sure}")
+        said.setdefault(sure, []).append(size)
+    parts = [f"{_budgets(sizes, table['train_size'])}, {sure}" for sure, sizes in said.items()]
     return f"How sure: {'; '.join(parts)}." if parts else ""
 
 

@@ -89,3 +89,13 @@ def test_a_refused_curve_has_its_reason_and_without_the_baseline_there_is_nothin
     table = fitted(falling(without="full"), draws=3)
     assert table["target"].isna().all() and (table["refusal"] == "").all()
     assert rate_tables.matching_budget(table.iloc[0].to_dict()) == "–"
+
+
+def test_what_the_last_increase_of_the_budget_is_worth_is_measured_on_the_same_texts() -> None:
+    (row,) = learning_curves.gains(falling(matrix=MATRIX | {"seed": [1, 2, 3]})).to_dict("records")
+    assert (row["strategy"], row["fewer"], row["train_size"]) == ("full", 1000, 2000)
+    expected = 100 * (error(LAW, 1000) - error(LAW, 2000))
+    assert row["difference"] == pytest.approx(expected, abs=0.1) and row["low"] < expected < row["high"]
+    assert learning_curves.gains(falling(matrix=MATRIX | {"train_size": [250]})).empty
+    both = learning_curves.gains(falling(matrix=MATRIX | {"max_length": [32, 64]}))
+    assert both["max_length"].tolist() == [32, 64] and both["train_size"].tolist() == [2000, 2000]

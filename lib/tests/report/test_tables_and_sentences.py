@@ -60,11 +60,37 @@ def test_no_part_of_a_report_has_a_hole_and_every_number_of_the_headline_is_in_t
         return
     assert ("*Undetermined*" in headline) == ("undetermined" in set(against["verdict"]))
     assert ("fewer than 3 seeds" in headline) == ("no verdict" in set(against["verdict"]))
+    strategies = against.groupby(["strategy", *accuracy.further(against)]).ngroups
     for row in against.to_dict("records"):
         at = f"{sentences.gap(row)} points at {row['train_size']:,} labels (**{sentences.word(row)}**)"
-        spelt, name = len(against) <= sentences.SPELT, sentences.within(accuracy.title(row))
+        name, largest = sentences.within(accuracy.title(row)), row["train_size"] == against["train_size"].max()
+        spelt = len(against) <= sentences.SPELT or (strategies <= sentences.SPELT and largest)
         assert (at in headline and f"Accuracy of {name} against" in headline) if spelt else name in headline
         assert spelt or f"**{sentences.word(row)}** at " in headline
+
+
+def test_an_answer_on_many_budgets_gives_the_largest_with_its_interval_and_the_range_of_the_others() -> None:
+    shares = {"full": 0.9, "lora": 0.87, "lora-n00250": 0.7, "lora-n00500": 0.86}
+    matrix = {"strategy": ["full", "lora", "lora-all"], "train_size": [250, 500, 1000, 2000], "seed": [1, 2, 3]}
+    runs = make_runs(shares, 3000, matrix=matrix)
+    parts, against = (
+        report(runs, make_words((250, 500, 1000, 2000), 0.6, 3000)),
+        accuracy.against_baseline(runs),
+    )
+    last = against[(against["strategy"] == "lora") & (against["train_size"] == 2000)].iloc[0]
+    assert (
+        f"Accuracy of LoRA (query, value) against full fine-tuning: {sentences.gap(last)} points at 2,000"
+        in parts["headline"]
+    )
+    assert "points with fewer labels (**worse** at every budget)" in parts["headline"]
+    assert parts["against TF-IDF"].endswith("LoRA (all linear) **better** at every budget.")
+    assert parts["recommendation"].startswith("At every budget, choose **")
+    assert parts["certainty"].count("better against TF-IDF") < 4
+    changed = against.assign(tested=against["verdict"], tested_difference=-against["difference"])
+    assert sentences.other_rule(runs, changed) == "", "a sign alone is no news among so many"
+    changed.loc[changed["train_size"] < 1000, "tested"] = "better"
+    said = sentences.other_rule(runs, changed)
+    assert "LoRA (query, value) **worse** at 250 and 500 labels" in said and "[" not in said
 
 
 COMPARED: dict[str, tuple[dict[str, float], int, list[int], str]] = {  # accuracies, reviews, seeds, what is said
