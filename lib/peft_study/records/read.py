@@ -299,6 +299,14 @@ class Runs:
         study = self.study.name
         return [run_id for run_id in map(str, self.table.index) if layout.is_foreign(paths.run_folder(study, run_id))]
 
+    def of_part(self, part: str) -> "Runs":
+        """These runs with their predictions of another part in place of those of the test set, by accuracy.
+
+        Columns of `table` remain those of the test set.
+        """
+        predictions = {(run_id, ""): self.arrays(run_id, part) for run_id in map(str, self.table.index)}
+        return replace(self, study=self.study.model_copy(update={"metric": "accuracy"}), _predictions=predictions)
+
     def under_other_rule(self) -> "Runs | None":
         """These runs with the test predictions of the checkpoints that the other rule selects, where these are others.
 

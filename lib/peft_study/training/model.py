@@ -298,6 +298,15 @@ def read_first_token(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
+def read_every_token(model: torch.nn.Module) -> torch.nn.Module:
+    """Undo `read_first_token`, so that the last block's outputs at all positions can be read."""
+    for module in model.modules():
+        for number, hook in list(module._forward_pre_hooks.items()):
+            if hook is _first_token:
+                del module._forward_pre_hooks[number]
+    return model
+
+
 def _two_texts(model: torch.nn.Module) -> torch.Tensor | None:
     """The logits of two short texts, (2, classes); None where the model does not classify them."""
     import torch
