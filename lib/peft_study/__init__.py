@@ -2,7 +2,8 @@
 
 Read it in this order. Every package imports only from those above it; its docstring names the first module to read.
 
-    errors, paths, text, files, git   one error class; folders; numbers as text; atomic writes; commits
+    errors, paths, text          one error class; folders; numbers as text
+    files, git                   atomic writes; commits
     statistics                   intervals, paired tests and verdicts, calibration: arrays in, numbers out
     strategies                   trainable parameters or adapters: `table.STRATEGIES` is the list
     study                        a variant (one run) and the matrix of runs in study.yaml

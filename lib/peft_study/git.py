@@ -32,9 +32,9 @@ def last_change(file: Path) -> tuple[str, datetime] | None:
     """
     if _git(file.parent, "rev-parse", "--is-shallow-repository") != "false\n":
         return None
-    if _git(file.parent, "status", "--porcelain", "--", file.name) or not (
-        found := _git(file.parent, "log", "-1", "--format=%H %cI", "--", file.name)
-    ):
+    changed = _git(file.parent, "status", "--porcelain", "--", file.name)
+    found = _git(file.parent, "log", "-1", "--format=%H %cI", "--", file.name)
+    if changed or not found:
         return None
     head, moment = found.split()
     return head, datetime.fromisoformat(moment)

@@ -112,9 +112,11 @@ def is_imported(folder: Path) -> bool:
 
 def is_foreign(folder: Path) -> bool:
     """Whether another program wrote the record in `folder`: it is imported, and does not name this one."""
+    if not is_imported(folder):
+        return False
     environment = (recorded_metrics(folder) or {}).get("environment")
     packages = environment.get("packages") if isinstance(environment, dict) else None
-    return is_imported(folder) and not (isinstance(packages, dict) and PROGRAM in packages)
+    return not (isinstance(packages, dict) and PROGRAM in packages)
 
 
 def is_interrupted(folder: Path) -> bool:

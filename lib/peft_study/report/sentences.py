@@ -51,8 +51,8 @@ def headline(runs: Runs, comparisons: pd.DataFrame, costs: pd.DataFrame) -> str:
     if len(strategies := _by_strategy(comparisons)) > SPELT:
         answers = [compared(comparisons, within(STRATEGIES[runs.study.baseline].label))]
     else:
-        shown = None if len(comparisons) <= SPELT else 1
-        answers = [_answer(rows.sort_values("train_size"), runs, costs, shown) for rows in strategies]
+        brief = len(comparisons) > SPELT
+        answers = [_answer(rows.sort_values("train_size"), runs, costs, brief) for rows in strategies]
         jointly = ", which hold jointly" * (len(comparisons) > 1)
         sampled = "test texts and seeds" if comparisons["seeds"].min() > 1 else "test texts"
         answers.append(f"Brackets are 95% intervals over {sampled}{jointly}.")
@@ -80,18 +80,18 @@ def _by_strategy(comparisons: pd.DataFrame) -> list[pd.DataFrame]:
     return [rows for _, rows in comparisons.groupby(["strategy", *further(comparisons)], sort=False)]
 
 
-def _answer(rows: pd.DataFrame, runs: Runs, costs: pd.DataFrame, shown: int | None) -> str:
+def _answer(rows: pd.DataFrame, runs: Runs, costs: pd.DataFrame, brief: bool) -> str:
     """One strategy against the baseline at every common budget, and its cost at the largest, which is the last row.
 
-    Intervals are those of the `shown` largest budgets (None: of all), in their order.
+    A `brief` answer gives the interval at the largest budget only, and the range of the other differences.
     """
     base, last = runs.study.baseline, rows.iloc[-1].to_dict()
     cost, full = (counterpart(last, costs, strategy) for strategy in (last["strategy"], base))
-    fewer, rows = rows.iloc[: -(shown or len(rows))], rows.iloc[-(shown or len(rows)) :]
+    shown = rows.tail(1) if brief else rows
     gaps = listed(
-        f"{gap(row)} points at {row['train_size']:,} labels (**{word(row)}**)" for row in rows.to_dict("records")
+        f"{gap(row)} points at {row['train_size']:,} labels (**{word(row)}**)" for row in shown.to_dict("records")
     )
-    if len(fewer):
+    if len(fewer := rows.iloc[: -len(shown)]):
         span = dict.fromkeys(map(points, (fewer["difference"].min(), fewer["difference"].max())))
         gaps += f"; {' to '.join(span)} points with fewer labels ({_verdicts(fewer)})"
     shares = [
@@ -149,15 +149,16 @@ def other_rule(runs: Runs, sensitivity: pd.DataFrame) -> str:
 
     Of more than `SPELT` comparisons it gives only changed verdicts, without the intervals.
     """
-    few = len(sensitivity) <= SPELT
-    other_sign = sensitivity["difference"] * sensitivity["tested_difference"] < 0
-    rows = sensitivity[(sensitivity["verdict"] != sensitivity["tested"]) | (other_sign & few)]
-    changed = [
-        f"{within(title(row))} {gap(row)} points at {row['train_size']:,} labels (**{word(row)}**)"
-        for row in rows.to_dict("records")
-    ]
-    if not few:
-        changed = [f"{within(title(each.iloc[0].to_dict()))} {_verdicts(each)}" for each in _by_strategy(rows)]
+    other_verdict = sensitivity["verdict"] != sensitivity["tested"]
+    if len(sensitivity) > SPELT:
+        strategies = _by_strategy(sensitivity[other_verdict])
+        changed = [f"{within(title(rows.iloc[0].to_dict()))} {_verdicts(rows)}" for rows in strategies]
+    else:
+        other_sign = sensitivity["difference"] * sensitivity["tested_difference"] < 0
+        changed = [
+            f"{within(title(row))} {gap(row)} points at {row['train_size']:,} labels (**{word(row)}**)"
+            for row in sensitivity[other_verdict | other_sign].to_dict("records")
+        ]
     return f"With the checkpoints {other_checkpoints(runs)} instead: {several(changed, SPELT)}." if changed else ""
 
 

@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 import nbformat
-import numpy as np
 import pytest
 from made_runs import REAL_RUNS
 
@@ -31,5 +30,5 @@ def test_halves_are_matched_once_per_run_and_later_without_its_model(
     first, again = (nbformat.read(tmp_path / f"{name}.ipynb", as_version=4) for name in ("first", "again"))
     said, repeated = (notebook.cells[-2].outputs[0]["data"]["text/markdown"] for notebook in (first, again))
     assert said == repeated and "Before fine-tuning, the halves of **" in said
-    last = [100 * np.mean([shares[run]]) for run in REAL_RUNS if "n00100" in run]
+    last = [100 * shares[run] for run in REAL_RUNS if "n00100" in run]
     assert all(f"{share:.1f}% [" in said for share in last)

@@ -73,10 +73,8 @@ def test_an_answer_on_many_budgets_gives_the_largest_with_its_interval_and_the_r
     shares = {"full": 0.9, "lora": 0.87, "lora-n00250": 0.7, "lora-n00500": 0.86}
     matrix = {"strategy": ["full", "lora", "lora-all"], "train_size": [250, 500, 1000, 2000], "seed": [1, 2, 3]}
     runs = make_runs(shares, 3000, matrix=matrix)
-    parts, against = (
-        report(runs, make_words((250, 500, 1000, 2000), 0.6, 3000)),
-        accuracy.against_baseline(runs),
-    )
+    parts = report(runs, make_words((250, 500, 1000, 2000), 0.6, 3000))
+    against = accuracy.against_baseline(runs)
     last = against[(against["strategy"] == "lora") & (against["train_size"] == 2000)].iloc[0]
     assert (
         f"Accuracy of LoRA (query, value) against full fine-tuning: {sentences.gap(last)} points at 2,000"
