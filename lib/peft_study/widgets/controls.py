@@ -3,11 +3,15 @@
 All results are the state of an `Output` widget, set from here: a page reload restores it, and changes in quick
 succession cannot overtake one another. `ipywidgets.interactive_output` lets the page collect messages instead; it also
 computes before anything is displayed, so it cannot announce slow steps, and has no button.
+
+ipykernel answers a click in one thread and a change of a value in another ("subshells"), so a click may be answered
+before the change that the user made first.
 """
 
 import random
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from threading import RLock
 from typing import Any
 
 import ipywidgets
@@ -50,14 +54,18 @@ def panel(
     """Controls above an output, and the function that fills it.
 
     `render` takes the controls' values by name and yields what to show, first an announcement if the step is slow, each
-    in place of the one before. With a `button` it waits for a click, and a change of a control removes the result; else
-    it is called after every change. A `Place` is passed itself: it counts through the matches of the other controls, so
+    in place of the one before. With a `button` it waits for a click, and a change of a control removes the result, or
+    asks for it again while it is computed; else it is called after every change, one call at a time. A `Place` is passed itself: it counts through the matches of the other controls, so
     that it returns to 1 when one of them changes. A `StudyError` is shown as its message, any other error with its
     traceback.
     """
-    output, place = ipywidgets.Output(), controls.get("place")
+    output, place, computing = ipywidgets.Output(), controls.get("place"), RLock()
 
     def update(*_: Any) -> None:
+        with computing:
+            fill()
+
+    def fill() -> None:
         try:
             values = {name: control if control is place else control.value for name, control in controls.items()}
             for contents in render(**values):
@@ -70,8 +78,9 @@ def panel(
             output.outputs = (fault,)
 
     def changed(change: Any) -> None:
-        if button:
+        if button and computing.acquire(blocking=False):
             output.outputs = ()
+            computing.release()
         elif place is None or place is change["owner"] or place.value == 1:
             update()
         else:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from html import unescape
 from io import BytesIO
 from pathlib import Path
+from threading import Event, Thread
+from time import sleep
 from typing import Any
 
 import ipywidgets
@@ -87,6 +89,30 @@ def test_a_panel_shows_results_faults_and_tracebacks_in_place_of_one_another(scr
 
 
 # --- Reviews ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_click_that_overtakes_a_change_gives_the_result_of_the_changed_value(screen: Screen) -> None:
+    started, changed = Event(), Event()
+
+    def slow(size: int) -> Iterator[Any]:
+        started.set()
+        assert changed.wait(10)
+        yield HTML(f"of {size}")
+
+    controls.show(slow, button="go", size=sized())
+    clicked = Thread(target=screen.panel["go"].click)
+    clicked.start()
+    assert started.wait(10)
+    size = screen.panel["size"]
+    change = Thread(target=lambda: setattr(size, "value", 5))
+    change.start()
+    sleep(0.5)  # it has been noticed
+    changed.set()
+    clicked.join(10)
+    change.join(10)
+    assert screen.text == "of 5"
+    size.value = 6
+    assert screen.text == ""
 
 
 def test_every_control_of_the_reviews_has_its_effect(tmp_path: Path, variant: Make, screen: Screen) -> None:
