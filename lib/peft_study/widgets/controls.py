@@ -55,9 +55,9 @@ def panel(
 
     `render` takes the controls' values by name and yields what to show, first an announcement if the step is slow, each
     in place of the one before. With a `button` it waits for a click, and a change of a control removes the result, or
-    asks for it again while it is computed; else it is called after every change, one call at a time. A `Place` is passed itself: it counts through the matches of the other controls, so
-    that it returns to 1 when one of them changes. A `StudyError` is shown as its message, any other error with its
-    traceback.
+    asks for it again while it is computed; else it is called after every change, one call at a time. A `Place` is
+    passed itself: it counts through the matches of the other controls, so that it returns to 1 when one of them
+    changes. A `StudyError` is shown as its message, any other error with its traceback.
     """
     output, place, computing = ipywidgets.Output(), controls.get("place"), RLock()
 
