@@ -21,7 +21,7 @@ def test_halves_are_matched_once_per_run_and_later_without_its_model(
     monkeypatch.setenv("PEFT_STUDY_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     steps.execute(NOTEBOOK, tmp_path / "first.ipynb", {"study": study.name, "texts": 30})
-    halves = load_runs(study.name).of_part("halves_")
+    halves = load_runs(study.name).of_part("halves30_")
     assert set(halves.table.index) == set(REAL_RUNS) and halves.preds.shape == (30, len(REAL_RUNS))
     shares = {run: halves.right(run).mean() for run in REAL_RUNS}
     for run in REAL_RUNS:
