@@ -71,7 +71,7 @@ def panel(
             for contents in render(**values):
                 output.outputs = outputs(contents)
         except StudyError as error:
-            output.outputs = outputs(markup.note(str(error), "alert"))
+            output.outputs = outputs(markup.alert(str(error)))
         except Exception as error:  # whatever it is: a callback has no cell that would show it
             lines = "".join(traceback.format_exception(error)).splitlines()
             fault = {"output_type": "error", "ename": type(error).__name__, "evalue": str(error), "traceback": lines}
