@@ -167,9 +167,7 @@ def classes(description: str, names: Iterable[str]) -> ipywidgets.Dropdown:
 
 def several(description: str, options: Sequence[Any]) -> ipywidgets.SelectMultiple:
     """A choice of several `options`, values or pairs of a name and a value; initially all."""
-    field = ipywidgets.SelectMultiple(description=description, options=options)
-    field.index = tuple(range(len(options)))
-    return field
+    return ipywidgets.SelectMultiple(description=description, options=options, index=tuple(range(len(options))))
 
 
 def search() -> ipywidgets.Text:
