@@ -175,11 +175,6 @@ def test_colours_have_one_scale_and_unknown_and_sought_words_are_marked() -> Non
     assert markup.sides(["a", "b", "c"], 2)[0].name == "any other class"
 
 
-def test_what_is_saved_is_what_is_shown() -> None:
-    (encoded,) = re.findall('base64,([^"]*)', markup.save("matches.csv", HOSTILE).data)
-    assert b64decode(encoded).decode() == HOSTILE
-
-
 @pytest.mark.parametrize("text", ["", " ", HOSTILE, "a &amp; b\n<br>"])
 def test_any_text_is_shown_as_text(text: str, variant: Make) -> None:
     sides = markup.sides([text, text], 1)
