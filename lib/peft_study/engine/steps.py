@@ -144,11 +144,8 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
     Raises `StudyError` with the cause on one line; the partial notebook shows the place.
     """
     import papermill
-    from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import DeadKernelError
 
-    if not notebook.exists():
-        raise StudyError(f"the notebook {notebook} is missing; restore it from git")
     partial = output.with_suffix(".partial.ipynb")
     os.environ.pop("JPY_SESSION_NAME", None)  # set in a terminal of JupyterLab; the notebook would think itself live
     for name, value in _OF_KERNELS.items():
@@ -181,11 +178,6 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
         raise StudyError(
             f"{error}; a frequent cause is insufficient memory: try ./run_all.sh with --cores 1"
         ) from error
-    except (NoSuchKernel, FileNotFoundError, RuntimeError) as error:  # FileNotFoundError: its Python has moved
-        if isinstance(error, RuntimeError) and not str(error).startswith(("Kernel died before", "Kernel didn't")):
-            raise  # a fault of ours
-        fault = f"the Jupyter kernel python3 does not start ({error})"
-        raise StudyError(f"{fault}; run the same command again, or install ipykernel again") from error
 
 
 def _engine() -> str:

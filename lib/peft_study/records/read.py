@@ -397,15 +397,11 @@ def with_scratch(runs: Runs) -> tuple[Runs, dict[str, str]]:
     return (replace(runs, table=table, _predictions=predictions) if len(rows) > len(runs.table) else runs), left_out
 
 
-class NoRuns(StudyError):
-    """No run of a study can be compared."""
-
-
 def require_runs(runs: Runs) -> None:
-    """Raise `NoRuns` where no run can be compared, with at most `REASONS` of the reasons that can be mended."""
+    """Raise `StudyError` where no run can be compared, with at most `REASONS` of the reasons that can be mended."""
     if runs.table.empty:
         reasons = [f"{run_id}: {reason}" for run_id, reason in runs.missing.items() if reason != UNFINISHED]
         more = [f"and {len(reasons) - REASONS} more"] if len(reasons) > REASONS else []
         command = f"./run_all.sh {runs.study.name} trains them"
         first = f"no run of the study {runs.study.name!r} can be compared yet; {command}"
-        raise NoRuns("\n  ".join([first, *reasons[:REASONS], *more]))
+        raise StudyError("\n  ".join([first, *reasons[:REASONS], *more]))

@@ -18,7 +18,6 @@ import numpy as np
 
 from peft_study.data.datasets import commit_of, model_folder, origin, weights_hash
 from peft_study.data.reviews import Reviews
-from peft_study.errors import writing
 from peft_study.files import make_readable, remove, replacing, write_json
 from peft_study.git import commit
 from peft_study.paths import CHECKPOINTS
@@ -123,26 +122,21 @@ def save_model(folder: Path, model: Any, tokenizer: Any, variant: Variant) -> in
     """Save what the strategy trained (the adapter, or the whole model) as safetensors; returns the weights' bytes."""
     from safetensors import SafetensorError
 
-    partial = folder.with_name(".model.partial")
-    with writing(folder):
+    with replacing(folder) as partial:
+        adapter = getattr(model, "peft_config", {}).get("default")
+        if adapter:
+            base = origin(variant.model, model_folder(variant.model))
+            adapter.base_model_name_or_path, adapter.revision = base
         try:
-            remove(partial)
-            adapter = getattr(model, "peft_config", {}).get("default")
-            if adapter:
-                base = origin(variant.model, model_folder(variant.model))
-                adapter.base_model_name_or_path, adapter.revision = base
             model.save_pretrained(str(partial))
-            if adapter:
-                write_classes(partial, model)
-            tokenizer.save_pretrained(str(partial))
-            make_readable(partial)
-            remove(folder)
-            partial.replace(folder)
         except SafetensorError as error:  # its way of saying what the file system said
             code = re.search(r"os error (\d+)", str(error))
             raise OSError(int(code[1]) if code else errno.EIO, str(error)) from error
-        finally:
-            remove(partial)
+        if adapter:
+            write_classes(partial, model)
+        tokenizer.save_pretrained(str(partial))
+        make_readable(partial)
+        remove(folder)
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 

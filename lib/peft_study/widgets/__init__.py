@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING
 
 from peft_study.paths import live as live
+from peft_study.records.read import require_runs as require_runs
 from peft_study.widgets.comparisons import browse_runs as browse_runs
 from peft_study.widgets.comparisons import compare_two as compare_two
 from peft_study.widgets.comparisons import pick_trade_off as pick_trade_off
-from peft_study.widgets.comparisons import require_runs as require_runs
 from peft_study.widgets.predictions import browse_mistakes as browse_mistakes
 from peft_study.widgets.predictions import try_review as try_review
 from peft_study.widgets.reviews import browse_reviews as browse_reviews

@@ -9,15 +9,12 @@ from functools import cache
 from typing import Any
 
 import pandas as pd
-from IPython.core.getipython import get_ipython
-from IPython.display import HTML, display
 
 from peft_study import paths
 from peft_study.analysis.accuracy import disagreements, family, has_ood, largest_pair, summary, varying
 from peft_study.analysis.costs import COSTS, measured
 from peft_study.errors import StudyError
-from peft_study.records import read
-from peft_study.records.read import NoRuns, Runs, load_runs, with_scratch
+from peft_study.records.read import Runs, load_runs, require_runs, with_scratch
 from peft_study.report import figures, tables
 from peft_study.report.display import card
 from peft_study.report.sentences import headed
@@ -35,11 +32,7 @@ def browse_runs(study: str) -> None:
 
     def render(study: str) -> Shown:
         yield markup.line("Reading the records …")
-        try:
-            read.require_runs(runs := load_runs(study))
-        except NoRuns as error:
-            yield hint(error)
-            return
+        require_runs(runs := load_runs(study))
         merged, left_out = with_scratch(runs)
         box, update = of_one_study(merged)
         reasons = "; ".join(f"{run} ({reason})" for run, reason in left_out.items())
@@ -70,22 +63,6 @@ def of_one_study(runs: Runs) -> tuple[Any, Callable[..., None]]:
         names = {UNKNOWN: f"runs of {runs.study.name}"}
         lists["run"] = controls.several("runs", [(names.get(run, run), run) for run in runs.table["run"].unique()])
     return controls.panel(render, **lists)
-
-
-def hint(error: NoRuns) -> HTML:
-    """What to do where no run of a study can be compared."""
-    text = str(error)
-    return markup.note(text[0].upper() + text[1:], "note")
-
-
-def require_runs(runs: Runs) -> None:
-    """Stop the notebook where no run can be compared, in JupyterLab with a hint in place of an error.
-
-    Raises `NoRuns`.
-    """
-    if (shell := get_ipython()) and paths.live():
-        shell.set_custom_exc((NoRuns,), lambda shell, kind, error, trace, tb_offset=None: display(hint(error)))
-    read.require_runs(runs)
 
 
 @controls.where_live

@@ -71,7 +71,7 @@ def panel(
             for contents in render(**values):
                 output.outputs = outputs(contents)
         except StudyError as error:
-            output.outputs = outputs(markup.note(str(error), "alert"))
+            output.outputs = outputs(markup.alert(str(error)))
         except Exception as error:  # whatever it is: a callback has no cell that would show it
             lines = "".join(traceback.format_exception(error)).splitlines()
             fault = {"output_type": "error", "ename": type(error).__name__, "evalue": str(error), "traceback": lines}
@@ -167,9 +167,7 @@ def classes(description: str, names: Iterable[str]) -> ipywidgets.Dropdown:
 
 def several(description: str, options: Sequence[Any]) -> ipywidgets.SelectMultiple:
     """A choice of several `options`, values or pairs of a name and a value; initially all."""
-    field = ipywidgets.SelectMultiple(description=description, options=options)
-    field.index = tuple(range(len(options)))
-    return field
+    return ipywidgets.SelectMultiple(description=description, options=options, index=tuple(range(len(options))))
 
 
 def search() -> ipywidgets.Text:

@@ -18,7 +18,6 @@ from peft_study.report.figures import GREY
 from peft_study.text import SEPARATOR
 
 CUT = 'style="opacity:.45;text-decoration:line-through"'
-NOTES = {"alert": "#b00020", "note": "#0072b2"}
 UNKNOWN = 'style="outline:1px dotted"'
 STRONGEST = 2.0  # nats of an effect in full colour: nine of ten are weaker (NOTES.md)
 LEGEND = (
@@ -43,10 +42,10 @@ def line(text: str, further: str = "") -> HTML:
     return HTML(f'<p style="line-height:1.5;max-width:60rem;margin:.4em 0">{escape(text)}{further}</p>')
 
 
-def note(text: str, role: str) -> HTML:
-    """A message in place of a result: an `alert` in red, or a `note` in blue."""
-    style = f"border-left:3px solid {NOTES[role]};padding:.3em .9em;white-space:pre-wrap;line-height:1.4"
-    return HTML(f'<div role="{role}" style="{style}">{escape(text)}</div>')
+def alert(text: str) -> HTML:
+    """The message of an error in place of a result."""
+    style = "border-left:3px solid #b00020;padding:.3em .9em;white-space:pre-wrap;line-height:1.4"
+    return HTML(f'<div role="alert" style="{style}">{escape(text)}</div>')
 
 
 def sides(names: Sequence[str], target: int) -> tuple[Side, Side]:

@@ -1,6 +1,5 @@
 """One step at a time: a notebook executed, kept where it failed, and told apart from one of other code."""
 
-import json
 import re
 import sys
 from collections.abc import Callable
@@ -72,19 +71,6 @@ def test_a_kernel_that_dies_is_one_clear_error(tmp_path: Path, notebook: Write) 
     source = notebook("seed: int = 1", "import os; os.kill(os.getpid(), 9)")
     with pytest.raises(StudyError, match=r"Kernel died.*memory"):
         steps.execute(source, tmp_path / "train.ipynb", {"seed": 13})
-
-
-@pytest.mark.parametrize("argv", [["/a/python/that/has/moved", "{connection_file}"], ["false"]])
-def test_a_kernel_that_cannot_start_is_one_clear_error(
-    tmp_path: Path, notebook: Write, monkeypatch: pytest.MonkeyPatch, argv: list[str]
-) -> None:
-    spec = tmp_path / "kernels" / "python3" / "kernel.json"
-    spec.parent.mkdir(parents=True)
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
-    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
-    spec.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
-    with pytest.raises(StudyError, match=r"the Jupyter kernel python3 does not start .* install ipykernel"):
-        steps.execute(notebook("seed: int = 1"), tmp_path / "train.ipynb", {"seed": 13})
 
 
 def test_a_run_gets_every_value_of_its_variant_and_its_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,6 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda _: replace_arrays(LORA, ids=np.arange(400) + 1),
         f"other texts: its ids or labels in preds_and_labels.npz differ from those of {FULL}; rewrite it",
     ),
-    "a value that contradicts": (_write("params.yaml", b"epochs: 7.0"), "differs .*epochs"),
     "ids with fractions": (
         lambda _: replace_arrays(LORA, ids=np.arange(400) + 0.5),
         "its ids are not all whole numbers",

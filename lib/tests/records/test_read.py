@@ -1,7 +1,6 @@
 """What is read of a study's records, and what becomes of one that is missing, damaged or of another study."""
 
 import dataclasses
-import json
 import pickle
 import re
 import shutil
@@ -15,6 +14,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from made_foreign import FULL, LORA, edit
 from made_runs import make_preds, make_runs, make_scratch, write_arrays
 
 from peft_study import paths
@@ -24,8 +24,6 @@ from peft_study.records.read import load_runs, read_arrays, with_scratch
 from peft_study.report.numbers import write_aggregate
 from peft_study.study.study import read_study
 from peft_study.study.variant import Variant
-
-FULL, LORA = "full-n00250-s1", "lora-n00250-s1"
 
 
 def test_the_records_of_a_study_are_one_table() -> None:
@@ -79,12 +77,6 @@ def _arrays(folder: Path, **changes: Any) -> None:
     write_arrays(folder / PREDICTIONS, make_preds(folder.name, 0.9, 400), **changes)
 
 
-def _edit(file: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    content = yaml.safe_load(file.read_text())  # JSON is YAML
-    change(content)
-    file.write_text(json.dumps(content))
-
-
 PREDICTIONS, OTHER = "preds_and_labels.npz", "ood_preds_and_labels.npz"
 CONTENTS = [("metrics.json", b"[" * 200_000), ("metrics.json", b"[]"), ("log_history.json", b"[1, 2]")]
 CONTENTS += [("params.yaml", b"\xff\xfe\x00"), ("params.yaml", b"[]"), (PREDICTIONS, b""), (OTHER, b"PK\x03\x04 cut")]
@@ -108,15 +100,15 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "other labels": (lambda run: _arrays(run, labels=1 - np.arange(400) % 2), "texts: its ids or labels in pr"),
     "other OOD": (lambda run: write_arrays(run / OTHER, make_preds("x", 0.5, 99)), f"in {OTHER} differ .*; delete the"),
     "other data": (
-        lambda run: _edit(run / "metrics.json", lambda blocks: blocks["data"].update(fingerprint="changed")),
+        lambda run: edit(run.name, lambda blocks: blocks["data"].update(fingerprint="changed")),
         "tested on other texts: its data.fingerprint in",
     ),
     "an interrupted training": (
-        lambda run: _edit(run / "metrics.json", lambda blocks: blocks["training"].update(interrupted=True)),
+        lambda run: edit(run.name, lambda blocks: blocks["training"].update(interrupted=True)),
         "training was interrupted; run the study again",
     ),
     "other values": (
-        lambda run: _edit(run / "params.yaml", lambda params: params.update(epochs=7.0)),
+        lambda run: (run / "params.yaml").write_text("epochs: 7.0"),
         r"its params.yaml differs from study.yaml \(epochs\)",
     ),
     "a notebook that failed": (
