@@ -13,6 +13,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -279,7 +280,7 @@ def _swallowed(text: str, numbered: list[tuple[int, list[str]]], delimiter: str)
 def _read_json(text: str, lines: bool) -> Columns:
     """The columns of JSON lines, of a list of objects (possibly under a key), or of an object of columns."""
     try:
-        rows = _read_lines(text) if lines else _rows(_loads(text))
+        rows = _read_lines(text) if lines else _rows(json.loads(text))
     except json.JSONDecodeError as error:
         if not error.msg.startswith("Extra data"):  # one object after another: lines, whatever the file is called
             raise ValueError(f"is no valid JSON in line {error.lineno} ({error.msg})") from error
@@ -297,24 +298,12 @@ def _read_json(text: str, lines: bool) -> Columns:
     return columns
 
 
-def _loads(text: str) -> Any:
-    """Parse JSON. Raises `ValueError` for an object with a duplicate key."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(content := dict(pairs)) < len(pairs):
-            twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-            raise ValueError(f"has an object with the key {quoted(twice, 40)} twice; remove one")
-        return content
-
-    return json.loads(text, object_pairs_hook=unique)
-
-
 def _read_lines(text: str) -> list[Mapping[str, Any]]:
     """The objects of JSON lines."""
     rows: list[Mapping[str, Any]] = []
     for number, line in enumerate(_BREAK.split(text), start=1):
         try:
-            row = _loads(line) if line.strip() else {}
+            row = json.loads(line) if line.strip() else {}
         except json.JSONDecodeError as error:
             raise ValueError(f"is no valid JSON in line {number} ({error.msg})") from error
         if not isinstance(row, dict):
@@ -328,21 +317,13 @@ def _rows(content: Any) -> list[Mapping[str, Any]]:
     if isinstance(content, list) and all(isinstance(row, dict) for row in content):
         return content
     if isinstance(content, dict):
-        values = list(content.values())
-        nested = [value for value in values if isinstance(value, list) and value and isinstance(value[0], dict)]
+        lists = [value for value in content.values() if isinstance(value, list)]
+        nested = [rows for rows in lists if rows and isinstance(rows[0], dict)]
         if len(nested) == 1:
             return _rows(nested[0])
-        keys = [list(value) if isinstance(value, dict) else range(len(value)) for value in values if _is_column(value)]
-        if len(keys) == len(values) and all(list(other) == list(keys[0]) for other in keys):
-            columns = [value.values() if isinstance(value, dict) else value for value in values]
-            return [dict(zip(content, row, strict=True)) for row in zip(*columns, strict=True)]
+        with suppress(ValueError):  # of lists that differ in length, and of values that are no columns
+            return pd.DataFrame(content, dtype=object).to_dict("records")
     raise ValueError(
         "has an unknown layout; it must be JSON lines, a list of objects, one such list under a key, or an object of "
         'columns, such as [{"text": "...", "label": "..."}, ...]'
     )
-
-
-def _is_column(value: Any) -> bool:
-    """Whether a value of a JSON object can be a column: a list, or an object by row, of plain values."""
-    values = list(value.values()) if isinstance(value, dict) else value
-    return isinstance(values, list) and not any(isinstance(item, dict) for item in values)

@@ -151,7 +151,6 @@ def test_a_code_page_is_recognised_where_it_is_certain_and_else_the_field_is_nam
             "is a gzip file, not text, whatever its name; unpack it, rename",
         ),
         ("a.jsonl", b"PK\3\4" + b"\0" * 99, r"is a zip \(or spreadsheet\) file, not text, whatever its name"),
-        ("a.jsonl", '{"text": "a", "label": 1, "label": 2}', "has an object with the key 'label' twice; remove one"),
         ("a.csv", "text;label,x\na;b,c\n", "can be read with the delimiters ',' and ';'; set `delimiter` to one"),
         ("a.csv", "text,text,label\na,b,c\n", "names the column 'text' twice"),
         ("a.jsonl", '{"text": "fine"\nwhat', r"is no valid JSON in line 1 \(Expecting ',' delimiter\)"),
