@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from filelock import FileLock
 
 from peft_study import paths
@@ -204,11 +205,9 @@ def load_dataset(
 
 def _read_bundled(name: str) -> Splits:
     """A bundled dataset, with named labels."""
-    import pandas as pd
-
     table = pd.read_csv(bundle() / REVIEWS, keep_default_na=False)  # "None" and "NA" are texts
     rows = table.loc[table["source"] == DATASETS[name]]
-    return Splits({"train": Split({column: rows[column].tolist() for column in ("text", "label")}, {"label": LABELS})})
+    return Splits({"train": Split(rows[["text", "label"]].to_dict("list"), {"label": LABELS})})
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -249,7 +248,9 @@ def _read_folder(
             str(split): {names[str(file)]: files[names[str(file)]] for file in part}
             for split, part in (builder.config.data_files or {}).items()
         }
-        read = _read_tables(used, _class_names(builder.info.features), encoding, delimiter)
+        columns = (builder.info.features or {}).items()
+        classes = {name: kind.names for name, kind in columns if isinstance(kind, datasets.ClassLabel)}
+        read = _read_tables(used, classes, encoding, delimiter)
     except _Unreadable:
         raise
     except Exception as error:  # every fault of a layout has its own
@@ -280,13 +281,6 @@ def _link(files: Mapping[str, Path], root: Path) -> dict[str, str]:
         link.symlink_to(file.absolute())
         names[str(link)] = relative
     return names
-
-
-def _class_names(features: Mapping[str, Any] | None) -> dict[str, list[str]]:
-    """The class names of each `ClassLabel` column."""
-    from datasets import ClassLabel
-
-    return {name: kind.names for name, kind in (features or {}).items() if isinstance(kind, ClassLabel)}
 
 
 def _read_tables(
@@ -331,12 +325,8 @@ def _concatenated(tables: Sequence[Columns]) -> Columns:
     """The rows of several tables; None where one lacks a column."""
     if len(tables) == 1:
         return tables[0]
-    names = dict.fromkeys(name for table in tables for name in table)
-    sizes = [len(next(iter(table.values()), ())) for table in tables]
-    return {
-        name: [value for table, size in zip(tables, sizes, strict=True) for value in table.get(name, [None] * size)]
-        for name in names
-    }
+    rows = pd.concat([pd.DataFrame(table, dtype=object) for table in tables])
+    return rows.where(rows.notna(), None).to_dict("list")
 
 
 def _ignored(files: Iterable[str], used: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
