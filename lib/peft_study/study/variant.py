@@ -3,7 +3,6 @@
 Validation on construction reports typos, wrong types and impossible values in one message before anything starts.
 """
 
-import codecs
 import re
 from collections.abc import Iterable, MutableMapping
 from typing import Annotated, Any, Literal
@@ -34,13 +33,11 @@ def _known(strategy: str) -> str:
 
 def _codec(encoding: str) -> str:
     try:
-        is_text = codecs.lookup(encoding)._is_text_encoding
-    except LookupError:
-        is_text = False
-    if not is_text:
+        "".encode(encoding)
+    except LookupError as error:
         raise ValueError(
             "it is not an encoding that Python knows; use utf-8, utf-16, cp1252, latin-1, ... or leave it out"
-        )
+        ) from error
     return encoding
 
 
