@@ -127,8 +127,6 @@ def _decode(raw: bytes, encoding: str | None) -> tuple[str, list[str]]:
     try:
         text = raw.decode(named or "utf-8")
         notes = [f"is valid UTF-8, and was read as {encoding}"] if encoding and _is_mistaken(text, raw) else []
-        if encoding and re.search("[\x80-\x9f]", text):
-            notes.append(f"has control characters (0x80 to 0x9F) when read as {encoding}; it may be cp1252")
         return text, notes
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1

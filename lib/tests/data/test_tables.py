@@ -183,14 +183,6 @@ def test_quotation_marks_in_a_tsv_file_may_be_plain_characters(tmp_path: Path) -
     assert read(tmp_path, "a.tsv", 'text\tlabel\n"5 inch\ta\nfine\tb\n') == [('"5 inch', "a"), ("fine", "b")]
 
 
-def test_control_characters_tell_of_a_wrong_encoding(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_bytes("text,label\nà – b,c\n".encode("cp1252"))
-    assert read_table(tmp_path / "a.csv", "cp1252")[1] == []
-    assert (
-        "has control characters (0x80 to 0x9F) when read as latin-1" in read_table(tmp_path / "a.csv", "latin-1")[1][0]
-    )
-
-
 def test_the_first_line_of_a_spreadsheets_export_may_tell_the_delimiter(tmp_path: Path) -> None:
     for first in ("\ufeffsep=;\r\n", '"sep=;"\n', "SEP=;\r"):
         assert read(tmp_path, "a.csv", f"{first}text;label\r\na,b;c\r\n", encoding="utf-8") == [("a,b", "c")]
