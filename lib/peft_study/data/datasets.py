@@ -125,7 +125,7 @@ def commit_of(name: str, folder: Path) -> str | None:
 
 def revision(dataset: str) -> str | None:
     """The commit of a hub dataset that was fetched last; None for bundled and local ones."""
-    return hub.revision(dataset, "dataset") if is_on_hub(dataset) else None
+    return hub.revision(dataset) if is_on_hub(dataset) else None
 
 
 def weights_hash(folder: Path) -> str:

@@ -278,9 +278,9 @@ def budget(corpus: Corpus, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame
     return parts
 
 
-def load_reviews(variant: Variant, corpus: Corpus | None = None) -> Reviews:
-    """The texts of a run, from its `corpus` if given."""
-    corpus = corpus or load_corpus(variant)
+def load_reviews(variant: Variant) -> Reviews:
+    """The texts of a run."""
+    corpus = load_corpus(variant)
     return Reviews(corpus, *budget(corpus, variant), corpus.test, corpus.ood)
 
 

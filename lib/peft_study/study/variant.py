@@ -153,12 +153,12 @@ class Variant(BaseModel):
         return self
 
     @classmethod
-    def from_parameters(cls, namespace: MutableMapping[str, Any], beside: Iterable[str] = ("folder",)) -> "Variant":
-        """The variant that a notebook's parameters describe: call it with `globals()`, right after their cell.
+    def from_parameters(cls, namespace: MutableMapping[str, Any]) -> "Variant":
+        """The variant that the parameters of 02 describe: call it with `globals()`, right after their cell.
 
-        `beside` names the parameters that are no field of a variant. Raises one `StudyError` that lists every fault.
+        Beside the fields of a variant, `folder` is a parameter. Raises one `StudyError` that lists every fault.
         """
-        require_parameters(namespace, *cls.model_fields, *beside)
+        require_parameters(namespace, *cls.model_fields, "folder")
         try:
             return cls(**{name: namespace[name] for name in cls.model_fields if name in namespace})
         except ValidationError as error:
