@@ -62,6 +62,8 @@ def write(name: str, text: str) -> Callable[[Path], object]:
         (write("model.safetensors", ""), "the weights in model.safetensors do not load"),
         (write("model.safetensors", "<html>Sign in</html>"), "the weights in model.safetensors do not load"),
         (lose_a_shard, "1 of the 2 files of weights; model-00002-of-00002.safetensors is absent"),
+        (lambda folder: (folder / "config.json").unlink(), "has no config.json; it must hold what save_pretrained"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer.json or .*; it must hold what save_p"),
         (pickle, r"no \*.safetensors; .*pickled weights .*pytorch_model.bin.*: convert them once"),
         (make_adapter, "has an adapter only; merge it into its base model"),
         (write("config.json", '{"model_type": "bert"'), "config.json is not readable as JSON"),
