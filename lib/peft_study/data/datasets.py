@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,9 @@ class _Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Splits:
-    """A dataset: its splits by name, the files of each if it is a folder, and notes on how they were read."""
+    """A dataset: its splits by name, and notes on how they were read."""
 
     splits: dict[str, Split]
-    files: dict[str, list[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -318,7 +317,7 @@ def _read_tables(
             tables.append(table.columns)
         named = {name: names.get(name, classes.get(name)) for name in tables[0]}
         splits[split] = Split(_concatenated(tables), {name: kinds for name, kinds in named.items() if kinds})
-    return Splits(splits, {split: list(files) for split, files in used.items()}, tuple(notes))
+    return Splits(splits, tuple(notes))
 
 
 def _concatenated(tables: Sequence[Columns]) -> Columns:

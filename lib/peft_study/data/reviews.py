@@ -182,10 +182,8 @@ def _other_test_splits(variant: Variant, loaded: Splits, tested: str) -> str:
     train = variant.train_split
     others = [split for split in loaded.splits if split not in (train, tested)]
     choices = [f"set test_split to {' or '.join(map(repr, others))}"] if others else []
-    held_out = f"set test_split: {train} (test_size texts are then held out of it)"
-    if len(files := loaded.files.get(train, [])) == 1:
-        held_out += f", as does dataset: {variant.dataset}/{files[0]} alone"
-    return "where the labels are withheld, " + ", or ".join([*choices, held_out])
+    choices.append(f"set test_split: {train} (test_size texts are then held out of it)")
+    return "where the labels are withheld, " + ", or ".join(choices)
 
 
 def _table(

@@ -235,17 +235,14 @@ def _parse(text: str, delimiter: str, quoting: int) -> list[tuple[int, list[str]
             f"has a quotation mark in the row that begins in line {line} which is not closed, or closed within a field;"
             ' put quotation marks around that text and double those within it ("")'
         ) from error
-    width = len(records[0][1]) if records else 0
-    if odd := next(((line, fields) for line, fields in records if len(fields) != width), None):
-        raise ValueError(
-            f"has {_fields(len(odd[1]))} in line {odd[0]} and {width} in its first line, delimited by {delimiter!r}; "
-            "put quotation marks around texts that contain the delimiter, or set `delimiter`"
-        )
+    for line, fields in records:
+        if len(fields) != (width := len(records[0][1])):
+            raise ValueError(
+                f"has {len(fields)} field{'s' * (len(fields) > 1)} in line {line} and {width} in its first line, "
+                f"delimited by {delimiter!r}; put quotation marks around texts that contain the delimiter, or set "
+                "`delimiter`"
+            )
     return records
-
-
-def _fields(count: int) -> str:
-    return "1 field" if count == 1 else f"{count} fields"
 
 
 def _swallowed(text: str, numbered: list[tuple[int, list[str]]], delimiter: str) -> int | None:
