@@ -44,7 +44,8 @@ def test_every_fault_that_only_models_and_data_can_tell_is_named_once_in_one_err
     ("config", "said"),
     [
         ('{"model_type": "t5"}', "model type 't5' has an encoder and a decoder; use a model with one of them"),
-        ('{"model_type": "bert"', r"config\.json is not readable as JSON"),
+        ('{"model_type": "bert"', r"config\.json does not load: .* not a valid JSON file"),
+        ('{"hidden_size": 32}', r"config\.json does not load: .* Should have a `model_type` key in its config\.json"),
         ('{"model_type": "roberta", "max_position_embeddings": 514}', "at most 512 tokens"),  # less the padding's two
     ],
 )
