@@ -27,10 +27,6 @@ DELIMITED = {".csv": ",", ".tsv": "\t"}
 ARROW = (".parquet", ".arrow")
 DELIMITERS = (",", ";", "\t", "|")
 _MAGIC = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip (or spreadsheet)", b"PAR1": "parquet"}  # how such files begin
-_BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"} | {
-    codecs.BOM_UTF16_LE: "utf-16",  # after UTF-32, whose mark begins with this one
-    codecs.BOM_UTF16_BE: "utf-16",
-}
 # Bytes above ASCII that are one character in both Windows-1252 and Windows-1250; without the letters below 0xA0, which
 # differ on a Macintosh.
 _WESTERN = {
@@ -121,13 +117,11 @@ def write_table(file: Path, table: pd.DataFrame) -> None:
 
 def _decode(raw: bytes, encoding: str | None) -> tuple[str, list[str]]:
     """The text of a file in UTF-8, or in the encoding that its bytes determine, and notes on the encoding."""
-    named = encoding or next((name for mark, name in _BOMS.items() if raw.startswith(mark)), None)
+    named = encoding or ("utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else None)
     if named is None and raw.count(0) > len(raw) / 4:  # of UTF-16, every second byte of plain English is zero
         named = "utf-16-le" if raw[1::2].count(0) > raw[::2].count(0) else "utf-16-be"
     try:
         text = raw.decode(named or "utf-8")
-        notes = [f"is valid UTF-8, and was read as {encoding}"] if encoding and _is_mistaken(text, raw) else []
-        return text, notes
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         at = f"line {line} (byte 0x{raw[error.start]:02X})"
@@ -138,14 +132,10 @@ def _decode(raw: bytes, encoding: str | None) -> tuple[str, list[str]]:
         raise ValueError(
             f"is not UTF-8, see {at}; save it as UTF-8, or set `encoding` (cp1252 is that of Windows in Western Europe)"
         ) from error
-
-
-def _is_mistaken(text: str, raw: bytes) -> bool:
-    """Whether bytes that were decoded as `text` are also UTF-8, of another text."""
-    try:
-        return not raw.isascii() and raw.decode() not in (text, f"\ufeff{text}")
-    except UnicodeDecodeError:
-        return False
+    with suppress(UnicodeDecodeError):
+        if encoding and not raw.isascii() and raw.decode() not in (text, f"\ufeff{text}"):
+            return text, [f"is valid UTF-8, and was read as {encoding}"]
+    return text, []
 
 
 def _is_western(raw: bytes) -> bool:
@@ -199,15 +189,12 @@ def _records(text: str, delimiter: str) -> list[list[str]]:
     try:
         numbered = _parse(text, delimiter, csv.QUOTE_MINIMAL)
     except ValueError:
-        if delimiter != "\t":
-            raise
-        try:
-            plain = [fields for _, fields in _parse(text, delimiter, csv.QUOTE_NONE)]
-        except ValueError:
-            plain = []
-        if not plain or any(len(field) > 1 and field[0] == field[-1] == '"' for row in plain for field in row):
-            raise
-        return plain
+        if delimiter == "\t":
+            with suppress(ValueError):
+                plain = [fields for _, fields in _parse(text, delimiter, csv.QUOTE_NONE)]
+                if not any(len(field) > 1 and field[0] == field[-1] == '"' for row in plain for field in row):
+                    return plain
+        raise
     if swallowed := _swallowed(text, numbered, delimiter):
         raise ValueError(
             f"has a quotation mark in line {swallowed} that merges several rows into one; double it and put quotation "
