@@ -11,10 +11,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+import pandas as pd
 from filelock import FileLock
 
 from peft_study import paths
@@ -53,10 +53,9 @@ class _Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Splits:
-    """A dataset: its splits by name, the files of each if it is a folder, and notes on how they were read."""
+    """A dataset: its splits by name, and notes on how they were read."""
 
     splits: dict[str, Split]
-    files: dict[str, list[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -124,7 +123,7 @@ def commit_of(name: str, folder: Path) -> str | None:
 
 def revision(dataset: str) -> str | None:
     """The commit of a hub dataset that was fetched last; None for bundled and local ones."""
-    return hub.revision(dataset, "dataset") if is_on_hub(dataset) else None
+    return hub.revision(dataset) if is_on_hub(dataset) else None
 
 
 def weights_hash(folder: Path) -> str:
@@ -184,19 +183,18 @@ def load_dataset(
     if place is None:
         return _read_bundled(_bundled(name, "dataset", DATASETS))
     files = {place.name: place} if place.is_file() else _files(place)
-    for relative, file in files.items():
-        if not file.exists():
-            raise StudyError(
-                f"{field} = {name!r}: {relative} is a link to a file that is not there; restore or remove it"
-            )
-        if suffix(file) in KINDS and is_lfs_pointer(file):
-            fault = f"{relative} is a pointer of git-lfs, not the data; run `git lfs pull` where it was cloned"
-            raise StudyError(f"{field} = {name!r}: {fault}")
     try:
+        for relative, file in files.items():
+            if not file.exists():
+                raise _Unreadable(f"{relative} is a link to a file that is not there; restore or remove it")
+            if suffix(file) in KINDS and is_lfs_pointer(file):
+                fault = "is a pointer of git-lfs, not the data; run `git lfs pull` where it was cloned"
+                raise _Unreadable(f"{relative} {fault}")
         if place.is_file():
             return _read_tables({"train": files}, {}, encoding, delimiter)
-        with tempfile.TemporaryDirectory() as scratch:
-            return _read_folder(files, Path(scratch), field, config, encoding, delimiter)
+        used, classes = _layout(files, field, config)
+        read = _read_tables(used, classes, encoding, delimiter)
+        return replace(read, notes=(*_ignored(files, used), *read.notes))
     except _Unreadable as error:
         alone = "; these fields apply to `dataset` only" * (field != "dataset" and "set `" in str(error))
         raise StudyError(f"{field} = {name!r}: {error}{alone}") from error
@@ -204,11 +202,9 @@ def load_dataset(
 
 def _read_bundled(name: str) -> Splits:
     """A bundled dataset, with named labels."""
-    import pandas as pd
-
     table = pd.read_csv(bundle() / REVIEWS, keep_default_na=False)  # "None" and "NA" are texts
     rows = table.loc[table["source"] == DATASETS[name]]
-    return Splits({"train": Split({column: rows[column].tolist() for column in ("text", "label")}, {"label": LABELS})})
+    return Splits({"train": Split(rows[["text", "label"]].to_dict("list"), {"label": LABELS})})
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -219,47 +215,42 @@ def _files(folder: Path) -> dict[str, Path]:
     return {str(file.relative_to(folder)): file for file in found}
 
 
-def _read_folder(
-    files: Mapping[str, Path],
-    scratch: Path,
-    field: str,
-    config: str | None,
-    encoding: str | None,
-    delimiter: str | None,
-) -> Splits:
-    """A folder in the hub's layout; `datasets` assigns files to splits.
+def _layout(
+    files: Mapping[str, Path], field: str, config: str | None
+) -> tuple[dict[str, dict[str, Path]], dict[str, list[str]]]:
+    """The files of each split of a folder in the hub's layout, and the class names of each `ClassLabel` column.
 
-    `datasets` reads none of them, since it would cast the labels of all files to the type and the class order of the
-    first. Raises `_Unreadable`.
+    `datasets` assigns the files and reads none of them, since it would cast the labels of all files to the type and the
+    class order of the first. Raises `_Unreadable`.
     """
     import datasets
 
     datasets.disable_progress_bars()  # they become dead widgets in an executed notebook
-    root = scratch / "data"
-    names = _link(files, root)
-    try:
-        configs = datasets.get_dataset_config_names(str(root))
-        config = config or datasets.get_dataset_default_config_name(str(root))
-        if config not in configs:
-            fault = unknown("configuration", config, configs) if config else f"configurations: {', '.join(configs)}"
-            raise _Unreadable(f"{fault}; set {field}_config to one")
-        options: dict[str, Any] = {"name": config, "cache_dir": str(scratch / "cache")}
-        builder = datasets.load_dataset_builder(str(root), **options)
-        used = {
-            str(split): {names[str(file)]: files[names[str(file)]] for file in part}
-            for split, part in (builder.config.data_files or {}).items()
-        }
-        read = _read_tables(used, _class_names(builder.info.features), encoding, delimiter)
-    except _Unreadable:
-        raise
-    except Exception as error:  # every fault of a layout has its own
-        *_, cause = causes(error)
-        said = one_line(cause).replace(str(root), ".")[:200]
-        raise _Unreadable(
-            f"cannot be read as a dataset ({type(cause).__name__}: {said}); it "
-            "must be, or hold, parquet, CSV or JSON files, those of all splits of one kind, in the layout of the hub"
-        ) from error
-    return replace(read, notes=(*_ignored(files, used), *read.notes))
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch, "data")
+        names = _link(files, root)
+        try:
+            configs = datasets.get_dataset_config_names(str(root))
+            config = config or datasets.get_dataset_default_config_name(str(root))
+            if config not in configs:
+                fault = unknown("configuration", config, configs) if config else f"configurations: {', '.join(configs)}"
+                raise _Unreadable(f"{fault}; set {field}_config to one")
+            builder = datasets.load_dataset_builder(str(root), name=config, cache_dir=str(Path(scratch, "cache")))
+        except _Unreadable:
+            raise
+        except Exception as error:  # every fault of a layout has its own
+            *_, cause = causes(error)
+            said = one_line(cause).replace(str(root), ".")[:200]
+            raise _Unreadable(
+                f"cannot be read as a dataset ({type(cause).__name__}: {said}); it must be, or hold, parquet, CSV or "
+                "JSON files, those of all splits of one kind, in the layout of the hub"
+            ) from error
+    parts = (builder.config.data_files or {}).items()
+    columns = (builder.info.features or {}).items()
+    return (
+        {str(split): {names[str(file)]: files[names[str(file)]] for file in part} for split, part in parts},
+        {name: kind.names for name, kind in columns if isinstance(kind, datasets.ClassLabel)},
+    )
 
 
 def _link(files: Mapping[str, Path], root: Path) -> dict[str, str]:
@@ -280,13 +271,6 @@ def _link(files: Mapping[str, Path], root: Path) -> dict[str, str]:
         link.symlink_to(file.absolute())
         names[str(link)] = relative
     return names
-
-
-def _class_names(features: Mapping[str, Any] | None) -> dict[str, list[str]]:
-    """The class names of each `ClassLabel` column."""
-    from datasets import ClassLabel
-
-    return {name: kind.names for name, kind in (features or {}).items() if isinstance(kind, ClassLabel)}
 
 
 def _read_tables(
@@ -324,19 +308,15 @@ def _read_tables(
             tables.append(table.columns)
         named = {name: names.get(name, classes.get(name)) for name in tables[0]}
         splits[split] = Split(_concatenated(tables), {name: kinds for name, kinds in named.items() if kinds})
-    return Splits(splits, {split: list(files) for split, files in used.items()}, tuple(notes))
+    return Splits(splits, tuple(notes))
 
 
 def _concatenated(tables: Sequence[Columns]) -> Columns:
     """The rows of several tables; None where one lacks a column."""
     if len(tables) == 1:
         return tables[0]
-    names = dict.fromkeys(name for table in tables for name in table)
-    sizes = [len(next(iter(table.values()), ())) for table in tables]
-    return {
-        name: [value for table, size in zip(tables, sizes, strict=True) for value in table.get(name, [None] * size)]
-        for name in names
-    }
+    rows = pd.concat([pd.DataFrame(table, dtype=object) for table in tables])
+    return rows.where(rows.notna(), None).to_dict("list")
 
 
 def _ignored(files: Iterable[str], used: Mapping[str, Iterable[str]]) -> tuple[str, ...]:

@@ -50,13 +50,13 @@ def fetch(name: str, kind: str) -> Path:
     raise AssertionError("the last try returns or raises")
 
 
-def revision(name: str, kind: str) -> str | None:
-    """The commit of a model or dataset in the cache, without a request to the hub; None if absent."""
+def revision(dataset: str) -> str | None:
+    """The commit of a dataset in the cache, without a request to the hub; None if absent."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    repository, asked = split(name)
+    repository, asked = split(dataset)
     try:
-        return _snapshot(repository, kind, asked, local=True).name  # the cache names it after its commit
+        return _snapshot(repository, "dataset", asked, local=True).name  # the cache names it after its commit
     except LocalEntryNotFoundError:
         return None
 

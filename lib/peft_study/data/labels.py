@@ -189,8 +189,7 @@ def classes(column: Column, names: Sequence[str] | None = None) -> Classes:
         )
     if column.names:
         labels.sort(key=column.names.index)
-    numbers = {column.names.index(label) if column.names else label: i for i, label in enumerate(labels)}
-    stored = {number: labels[i] for number, i in numbers.items() if isinstance(number, int)}
+    stored = {column.names.index(label) if column.names else label: label for label in labels}
     called = list(map(str, labels))
     if names is not None and set(names) == set(called):
         labels = [labels[called.index(name)] for name in names]
@@ -202,7 +201,7 @@ def classes(column: Column, names: Sequence[str] | None = None) -> Classes:
             raise StudyError(f"{wrong}name those, in the order you want")
     else:
         names = LABELS if labels == [0, 1] else called
-    places = {number: labels.index(label) for number, label in stored.items()}
+    places = {number: labels.index(label) for number, label in stored.items() if isinstance(number, int)}
     return Classes(tuple(names), tuple(labels), places, bool(column.names), given)
 
 

@@ -182,10 +182,8 @@ def _other_test_splits(variant: Variant, loaded: Splits, tested: str) -> str:
     train = variant.train_split
     others = [split for split in loaded.splits if split not in (train, tested)]
     choices = [f"set test_split to {' or '.join(map(repr, others))}"] if others else []
-    held_out = f"set test_split: {train} (test_size texts are then held out of it)"
-    if len(files := loaded.files.get(train, [])) == 1:
-        held_out += f", as does dataset: {variant.dataset}/{files[0]} alone"
-    return "where the labels are withheld, " + ", or ".join([*choices, held_out])
+    choices.append(f"set test_split: {train} (test_size texts are then held out of it)")
+    return "where the labels are withheld, " + ", or ".join(choices)
 
 
 def _table(
@@ -278,9 +276,9 @@ def budget(corpus: Corpus, variant: Variant) -> tuple[pd.DataFrame, pd.DataFrame
     return parts
 
 
-def load_reviews(variant: Variant, corpus: Corpus | None = None) -> Reviews:
-    """The texts of a run, from its `corpus` if given."""
-    corpus = corpus or load_corpus(variant)
+def load_reviews(variant: Variant) -> Reviews:
+    """The texts of a run."""
+    corpus = load_corpus(variant)
     return Reviews(corpus, *budget(corpus, variant), corpus.test, corpus.ood)
 
 

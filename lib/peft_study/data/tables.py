@@ -13,6 +13,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,6 @@ DELIMITED = {".csv": ",", ".tsv": "\t"}
 ARROW = (".parquet", ".arrow")
 DELIMITERS = (",", ";", "\t", "|")
 _MAGIC = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip (or spreadsheet)", b"PAR1": "parquet"}  # how such files begin
-_BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"} | {
-    codecs.BOM_UTF16_LE: "utf-16",  # after UTF-32, whose mark begins with this one
-    codecs.BOM_UTF16_BE: "utf-16",
-}
 # Bytes above ASCII that are one character in both Windows-1252 and Windows-1250; without the letters below 0xA0, which
 # differ on a Macintosh.
 _WESTERN = {
@@ -120,15 +117,11 @@ def write_table(file: Path, table: pd.DataFrame) -> None:
 
 def _decode(raw: bytes, encoding: str | None) -> tuple[str, list[str]]:
     """The text of a file in UTF-8, or in the encoding that its bytes determine, and notes on the encoding."""
-    named = encoding or next((name for mark, name in _BOMS.items() if raw.startswith(mark)), None)
+    named = encoding or ("utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else None)
     if named is None and raw.count(0) > len(raw) / 4:  # of UTF-16, every second byte of plain English is zero
         named = "utf-16-le" if raw[1::2].count(0) > raw[::2].count(0) else "utf-16-be"
     try:
         text = raw.decode(named or "utf-8")
-        notes = [f"is valid UTF-8, and was read as {encoding}"] if encoding and _is_mistaken(text, raw) else []
-        if encoding and re.search("[\x80-\x9f]", text):
-            notes.append(f"has control characters (0x80 to 0x9F) when read as {encoding}; it may be cp1252")
-        return text, notes
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         at = f"line {line} (byte 0x{raw[error.start]:02X})"
@@ -139,14 +132,10 @@ def _decode(raw: bytes, encoding: str | None) -> tuple[str, list[str]]:
         raise ValueError(
             f"is not UTF-8, see {at}; save it as UTF-8, or set `encoding` (cp1252 is that of Windows in Western Europe)"
         ) from error
-
-
-def _is_mistaken(text: str, raw: bytes) -> bool:
-    """Whether bytes that were decoded as `text` are also UTF-8, of another text."""
-    try:
-        return not raw.isascii() and raw.decode() not in (text, f"\ufeff{text}")
-    except UnicodeDecodeError:
-        return False
+    with suppress(UnicodeDecodeError):
+        if encoding and not raw.isascii() and raw.decode() not in (text, f"\ufeff{text}"):
+            return text, [f"is valid UTF-8, and was read as {encoding}"]
+    return text, []
 
 
 def _is_western(raw: bytes) -> bool:
@@ -200,15 +189,12 @@ def _records(text: str, delimiter: str) -> list[list[str]]:
     try:
         numbered = _parse(text, delimiter, csv.QUOTE_MINIMAL)
     except ValueError:
-        if delimiter != "\t":
-            raise
-        try:
-            plain = [fields for _, fields in _parse(text, delimiter, csv.QUOTE_NONE)]
-        except ValueError:
-            plain = []
-        if not plain or any(len(field) > 1 and field[0] == field[-1] == '"' for row in plain for field in row):
-            raise
-        return plain
+        if delimiter == "\t":
+            with suppress(ValueError):
+                plain = [fields for _, fields in _parse(text, delimiter, csv.QUOTE_NONE)]
+                if not any(len(field) > 1 and field[0] == field[-1] == '"' for row in plain for field in row):
+                    return plain
+        raise
     if swallowed := _swallowed(text, numbered, delimiter):
         raise ValueError(
             f"has a quotation mark in line {swallowed} that merges several rows into one; double it and put quotation "
@@ -236,17 +222,14 @@ def _parse(text: str, delimiter: str, quoting: int) -> list[tuple[int, list[str]
             f"has a quotation mark in the row that begins in line {line} which is not closed, or closed within a field;"
             ' put quotation marks around that text and double those within it ("")'
         ) from error
-    width = len(records[0][1]) if records else 0
-    if odd := next(((line, fields) for line, fields in records if len(fields) != width), None):
-        raise ValueError(
-            f"has {_fields(len(odd[1]))} in line {odd[0]} and {width} in its first line, delimited by {delimiter!r}; "
-            "put quotation marks around texts that contain the delimiter, or set `delimiter`"
-        )
+    for line, fields in records:
+        if len(fields) != (width := len(records[0][1])):
+            raise ValueError(
+                f"has {len(fields)} field{'s' * (len(fields) > 1)} in line {line} and {width} in its first line, "
+                f"delimited by {delimiter!r}; put quotation marks around texts that contain the delimiter, or set "
+                "`delimiter`"
+            )
     return records
-
-
-def _fields(count: int) -> str:
-    return "1 field" if count == 1 else f"{count} fields"
 
 
 def _swallowed(text: str, numbered: list[tuple[int, list[str]]], delimiter: str) -> int | None:
@@ -279,7 +262,7 @@ def _swallowed(text: str, numbered: list[tuple[int, list[str]]], delimiter: str)
 def _read_json(text: str, lines: bool) -> Columns:
     """The columns of JSON lines, of a list of objects (possibly under a key), or of an object of columns."""
     try:
-        rows = _read_lines(text) if lines else _rows(_loads(text))
+        rows = _read_lines(text) if lines else _rows(json.loads(text))
     except json.JSONDecodeError as error:
         if not error.msg.startswith("Extra data"):  # one object after another: lines, whatever the file is called
             raise ValueError(f"is no valid JSON in line {error.lineno} ({error.msg})") from error
@@ -297,24 +280,12 @@ def _read_json(text: str, lines: bool) -> Columns:
     return columns
 
 
-def _loads(text: str) -> Any:
-    """Parse JSON. Raises `ValueError` for an object with a duplicate key."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(content := dict(pairs)) < len(pairs):
-            twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-            raise ValueError(f"has an object with the key {quoted(twice, 40)} twice; remove one")
-        return content
-
-    return json.loads(text, object_pairs_hook=unique)
-
-
 def _read_lines(text: str) -> list[Mapping[str, Any]]:
     """The objects of JSON lines."""
     rows: list[Mapping[str, Any]] = []
     for number, line in enumerate(_BREAK.split(text), start=1):
         try:
-            row = _loads(line) if line.strip() else {}
+            row = json.loads(line) if line.strip() else {}
         except json.JSONDecodeError as error:
             raise ValueError(f"is no valid JSON in line {number} ({error.msg})") from error
         if not isinstance(row, dict):
@@ -328,21 +299,13 @@ def _rows(content: Any) -> list[Mapping[str, Any]]:
     if isinstance(content, list) and all(isinstance(row, dict) for row in content):
         return content
     if isinstance(content, dict):
-        values = list(content.values())
-        nested = [value for value in values if isinstance(value, list) and value and isinstance(value[0], dict)]
+        lists = [value for value in content.values() if isinstance(value, list)]
+        nested = [rows for rows in lists if rows and isinstance(rows[0], dict)]
         if len(nested) == 1:
             return _rows(nested[0])
-        keys = [list(value) if isinstance(value, dict) else range(len(value)) for value in values if _is_column(value)]
-        if len(keys) == len(values) and all(list(other) == list(keys[0]) for other in keys):
-            columns = [value.values() if isinstance(value, dict) else value for value in values]
-            return [dict(zip(content, row, strict=True)) for row in zip(*columns, strict=True)]
+        with suppress(ValueError):  # of lists that differ in length, and of values that are no columns
+            return pd.DataFrame(content, dtype=object).to_dict("records")
     raise ValueError(
         "has an unknown layout; it must be JSON lines, a list of objects, one such list under a key, or an object of "
         'columns, such as [{"text": "...", "label": "..."}, ...]'
     )
-
-
-def _is_column(value: Any) -> bool:
-    """Whether a value of a JSON object can be a column: a list, or an object by row, of plain values."""
-    values = list(value.values()) if isinstance(value, dict) else value
-    return isinstance(values, list) and not any(isinstance(item, dict) for item in values)

@@ -3,7 +3,6 @@
 Validation on construction reports typos, wrong types and impossible values in one message before anything starts.
 """
 
-import codecs
 import re
 from collections.abc import Iterable, MutableMapping
 from typing import Annotated, Any, Literal
@@ -34,13 +33,11 @@ def _known(strategy: str) -> str:
 
 def _codec(encoding: str) -> str:
     try:
-        is_text = codecs.lookup(encoding)._is_text_encoding
-    except LookupError:
-        is_text = False
-    if not is_text:
+        "".encode(encoding)
+    except LookupError as error:
         raise ValueError(
             "it is not an encoding that Python knows; use utf-8, utf-16, cp1252, latin-1, ... or leave it out"
-        )
+        ) from error
     return encoding
 
 
@@ -156,12 +153,12 @@ class Variant(BaseModel):
         return self
 
     @classmethod
-    def from_parameters(cls, namespace: MutableMapping[str, Any], beside: Iterable[str] = ("folder",)) -> "Variant":
-        """The variant that a notebook's parameters describe: call it with `globals()`, right after their cell.
+    def from_parameters(cls, namespace: MutableMapping[str, Any]) -> "Variant":
+        """The variant that the parameters of 02 describe: call it with `globals()`, right after their cell.
 
-        `beside` names the parameters that are no field of a variant. Raises one `StudyError` that lists every fault.
+        Beside the fields of a variant, `folder` is a parameter. Raises one `StudyError` that lists every fault.
         """
-        require_parameters(namespace, *cls.model_fields, *beside)
+        require_parameters(namespace, *cls.model_fields, "folder")
         try:
             return cls(**{name: namespace[name] for name in cls.model_fields if name in namespace})
         except ValidationError as error:

@@ -75,16 +75,16 @@ def inference(
     }
 
 
-def step_scatter(seconds: Sequence[float], tokens: np.ndarray, most: int = 1000) -> float:
+def step_scatter(seconds: Sequence[float], tokens: np.ndarray) -> float:
     """How unevenly steps ran: the 90th over the 10th percentile of their durations, each over the one expected.
 
     That is a line through durations against tokens, by medians (Theil 1950; Sen 1968). The result is 1.1 to 1.3 on a
     quiet machine and above 1.5 beside other programs; a load that slows all steps alike does not show. Of more than
-    `most` steps, that many are taken, evenly spread.
+    1,000 steps, that many are taken, evenly spread.
     """
     from scipy.stats import theilslopes
 
-    chosen = np.linspace(0, len(seconds) - 1, min(len(seconds), most)).astype(int)
+    chosen = np.linspace(0, len(seconds) - 1, min(len(seconds), 1000)).astype(int)
     taken, lengths = np.asarray(seconds)[chosen], tokens[chosen]
     slope, intercept = theilslopes(taken, lengths)[:2] if np.ptp(lengths) else (0.0, np.median(taken))
     low, high = np.quantile(taken / np.maximum(intercept + slope * lengths, np.median(taken) / 10), [0.1, 0.9])

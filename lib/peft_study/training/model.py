@@ -52,12 +52,6 @@ def count_parameters(model: torch.nn.Module) -> dict[str, int]:
     return counts | sums | {"trainable": sum(counts[f"trainable_{kind}"] for kind in kinds)}
 
 
-def require_possible(variant: Variant, model_type: str) -> None:
-    """Raise `StudyError`, with an alternative, where the strategy cannot work on such a model."""
-    if reason := STRATEGIES[variant.strategy].impossible.get(model_type):
-        raise StudyError(f"strategy = {variant.strategy!r} does not work on {variant.model!r}: {reason}")
-
-
 def attention() -> str:
     """The attention implementation to use.
 
@@ -100,7 +94,8 @@ def model_options(variant: Variant, labels: Sequence[str], folder: Path | str | 
         parts = find_parts(config)
     except StudyError as error:
         raise StudyError(f"model = {variant.model!r}: {error}") from error
-    require_possible(variant, config.model_type)
+    if reason := STRATEGIES[variant.strategy].impossible.get(config.model_type):
+        raise StudyError(f"strategy = {variant.strategy!r} does not work on {variant.model!r}: {reason}")
     vars(config).pop("new_pooler", None)  # of weights that `new_head` completed
     if parts.is_decoder and config.pad_token_id is None:  # it finds the last token of a text by it
         config.pad_token_id = load_tokenizer(variant).pad_token_id

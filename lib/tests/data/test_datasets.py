@@ -161,19 +161,6 @@ def test_a_folder_is_taken_as_it_is_and_a_relative_one_counts_from_the_home_of_t
     assert datasets.model_folder("models/own") == datasets.model_folder(str(folder)) == folder
 
 
-@pytest.mark.parametrize(
-    ("removed", "name"),
-    [("model.safetensors", r"\*\.safetensors"), ("config.json", "config"), ("tokenizer.json", "tokenizer")],
-)
-def test_a_model_folder_that_lacks_something_is_refused(tmp_path: Path, removed: str, name: str) -> None:
-    folder = save_model(tmp_path / "model", "bert")
-    (folder / removed).rename(folder / "pytorch_model.bin")
-    with pytest.raises(
-        StudyError, match=f"model = '{folder}': the folder .* has no {name}.*; it must hold what save_p"
-    ):
-        datasets.model_folder(str(folder))
-
-
 @pytest.mark.parametrize("name", ["/nowhere", "./nowhere", "~/no/where", "~nobody-here/x", "a/b/c", "data/gone.csv"])
 def test_a_folder_or_file_that_does_not_exist_is_refused_and_not_looked_for_on_the_hub(name: str) -> None:
     with pytest.raises(StudyError, match=r"there is no folder .*; give bundled:NAME, an existing folder or file, or a"):

@@ -55,9 +55,7 @@ def load(variant: Make) -> Callable[..., data.Corpus]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    "names", [("None", "b", "NA", "a"), (0, 1, 2, 3), (0.0, 1.0), (True, False), ("007", "7", "é ")]
-)
+@pytest.mark.parametrize("names", [("None", "b", "NA", "a"), (0.0, 1.0), (True, False), ("007", "7", "é ")])
 def test_a_file_of_any_kind_gives_the_same_reviews(
     kind: str, names: tuple[Any, ...], load: Any, tmp_path: Path
 ) -> None:
@@ -320,7 +318,7 @@ def test_a_split_whose_labels_are_withheld_is_explained_and_another_can_be_teste
 def test_a_competition_whose_test_file_has_no_labels_says_which_line_to_write(load: Any, tmp_path: Path) -> None:
     reviews(200).to_csv(tmp_path / "train.csv", index=False)
     reviews(60, seed=1).drop(columns="label").to_csv(tmp_path / "test.csv", index=False)
-    with pytest.raises(StudyError, match=r"no such column; it has text; where .* as does dataset: .*/train.csv alone"):
+    with pytest.raises(StudyError, match=r"no such column; it has text; where .* set test_split: train"):
         load(tmp_path)
     assert load(tmp_path / "train.csv").pool.equals(load(tmp_path, test_split="train").pool)
 

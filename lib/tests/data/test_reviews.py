@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from made_folders import reviews, save_reviews
@@ -19,7 +19,6 @@ from peft_study.study.variant import Variant
 from peft_study.text import SEPARATOR
 
 Make = Callable[..., Variant]
-SHARED = examples(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 QUICK = examples(deadline=None, max_examples=40)
 FRACTIONS = st.floats(0, 0.5)
 

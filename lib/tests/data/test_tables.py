@@ -22,8 +22,9 @@ FAST = examples(deadline=None, suppress_health_check=[HealthCheck.function_scope
 ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 AWKWARD = st.text("ab \"',;\t|\n\r", max_size=12)
 LABELS = st.sampled_from(["a", "b", "007", "1", "1.0", ""])
+FLAT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0\ufeff"), max_size=20)
 ROWS = st.lists(st.tuples(ANYTHING | AWKWARD, LABELS), min_size=1, max_size=12)
-ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le", "cp1252", "cp1251", "latin-1"]
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252", "cp1251", "latin-1"]
 
 
 def read(folder: Path, name: str, content: str | bytes, **how: Any) -> list[tuple[Any, Any]]:
@@ -68,9 +69,8 @@ def test_a_row_is_never_swallowed_by_a_quotation_mark_that_nobody_closed(
 
 
 @FAST
-@given(rows=ROWS, encoding=st.sampled_from(ENCODINGS))
+@given(rows=st.lists(st.tuples(FLAT, LABELS), min_size=1, max_size=12), encoding=st.sampled_from(ENCODINGS))
 def test_an_encoding_is_read_right_or_refused(rows: list[tuple[str, str]], encoding: str, tmp_path: Path) -> None:
-    assume(not any(set("\r\n\0\ufeff") & set(text) for text, _ in rows))
     controls = {chr(code) for code in range(0x80, 0xA0)}  # their bytes in Latin-1 are letters and marks of Windows-1252
     assume(encoding != "latin-1" or not any(controls & set(text) for text, _ in rows))
     try:
@@ -82,11 +82,9 @@ def test_an_encoding_is_read_right_or_refused(rows: list[tuple[str, str]], encod
     try:
         recognised = read(tmp_path, "a.csv", content)
     except ValueError:
-        assert encoding not in ("utf-8", "utf-8-sig", "utf-16", "utf-32")
+        assert encoding not in ("utf-8", "utf-8-sig", "utf-16")
     else:
-        assert recognised == rows or encoding in ("utf-16-le", "cp1251", "latin-1"), "read as something else"
-        assume(encoding != "utf-16-le")
-        assert recognised == rows
+        assert recognised == rows or encoding == "utf-16-le", "read as something else"
     assert read(tmp_path, "a.csv", content, encoding=encoding) == rows
 
 
@@ -151,7 +149,6 @@ def test_a_code_page_is_recognised_where_it_is_certain_and_else_the_field_is_nam
             "is a gzip file, not text, whatever its name; unpack it, rename",
         ),
         ("a.jsonl", b"PK\3\4" + b"\0" * 99, r"is a zip \(or spreadsheet\) file, not text, whatever its name"),
-        ("a.jsonl", '{"text": "a", "label": 1, "label": 2}', "has an object with the key 'label' twice; remove one"),
         ("a.csv", "text;label,x\na;b,c\n", "can be read with the delimiters ',' and ';'; set `delimiter` to one"),
         ("a.csv", "text,text,label\na,b,c\n", "names the column 'text' twice"),
         ("a.jsonl", '{"text": "fine"\nwhat', r"is no valid JSON in line 1 \(Expecting ',' delimiter\)"),
@@ -182,14 +179,6 @@ def test_what_cannot_be_read_is_refused_in_a_line_that_names_the_place(
 
 def test_quotation_marks_in_a_tsv_file_may_be_plain_characters(tmp_path: Path) -> None:
     assert read(tmp_path, "a.tsv", 'text\tlabel\n"5 inch\ta\nfine\tb\n') == [('"5 inch', "a"), ("fine", "b")]
-
-
-def test_control_characters_tell_of_a_wrong_encoding(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_bytes("text,label\nà – b,c\n".encode("cp1252"))
-    assert read_table(tmp_path / "a.csv", "cp1252")[1] == []
-    assert (
-        "has control characters (0x80 to 0x9F) when read as latin-1" in read_table(tmp_path / "a.csv", "latin-1")[1][0]
-    )
 
 
 def test_the_first_line_of_a_spreadsheets_export_may_tell_the_delimiter(tmp_path: Path) -> None:

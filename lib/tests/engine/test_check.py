@@ -40,6 +40,22 @@ def test_every_fault_that_only_models_and_data_can_tell_is_named_once_in_one_err
         assert re.search(pattern, fault)
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ('{"model_type": "t5"}', "model type 't5' has an encoder and a decoder; use a model with one of them"),
+        ('{"model_type": "bert"', r"config\.json does not load: .* not a valid JSON file"),
+        ('{"hidden_size": 32}', r"config\.json does not load: .* Should have a `model_type` key in its config\.json"),
+        ('{"model_type": "roberta", "max_position_embeddings": 514}', "at most 512 tokens"),  # less the padding's two
+    ],
+)
+def test_the_configuration_of_a_model_is_heeded(variant: Make, tmp_path: Path, config: str, said: str) -> None:
+    folder = save_model(tmp_path / "model", "bert")
+    (folder / "config.json").write_text(config)
+    with pytest.raises(StudyError, match=said):
+        check([variant(model=str(folder), max_length=513)])
+
+
 def test_a_budget_that_leaves_out_a_class_is_refused_before_anything_trains(variant: Make, tmp_path: Path) -> None:
     rare = ["a", "b"] * 98 + ["c"] * 4
     folder = save_reviews(tmp_path / "rare", train=reviews(200).assign(label=rare))

@@ -14,7 +14,7 @@ from peft_study.errors import StudyError
 from peft_study.strategies.encoders import find_parts, pattern, set_dropout
 from peft_study.training import model as models
 
-STRATEGIES = ("full", "head", "last2", "bitfit", "lora", "lora-all", "dora", "ia3")
+STRATEGIES = ("last2", "bitfit", "lora", "lora-all", "ia3")  # each trains other parts; full is checked beside them
 WHOLE = {"gpt2", "llama"}  # which classify at the last token
 NO_BIAS = {"eurobert", "gemma3_text", "llama", "modernbert", "phi3", "qwen3", "smollm3"}
 

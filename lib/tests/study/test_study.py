@@ -84,11 +84,6 @@ def test_texts_of_another_kind_are_those_of_the_default_dataset_unless_they_are_
     assert Variant(dataset="data/desks.csv", ood_dataset="data/other.csv").ood_dataset == "data/other.csv"
 
 
-def test_a_variant_cannot_be_changed() -> None:
-    with pytest.raises(ValidationError, match="frozen"):
-        Variant().seed = 7  # type: ignore[misc]
-
-
 def test_differences_are_the_fields_that_differ_from_the_default_and_the_rate_is_the_one_in_force() -> None:
     assert Variant().differences() == {}
     assert Variant(strategy="full").rate != Variant(strategy="lora").rate
