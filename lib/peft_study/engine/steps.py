@@ -19,7 +19,7 @@ from peft_study import paths
 from peft_study.data import datasets
 from peft_study.engine.locks import gpu, hold, kernels, lock_of
 from peft_study.errors import StudyError, message, one_line, unknown, writing
-from peft_study.files import fingerprint, remove, remove_partial, replacing
+from peft_study.files import fingerprint, remove, replacing
 from peft_study.records.layout import is_done, is_imported, remove_record, write_params
 from peft_study.study.study import Study, read_study
 from peft_study.text import markdown_escape
@@ -86,7 +86,6 @@ def train(study: str, run_id: str) -> None:
     with hold(lock_of(output)), gpu():
         if is_done(folder, variant) and code(output) == code(paths.NOTEBOOKS / TRAIN):
             return  # a step that outlived its driver has just finished it: Snakemake removes what is to be redone
-        remove_partial(folder)
         remove_record(folder)  # of other values
         write_params(folder, variant)
         try:

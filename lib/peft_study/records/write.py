@@ -18,7 +18,7 @@ import numpy as np
 
 from peft_study.data.datasets import commit_of, model_folder, origin, weights_hash
 from peft_study.data.reviews import Reviews
-from peft_study.files import make_readable, remove, replacing, write_json
+from peft_study.files import make_readable, remove, remove_partial, replacing, write_json
 from peft_study.git import commit
 from peft_study.paths import CHECKPOINTS
 from peft_study.records.layout import PROGRAM, write_params
@@ -49,6 +49,7 @@ def write_record(
     `validation` and `ood`. `other_checkpoint` are those of the test texts by the checkpoint that the other rule
     selects, where that is another one.
     """
+    remove_partial(folder)
     remove(folder / "metrics.json")  # of an earlier run: it says that what lies beside it is whole
     write_params(folder, variant)
     write_json(folder / "log_history.json", training.log)
