@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nbconvert.exporters.exporter import Exporter
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 from traitlets import Bool, Unicode, default
 
@@ -36,6 +37,7 @@ class PaperExporter(Exporter):
     ) -> tuple[Any, dict[str, Any]]:
         """The finished paper, and the resources with its file extension."""
         nb, resources = super().from_notebook_node(nb, resources, **kwargs)
+        nb, resources = CoalesceStreamsPreprocessor().preprocess(nb, resources)  # progress bars overwrite lines
         named = [self.resource_path] if self.resource_path else []
         folders = [*named, resources.get("metadata", {}).get("path") or "."]
         return self.write(read_paper(nb, [Path(folder).resolve() for folder in folders])), resources

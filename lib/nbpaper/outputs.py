@@ -41,7 +41,7 @@ def show(output: NotebookNode, target: Target, alt: str) -> Shown | None:
     Raises `ValueError` for a damaged picture.
     """
     if output.output_type == "stream":
-        text = target.stream(output.name, _overwritten(output.text))
+        text = target.stream(output.name, output.text)
         return Shown("text", text) if text else None
     if output.output_type == "error":
         return Shown("text", target.error(output.ename, output.evalue, output.traceback))
@@ -78,9 +78,3 @@ def is_visible(html: str) -> bool:
 
     soup = BeautifulSoup(html, "html.parser")
     return bool(soup.get_text(strip=True) or soup.find(["img", "svg", "canvas", "iframe", "video", "object"]))
-
-
-def _overwritten(text: str) -> str:
-    """What a terminal would still show of lines that carriage returns overwrite (progress bars)."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines)
