@@ -64,7 +64,7 @@ def write_project(folder: Path, files: dict[str, bytes]) -> None:
         (folder / name).write_bytes(data)
 
 
-def typeset(folder: Path, timestamp: int, system_fonts: bool, log: logging.Logger) -> bytes:
+def typeset(folder: Path, system_fonts: bool, log: logging.Logger) -> bytes:
     """The PDF of the project in `folder`, with no float over another. Leaves `placements.json` in the folder."""
     import typst
 
@@ -83,7 +83,8 @@ def typeset(folder: Path, timestamp: int, system_fonts: bool, log: logging.Logge
             if blamed is None:
                 break
             placements[blamed] = _next(placements.get(blamed))
-        pdf, warnings = typst.compile_with_warnings(main, format="pdf", timestamp=timestamp, **shared)
+        # the time is part of the file, which is to have the same bytes for the same notebook
+        pdf, warnings = typst.compile_with_warnings(main, format="pdf", timestamp=0, **shared)
     except typst.TypstError as error:
         raise PaperError(f"Typst cannot set this paper: {' '.join([error.message, *error.hints])}") from error
     for warning in warnings:
