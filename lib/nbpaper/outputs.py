@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 
 from nbpaper.images import check_image
@@ -74,7 +75,5 @@ def _show_bundle(data: dict[str, str], target: Target, alt: str) -> Shown | None
 
 def is_visible(html: str) -> bool:
     """Whether a browser would show anything of the HTML: scripts and style sheets do not count."""
-    from bs4 import BeautifulSoup
-
     soup = BeautifulSoup(html, "html.parser")
     return bool(soup.get_text(strip=True) or soup.find(["img", "svg", "canvas", "iframe", "video", "object"]))

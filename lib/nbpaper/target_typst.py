@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from nbconvert.filters import strip_ansi
+
 from nbpaper.table_grid import Cell
 from nbpaper.tables import Table
 
@@ -55,13 +57,13 @@ class TypstTarget:
         return f"#paper-table({options}, table({', '.join(arguments)},\n{''.join(rows)}))"
 
     def text(self, text: str) -> str:
-        return f"#paper-text({typst_string(_shortened(_plain(text)))})"
+        return f"#paper-text({typst_string(_shortened(text))})"
 
     def stream(self, name: str, text: str) -> str:
         return ""  # a paper is no place for what a program printed
 
     def error(self, name: str, message: str, traceback: list[str]) -> str:
-        return f"#paper-error({typst_string(_shortened(_plain(f'{name}: {message}')))})"
+        return f"#paper-error({typst_string(_shortened(f'{name}: {message}'))})"
 
     def fragment(self, html: str) -> str:
         return ""  # Typst cannot show HTML: the output's Markdown or text stands in for it
@@ -108,16 +110,10 @@ def _flag(value: bool) -> str:
     return "true" if value else "false"
 
 
-def _plain(text: str) -> str:
-    from nbconvert.filters import strip_ansi
-
-    return str(strip_ansi(text)).rstrip("\n")
-
-
 def _shortened(text: str) -> str:
-    lines = text.split("\n")
-    if len(lines) <= MAX_LINES:
-        return text
-    half = MAX_LINES // 2
-    omitted = len(lines) - 2 * half
-    return "\n".join([*lines[:half], f"… {omitted} lines omitted …", *lines[-half:]])
+    """The text without terminal colours, and at most `MAX_LINES` of its lines."""
+    lines = strip_ansi(text).rstrip("\n").split("\n")
+    if len(lines) > MAX_LINES:
+        half = MAX_LINES // 2
+        lines[half:-half] = [f"… {len(lines) - MAX_LINES} lines omitted …"]
+    return "\n".join(lines)

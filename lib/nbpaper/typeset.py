@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import typst
+
 from nbpaper.errors import PaperError
 from nbpaper.fonts import folders
 from nbpaper.pandoc import ASSETS
@@ -51,8 +53,6 @@ class Box:
 
 def system_fonts() -> list[Path]:
     """The files of this machine's fonts."""
-    import typst
-
     return [Path(font.path) for font in typst.Fonts(include_embedded_fonts=False).fonts() if font.path]
 
 
@@ -66,8 +66,6 @@ def write_project(folder: Path, files: dict[str, bytes]) -> None:
 
 def typeset(folder: Path, system_fonts: bool, log: logging.Logger) -> bytes:
     """The PDF of the project in `folder`, with no float over another. Leaves `placements.json` in the folder."""
-    import typst
-
     shared: dict[str, Any] = {
         "root": str(folder),
         "ignore_system_fonts": not system_fonts,
