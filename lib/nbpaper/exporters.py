@@ -21,7 +21,7 @@ from nbpaper.pandoc import ASSETS, convert
 from nbpaper.paper import Paper, read_paper
 from nbpaper.target_html import HtmlTarget, data_uri
 from nbpaper.target_typst import TypstTarget, typst_string
-from nbpaper.typeset import system_fonts, typeset, write_project
+from nbpaper.typeset import system_fonts, typeset
 
 
 class PaperExporter(Exporter):
@@ -92,9 +92,7 @@ class PaperPDFExporter(PaperExporter):
         settings = f"#let settings = (author-names: ({names}), named-characters: ({shown or ':'}))"
         target.files["main.typ"] = f"{settings}\n{document}".encode()
         with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(self.keep_typst or scratch)
-            write_project(folder, target.files)
-            return typeset(folder, uses_system, self.log)
+            return typeset(target.files, Path(self.keep_typst or scratch), uses_system, self.log)
 
 
 class _CommandLine(PaperExporter):

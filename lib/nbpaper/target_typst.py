@@ -16,15 +16,6 @@ WRAP_ABOVE = 34
 PAGE_WIDTH = 105
 """Characters of a table's size that fit side by side on a page."""
 
-SUFFIXES = {
-    "image/svg+xml": "svg",
-    "application/pdf": "pdf",
-    "image/png": "png",
-    "image/jpeg": "jpg",
-    "image/gif": "gif",
-    "image/webp": "webp",
-}
-
 
 class TypstTarget:
     """What `HtmlTarget` does, for Typst. `files` collects the images that the document refers to, by name."""
@@ -32,14 +23,15 @@ class TypstTarget:
     name = "PDF"
     lacks = "only the HTML page can show"
     shows_code = False
-    image_types = tuple(SUFFIXES)
+    image_types = ("image/svg+xml", "application/pdf", "image/png", "image/jpeg", "image/gif", "image/webp")
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
 
     def add_file(self, data: bytes, mime: str) -> str:
         """Keep an image for the compiler and return the name it can be found under."""
-        name = f"image-{len(self.files) + 1:03}.{SUFFIXES[mime]}"
+        suffix = mime.partition("/")[2].removesuffix("+xml")
+        name = f"image-{len(self.files) + 1:03}.{suffix}"
         self.files[name] = data
         return name
 
