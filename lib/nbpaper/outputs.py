@@ -20,7 +20,7 @@ Target = HtmlTarget | TypstTarget
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SVG_WIDTH = re.compile(rb'<svg[^>]* width="([\d.]+)pt"')
-OBJECT_REPR = re.compile(r"<[^<>\n]*>|(Text|Axes|Line2D|\[<)\S*.*", re.DOTALL)
+OBJECT_REPR = re.compile(r"<[^<>\n]*>")
 
 
 @dataclass(frozen=True)
