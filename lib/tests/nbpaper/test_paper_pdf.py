@@ -82,7 +82,7 @@ def test_html_that_is_no_table_gives_way_to_markdown_or_is_reported(caplog: pyte
     assert "cell 2" in caplog.text
 
 
-def test_text_that_looks_like_typst_stays_text(tmp_path: Path) -> None:
+def test_text_that_looks_like_typst_stays_text() -> None:
     hostile = '#panic("x") ] $ " \\ @fig-x <label> //'
     frame = f"<table><tr><td>{hostile.replace('<', '&lt;')}</td></tr></table>"
     cells = [
