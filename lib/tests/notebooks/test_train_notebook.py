@@ -156,25 +156,16 @@ def test_the_real_run_that_02_names_is_one_of_the_study_that_it_names(monkeypatc
     assert Variant(**Variant().model_dump() | values) == read_study(study).variants["lora-n05000-s42"]
 
 
-@pytest.mark.parametrize(
-    ("values", "errors"),
-    [
-        ({"stratgy": "full"}, ["unknown parameter 'stratgy'; did you mean 'strategy'? allowed: model, dataset, "]),
-        (
-            {"epochs": "abc", "strategy": "lorra"},
-            ["the parameters have faults:", "epochs = 'abc': ", "unknown strategy 'lorra'; did you mean 'lora'?"],
-        ),
-    ],
-)
 def test_mistaken_parameters_stop_02_before_anything_is_loaded(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], values: dict[str, str], errors: list[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(StudyError) as caught:
-        steps.execute(TRAIN, tmp_path / "train.ipynb", {**values, "folder": str(tmp_path / "run")})
-    assert str(caught.value).startswith(errors[0])
+    values = {"epochs": "abc", "strategy": "lorra", "folder": str(tmp_path / "run")}
+    with pytest.raises(StudyError, match="^the parameters have faults:"):
+        steps.execute(TRAIN, tmp_path / "train.ipynb", values)
     partial = read(tmp_path / "train.partial.ipynb")
     failed = [cell for cell in code(partial) if any(output.output_type == "error" for output in cell.outputs)]
     assert len(failed) == 1 and "from_parameters(" in failed[0].source
     assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
     log = capfd.readouterr().out
-    assert all(error in log for error in errors) and "Traceback" not in log
+    assert "epochs = 'abc': " in log and "unknown strategy 'lorra'; did you mean 'lora'?" in log
+    assert "Traceback" not in log
