@@ -9,17 +9,17 @@ import warnings
 from html import escape, unescape
 from typing import Any
 
+import matplotlib
 import pytest
 from fontTools.ttLib import TTFont
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from matplotlib.figure import Figure
 from paper_notebooks import code, html, md, pdf, shows
 from test_paper_pdf import text_of
 
 from nbpaper import fonts, use_paper_style
 from nbpaper.style import svg
-
-matplotlib = pytest.importorskip("matplotlib")
 
 SCRIPTS = {
     "Hebrew": "שלום",
@@ -46,8 +46,6 @@ MARKS = "aZ0 \\$#%&_{}^~<>\"'`*|[]()@!/+-=.:;?,שの😀"
 
 def drawn(*labels: str) -> str:
     """A bar chart of these labels in the paper's style; a glyph that no font has is an error."""
-    from matplotlib.figure import Figure
-
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("error")
         use_paper_style()

@@ -7,11 +7,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import pypdf
 import pytest
 from paper_everything import chart
 from paper_notebooks import PIXEL, SVG, Front, code, fails, figure, html, md, pdf, prints, shows, table, typst
-
-pypdf = pytest.importorskip("pypdf")
 
 FRONT = Front(title="A paper", authors=["Ada", "Bo"], abstract="We ask.")
 WIDE = "<table><thead><tr>{}</tr></thead><tbody><tr>{}</tr></tbody></table>".format(
