@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from nbconvert.exporters.exporter import Exporter
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
-from traitlets import Bool, Unicode, default
+from traitlets import Unicode, default
 
 from nbpaper.compose import compose
 from nbpaper.fonts import fallbacks, font_faces, unprintable, visible
@@ -21,7 +21,7 @@ from nbpaper.pandoc import ASSETS, convert
 from nbpaper.paper import Paper, read_paper
 from nbpaper.target_html import HtmlTarget, data_uri
 from nbpaper.target_typst import TypstTarget, typst_string
-from nbpaper.typeset import system_fonts, typeset, write_project
+from nbpaper.typeset import system_fonts, typeset
 
 
 class PaperExporter(Exporter):
@@ -36,6 +36,7 @@ class PaperExporter(Exporter):
     ) -> tuple[Any, dict[str, Any]]:
         """The finished paper, and the resources with its file extension."""
         nb, resources = super().from_notebook_node(nb, resources, **kwargs)
+        nb, resources = CoalesceStreamsPreprocessor().preprocess(nb, resources)  # progress bars overwrite lines
         named = [self.resource_path] if self.resource_path else []
         folders = [*named, resources.get("metadata", {}).get("path") or "."]
         return self.write(read_paper(nb, [Path(folder).resolve() for folder in folders])), resources
@@ -68,7 +69,6 @@ class PaperPDFExporter(PaperExporter):
 
     export_from_notebook = "Paper (PDF)"
     output_mimetype = "application/pdf"
-    system_fonts = Bool(True, help="Use this machine's fonts for characters that no bundled font has.").tag(config=True)
     keep_typst = Unicode("", help="Folder to keep the Typst source in.").tag(config=True)
 
     @default("file_extension")
@@ -83,7 +83,7 @@ class PaperPDFExporter(PaperExporter):
         document = visible(place_images(document, paper, target.add_file))
         drawn = b"".join(data for name, data in target.files.items() if name.endswith(".svg")).decode()
         missing = unprintable(document + drawn, fallbacks())
-        if uses_system := bool(missing) and self.system_fonts:
+        if uses_system := bool(missing):
             missing = unprintable("".join(missing), system_fonts())
         if missing:
             self.log.warning("no font here has these characters, and the PDF names them: %s", " ".join(missing))
@@ -92,9 +92,7 @@ class PaperPDFExporter(PaperExporter):
         settings = f"#let settings = (author-names: ({names}), named-characters: ({shown or ':'}))"
         target.files["main.typ"] = f"{settings}\n{document}".encode()
         with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(self.keep_typst or scratch)
-            write_project(folder, target.files)
-            return typeset(folder, _timestamp(), uses_system, self.log)
+            return typeset(target.files, Path(self.keep_typst or scratch), uses_system, self.log)
 
 
 class _CommandLine(PaperExporter):
@@ -117,9 +115,3 @@ def _script_hash() -> str:
     """The hash by which the page's Content-Security-Policy knows its one script."""
     script = (ASSETS / "page.js").read_text("utf-8").rstrip("\n")
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
-
-
-def _timestamp() -> int:
-    """Reproducible: what SOURCE_DATE_EPOCH says, else 1970."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    return int(epoch) if epoch.isdecimal() else 0

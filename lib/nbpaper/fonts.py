@@ -75,7 +75,8 @@ def visible(text: str) -> str:
 
 def unprintable(text: str, fonts: Iterable[Path]) -> dict[str, str]:
     """The characters in `text` without a glyph in any of the `fonts`, and what to show for each."""
-    missing = _special(text)
+    special = {char for char in set(text) if not (EVERYWHERE.match(char) or HIDDEN.match(char))}
+    missing = {ord(char) for char in special if unicodedata.category(char) != "Cf"}
     for file in fonts:
         if not missing:
             break
@@ -98,12 +99,6 @@ def font_faces(page: str) -> str:
             missing -= found
             rules.append(_face(file, frozenset(found | JOINERS)))
     return "\n".join(rules)
-
-
-def _special(text: str) -> set[int]:
-    """The characters that not every font has."""
-    chars = {char for char in set(text) if not (EVERYWHERE.match(char) or HIDDEN.match(char))}
-    return {ord(char) for char in chars if unicodedata.category(char) != "Cf"}
 
 
 @cache

@@ -44,8 +44,6 @@ def inline_svg(data: bytes, alt: str, prefix: str) -> str | None:
     """
     try:
         root = ElementTree.fromstring(data)
-        if _local(root.tag) != "svg":
-            return None
         styles = [element.text or "" for element in root.iter() if _local(element.tag) == "style"]
         _clean(root, prefix)
     except (ElementTree.ParseError, _NotPlain):
@@ -53,7 +51,6 @@ def inline_svg(data: bytes, alt: str, prefix: str) -> str | None:
     if not all(MATPLOTLIB_STYLE.fullmatch(style) for style in styles):
         return None
     _present(root, alt, joined=bool(styles))
-    root.tail = None
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
 
 
@@ -76,16 +73,13 @@ def _clean(element: ElementTree.Element, prefix: str) -> None:
     element.tag = _local(element.tag)
     if element.tag not in DRAWING:
         raise _NotPlain
-    element.attrib = {_local(name): _value(element.tag, _local(name), value, prefix) for name, value in _kept(element)}
+    kept = [(name, value) for name, value in element.items() if name != "class" and not name.startswith(XML)]
+    element.attrib = {_local(name): _value(element.tag, _local(name), value, prefix) for name, value in kept}
     for child in list(element):
         if _local(child.tag) in DROPPED:
             element.remove(child)
         else:
             _clean(child, prefix)
-
-
-def _kept(element: ElementTree.Element) -> list[tuple[str, str]]:
-    return [(name, value) for name, value in element.items() if name != "class" and not name.startswith(XML)]
 
 
 def _value(tag: str, name: str, value: str, prefix: str) -> str:

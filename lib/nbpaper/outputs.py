@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 
 from nbpaper.images import check_image
@@ -19,7 +20,7 @@ Target = HtmlTarget | TypstTarget
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SVG_WIDTH = re.compile(rb'<svg[^>]* width="([\d.]+)pt"')
-OBJECT_REPR = re.compile(r"<[^<>\n]*>|(Text|Axes|Line2D|\[<)\S*.*", re.DOTALL)
+OBJECT_REPR = re.compile(r"<[^<>\n]*>")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def show(output: NotebookNode, target: Target, alt: str) -> Shown | None:
     Raises `ValueError` for a damaged picture.
     """
     if output.output_type == "stream":
-        text = target.stream(output.name, _overwritten(output.text))
+        text = target.stream(output.name, output.text)
         return Shown("text", text) if text else None
     if output.output_type == "error":
         return Shown("text", target.error(output.ename, output.evalue, output.traceback))
@@ -74,13 +75,5 @@ def _show_bundle(data: dict[str, str], target: Target, alt: str) -> Shown | None
 
 def is_visible(html: str) -> bool:
     """Whether a browser would show anything of the HTML: scripts and style sheets do not count."""
-    from bs4 import BeautifulSoup
-
     soup = BeautifulSoup(html, "html.parser")
     return bool(soup.get_text(strip=True) or soup.find(["img", "svg", "canvas", "iframe", "video", "object"]))
-
-
-def _overwritten(text: str) -> str:
-    """What a terminal would still show of lines that carriage returns overwrite (progress bars)."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines)

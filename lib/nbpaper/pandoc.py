@@ -13,6 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pypandoc  # its wheel brings pandoc
+
 from nbpaper.compose import Piece, absent_labels
 from nbpaper.errors import PaperError
 from nbpaper.paper import Paper
@@ -29,8 +31,6 @@ WRITER = {
 
 def convert(paper: Paper, pieces: list[Piece], target: str, log: logging.Logger, *options: str) -> str:
     """The whole document in the language of the target (`html` or `typst`); `options` are pandoc's."""
-    import pypandoc  # its wheel brings pandoc
-
     meta = asdict(paper.front)
     if paper.front.bibliography:
         meta["bibliography"] = str(paper.file(paper.front.bibliography, "bibliography"))

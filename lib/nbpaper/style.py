@@ -63,9 +63,12 @@ def use_paper_style() -> None:
     SVG alone serves JupyterLab, the HTML page and the PDF, which keeps notebooks small.
     """
     import matplotlib
+    import pandas as pd
     from cycler import cycler
+    from IPython.core.getipython import get_ipython
     from matplotlib.figure import Figure
     from matplotlib.font_manager import fontManager
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     settings: Any = matplotlib.rcParams
     settings.update(RC)
@@ -76,13 +79,8 @@ def use_paper_style() -> None:
         fontManager.addfont(file)
         if (family := fontManager.ttflist[-1].name) != TYPEFACE:
             settings["font.family"].append(family)
-    _show_whole_tables()
-    try:
-        from matplotlib_inline.backend_inline import set_matplotlib_formats
-    except ImportError:  # plain Python: the style is enough
-        return
-    from IPython.core.getipython import get_ipython
-
+    for option in ("max_colwidth", "max_rows", "max_columns"):  # pandas cuts tables: a paper shows what it is asked for
+        pd.set_option(f"display.{option}", None)
     if shell := get_ipython():
         set_matplotlib_formats("svg")
         shell.display_formatter.formatters["image/svg+xml"].for_type(Figure, svg)
@@ -96,11 +94,3 @@ def svg(figure: Figure) -> str:
     figure.savefig(stream, format="svg", bbox_inches="tight", pad_inches=0.02, metadata={"Date": None})
     families = matplotlib.rcParams["font.family"][1:]
     return stream.getvalue().replace("".join(f", {family!r}" for family in families), "")
-
-
-def _show_whole_tables() -> None:
-    """pandas cuts long texts, rows and columns when it shows a table: a paper shows what the notebook asks for."""
-    import pandas as pd
-
-    for option in ("max_colwidth", "max_rows", "max_columns"):
-        pd.set_option(f"display.{option}", None)

@@ -9,12 +9,10 @@ import re
 import textwrap
 from dataclasses import dataclass, replace
 from html import unescape
-from typing import TYPE_CHECKING
+
+from bs4 import BeautifulSoup, Tag
 
 from nbpaper.table_grid import Cell, Row, merge_index_names, place
-
-if TYPE_CHECKING:
-    from bs4 import Tag
 
 NUMERIC = re.compile(
     r"(< )?[+\-−]?[\d.,]*\d[\d.,]*(e[+\-]?\d+)?\s?(%|\s*±.*|\s*[\[(].*[\])])?|NaN|nan|[–—-]?", re.IGNORECASE
@@ -76,8 +74,6 @@ def _broken(cell: Cell, widths: list[int]) -> Cell:
 
 def parse_table(html: str) -> Table | None:
     """The table in an output's HTML, or None when the HTML is not just one table."""
-    from bs4 import BeautifulSoup
-
     if "<table" not in html.lower():
         return None
     soup = BeautifulSoup(html, "html.parser")

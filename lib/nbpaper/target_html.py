@@ -5,6 +5,11 @@ from __future__ import annotations
 import base64
 from html import escape
 
+import bleach
+from bleach.css_sanitizer import ALLOWED_CSS_PROPERTIES, CSSSanitizer
+from bs4 import BeautifulSoup
+from nbconvert.filters import ansi2html, strip_ansi
+
 from nbpaper.inline_svg import inline_svg
 from nbpaper.table_grid import Cell
 from nbpaper.tables import Table
@@ -73,7 +78,7 @@ class HtmlTarget:
 
     def error(self, name: str, message: str, traceback: list[str]) -> str:
         """That a cell failed, and why."""
-        title = f'<p class="error-title">This cell failed: {escape(_plain(f"{name}: {message}"))}</p>'
+        title = f'<p class="error-title">This cell failed: {escape(strip_ansi(f"{name}: {message}"))}</p>'
         return f'<div class="error">{title}{_details("traceback", "Traceback", chr(10).join(traceback))}</div>'
 
     def fragment(self, html: str) -> str:
@@ -93,10 +98,6 @@ def data_uri(data: bytes, mime: str) -> str:
 
 def sanitised(html: str) -> str:
     """The HTML without anything that runs, loads, or reaches outside its own box."""
-    import bleach
-    from bleach.css_sanitizer import ALLOWED_CSS_PROPERTIES, CSSSanitizer
-    from bs4 import BeautifulSoup
-
     soup = BeautifulSoup(html, "html.parser")
     for element in soup.find_all(["script", "style", "template", "noscript", "iframe", "object", "svg"]):
         element.decompose()
@@ -176,12 +177,4 @@ def _lines(text: str) -> int:
 
 def _terminal(text: str) -> str:
     """Terminal colours as classes; everything else escaped."""
-    from nbconvert.filters import ansi2html
-
     return str(ansi2html(text.rstrip("\n")))
-
-
-def _plain(text: str) -> str:
-    from nbconvert.filters import strip_ansi
-
-    return str(strip_ansi(text))

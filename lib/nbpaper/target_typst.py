@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from nbconvert.filters import strip_ansi
+
 from nbpaper.table_grid import Cell
 from nbpaper.tables import Table
 
@@ -14,15 +16,6 @@ WRAP_ABOVE = 34
 PAGE_WIDTH = 105
 """Characters of a table's size that fit side by side on a page."""
 
-SUFFIXES = {
-    "image/svg+xml": "svg",
-    "application/pdf": "pdf",
-    "image/png": "png",
-    "image/jpeg": "jpg",
-    "image/gif": "gif",
-    "image/webp": "webp",
-}
-
 
 class TypstTarget:
     """What `HtmlTarget` does, for Typst. `files` collects the images that the document refers to, by name."""
@@ -30,14 +23,15 @@ class TypstTarget:
     name = "PDF"
     lacks = "only the HTML page can show"
     shows_code = False
-    image_types = tuple(SUFFIXES)
+    image_types = ("image/svg+xml", "application/pdf", "image/png", "image/jpeg", "image/gif", "image/webp")
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
 
     def add_file(self, data: bytes, mime: str) -> str:
         """Keep an image for the compiler and return the name it can be found under."""
-        name = f"image-{len(self.files) + 1:03}.{SUFFIXES[mime]}"
+        suffix = mime.partition("/")[2].removesuffix("+xml")
+        name = f"image-{len(self.files) + 1:03}.{suffix}"
         self.files[name] = data
         return name
 
@@ -55,13 +49,13 @@ class TypstTarget:
         return f"#paper-table({options}, table({', '.join(arguments)},\n{''.join(rows)}))"
 
     def text(self, text: str) -> str:
-        return f"#paper-text({typst_string(_shortened(_plain(text)))})"
+        return f"#paper-text({typst_string(_shortened(text))})"
 
     def stream(self, name: str, text: str) -> str:
         return ""  # a paper is no place for what a program printed
 
     def error(self, name: str, message: str, traceback: list[str]) -> str:
-        return f"#paper-error({typst_string(_shortened(_plain(f'{name}: {message}')))})"
+        return f"#paper-error({typst_string(_shortened(f'{name}: {message}'))})"
 
     def fragment(self, html: str) -> str:
         return ""  # Typst cannot show HTML: the output's Markdown or text stands in for it
@@ -108,16 +102,10 @@ def _flag(value: bool) -> str:
     return "true" if value else "false"
 
 
-def _plain(text: str) -> str:
-    from nbconvert.filters import strip_ansi
-
-    return str(strip_ansi(text)).rstrip("\n")
-
-
 def _shortened(text: str) -> str:
-    lines = text.split("\n")
-    if len(lines) <= MAX_LINES:
-        return text
-    half = MAX_LINES // 2
-    omitted = len(lines) - 2 * half
-    return "\n".join([*lines[:half], f"… {omitted} lines omitted …", *lines[-half:]])
+    """The text without terminal colours, and at most `MAX_LINES` of its lines."""
+    lines = strip_ansi(text).rstrip("\n").split("\n")
+    if len(lines) > MAX_LINES:
+        half = MAX_LINES // 2
+        lines[half:-half] = [f"… {len(lines) - MAX_LINES} lines omitted …"]
+    return "\n".join(lines)

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import typst
+
 from nbpaper.errors import PaperError
 from nbpaper.fonts import folders
 from nbpaper.pandoc import ASSETS
 
-PLACEMENTS = ("page", "text", "broken")
-"""What floats of one column turn to: the full width of a page, the text itself, and that even broken across pages."""
+PLACEMENTS = {"": "page", "page": "text", "text": "broken", "broken": "broken"}
+"""What a float of each place turns to: the full width of a page, the text itself, and that even broken across pages."""
 
 TRIES = 12
 TOLERANCE = 1.0
@@ -51,23 +53,15 @@ class Box:
 
 def system_fonts() -> list[Path]:
     """The files of this machine's fonts."""
-    import typst
-
     return [Path(font.path) for font in typst.Fonts(include_embedded_fonts=False).fonts() if font.path]
 
 
-def write_project(folder: Path, files: dict[str, bytes]) -> None:
-    """Write the files of a Typst project, and the layout that they use."""
+def typeset(files: dict[str, bytes], folder: Path, system_fonts: bool, log: logging.Logger) -> bytes:
+    """The PDF of a Typst project, whose files are written to `folder`, with no float over another."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(ASSETS / "paper.typ", folder)
     for name, data in files.items():
         (folder / name).write_bytes(data)
-
-
-def typeset(folder: Path, timestamp: int, system_fonts: bool, log: logging.Logger) -> bytes:
-    """The PDF of the project in `folder`, with no float over another. Leaves `placements.json` in the folder."""
-    import typst
-
     shared: dict[str, Any] = {
         "root": str(folder),
         "ignore_system_fonts": not system_fonts,
@@ -82,18 +76,14 @@ def typeset(folder: Path, timestamp: int, system_fonts: bool, log: logging.Logge
             blamed = overprinting(boxes(marks))
             if blamed is None:
                 break
-            placements[blamed] = _next(placements.get(blamed))
-        pdf, warnings = typst.compile_with_warnings(main, format="pdf", timestamp=timestamp, **shared)
+            placements[blamed] = PLACEMENTS[placements.get(blamed, "")]
+        # the time is part of the file, which is to have the same bytes for the same notebook
+        pdf, warnings = typst.compile_with_warnings(main, format="pdf", timestamp=0, **shared)
     except typst.TypstError as error:
         raise PaperError(f"Typst cannot set this paper: {' '.join([error.message, *error.hints])}") from error
     for warning in warnings:
         log.warning("typst: %s", warning.message)
     return bytes(pdf)
-
-
-def _next(placement: str | None) -> str:
-    tried = PLACEMENTS.index(placement) + 1 if placement else 0
-    return PLACEMENTS[min(tried, len(PLACEMENTS) - 1)]
 
 
 def boxes(marks: list[dict[str, Any]]) -> list[Box]:

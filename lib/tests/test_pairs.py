@@ -102,14 +102,14 @@ def test_pairs_of_ones_own_are_labelled_and_each_must_have_both_texts(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     classifier, record = load_classifier(folder), read_arrays(folder / "preds_and_labels.npz")
-    table = pairs(1360).tail(400).reset_index(drop=True)
+    table = pairs(1360).tail(400).head(60).reset_index(drop=True)
     table.rename(columns={"premise": "a", "hypothesis": "b"}).assign(
         b=table["hypothesis"].where(table.index > 0, " ")
     ).to_csv("own.csv", index=False)
     assert main(["label", "pairs/lora", "own.csv", "--text-column", "a", "--text-column", "b"]) == 0
-    assert "399 of 400 texts labelled" in (said := capsys.readouterr().out) and "no text: data row 1\n" in said
+    assert "59 of 60 texts labelled" in (said := capsys.readouterr().out) and "no text: data row 1\n" in said
     labelled = pd.read_csv("own.labelled.csv")["predicted_label"]
-    assert pd.isna(labelled[0]) and (labelled[1:] == np.array(classifier.names)[record["preds"][1:]]).all()
+    assert pd.isna(labelled[0]) and (labelled[1:] == np.array(classifier.names)[record["preds"][1:60]]).all()
     for words, fault in (
         (["own.csv"], r"own.csv has no column 'premise' of texts; it has a, b, holds"),
         (

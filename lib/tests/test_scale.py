@@ -10,14 +10,15 @@ import pandas as pd
 import pypdf
 import pytest
 from made_folders import save_reviews
-from made_runs import make_runs
+from made_runs import make_study
 from made_studies import execute
+from nbformat import v4
 
 from peft_study import paths
 from peft_study.engine import steps
 
-pytestmark = pytest.mark.slow
 CLASSES, RUN = 150, "lora-n00390-s1"
+DRAWN = 'from IPython.display import SVG\nSVG(\'<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt"/>\')'
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,7 @@ def seen(page: Path) -> str:
     return " ".join(html.unescape(re.sub(hidden, " ", page.read_text(encoding="utf-8"), flags=re.DOTALL)).split())
 
 
+@pytest.mark.slow
 def test_the_report_of_many_classes_is_as_long_as_another_and_leaves_out_only_the_budget_without_a_baseline(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,20 +70,25 @@ def test_the_report_of_many_classes_is_as_long_as_another_and_leaves_out_only_th
 def test_a_figure_that_cannot_be_drawn_is_named_and_the_study_ends_with_a_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    make_runs({"lora": 0.85}, count=60)
-    (startup := tmp_path / "ipython" / "profile_default" / "startup").mkdir(parents=True)
-    broken = "def scores(*_):\n    raise ValueError('no ink')\nfrom peft_study.report import figures\n"
-    (startup / "broken.py").write_text(broken + "figures.scores = scores\n")
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    steps.compare("made")
-    steps.report("made")
+    study, may_fail = make_study(), {"tags": ["raises-exception"]}
+    cells = [
+        v4.new_markdown_cell("# A title\n\n[The figure](#cell-id=fig-size) and [this](#cell-id=fig-more) show scores."),
+        v4.new_code_cell("study: str = ''", metadata={"tags": ["parameters"]}),
+        v4.new_code_cell("raise ValueError('no ink')", id="fig-size", metadata=may_fail),
+        v4.new_markdown_cell("Test scores. With intervals.", metadata={"tags": ["caption"]}),
+        v4.new_code_cell(DRAWN, id="fig-more", metadata=may_fail),
+        v4.new_markdown_cell("Differences.", metadata={"tags": ["caption"]}),
+    ]
+    nbformat.write(v4.new_notebook(cells=cells), tmp_path / steps.COMPARE)
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
+    steps.compare(study.name)
+    steps.report(study.name)
     said = next(line for line in capfd.readouterr().out.splitlines() if line.startswith("Left out: "))
-    assert said.startswith("Left out: the figure “Test scores with 95% intervals") and said.endswith("no ink).")
-    folder = paths.report_folder("made")
+    assert said == "Left out: the figure “Test scores” (ValueError: no ink)."
+    folder = paths.report_folder(study.name)
     page = seen(folder / "report.html")
-    assert said in page and "and Figure (left out) the scores" in page and page.count("Left out") == 1
+    assert said in page and "Figure (left out) and Figure 1 show" in page and page.count("Left out") == 1
     text = " ".join(" ".join(page.extract_text() for page in pypdf.PdfReader(folder / "report.pdf").pages).split())
-    assert "Left out: the figure" in text and "no ink" in text
-    assert not (folder / "figures" / "fig-size.svg").exists() and (folder / "figures" / "fig-differences.svg").exists()
-    cells = nbformat.read(paths.study_folder("made") / "compare.ipynb", as_version=4).cells
+    assert "Left out: the figure" in text and "no ink" in text and "Figure 1. Differences" in text
+    cells = nbformat.read(paths.study_folder(study.name) / "compare.ipynb", as_version=4).cells
     assert not [output for cell in cells for output in cell.get("outputs", []) if output.output_type == "error"]

@@ -29,12 +29,6 @@ local function block(tex)
   return pandoc.Div({pandoc.Plain {pandoc.Math('DisplayMath', tex)}}, {id = id, class = 'paper-equation'})
 end
 
--- With `\left` and `\right` pandoc no longer takes the bars of a norm for the fences they are.
-local function norms(tex)
-  tex = tex:gsub('\\left%s*\\lVert', '\\lVert'):gsub('\\right%s*\\rVert', '\\rVert')
-  return (tex:gsub('\\left%s*\\|', '\\lVert '):gsub('\\right%s*\\|', '\\rVert '))
-end
-
 -- `eq:name`, as LaTeX users write it, is `eq-name` here.
 function equations.normal(label)
   return (label:gsub(':', '-'))
@@ -87,11 +81,7 @@ function equations.lift(blocks)
     if tex then return block(tex) end
   end
   blocks = blocks:walk {RawBlock = raw_block, Para = split, Plain = split}
-  local function math(element)
-    element.text = norms(element.text)
-    return element
-  end
-  return blocks:walk {RawBlock = literal, RawInline = literal, Math = math}
+  return blocks:walk {RawBlock = literal, RawInline = literal}
 end
 
 return equations

@@ -8,7 +8,6 @@ local callouts = require 'callouts'
 local equations = require 'equations'
 local labels = require 'labels'
 local sources = require 'sources'
-local typography = require 'typography'
 local write = require 'write'
 
 local MARKDOWN = 'markdown+lists_without_preceding_blankline+autolink_bare_uris+alerts'
@@ -21,7 +20,7 @@ local OPTIONS = {columns = 10000}
 -- Markdown as tidy blocks. What Python wrote for the target never passes through here.
 local function parse(text, trusted, cell)
   local blocks = pandoc.read(text, trusted and MARKDOWN or UNTRUSTED, OPTIONS).blocks
-  return typography.tidy(callouts.tidy(equations.lift(sources.tidy(blocks, cell))))
+  return callouts.tidy(equations.lift(sources.tidy(blocks, cell)))
 end
 
 local function cell_of(piece)

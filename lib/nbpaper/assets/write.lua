@@ -99,16 +99,9 @@ function typst.float(float)
   return blocks
 end
 
--- What pandoc translates wrongly into Typst, said in a way that it translates rightly.
-local REPLACEMENTS = {
-  {'\\operatorname%*%s*{arg%s*\\?,?%s*min}', '\\arg\\min '},  -- the star puts limits below, and is lost
-  {'\\operatorname%*%s*{arg%s*\\?,?%s*max}', '\\arg\\max '},
-  {'\\[;:]', '\\,'}, {'\\!', ''},  -- widths are rounded to whole ems
-}
-
+-- Without the spaces whose widths pandoc rounds to whole ems.
 local function translatable(tex)
-  for _, pair in ipairs(REPLACEMENTS) do tex = tex:gsub(pair[1], pair[2]) end
-  return tex
+  return (tex:gsub('\\[;:]', '\\,'):gsub('\\!', ''))
 end
 
 function typst.equation(div)

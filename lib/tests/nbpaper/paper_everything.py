@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 from paper_notebooks import BIBLIOGRAPHY, HU, Front, code, fails, md, prints, shows, table
 
 from nbpaper import COLUMN, FULL, use_paper_style
+from nbpaper.style import svg
 
 FRONT = Front(
     title="Every *feature* of a paper",
@@ -35,9 +35,7 @@ def drawn(width: float = COLUMN, height: float = 2.2, label: str = "labelled rev
         axes.plot([1, 2, 3], [1, 4, 2], marker="o", label="full")
         axes.set(xlabel=label, ylabel="accuracy (%)")
         axes.legend()
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", bbox_inches="tight", metadata={"Date": None})
-    return stream.getvalue()
+        return svg(figure)
 
 
 def chart(label: str, *, full: bool = False, height: float = 2.2) -> Any:

@@ -11,9 +11,11 @@ from typing import Any
 
 import matplotlib
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from made_runs import MATRIX, make_runs, make_words
 from paper_everything import everything
 from paper_notebooks import code, html, md, shows
+from playwright.sync_api import Browser, BrowserType, Page, expect
 
 from nbpaper import use_paper_style
 from nbpaper.fonts import folders
@@ -21,10 +23,6 @@ from nbpaper.style import svg
 from peft_study.analysis import accuracy, calibration
 from peft_study.analysis.costs import costs
 from peft_study.report import figures
-
-pytest.importorskip("playwright")
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserType, Page, expect
 
 Open = Callable[..., Page]
 

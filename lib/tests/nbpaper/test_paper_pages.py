@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pypdf
 import pytest
+import typst
 from paper_everything import PROSE, chart, everything
 from paper_notebooks import md, pdf, table
 from PIL import Image
 
 from nbpaper.fonts import folders
-
-typst = pytest.importorskip("typst")
 
 MARGINS = (18, 20, 18, 22)
 """Left, top, right and bottom margin in millimetres."""
@@ -26,17 +26,10 @@ DESCENDERS = 4
 
 def ink(folder: Path) -> list[Any]:
     """The pages of a kept project, a pixel a point, True where there is ink."""
-    options: Any = {
-        "root": str(folder),
-        "ignore_system_fonts": True,
-        "font_paths": folders(),
-    }
+    options: Any = {"root": str(folder), "ignore_system_fonts": True, "font_paths": folders()}
     pages = typst.compile(str(folder / "main.typ"), format="png", ppi=72, **options)
-    return [np.array(Image.open(io.BytesIO(page)).convert("L")) < 160 for page in _as_list(pages)]
-
-
-def _as_list(pages: Any) -> list[bytes]:
-    return pages if isinstance(pages, list) else [pages]
+    pages = pages if isinstance(pages, list) else [pages]
+    return [np.array(Image.open(io.BytesIO(page)).convert("L")) < 160 for page in pages]
 
 
 def outside(page: Any) -> int:
@@ -82,7 +75,6 @@ def test_a_table_taller_than_the_page_breaks_and_loses_nothing(tmp_path: Path) -
     text = "words that fill a cell " * 30
     rows = "".join(f"<tr><td>row {i}</td><td>{text}</td></tr>" for i in range(30))
     data = pdf(table("tbl-tall", f"<table>{rows}</table>"), keep_typst=str(tmp_path))
-    pypdf = pytest.importorskip("pypdf")
     shown = " ".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(data)).pages)
     assert all(f"row {i}" in shown for i in range(30))
     assert not any(outside(page) for page in ink(tmp_path))

@@ -33,10 +33,10 @@ def code(notebook: Any) -> list[Any]:
 
 
 @pytest.fixture
-def execute(tmp_path: Path) -> Callable[[Variant], dict[str, Any]]:
-    """Executes the cells of 02 in this process, for a variant; returns the notebook's globals."""
+def execute(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Executes the cells of 02 in this process for a variant, as far as one defines `until`; returns the globals."""
 
-    def run(variant: Variant) -> dict[str, Any]:
+    def run(variant: Variant, until: str = "") -> dict[str, Any]:
         remove_record(tmp_path / "run")  # as the engine does: a finished run is not trained over
         space: dict[str, Any] = {}
         parameters, *cells = code(read(TRAIN))
@@ -44,6 +44,8 @@ def execute(tmp_path: Path) -> Callable[[Variant], dict[str, Any]]:
         space |= variant.model_dump() | {"folder": str(tmp_path / "run")}
         for cell in cells:
             exec(compile(cell.source, cell.id, "exec"), space)
+            if until in space:
+                break
         return space
 
     return run
@@ -69,7 +71,7 @@ def test_its_cells_give_the_predictions_of_fit_bit_for_bit(
 
 def test_a_lora_layer_by_hand_is_what_peft_returns(execute: Any, variant: Make) -> None:
     for strategy in ("lora-all", "rslora", "pissa"):
-        assert execute(variant(strategy=strategy, epochs=0.1, evaluations=1, lora_r=4, lora_alpha=6))["apart"] < 1e-5
+        assert execute(variant(strategy=strategy, lora_r=4, lora_alpha=6), until="apart")["apart"] < 1e-5
 
 
 def test_it_runs_without_validation_without_other_texts_and_without_saving(
@@ -156,25 +158,16 @@ def test_the_real_run_that_02_names_is_one_of_the_study_that_it_names(monkeypatc
     assert Variant(**Variant().model_dump() | values) == read_study(study).variants["lora-n05000-s42"]
 
 
-@pytest.mark.parametrize(
-    ("values", "errors"),
-    [
-        ({"stratgy": "full"}, ["unknown parameter 'stratgy'; did you mean 'strategy'? allowed: model, dataset, "]),
-        (
-            {"epochs": "abc", "strategy": "lorra"},
-            ["the parameters have faults:", "epochs = 'abc': ", "unknown strategy 'lorra'; did you mean 'lora'?"],
-        ),
-    ],
-)
 def test_mistaken_parameters_stop_02_before_anything_is_loaded(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], values: dict[str, str], errors: list[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(StudyError) as caught:
-        steps.execute(TRAIN, tmp_path / "train.ipynb", {**values, "folder": str(tmp_path / "run")})
-    assert str(caught.value).startswith(errors[0])
+    values = {"epochs": "abc", "strategy": "lorra", "folder": str(tmp_path / "run")}
+    with pytest.raises(StudyError, match=r"^the parameters have faults:"):
+        steps.execute(TRAIN, tmp_path / "train.ipynb", values)
     partial = read(tmp_path / "train.partial.ipynb")
     failed = [cell for cell in code(partial) if any(output.output_type == "error" for output in cell.outputs)]
     assert len(failed) == 1 and "from_parameters(" in failed[0].source
     assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
     log = capfd.readouterr().out
-    assert all(error in log for error in errors) and "Traceback" not in log
+    assert "epochs = 'abc': " in log and "unknown strategy 'lorra'; did you mean 'lora'?" in log
+    assert "Traceback" not in log
