@@ -116,7 +116,7 @@ def environments(runs: Runs) -> pd.DataFrame:
     """Where the runs were computed, one column per distinct environment."""
     keys = ("device", "precision", "system", "python", "commit", "dirty", "model", "packages")
     table = runs.table.reindex(columns=[f"environment.{key}" for key in keys]).set_axis(keys, axis=1)
-    table = table.apply(lambda column: column.map(_plain)).drop_duplicates()
+    table = table.map(_plain).drop_duplicates()
     return table.T.set_axis(["all runs"] if len(table) == 1 else range(1, len(table) + 1), axis=1)
 
 
@@ -144,11 +144,9 @@ def results(
             columns[head] = numbers(scale * summary[name], form)
     columns |= {} if ood is None or ood.empty else {"out of domain (%)": _interval(ood, metric)}
     table = summary[axes].astype(object).assign(**columns)
-    table["strategy"] = [STRATEGIES[name].label for name in table["strategy"]]
     if comparisons is not None and len(comparisons):
-        compared = comparisons[axes].assign(**_compared(comparisons))
-        compared["strategy"] = [STRATEGIES[name].label for name in compared["strategy"]]
-        table = table.merge(compared, how="left")
+        table = table.merge(comparisons[axes].assign(**_compared(comparisons)), how="left")
+    table["strategy"] = [STRATEGIES[name].label for name in table["strategy"]]
     table["seeds"] = summary["seeds"].astype(str).to_numpy()
     if tfidf is not None and against_tfidf is not None:
         own = tfidf[["train_size"]].assign(strategy=TFIDF, **{heading: _interval(tfidf, metric)})
