@@ -4,7 +4,6 @@ What is compared was tested on the same items. Test and interval agree: a p-valu
 interval at that level excludes 0. `intervals` tells how items and seeds enter.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -76,11 +75,6 @@ def compare(strategy: Scored, baseline: Scored, shared: SeedVariance = NONE, at_
     leads = ours.sum(axis=0) * len(theirs) - theirs.sum(axis=0) * len(ours)
     discordant = int((leads > 0).sum()), int((leads < 0).sum())
     return Comparison(gap, discordant, tuple(len(s.values) for s in sides if s.values.ndim == 2), at_chance)
-
-
-def adjusted(p_values: Sequence[float]) -> list[float]:
-    """p-values times the number of comparisons (Bonferroni), at most 1: those of intervals at 1 − alpha / number."""
-    return [min(1.0, len(p_values) * p) for p in p_values]
 
 
 def verdict(interval: Interval, seeds: int, margin: float, at_chance: bool = False) -> str:

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy.stats import binom, multinomial, nct, norm, t
 from sklearn.metrics import f1_score, recall_score, roc_auc_score
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from peft_study.statistics import intervals, paired_tests, scores
@@ -17,7 +16,6 @@ from peft_study.statistics.intervals import NONE, Estimate, Interval, SeedVarian
 from peft_study.statistics.paired_tests import (
     NO_VERDICT,
     Comparison,
-    adjusted,
     detectable,
     settling,
     verdict,
@@ -191,12 +189,6 @@ def test_the_interval_of_two_runs_is_that_of_bonett_and_price() -> None:
         (100 * (p - q - reach), 100 * (p - q + reach))
     )
     assert found.discordant == (first, second) and found.difference == pytest.approx(100 * (first - second) / n)
-
-
-def test_p_values_are_adjusted_as_statsmodels_does() -> None:
-    p_values = [0.001, 0.2, 0.03, 0.9]
-    assert adjusted(p_values) == pytest.approx(multipletests(p_values, method="bonferroni")[1])
-    assert adjusted([]) == []
 
 
 def test_a_clear_gap_on_many_items_is_better_beyond_doubt() -> None:
