@@ -25,7 +25,7 @@ class Report:
     def __init__(self, study: Study) -> None:
         self.study = study
         self.claims: dict[str, str] = {}
-        self.tables: dict[str, pd.DataFrame] = {}
+        self.tables: dict[str, pd.DataFrame] = {}  # for `write`, of cells that may fail
         unless_live(remove)(paths.report_folder(study.name) / "figures")  # of an earlier report, which may have more
 
     def sentence(self, name: str, *parts: str) -> None:
@@ -47,13 +47,9 @@ class Report:
         with replacing(paths.report_folder(self.study.name) / "card.png") as partial:
             picture.savefig(partial, format="png", dpi=250, metadata={"Software": None})
 
-    def keep(self, **tables: pd.DataFrame) -> None:
-        """Keep tables for `write`, in a cell that may fail."""
-        self.tables |= tables
-
     @unless_live
     def write(self, **tables: pd.DataFrame) -> None:
-        """Write `numbers.json`: what the study asks, the claims by name, and the rows of the `tables` and those kept.
+        """Write `numbers.json`: what the study asks, the claims by name, and the rows of both `tables`.
 
         A row maps the columns' names to values. What is not known, or not finite, is null.
         """
