@@ -97,12 +97,11 @@ def scores(sliced: Sliced) -> pd.DataFrame:
     axes, table, metric = varying(sliced.runs), groups(sliced.runs), sliced.runs.study.metric
     rows = []
     for name, (_, members) in sliced.slices.items():
-        if members.any():
-            shared = sliced.seeds(name)
-            for row in table.to_dict("records"):
-                score = interval(sliced.scored(name, row["run_ids"]), shared)
-                key = (row[axis] for axis in axes)
-                rows.append((name, int(members.sum()), *key, score.estimate, score.low, score.high, row["run_ids"]))
+        shared = sliced.seeds(name)
+        for row in table.to_dict("records"):
+            score = interval(sliced.scored(name, row["run_ids"]), shared)
+            key = (row[axis] for axis in axes)
+            rows.append((name, int(members.sum()), *key, score.estimate, score.low, score.high, row["run_ids"]))
     columns = ["slice", "reviews", *axes, metric, "low", "high", "run_ids"]
     return pd.DataFrame(rows, columns=columns).dropna(subset=metric)  # AUC on texts of one class
 
