@@ -41,11 +41,6 @@ class Comparison:
         return 100 * self.gap.value
 
     @property
-    def error(self) -> float:
-        """The standard error in points."""
-        return 100 * self.gap.error
-
-    @property
     def p_value(self) -> float:
         """The two-sided p-value of no difference."""
         return self.gap.p_value()
@@ -101,7 +96,7 @@ def detectable(comparison: Comparison, level: float = 0.95) -> float:
 
     So many standard errors (Bloom 1995).
     """
-    return float(t.ppf([(1 + level) / 2, POWER], comparison.gap.dof).sum() * comparison.error)
+    return float(t.ppf([(1 + level) / 2, POWER], comparison.gap.dof).sum() * (100 * comparison.gap.error))
 
 
 def settling(comparison: Comparison, margin: float, level: float = 0.95) -> tuple[float, float]:
