@@ -160,7 +160,7 @@ def metric_of(table: pd.DataFrame) -> str:
 
 def has_ood(runs: Runs) -> bool:
     """Whether every run was also tested on out-of-domain texts."""
-    return "ood.accuracy" in runs.table and bool(runs.table["ood.accuracy"].notna().all())
+    return bool(runs.table["ood.accuracy"].notna().all())
 
 
 def against_baseline(runs: Runs) -> pd.DataFrame:

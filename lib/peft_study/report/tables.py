@@ -78,7 +78,7 @@ def setup(runs: Runs) -> pd.DataFrame:
     rows["classes"] = class_list(runs.class_names)
     for name, fields in _SETUP.items():
         table = runs.stated(*fields) if set(fields) <= set(Variant.model_fields) else runs.table
-        stated = table.reindex(columns=list(fields)).dropna(how="all")
+        stated = table[list(fields)].dropna(how="all")
         heed = [all(STRATEGIES[strategy].heeds(field) for field in fields) for strategy in runs.table["strategy"]]
         used = stated[stated.index.isin(runs.table.index[heed])].itertuples(index=False)
         if values := dict.fromkeys(", ".join(_plain(value) for value in row if value is not None) for row in used):
