@@ -538,7 +538,7 @@ def calibration(diagram: Mapping[str, tuple[str, pd.DataFrame]], measured: pd.Da
     return fig
 
 
-def reliability(diagram: Mapping[str, tuple[str, pd.DataFrame]], ax: Axes) -> Axes:
+def reliability(diagram: Mapping[str, tuple[str, pd.DataFrame]], ax: Axes) -> None:
     """Accuracy against confidence, a line per variant, beside the diagonal of perfect calibration.
 
     `diagram` is of `calibration.diagram`. The points of a line are bins of equally many texts.
@@ -552,10 +552,10 @@ def reliability(diagram: Mapping[str, tuple[str, pd.DataFrame]], ax: Axes) -> Ax
         style |= _style(strategy) | {"label": literal(name)}
         ax.errorbar(values["confidence"], values["accuracy"], yerr=error, **style)
     ax.set(xlabel="confidence (%)", ylabel="test accuracy (%)", xlim=(lowest - 1, 101))
-    return legend_below(ax, LEGEND_COLUMNS)
+    legend_below(ax, LEGEND_COLUMNS)
 
 
-def accuracy_and_calibration(measured: pd.DataFrame, ax: Axes, baseline: str) -> Axes:
+def accuracy_and_calibration(measured: pd.DataFrame, ax: Axes, baseline: str) -> None:
     """Calibration error with its interval against accuracy at the largest budget.
 
     Filled marks are the models as trained, hollow ones the same after scaling by a temperature, where there is one.
@@ -572,4 +572,3 @@ def accuracy_and_calibration(measured: pd.DataFrame, ax: Axes, baseline: str) ->
     ax.margins(0.15)
     ax.set_ylim(0, None)
     ax.locator_params(axis="x", nbins=6)
-    return ax

@@ -160,14 +160,11 @@ def results(
 
 def recommendation(table: pd.DataFrame, available: float) -> str:
     """`recommendation.recommend` as a Markdown table: a row per budget; `available` texts can be tested on."""
-    heads = (
-        "labels",
-        "choose",
-        "highest estimate",
-        "how sure: difference in points, verdict",
-        "what would settle it (80% power if equal)",
-    )
-    lines = [f"| {' | '.join(heads)} |", "|--:|:---|:---|:-----|:----|"]
+    lines = [
+        "| labels | choose | highest estimate | how sure: difference in points, verdict "
+        "| what would settle it (80% power if equal) |",
+        "|--:|:---|:---|:-----|:----|",
+    ]
     for size, rows in table.groupby("train_size"):
         compared = rows.to_dict("records")
         sure = "; ".join(f"{gap(row)} against {within(row['against'])}, {row['verdict']}" for row in compared)
