@@ -255,11 +255,9 @@ def disagreements(runs: Runs, right: str, wrong: str) -> pd.DataFrame:
     Columns: `id`, `label`, `right` and `wrong` (each run's probability of the true class). Equally confident mistakes
     are in the order of their ids.
     """
-    chances = {}
-    for name, run_id in {"right": right, "wrong": wrong}.items():
-        arrays = runs.arrays(run_id)
-        chances[name] = chance_of(arrays["logits"], arrays["labels"])
-    table = pd.DataFrame({"id": arrays["ids"], "label": arrays["labels"], **chances})
+    sides = {"right": right, "wrong": wrong}
+    chances = {name: chance_of(runs.arrays(run_id)["logits"], runs.labels) for name, run_id in sides.items()}
+    table = pd.DataFrame({"id": runs.preds.index, "label": runs.labels, **chances})
     return table[runs.right(right) & ~runs.right(wrong)].sort_values(["wrong", "id"])
 
 

@@ -180,7 +180,7 @@ def scores(summary: pd.DataFrame, runs: pd.DataFrame, baseline: pd.DataFrame | N
     drawn in grey.
     """
     dots = runs[f"test.{metric_of(summary)}"]
-    summary = summary.assign(dots=[100 * dots.reindex(run_ids).dropna() for run_ids in summary["run_ids"]])
+    summary = summary.assign(dots=[100 * dots[run_ids] for run_ids in summary["run_ids"]])
     if summary["train_size"].nunique() > 1:
         return _scores_by_size(summary, baseline)
     return _scores_by_strategy(summary, baseline)
