@@ -40,7 +40,6 @@ FIGURES: dict[str, Callable[[Any], Any]] = {
     "baseline": lambda ax: figures.baseline_curve(SCORES, ax),
     "baseline at one size": lambda ax: figures.baseline_curve(SCORES.head(1), ax),
     "time of one step": lambda ax: figures.time_per_step(np.array([0.3]), ax),
-    "confusion of one class": lambda ax: class_figures.confusion_matrix(np.array([1]), np.array([1]), ax),
     "legend": lambda ax: figures.strategy_legend(list(STRATEGIES), ax),
 }
 for _name, _log in LOGS.items():
@@ -49,10 +48,11 @@ for _name, _log in LOGS.items():
         f"loss by epoch, {_name}": lambda ax, log=_log: figures.loss_per_epochs(log, ax),
         f"validation, {_name}": lambda ax, log=_log: figures.validation_accuracy(log, ax),
     }
-CLASSES: dict[str, Callable[[Any, list[str]], Any]] = {
-    "balance": lambda ax, names: class_figures.class_balance(REVIEWS, ax, names),
-    "lengths": lambda ax, names: class_figures.text_lengths(REVIEWS, 128, ax, names),
-    "confusion": lambda ax, names: class_figures.confusion_matrix(np.array([0, 1]), np.array([1, 1]), ax, names),
+CLASSES: dict[str, Callable[[list[str]], Figure]] = {
+    "balance": lambda names: class_figures.class_balance(REVIEWS, axis_for(names), names).get_figure(root=True),
+    "lengths": lambda names: class_figures.text_lengths(REVIEWS, 128, axis_for(names), names).get_figure(root=True),
+    "confusions": lambda names: class_figures.confusions(np.array([0, 1]), np.array([1, 1]), names),
+    "confusions of one class": lambda names: class_figures.confusions(np.array([1]), np.array([1]), names),
 }
 PAIRS = np.array([[0, 0, 0, 7, 7, 149], [3, 3, 0, 0, 7, 149]])  # true and predicted classes
 
@@ -63,6 +63,11 @@ def paper_style() -> Iterator[None]:
     with rc_context():
         use_paper_style()
         yield
+
+
+def axis_for(names: list[str]) -> Any:
+    """An axis with room for each class."""
+    return figures.figure(class_figures.class_width(2.4, names), 3)[1]
 
 
 def draw(figure: Figure) -> bytes:
@@ -80,18 +85,15 @@ def test_every_strategy_has_a_colour_and_a_marker_of_its_own() -> None:
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_figure_of_any_number_of_classes_can_be_drawn(name: str, count: int) -> None:
     names = [f"class $_{{{i}}} with quite a long name" for i in range(count)]
-    figure, axis = figures.figure(class_figures.class_width(2.4, names), 2)
-    CLASSES[name](axis, names)
+    figure = CLASSES[name](names)
     assert b"<svg" in draw(figure) and figure.get_figwidth() <= figures.FULL
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", ["balance", "lengths", "confusions"])
 def test_a_figure_shows_the_names_of_classes_as_they_are_and_on_one_short_line(name: str) -> None:
     names = ["C:\\new {x}", "😀 $5 $x$ | *b*", "שלום", "日本" * 40, "tab\tnew\nline", "a\u202eb\x07c\u200b"]
-    figure, axis = figures.figure(4, 3)
-    CLASSES[name](axis, names)
-    drawn = draw(figure).decode()
+    drawn = draw(CLASSES[name](names)).decode()
     for shown in ("C:\\new {x}", "😀 $5 $x$ | *b*", "שלום", "日本日本日本日本…", "tab new line", "a‹U+202E›b‹U+0007…"):
         assert f">{shown}</text>" in drawn, shown
 
@@ -104,8 +106,7 @@ def test_names_are_cut_between_letters_as_readers_count_them() -> None:
 
 def test_the_confusion_matrix_counts_every_class() -> None:
     labels, preds = np.random.default_rng(0).integers(0, 4, (2, 200))
-    _, axis = figures.figure()
-    class_figures.confusion_matrix(labels, preds, axis, list("abcd"))
+    (axis,) = class_figures.confusions(labels, preds, list("abcd")).axes
     assert [int(text.get_text()) for text in axis.texts] == confusion_matrix(labels, preds).ravel().tolist()
 
 
