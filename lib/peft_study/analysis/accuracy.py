@@ -14,7 +14,7 @@ from peft_study.analysis.tfidf import Baseline
 from peft_study.records.read import Runs
 from peft_study.statistics.calibration import chance_of
 from peft_study.statistics.intervals import NONE, SeedVariance, interval, seed_variance
-from peft_study.statistics.paired_tests import Comparison, adjusted, compare, detectable, settling, verdict
+from peft_study.statistics.paired_tests import Comparison, compare, detectable, settling, verdict
 from peft_study.statistics.scores import METRICS, Scored, chance
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
@@ -88,15 +88,10 @@ def _key(value: Any) -> Any:
     return "default" if pd.isna(value) else value
 
 
-def grouped(runs: Runs) -> Any:
-    """The table of runs, grouped by `varying`."""
-    return runs.table.groupby([column for _, column in keys(runs).items()], sort=False)
-
-
 def groups(runs: Runs) -> pd.DataFrame:
     """A row per strategy, size (and further axis): the columns of `varying` and `run_ids`."""
-    rows = [(*key, list(group.index)) for key, group in grouped(runs)]
-    return pd.DataFrame(rows, columns=[*varying(runs), "run_ids"])
+    table = keys(runs).assign(run_ids=runs.table.index)
+    return table.groupby(varying(runs), sort=False)["run_ids"].agg(list).reset_index().infer_objects()
 
 
 def counterpart(row: Mapping[Any, Any], table: pd.DataFrame, strategy: str) -> Any:
@@ -122,12 +117,12 @@ def largest(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["train_size"] == table["train_size"].max()]
 
 
-def few(table: pd.DataFrame, by: str, baseline: str, count: int = FEW) -> pd.DataFrame:
-    """All rows, or, of more than `count`, those of the strategy `baseline` and the lowest and highest in `by`."""
-    if len(table) <= count:
+def few(table: pd.DataFrame, by: str, baseline: str) -> pd.DataFrame:
+    """All rows, or, of more than `FEW`, those of the strategy `baseline` and the lowest and highest in `by`."""
+    if len(table) <= FEW:
         return table
     others = table[table["strategy"] != baseline].sort_values(by, kind="stable")
-    half = (count - 1) // 2
+    half = (FEW - 1) // 2
     chosen = pd.concat([table[table["strategy"] == baseline].head(1), others.head(half), others.tail(half)])
     return chosen.loc[~chosen.index.duplicated()]
 
@@ -165,7 +160,7 @@ def metric_of(table: pd.DataFrame) -> str:
 
 def has_ood(runs: Runs) -> bool:
     """Whether every run was also tested on out-of-domain texts."""
-    return "ood.accuracy" in runs.table and bool(runs.table["ood.accuracy"].notna().all())
+    return bool(runs.table["ood.accuracy"].notna().all())
 
 
 def against_baseline(runs: Runs) -> pd.DataFrame:
@@ -211,13 +206,13 @@ def family(rows: Sequence[Mapping[str, Any]], comparisons: Sequence[Comparison],
     The further columns are `MEASURES`. Intervals hold jointly at 95 %.
     """
     level, table = 1 - ALPHA / max(1, len(comparisons)), []
-    p_values = adjusted([c.p_value for c in comparisons])
-    for row, c, p in zip(rows, comparisons, p_values, strict=True):
+    for row, c in zip(rows, comparisons, strict=True):
         found = c.interval(level)
         decision = verdict(found, c.seeds, margin, c.at_chance)
         settled = settling(c, margin, level) if decision == "undetermined" else (np.nan, np.nan)
-        values = (c.difference, found.low, found.high, c.p_value, p, *c.discordant, decision, detectable(c, level))
-        values += (c.seeds, *settled)
+        bonferroni = min(1.0, len(comparisons) * c.p_value)
+        values = (c.difference, found.low, found.high, c.p_value, bonferroni, *c.discordant, decision)
+        values += (detectable(c, level), c.seeds, *settled)
         table.append({**row, **dict(zip(MEASURES, values, strict=True))})
     return pd.DataFrame(table, columns=None if table else ["strategy", "train_size", *MEASURES])
 
@@ -260,11 +255,9 @@ def disagreements(runs: Runs, right: str, wrong: str) -> pd.DataFrame:
     Columns: `id`, `label`, `right` and `wrong` (each run's probability of the true class). Equally confident mistakes
     are in the order of their ids.
     """
-    chances = {}
-    for name, run_id in {"right": right, "wrong": wrong}.items():
-        arrays = runs.arrays(run_id)
-        chances[name] = chance_of(arrays["logits"], arrays["labels"])
-    table = pd.DataFrame({"id": arrays["ids"], "label": arrays["labels"], **chances})
+    sides = {"right": right, "wrong": wrong}
+    chances = {name: chance_of(runs.arrays(run_id)["logits"], runs.labels) for name, run_id in sides.items()}
+    table = pd.DataFrame({"id": runs.preds.index, "label": runs.labels, **chances})
     return table[runs.right(right) & ~runs.right(wrong)].sort_values(["wrong", "id"])
 
 

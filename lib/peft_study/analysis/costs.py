@@ -51,8 +51,7 @@ def costs(runs: Runs) -> pd.DataFrame:
     """
     metric = runs.study.metric
     columns = [name for name in (*COSTS, *_UNLISTED) if name != "training.flops"]
-    numbers = runs.table.reindex(columns=columns).apply(pd.to_numeric, errors="coerce").astype(float)
-    numbers = numbers.where(np.isfinite(numbers))
+    numbers = runs.table[columns].astype(float)
     numbers["training.flops"] = numbers["training.flops_per_step"] * numbers["training.steps"]
     for cost in REPEATED:
         quartiles = runs.table.get(f"{cost}_quartiles", pd.Series(index=numbers.index, dtype=object))

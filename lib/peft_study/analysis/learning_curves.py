@@ -89,7 +89,7 @@ def gains(runs: Runs) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["strategy", *further(table), "fewer", "train_size", "difference", "low", "high"])
 
 
-def curves(runs: Runs, summary: pd.DataFrame, draws: int = DRAWS, seed: int = 0) -> pd.DataFrame:
+def curves(runs: Runs, summary: pd.DataFrame, draws: int = DRAWS) -> pd.DataFrame:
     """A row per strategy (and further axis) of `summary` with its curve, or with why it has none.
 
     What a strategy is to match is the measured score of the baseline strategy at its largest budget. Columns:
@@ -102,7 +102,7 @@ def curves(runs: Runs, summary: pd.DataFrame, draws: int = DRAWS, seed: int = 0)
     axes = ["strategy", *further(summary)]
     groups = [rows.sort_values("train_size") for _, rows in summary.groupby(axes, sort=False)]
     reasons = [refusal(list(rows["train_size"]), list(1 - rows[runs.study.metric])) for rows in groups]
-    drawn = {} if all(reasons) else _drawn_errors(runs, summary, draws, seed)
+    drawn = {} if all(reasons) else _drawn_errors(runs, summary, draws)
     return pd.DataFrame(
         [
             rows.iloc[0][axes].to_dict() | {"refusal": reason} | ({} if reason else _row(rows, summary, drawn, runs))
@@ -112,12 +112,12 @@ def curves(runs: Runs, summary: pd.DataFrame, draws: int = DRAWS, seed: int = 0)
     )
 
 
-def _drawn_errors(runs: Runs, summary: pd.DataFrame, draws: int, seed: int) -> dict[Any, np.ndarray]:
+def _drawn_errors(runs: Runs, summary: pd.DataFrame, draws: int) -> dict[Any, np.ndarray]:
     """Row of `summary` -> its error, drawn from its normal distribution over texts and its t over seeds; (draws,).
 
     All rows share the texts, so their errors covary as the values of texts do.
     """
-    rng, shared = np.random.default_rng(seed), runs_seed_variance(runs)
+    rng, shared = np.random.default_rng(0), runs_seed_variance(runs)
     groups = [runs.scored(ids).values for ids in summary["run_ids"]]
     wrong = 1 - np.stack([values.mean(axis=0) for values in groups])
     means, n = wrong.mean(axis=1, keepdims=True), wrong.shape[1]

@@ -74,6 +74,6 @@ def recommend(
 
 def available(runs: Runs) -> float:
     """How many distinct texts the dataset has to test on, beside the largest budget; NaN where no record says so."""
-    table = runs.table.reindex(columns=["data.held_out", "data.unique", "train_size"]).dropna()
+    table = runs.table[["data.held_out", "data.unique", "train_size"]].dropna()
     table = table[table["data.held_out"].astype(bool)]
     return float((table["data.unique"] - table["train_size"].max()).max())

@@ -100,5 +100,4 @@ def load_slices(study: str) -> pd.DataFrame | None:
         table = pd.read_csv(paths.study_folder(study) / "slices.csv", dtype=_TYPES)
     except (OSError, ValueError):  # no file; not UTF-8, no table, or other values
         return None
-    intact = list(table) == list(_TYPES) and not table.duplicated(["part", "id"]).any()
-    return table if intact else None
+    return table if list(table) == list(_TYPES) else None

@@ -53,17 +53,17 @@ def match(runs: Runs, table: pd.DataFrame | None) -> Sliced:
     """The slices of `table` (from `load_slices`), where ids and labels are those that the runs were tested on."""
     if table is None:
         return Sliced(runs, {}, "No slices: `slices.csv`, which notebook 01 writes, is absent or damaged.")
-    by_part = {str(part): rows.set_index("id").sort_index() for part, rows in table.groupby("part")}
+    test, ood = (table[table["part"] == part].set_index("id").sort_index() for part in ("test", "ood"))
     slices: dict[str, tuple[str, np.ndarray]] = {}
     absent, first = [], str(runs.table.index[0])
-    if "test" in by_part and _same(by_part["test"], runs.arrays(first)):
-        rows = {name: by_part["test"][name].to_numpy() for name in SLICES}
+    if _same(test, runs.arrays(first)):
+        rows = {name: test[name].to_numpy() for name in SLICES}
         slices = {name: ("", members) for name, members in rows.items() if _divides(members)}
     else:
         absent.append("`slices.csv` does not match the test texts of the runs: run notebook 01 again.")
     if _on_same_other_texts(runs):
         other = runs.arrays(first, "ood_")
-        if "ood" in by_part and _same(by_part["ood"], other):
+        if _same(ood, other):
             slices[OTHER] = "ood_", np.ones(len(other["ids"]), dtype=bool)
         else:
             absent.append("`slices.csv` does not match the out-of-domain texts of the runs.")
@@ -97,12 +97,11 @@ def scores(sliced: Sliced) -> pd.DataFrame:
     axes, table, metric = varying(sliced.runs), groups(sliced.runs), sliced.runs.study.metric
     rows = []
     for name, (_, members) in sliced.slices.items():
-        if members.any():
-            shared = sliced.seeds(name)
-            for row in table.to_dict("records"):
-                score = interval(sliced.scored(name, row["run_ids"]), shared)
-                key = (row[axis] for axis in axes)
-                rows.append((name, int(members.sum()), *key, score.estimate, score.low, score.high, row["run_ids"]))
+        shared = sliced.seeds(name)
+        for row in table.to_dict("records"):
+            score = interval(sliced.scored(name, row["run_ids"]), shared)
+            key = (row[axis] for axis in axes)
+            rows.append((name, int(members.sum()), *key, score.estimate, score.low, score.high, row["run_ids"]))
     columns = ["slice", "reviews", *axes, metric, "low", "high", "run_ids"]
     return pd.DataFrame(rows, columns=columns).dropna(subset=metric)  # AUC on texts of one class
 

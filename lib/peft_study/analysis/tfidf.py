@@ -107,11 +107,9 @@ def load_baseline(study: str) -> Baseline | None:
         own = {name: array for name, array in arrays.items() if not name.startswith(_WINDOW)}
         window = {name.removeprefix(_WINDOW): array for name, array in arrays.items() if name not in own}
         same_window = Baseline(ids, labels, **_by_size(window)) if window else None
-        baseline = Baseline(ids, labels, **_by_size(own), same_window=same_window)
+        return Baseline(ids, labels, **_by_size(own), same_window=same_window)
     except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error):
         return None
-    lengths = {len(array) for array in (ids, labels, *arrays.values()) if array.ndim}
-    return baseline if len(lengths) == 1 else None
 
 
 def _by_size(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

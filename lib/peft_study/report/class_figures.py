@@ -109,15 +109,20 @@ def word_weights(weights: pd.DataFrame) -> Figure:
 
 
 def confusions(labels: np.ndarray, preds: np.ndarray, names: Sequence[str] = LABELS) -> Figure:
-    """The confusion matrix; of more than `MANY` classes, the most frequent confusions.
+    """The confusion matrix in texts; of more than `MANY` classes, the most frequent confusions.
 
     `labels` and `preds` (n,) are true and predicted classes, `names` those of the classes.
     """
+    from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
+
     if len(names) > MANY:
         return _confused_pairs(labels, preds, names)
-    width, height = (class_width(inches, names) for inches in (2.6, 2.4))
-    fig, ax = figure(width, height)
-    confusion_matrix(labels, preds, ax, names)
+    fig, ax = figure(class_width(2.6, names), class_width(2.4, names))
+    counts = confusion_matrix(labels, preds, labels=range(len(names)))
+    display = ConfusionMatrixDisplay(counts, display_labels=[short(name) for name in names])
+    display.plot(ax=ax, cmap="Blues", colorbar=False, values_format=",d")
+    _class_ticks(ax, names)
+    ax.set(xlabel="predicted", ylabel="true")
     return fig
 
 
@@ -135,15 +140,3 @@ def _confused_pairs(labels: np.ndarray, preds: np.ndarray, names: Sequence[str],
     ax.set_xlim(0, 1.2 * pairs.max() if len(pairs) else 1)
     ax.xaxis.get_major_locator().set_params(integer=True)
     return fig
-
-
-def confusion_matrix(labels: np.ndarray, preds: np.ndarray, ax: Axes, names: Sequence[str] = LABELS) -> Axes:
-    """True against predicted classes, in texts; `names` are those of the classes."""
-    from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
-
-    counts = confusion_matrix(labels, preds, labels=range(len(names)))
-    display = ConfusionMatrixDisplay(counts, display_labels=[short(name) for name in names])
-    display.plot(ax=ax, cmap="Blues", colorbar=False, values_format=",d")
-    _class_ticks(ax, names)
-    ax.set(xlabel="predicted", ylabel="true")
-    return ax

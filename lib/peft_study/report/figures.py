@@ -60,8 +60,7 @@ def marker(strategy: str) -> str:
 
 def _place(strategy: str) -> int:
     first = ("full", "lora", "lora-all")  # those that are compared most have colours of their own
-    order = [*first, *(name for name in STRATEGIES if name not in first)]
-    return order.index(strategy) if strategy in order else len(order)
+    return [*first, *(name for name in STRATEGIES if name not in first)].index(strategy)
 
 
 def figure(width: float = COLUMN, height: float = 2.4, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
@@ -144,13 +143,12 @@ def _named_rows(ax: Axes, names: Sequence[str]) -> None:
     ax.spines["left"].set_visible(False)
 
 
-def _beside(ax: Axes, texts: Mapping[Any, str], head: str = "", right: float = 6, **style: Any) -> None:
+def _beside(ax: Axes, texts: Mapping[Any, str], head: str = "", right: float = 6) -> None:
     """Texts to the right of an axis, by row, `right` points from its edge, and a heading above them."""
-    options: Any = {"textcoords": "offset points", "annotation_clip": False, "fontsize": 7.5} | style
+    options: Any = {"textcoords": "offset points", "annotation_clip": False, "fontsize": 7.5}
     for place, text in texts.items():
         ax.annotate(text, (1, place), (right, 0), ax.get_yaxis_transform(), va="center_baseline", **options)
-    options |= {"color": GREY}
-    ax.annotate(head, (1, 1), (right, 1), "axes fraction", va="bottom", **options)
+    ax.annotate(head, (1, 1), (right, 1), "axes fraction", va="bottom", color=GREY, **options)
 
 
 def _size_axis(ax: Axes, sizes: "pd.Series[int]") -> None:
@@ -165,11 +163,11 @@ def _size_axis(ax: Axes, sizes: "pd.Series[int]") -> None:
 # --- Scores and differences -------------------------------------------------------------------------------------------
 
 
-def baseline_curve(scores: pd.DataFrame, ax: Axes, **style: Any) -> Axes:
+def baseline_curve(scores: pd.DataFrame, ax: Axes) -> Axes:
     """The score of the TF-IDF baseline against the budget; `scores` is of `Baseline.scores`."""
     metric = metric_of(scores)
     ax.fill_between(scores["train_size"], 100 * scores["low"], 100 * scores["high"], color=GREY, alpha=0.2, linewidth=0)
-    ax.plot(scores["train_size"], 100 * scores[metric], **{"color": GREY, "marker": "o"} | style)
+    ax.plot(scores["train_size"], 100 * scores[metric], color=GREY, marker="o")
     _size_axis(ax, scores["train_size"])
     ax.set(ylabel=f"{METRICS[metric].noun} (%)")
     return ax
@@ -182,7 +180,7 @@ def scores(summary: pd.DataFrame, runs: pd.DataFrame, baseline: pd.DataFrame | N
     drawn in grey.
     """
     dots = runs[f"test.{metric_of(summary)}"]
-    summary = summary.assign(dots=[100 * dots.reindex(run_ids).dropna() for run_ids in summary["run_ids"]])
+    summary = summary.assign(dots=[100 * dots[run_ids] for run_ids in summary["run_ids"]])
     if summary["train_size"].nunique() > 1:
         return _scores_by_size(summary, baseline)
     return _scores_by_strategy(summary, baseline)
@@ -387,7 +385,7 @@ def _curve(log: pd.DataFrame, x: str, y: str, ax: Axes, scale: float = 1, **styl
         ax.plot(rows[x], scale * rows[y], **style)
 
 
-def training_curves(runs: pd.DataFrame, log: Callable[[str], pd.DataFrame], strategies: Sequence[str]) -> Figure | None:
+def training_curves(runs: pd.DataFrame, log: Callable[[str], pd.DataFrame]) -> Figure | None:
     """Loss and validation accuracy of every run against epochs, a column for each budget; None where no run has a log.
 
     `runs` has a row per run id with `strategy` and `train_size`, `log` gives the Trainer's log of a run id. The loss is
@@ -399,7 +397,7 @@ def training_curves(runs: pd.DataFrame, log: Callable[[str], pd.DataFrame], stra
     logged += ["eval_accuracy"] * any("eval_accuracy" in entries for entries in logs.values())
     if not logged:
         return None
-    sizes = np.sort(runs["train_size"].unique())
+    strategies, sizes = list(runs["strategy"].unique()), np.sort(runs["train_size"].unique())
     sizes = sizes[np.unique(np.linspace(0, len(sizes) - 1, FEW_BUDGETS).round().astype(int))]
     fig = Figure(figsize=(FULL, above_legend(0.5 + 1.35 * len(logged), strategies)), layout="constrained")
     axes = fig.subplots(len(logged), len(sizes), sharex="col", sharey="row", squeeze=False)
@@ -491,24 +489,18 @@ def _shares(ax: Axes, shares: "pd.Series[float]", strategies: Sequence[str]) -> 
 
 
 def trade_offs(table: pd.DataFrame, cost: str) -> Figure | None:
-    """The score against the column `cost` of `table`, of `costs.costs`; None where no row has a figure above zero."""
-    if not (table[cost] > 0).any():  # nothing and zero have no place on a log axis
-        return None
-    strategies = list(table["strategy"].unique())
-    fig, ax = figure(FULL, above_legend(2.3, strategies))
-    strategy_legend(strategies, trade_off(table, cost, ax))
-    return fig
-
-
-def trade_off(table: pd.DataFrame, cost: str, ax: Axes) -> Axes:
     """The test score against a cost (log scale), and the Pareto front of every size as a step line.
 
     `table` is of `costs.costs`: a mark for each row whose cost is known, larger for larger budgets, with the interval
     from `low` to `high` if it has these columns. A step goes along what the cheaper strategy reaches until the next one
-    on the front can be paid.
+    on the front can be paid. None where no cost is above zero.
     """
+    known = table[table[cost] > 0]  # nothing and zero have no place on a log axis
+    if known.empty:
+        return None
     sizes, metric = sorted(table["train_size"].unique()), metric_of(table)
-    known = table[table[cost] > 0]
+    strategies = list(table["strategy"].unique())
+    fig, ax = figure(FULL, above_legend(2.3, strategies))
     front = known[on_front(known, cost).fillna(False)].sort_values([cost, metric])
     for size, rows in front.groupby("train_size"):
         style = {"color": GREY, "linewidth": 0.6 + 0.4 * sizes.index(size), "zorder": 0}
@@ -522,7 +514,7 @@ def trade_off(table: pd.DataFrame, cost: str, ax: Axes) -> Axes:
     unit = " (bytes)" if cost.endswith("_bytes") else ""
     ax.set(xscale="log", xlabel=COSTS[cost].words + unit, ylabel=score_axis(metric))
     ax.margins(0.1)
-    if table["strategy"].nunique() > LEGEND_COLUMNS:  # too many to be found in a legend
+    if len(strategies) > LEGEND_COLUMNS:  # too many to be found in a legend
         middle = np.sqrt(np.prod(ax.get_xlim()))
         for row in front[front["train_size"] == sizes[-1]].to_dict("records"):
             side = {"ha": "left", "xytext": (4, 4)} if row[cost] < middle else {"ha": "right", "xytext": (-4, 4)}
@@ -531,7 +523,8 @@ def trade_off(table: pd.DataFrame, cost: str, ax: Axes) -> Axes:
     ticks = sorted({float(f"{value:.1g}") for value in np.geomspace(known[cost].min(), known[cost].max(), 4)})
     ax.set_xticks(ticks, map(EngFormatter(), ticks))
     ax.minorticks_off()
-    return ax
+    strategy_legend(strategies, ax)
+    return fig
 
 
 # --- Calibration ------------------------------------------------------------------------------------------------------
@@ -545,7 +538,7 @@ def calibration(diagram: Mapping[str, tuple[str, pd.DataFrame]], measured: pd.Da
     return fig
 
 
-def reliability(diagram: Mapping[str, tuple[str, pd.DataFrame]], ax: Axes) -> Axes:
+def reliability(diagram: Mapping[str, tuple[str, pd.DataFrame]], ax: Axes) -> None:
     """Accuracy against confidence, a line per variant, beside the diagonal of perfect calibration.
 
     `diagram` is of `calibration.diagram`. The points of a line are bins of equally many texts.
@@ -559,10 +552,10 @@ def reliability(diagram: Mapping[str, tuple[str, pd.DataFrame]], ax: Axes) -> Ax
         style |= _style(strategy) | {"label": literal(name)}
         ax.errorbar(values["confidence"], values["accuracy"], yerr=error, **style)
     ax.set(xlabel="confidence (%)", ylabel="test accuracy (%)", xlim=(lowest - 1, 101))
-    return legend_below(ax, LEGEND_COLUMNS)
+    legend_below(ax, LEGEND_COLUMNS)
 
 
-def accuracy_and_calibration(measured: pd.DataFrame, ax: Axes, baseline: str) -> Axes:
+def accuracy_and_calibration(measured: pd.DataFrame, ax: Axes, baseline: str) -> None:
     """Calibration error with its interval against accuracy at the largest budget.
 
     Filled marks are the models as trained, hollow ones the same after scaling by a temperature, where there is one.
@@ -579,4 +572,3 @@ def accuracy_and_calibration(measured: pd.DataFrame, ax: Axes, baseline: str) ->
     ax.margins(0.15)
     ax.set_ylim(0, None)
     ax.locator_params(axis="x", nbins=6)
-    return ax

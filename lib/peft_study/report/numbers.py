@@ -6,7 +6,6 @@ written.
 """
 
 import json
-from typing import Any
 
 import pandas as pd
 from IPython.display import display
@@ -19,8 +18,6 @@ from peft_study.report.display import sentence
 from peft_study.report.figures import card, save_figure
 from peft_study.study.study import Study
 
-NUMBERS = "numbers.json"
-
 
 class Report:
     """The report of a study while 03 or 04 computes it. A cell that runs again replaces what it kept before."""
@@ -28,10 +25,8 @@ class Report:
     def __init__(self, study: Study) -> None:
         self.study = study
         self.claims: dict[str, str] = {}
-        self.tables: dict[str, pd.DataFrame] = {}
-        unless_live(remove)(
-            paths.report_folder(study.name) / "figures"
-        )  # of an earlier report, which may have had more
+        self.tables: dict[str, pd.DataFrame] = {}  # for `write`, of cells that may fail
+        unless_live(remove)(paths.report_folder(study.name) / "figures")  # of an earlier report, which may have more
 
     def sentence(self, name: str, *parts: str) -> None:
         """Show computed Markdown, each part a paragraph, and keep it under `name`; empty parts are left out."""
@@ -52,20 +47,19 @@ class Report:
         with replacing(paths.report_folder(self.study.name) / "card.png") as partial:
             picture.savefig(partial, format="png", dpi=250, metadata={"Software": None})
 
-    def keep(self, **tables: pd.DataFrame) -> None:
-        """Keep tables for `write`, in a cell that may fail."""
-        self.tables |= tables
-
     @unless_live
     def write(self, **tables: pd.DataFrame) -> None:
-        """Write `numbers.json`: what the study asks, the claims by name, and the rows of the `tables` and those kept.
+        """Write `numbers.json`: what the study asks, the claims by name, and the rows of both `tables`.
 
         A row maps the columns' names to values. What is not known, or not finite, is null.
         """
         study = self.study.model_dump(include={"name", "title", "question", "authors", "baseline", "metric", "margin"})
-        rows = {name: _rows(table) for name, table in (tables | self.tables).items()}
+        rows = {
+            name: json.loads(table.to_json(orient="records", double_precision=12, force_ascii=False))
+            for name, table in (tables | self.tables).items()
+        }
         content = {"study": study, "claims": self.claims, "tables": rows}
-        write_json(paths.report_folder(self.study.name) / NUMBERS, content)
+        write_json(paths.report_folder(self.study.name) / "numbers.json", content)
 
 
 @unless_live
@@ -80,8 +74,3 @@ def write_answer(study: str, text: str) -> None:
     """`answer.md`: the study's answer in a paragraph, for whoever quotes it."""
     with replacing(paths.report_folder(study) / "answer.md") as partial:
         partial.write_text(text + "\n", encoding="utf-8")
-
-
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table as JSON has them."""
-    return list(json.loads(table.to_json(orient="records", double_precision=12, force_ascii=False)))

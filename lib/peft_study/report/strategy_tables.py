@@ -24,15 +24,10 @@ def _measured(row: Mapping[str, Any], full: Mapping[str, Any]) -> dict[str, str]
         return {}
     apart = "fails" if row["unmerged"] else "no" if row["adapter"] else "no adapter"
     return {
-        "start": _difference(row["start"]),
+        "start": f"{row['start']:.0e}" if row["start"] else "0",
         "loss": f"{row['loss_before']:.3f} → {row['loss_after']:.3f}",
         "trainable": f"{row['trainable_backbone'] + row['trainable_adapter']:,}",
         "merges": apart if row["merged"] is None else "yes",
         "kB": f"{row['model_bytes'] / 1000:,.0f}",
         "step": f"{row['flops'] / full['flops']:.2f}" if "flops" in full else UNKNOWN,
     }
-
-
-def _difference(value: float) -> str:
-    """A difference by its order of magnitude; none at all is a plain 0."""
-    return f"{value:.0e}" if value else "0"

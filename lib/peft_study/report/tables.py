@@ -78,7 +78,7 @@ def setup(runs: Runs) -> pd.DataFrame:
     rows["classes"] = class_list(runs.class_names)
     for name, fields in _SETUP.items():
         table = runs.stated(*fields) if set(fields) <= set(Variant.model_fields) else runs.table
-        stated = table.reindex(columns=list(fields)).dropna(how="all")
+        stated = table[list(fields)].dropna(how="all")
         heed = [all(STRATEGIES[strategy].heeds(field) for field in fields) for strategy in runs.table["strategy"]]
         used = stated[stated.index.isin(runs.table.index[heed])].itertuples(index=False)
         if values := dict.fromkeys(", ".join(_plain(value) for value in row if value is not None) for row in used):
@@ -116,7 +116,7 @@ def environments(runs: Runs) -> pd.DataFrame:
     """Where the runs were computed, one column per distinct environment."""
     keys = ("device", "precision", "system", "python", "commit", "dirty", "model", "packages")
     table = runs.table.reindex(columns=[f"environment.{key}" for key in keys]).set_axis(keys, axis=1)
-    table = table.apply(lambda column: column.map(_plain)).drop_duplicates()
+    table = table.map(_plain).drop_duplicates()
     return table.T.set_axis(["all runs"] if len(table) == 1 else range(1, len(table) + 1), axis=1)
 
 
@@ -144,11 +144,9 @@ def results(
             columns[head] = numbers(scale * summary[name], form)
     columns |= {} if ood is None or ood.empty else {"out of domain (%)": _interval(ood, metric)}
     table = summary[axes].astype(object).assign(**columns)
-    table["strategy"] = [STRATEGIES[name].label for name in table["strategy"]]
     if comparisons is not None and len(comparisons):
-        compared = comparisons[axes].assign(**_compared(comparisons))
-        compared["strategy"] = [STRATEGIES[name].label for name in compared["strategy"]]
-        table = table.merge(compared, how="left")
+        table = table.merge(comparisons[axes].assign(**_compared(comparisons)), how="left")
+    table["strategy"] = [STRATEGIES[name].label for name in table["strategy"]]
     table["seeds"] = summary["seeds"].astype(str).to_numpy()
     if tfidf is not None and against_tfidf is not None:
         own = tfidf[["train_size"]].assign(strategy=TFIDF, **{heading: _interval(tfidf, metric)})
@@ -162,14 +160,11 @@ def results(
 
 def recommendation(table: pd.DataFrame, available: float) -> str:
     """`recommendation.recommend` as a Markdown table: a row per budget; `available` texts can be tested on."""
-    heads = (
-        "labels",
-        "choose",
-        "highest estimate",
-        "how sure: difference in points, verdict",
-        "what would settle it (80% power if equal)",
-    )
-    lines = [f"| {' | '.join(heads)} |", "|--:|:---|:---|:-----|:----|"]
+    lines = [
+        "| labels | choose | highest estimate | how sure: difference in points, verdict "
+        "| what would settle it (80% power if equal) |",
+        "|--:|:---|:---|:-----|:----|",
+    ]
     for size, rows in table.groupby("train_size"):
         compared = rows.to_dict("records")
         sure = "; ".join(f"{gap(row)} against {within(row['against'])}, {row['verdict']}" for row in compared)

@@ -66,7 +66,7 @@ def ece(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.abs(np.bincount(where, shortfall(logits, labels))).sum() / len(labels))
 
 
-def expected_error(logits: np.ndarray, labels: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Interval:
+def expected_error(logits: np.ndarray, labels: np.ndarray, draws: int = DRAWS) -> Interval:
     """The ECE of runs, averaged over runs, with its bias corrected, and its 95 % interval over texts and seeds.
 
     The correction (Kumar et al. 2019) subtracts what noise within bins adds; it does not restore gaps that cancel
@@ -81,7 +81,7 @@ def expected_error(logits: np.ndarray, labels: np.ndarray, draws: int = DRAWS, s
     sums = [np.bincount(bin_, run) for bin_, run in zip(where, short, strict=True)]
     mean, starts = np.concatenate(sums), np.cumsum([0, *map(len, sums[:-1])])
     covariance = _covariance(where, short[:, None] * short) - np.outer(mean, mean) / n
-    noise, rng = np.sqrt(np.diag(covariance)), np.random.default_rng(seed)
+    noise, rng = np.sqrt(np.diag(covariance)), np.random.default_rng(0)
 
     def errors(gaps: np.ndarray) -> np.ndarray:
         return np.add.reduceat(gaps, starts, axis=-1) / n  # of each run
@@ -116,7 +116,7 @@ def _normal(covariance: np.ndarray, draws: int, rng: np.random.Generator) -> np.
 
 def _in_order(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same runs and texts in an order that depends on nothing but their values, so that draws do too."""
-    runs = sorted(logits[None] if logits.ndim == 2 else logits, key=lambda run: tuple(np.sort(log_odds(run).ravel())))
+    runs = sorted(logits, key=lambda run: tuple(np.sort(log_odds(run).ravel())))
     order = np.lexsort((*(odds for run in runs for odds in log_odds(run).T), labels))
     return np.stack(runs)[:, order], labels[order]
 
@@ -147,15 +147,14 @@ def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(found.x))
 
 
-def reliability(logits: np.ndarray, labels: np.ndarray, count: int = DRAWN) -> pd.DataFrame:
+def reliability(logits: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
     """The reliability diagram of runs, pooled: a row per equal-mass bin of confidence.
 
     Columns: `confidence` (mean), `accuracy`, its Wilson interval `low`, `high`, `reviews` (of one run).
     """
-    logits = logits[None] if logits.ndim == 2 else logits
     sure = confidence(logits).ravel()
     table = pd.DataFrame({"confidence": sure, "accuracy": sure - shortfall(logits, labels).ravel()})
-    found = table.groupby(bins(sure, count)).mean()
-    sizes = table.groupby(bins(sure, count)).size() / len(logits)  # seeds share their texts: they count once
+    by_bin = table.groupby(bins(sure, DRAWN))
+    found, sizes = by_bin.mean(), by_bin.size() / len(logits)  # seeds share their texts: they count once
     low, high = proportion_confint(found["accuracy"] * sizes, sizes, method="wilson")
     return found.assign(low=low, high=high, reviews=sizes)

@@ -37,8 +37,7 @@ class Interval:
 
     def scaled(self, factor: float) -> "Interval":
         """The same interval in other units."""
-        low, high = sorted((self.low * factor, self.high * factor))
-        return Interval(self.estimate * factor, low, high)
+        return Interval(self.estimate * factor, self.low * factor, self.high * factor)
 
     def __str__(self) -> str:
         return f"{self.estimate:.1f} [{self.low:.1f}, {self.high:.1f}]"

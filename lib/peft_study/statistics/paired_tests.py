@@ -4,7 +4,6 @@ What is compared was tested on the same items. Test and interval agree: a p-valu
 interval at that level excludes 0. `intervals` tells how items and seeds enter.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -42,11 +41,6 @@ class Comparison:
         return 100 * self.gap.value
 
     @property
-    def error(self) -> float:
-        """The standard error in points."""
-        return 100 * self.gap.error
-
-    @property
     def p_value(self) -> float:
         """The two-sided p-value of no difference."""
         return self.gap.p_value()
@@ -78,11 +72,6 @@ def compare(strategy: Scored, baseline: Scored, shared: SeedVariance = NONE, at_
     return Comparison(gap, discordant, tuple(len(s.values) for s in sides if s.values.ndim == 2), at_chance)
 
 
-def adjusted(p_values: Sequence[float]) -> list[float]:
-    """p-values times the number of comparisons (Bonferroni), at most 1: those of intervals at 1 − alpha / number."""
-    return [min(1.0, len(p_values) * p) for p in p_values]
-
-
 def verdict(interval: Interval, seeds: int, margin: float, at_chance: bool = False) -> str:
     """What an interval of a difference in points says of two strategies.
 
@@ -107,7 +96,7 @@ def detectable(comparison: Comparison, level: float = 0.95) -> float:
 
     So many standard errors (Bloom 1995).
     """
-    return float(t.ppf([(1 + level) / 2, POWER], comparison.gap.dof).sum() * comparison.error)
+    return float(t.ppf([(1 + level) / 2, POWER], comparison.gap.dof).sum() * (100 * comparison.gap.error))
 
 
 def settling(comparison: Comparison, margin: float, level: float = 0.95) -> tuple[float, float]:

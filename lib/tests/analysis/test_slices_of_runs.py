@@ -79,6 +79,7 @@ def test_slices_of_other_reviews_are_not_used_and_the_reader_is_told() -> None:
     for table in (made().assign(id=lambda t: t["id"] + 1), made().assign(label=lambda t: 1 - t["label"])):
         sliced = slices.match(runs, table)
         assert not sliced.slices and "does not match the test texts" in sliced.absent
+    assert "does not match" in slices.match(runs, pd.concat([made().head(1), made()])).absent, "a text is there twice"
     sliced = slices.match(runs, made(other=7))
     assert OTHER not in sliced.slices and "not match the out-of-domain texts" in sliced.absent
     none = slices.match(runs, None)

@@ -84,7 +84,7 @@ def study_figures() -> list[Any]:
             figures.scores(accuracy.summary(runs), runs.table, make_words().scores("accuracy"))[0],
             figures.differences(against, runs.study, runs),
             figures.cost_shares(costs(runs), "full"),
-            figures.training_curves(runs.table, runs.log, ["full", "lora", "head"]),
+            figures.training_curves(runs.table, runs.log),
             figures.calibration(calibration.diagram(runs, measured), measured, "full"),
         ]
         pictures = [svg(figure) for figure in drawn if figure]

@@ -34,7 +34,8 @@ def test_the_interval_of_the_calibration_error_covers_the_true_one(scale: float)
     """95 % is aimed at; 80 % of 60 samples would be far from it, the plain percentile interval has none at 1.0."""
     logits, _ = simulated(scale, 200_000, 0)
     true = np.abs(measures.confidence(logits) - measures.confidence(logits / scale)).mean()
-    intervals = [measures.expected_error(*simulated(scale, 1000, seed), draws=200) for seed in range(1, 61)]
+    samples = [simulated(scale, 1000, seed) for seed in range(1, 61)]
+    intervals = [measures.expected_error(logits[None], labels, draws=200) for logits, labels in samples]
     assert np.mean([found.low <= true <= found.high for found in intervals]) >= 0.8
     assert np.mean([found.estimate for found in intervals]) == pytest.approx(true, abs=0.025)
     assert (np.mean([found.low > 0 for found in intervals]) > 0.5) == (scale > 1)
@@ -104,7 +105,7 @@ def test_the_scores_of_any_number_of_classes_are_those_of_scikit_learn(seed: int
 
 def test_the_top_class_of_a_calibrated_model_of_many_classes_keeps_its_word() -> None:
     logits, labels = of_classes(4000, 4, 0)
-    assert measures.expected_error(logits, labels, draws=200).low == 0
+    assert measures.expected_error(logits[None], labels, draws=200).low == 0
     assert measures.temperature(logits, labels) == pytest.approx(1, abs=0.1)
-    assert measures.expected_error(3 * logits, labels, draws=200).low > 0.1
+    assert measures.expected_error(3 * logits[None], labels, draws=200).low > 0.1
     assert measures.temperature(3 * logits, labels) == pytest.approx(3, rel=0.1)
