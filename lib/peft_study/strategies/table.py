@@ -451,5 +451,5 @@ UNAVAILABLE: dict[str, str] = {  # the other methods, as peft calls them, and wh
 
 
 def label(strategy: str) -> str:
-    """The label of a strategy; the name itself for one that only another program knows."""
-    return STRATEGIES[strategy].label if strategy in STRATEGIES else strategy
+    """The label of a strategy."""
+    return STRATEGIES[strategy].label
