@@ -89,4 +89,5 @@ def _scores(name: str, part: Mapping[str, Any]) -> list[str]:
     cells = [str(interval(scored(metric, labels, part["preds"])).scaled(100)) for metric in ("accuracy", "macro_f1")]
     finite = np.isfinite(logits).all()
     cells += [f"{losses(logits, labels).mean():.3f}" if finite else UNKNOWN]
-    return [name, f"{len(labels):,}", *cells, str(expected_error(logits, labels).scaled(100)) if finite else UNKNOWN]
+    cells += [str(expected_error(logits[None], labels).scaled(100)) if finite else UNKNOWN]
+    return [name, f"{len(labels):,}", *cells]
