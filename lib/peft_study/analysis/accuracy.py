@@ -139,7 +139,7 @@ def summary(runs: Runs, part: str = "") -> pd.DataFrame:
     """
     table, rows, two, column = groups(runs), [], len(runs.class_names) == 2, "ood" if part else "test"
     cells = [runs.scored(run_ids, part) for run_ids in table["run_ids"]]
-    shared = seed_variance(cell.values for cell in cells)
+    shared = seed_variance(runs.scored(run_ids, part).values for run_ids in steady(runs))
     others = ("accuracy", "macro_f1", "auc" if two else "balanced_accuracy")
     for cell, run_ids in zip(cells, table["run_ids"], strict=True):
         found = interval(cell, shared)
@@ -195,9 +195,18 @@ def at_chance(runs: Runs, scored: Scored, shared: SeedVariance = NONE) -> bool:
 
 
 def runs_seed_variance(runs: Runs, cells: Iterable[list[str]] | None = None) -> SeedVariance:
-    """The variance between seeds, pooled over `cells` (each the run ids of one), or all strategies and budgets."""
-    cells = groups(runs)["run_ids"] if cells is None else cells
-    return seed_variance(runs.scored(run_ids).values for run_ids in cells)
+    """The variance between seeds, pooled over `cells` (each the run ids of one), or those that are `steady`."""
+    return seed_variance(runs.scored(run_ids).values for run_ids in (steady(runs) if cells is None else cells))
+
+
+def steady(runs: Runs) -> list[list[str]]:
+    """The run ids of each strategy and budget of which no run is at chance, or of all where each has such a run.
+
+    Runs that learn and runs that do not differ by far more than those of the other strategies and budgets, whose
+    intervals such a cell would widen without end.
+    """
+    cells = list(groups(runs)["run_ids"])
+    return [run_ids for run_ids in cells if not any(at_chance(runs, runs.scored(run)) for run in run_ids)] or cells
 
 
 def family(rows: Sequence[Mapping[str, Any]], comparisons: Sequence[Comparison], margin: float) -> pd.DataFrame:

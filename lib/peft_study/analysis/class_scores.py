@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from peft_study.analysis.accuracy import groups, varying
+from peft_study.analysis.accuracy import groups, steady, varying
 from peft_study.records.read import Runs
 from peft_study.statistics.intervals import Estimate, SeedVariance, of_seeds, seed_variance
 from peft_study.statistics.scores import RATIOS, ratio_values
@@ -18,11 +18,12 @@ def class_scores(runs: Runs) -> pd.DataFrame:
     with a 95 % interval, `low` and `high`: shares, NaN where a run predicts no text as the class or the test set has
     none of it.
     """
-    table, rows = groups(runs), []
+    table, alike, rows = groups(runs), steady(runs), []
     predicted = [np.stack([runs.arrays(run_id)["preds"] for run_id in run_ids]) for run_ids in table["run_ids"]]
     for kind, name in product(range(len(runs.class_names)), RATIOS):
         labels, cells = 1 * (runs.labels == kind), [1 * (preds == kind) for preds in predicted]
-        shared = seed_variance(class_values(name, labels, preds) for preds in cells)
+        pooled = [preds for preds, run_ids in zip(cells, table["run_ids"], strict=True) if run_ids in alike]
+        shared = seed_variance(class_values(name, labels, preds) for preds in pooled)
         for row, preds in zip(table.to_dict("records"), cells, strict=True):
             cell = {"class": kind, "texts": int(labels.sum())} | {axis: row[axis] for axis in varying(runs)}
             found = class_estimate(name, labels, preds, shared).interval()

@@ -16,6 +16,7 @@ from peft_study.analysis.accuracy import (
     largest,
     pairs,
     runs_seed_variance,
+    steady,
     title,
     varying,
 )
@@ -46,7 +47,7 @@ class Sliced:
 
     def seeds(self, name: str) -> SeedVariance:
         """The variance of the score on a slice between seeds, which all variants share."""
-        return seed_variance(self.scored(name, ids).values for ids in groups(self.runs)["run_ids"])
+        return seed_variance(self.scored(name, run_ids).values for run_ids in steady(self.runs))
 
 
 def match(runs: Runs, table: pd.DataFrame | None) -> Sliced:

@@ -8,8 +8,9 @@ adds (Clark 1973; Hillis 2007):
   keep them from being too narrow where there are few errors or few discordant items. They are distributed equally over
   the classes (Price and Bonett 2004), since a score may weight rare ones more; for accuracy this changes nothing;
 - seeds: the variance between runs that differ by their seed alone. Three seeds estimate it with two degrees of freedom,
-  so it is pooled over all strategies and budgets of a study; where the runs at hand vary more than that, their own
-  variance is taken. The part of it that items account for is subtracted, since it is in the variance over items.
+  so it is pooled over all strategies and budgets of a study whose runs all learned; where the runs at hand vary more
+  than that, their own variance is taken. The part of it that items account for is subtracted, since it is in the
+  variance over items.
 
 Intervals use Student's t with Satterthwaite's (1946) degrees of freedom, those of the pooled variance. Simulated joint
 coverage with three seeds, two strategies and two budgets: 95.0 to 97.6 % where the standard deviation between seeds is

@@ -38,6 +38,19 @@ def test_every_run_is_summarised_once_and_every_comparison_is_of_runs_that_diffe
         assert against["adjusted_p"].to_numpy() == pytest.approx(bonferroni)
 
 
+def test_a_run_at_chance_widens_the_intervals_of_its_own_strategy_and_budget_alone() -> None:
+    matrix = {"strategy": ["full", "lora", "lora-all"], "train_size": [250, 1000], "seed": [1, 2, 3]}
+    varied = {"s2": 0.88, "s3": 0.91}
+    failed = make_runs(varied | {"lora-all-n01000-s3": 0.5}, matrix=matrix)
+    table = tables.summary(failed).set_index(["strategy", "train_size"])
+    alone = tables.summary(make_runs(varied, matrix=matrix, without="lora-all-n01000"))
+    for row in alone.to_dict("records"):
+        found = table.loc[(row["strategy"], row["train_size"])]
+        assert (found["low"], found["high"]) == pytest.approx((row["low"], row["high"]))
+    assert table["high"].sub(table["low"]).idxmax() == ("lora-all", 1000)
+    assert tables.against_baseline(failed).set_index("train_size").loc[250, "high"].max() < 5
+
+
 def test_an_axis_that_the_baseline_ignores_is_compared_with_its_only_value() -> None:
     runs = EDGES["an axis of one strategy"]()
     against = tables.against_baseline(runs)
