@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import yaml
 from lab_notebook import Notebook, Server, git, set_parameters
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from peft_study import paths
 from peft_study.engine import steps
 
+expect.set_options(timeout=30_000)  # milliseconds: other programs may keep the machine busy
 TRAINED = {"strategy": "lora", "train_size": 60, "learning_rate": 1e-4}  # hardly learns: there are mistakes to look at
 
 
