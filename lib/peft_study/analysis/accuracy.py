@@ -139,7 +139,8 @@ def summary(runs: Runs, part: str = "") -> pd.DataFrame:
     """
     table, rows, two, column = groups(runs), [], len(runs.class_names) == 2, "ood" if part else "test"
     cells = [runs.scored(run_ids, part) for run_ids in table["run_ids"]]
-    shared = seed_variance(runs.scored(run_ids, part).values for run_ids in steady(runs))
+    alike = steady(runs)
+    shared = seed_variance(c.values for c, run_ids in zip(cells, table["run_ids"], strict=True) if run_ids in alike)
     others = ("accuracy", "macro_f1", "auc" if two else "balanced_accuracy")
     for cell, run_ids in zip(cells, table["run_ids"], strict=True):
         found = interval(cell, shared)
@@ -202,8 +203,8 @@ def runs_seed_variance(runs: Runs, cells: Iterable[list[str]] | None = None) -> 
 def steady(runs: Runs) -> list[list[str]]:
     """The run ids of each strategy and budget of which no run is at chance, or of all where each has such a run.
 
-    Runs that learn and runs that do not differ by far more than those of the other strategies and budgets, whose
-    intervals such a cell would widen without end.
+    Where some seeds learn and others do not, runs vary far more than at the other strategies and budgets; pooled with
+    that variance, the intervals of these would be far too wide.
     """
     cells = list(groups(runs)["run_ids"])
     return [run_ids for run_ids in cells if not any(at_chance(runs, runs.scored(run)) for run in run_ids)] or cells

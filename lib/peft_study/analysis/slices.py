@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -47,7 +48,11 @@ class Sliced:
 
     def seeds(self, name: str) -> SeedVariance:
         """The variance of the score on a slice between seeds, which all variants share."""
-        return seed_variance(self.scored(name, run_ids).values for run_ids in steady(self.runs))
+        return seed_variance(self.scored(name, run_ids).values for run_ids in self._steady)
+
+    @cached_property
+    def _steady(self) -> list[list[str]]:
+        return steady(self.runs)
 
 
 def match(runs: Runs, table: pd.DataFrame | None) -> Sliced:
