@@ -59,7 +59,9 @@ def portion(share: float) -> str:
 
 
 def p_text(value: float) -> str:
-    """A p-value as text."""
+    """A p-value as text; NaN is a dash."""
+    if value != value:
+        return UNKNOWN
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 

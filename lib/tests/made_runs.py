@@ -181,6 +181,12 @@ EDGES: dict[str, Callable[[], Runs]] = {
         ]
     ),
     "ties": lambda: make_runs({"": 1.0}),
+    "some seeds at chance": lambda: make_runs(
+        {"lora-n01000-s2": 0.5, "lora-n01000-s3": 0.5}, matrix=MATRIX | {"seed": [1, 2, 3]}
+    ),
+    "the baseline unstable": lambda: make_runs(
+        {"full-n00250-s2": 0.5}, matrix=MATRIX | {"seed": [1, 2, 3], "train_size": [250]}
+    ),
     "everything undetermined": lambda: make_runs({"lora": 0.88}, count=60),
     "a single size": lambda: make_runs(matrix=MATRIX | {"train_size": [250]}),
     "a single strategy": lambda: make_runs(matrix=MATRIX | {"strategy": ["full"]}),

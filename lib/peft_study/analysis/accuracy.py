@@ -15,7 +15,7 @@ from peft_study.records.read import Runs
 from peft_study.statistics.calibration import chance_of
 from peft_study.statistics.intervals import NONE, SeedVariance, interval, seed_variance
 from peft_study.statistics.paired_tests import Comparison, compare, detectable, settling, verdict
-from peft_study.statistics.scores import METRICS, Scored, chance
+from peft_study.statistics.scores import METRICS, Scored
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.variant import Variant
 
@@ -133,9 +133,10 @@ def few(table: pd.DataFrame, by: str, baseline: str) -> pd.DataFrame:
 def summary(runs: Runs, part: str = "") -> pd.DataFrame:
     """A row per strategy, size (and further axis): scores averaged over seeds.
 
-    Columns: those of `varying`, the study's metric with its 95 % interval `low`, `high`, of `accuracy`, `macro_f1`,
-    `auc` (of two classes) or `balanced_accuracy` (of more) those that are not this metric, `share_positive` of two
-    classes, `seeds` (how many), `run_ids`. All scores are shares. `part="ood_"` takes the out-of-domain test set.
+    Columns: those of `varying`, the study's metric with its 95 % interval `low`, `high` (NaN of runs that are
+    `unstable`), of `accuracy`, `macro_f1`, `auc` (of two classes) or `balanced_accuracy` (of more) those that are not
+    this metric, `share_positive` of two classes, `seeds` (how many), `run_ids`. All scores are shares. `part="ood_"`
+    takes the out-of-domain test set.
     """
     table, rows, two, column = groups(runs), [], len(runs.class_names) == 2, "ood" if part else "test"
     cells = [runs.scored(run_ids, part) for run_ids in table["run_ids"]]
@@ -192,7 +193,7 @@ def against_tfidf(runs: Runs, baseline: Baseline | None) -> pd.DataFrame:
 
 def at_chance(runs: Runs, scored: Scored, shared: SeedVariance = NONE) -> bool:
     """Whether the 95 % interval of the score reaches down to the score of the majority-class baseline."""
-    return interval(scored, shared).low <= chance(runs.study.metric, runs.labels)
+    return interval(scored, shared).low <= runs.chance
 
 
 def runs_seed_variance(runs: Runs, cells: Iterable[list[str]] | None = None) -> SeedVariance:
@@ -207,7 +208,7 @@ def steady(runs: Runs) -> list[list[str]]:
     that variance, the intervals of these would be far too wide.
     """
     cells = list(groups(runs)["run_ids"])
-    return [run_ids for run_ids in cells if not any(at_chance(runs, runs.scored(run)) for run in run_ids)] or cells
+    return [run_ids for run_ids in cells if all(runs.intervals[run].low > runs.chance for run in run_ids)] or cells
 
 
 def family(rows: Sequence[Mapping[str, Any]], comparisons: Sequence[Comparison], margin: float) -> pd.DataFrame:
@@ -220,7 +221,7 @@ def family(rows: Sequence[Mapping[str, Any]], comparisons: Sequence[Comparison],
         found = c.interval(level)
         decision = verdict(found, c.seeds, margin, c.at_chance)
         settled = settling(c, margin, level) if decision == "undetermined" else (np.nan, np.nan)
-        bonferroni = min(1.0, len(comparisons) * c.p_value)
+        bonferroni = min(len(comparisons) * c.p_value, 1.0)  # NaN stays NaN
         values = (c.difference, found.low, found.high, c.p_value, bonferroni, *c.discordant, decision)
         values += (detectable(c, level), c.seeds, *settled)
         table.append({**row, **dict(zip(MEASURES, values, strict=True))})

@@ -75,8 +75,8 @@ def fit(sizes: np.ndarray, errors: np.ndarray, spread: np.ndarray | None = None)
 def gains(runs: Runs) -> pd.DataFrame:
     """What the baseline strategy gains with its largest budget over the next smaller one, on the same test texts.
 
-    A row per further axis, with two budgets or more. Columns: `strategy`, the further axes, `fewer` and `train_size`
-    (the budgets), `difference` in points of the metric with its 95 % interval `low`, `high`.
+    A row per further axis with two budgets or more, neither of them unstable. Columns: `strategy`, the further axes,
+    `fewer` and `train_size` (the budgets), `difference` in points of the metric with its 95 % interval `low`, `high`.
     """
     table, rows = groups(runs).query("strategy == @runs.study.baseline"), []
     for _, cells in table.sort_values("train_size").groupby(["strategy", *further(table)], sort=False):
@@ -84,6 +84,8 @@ def gains(runs: Runs) -> pd.DataFrame:
             before, after = cells.iloc[-2], cells.iloc[-1]
             more, less = (runs.scored(cell["run_ids"]) for cell in (after, before))
             found = compare(more, less, runs_seed_variance(runs)).interval()
+            if not found.known:
+                continue
             values = {"fewer": before["train_size"], "difference": found.estimate, "low": found.low, "high": found.high}
             rows.append(after.drop("run_ids").to_dict() | values)
     return pd.DataFrame(rows, columns=["strategy", *further(table), "fewer", "train_size", "difference", "low", "high"])
@@ -92,13 +94,14 @@ def gains(runs: Runs) -> pd.DataFrame:
 def curves(runs: Runs, summary: pd.DataFrame, draws: int = DRAWS) -> pd.DataFrame:
     """A row per strategy (and further axis) of `summary` with its curve, or with why it has none.
 
-    What a strategy is to match is the measured score of the baseline strategy at its largest budget. Columns:
-    `strategy`, the further axes, `refusal` (empty where there is a curve), `floor` and `exponent`, `size` (the
-    budget that matches) with its 95 % interval `size_low`, `size_high`; `target` and the metric (the baseline's budget
-    and score; NaN for the baseline itself and where it has no run), `smallest` and `furthest` (the curve is read
-    between these budgets). The interval has percentiles of the fits to errors drawn over texts, which all strategies
-    and budgets share, and over seeds.
+    Budgets at which a strategy is unstable are left out. What a strategy is to match is the measured score of the
+    baseline strategy at its largest budget. Columns: `strategy`, the further axes, `refusal` (empty where there is a
+    curve), `floor` and `exponent`, `size` (the budget that matches) with its 95 % interval `size_low`, `size_high`;
+    `target` and the metric (the baseline's budget and score; NaN for the baseline itself and where it has no run),
+    `smallest` and `furthest` (the curve is read between these budgets). The interval has percentiles of the fits to
+    errors drawn over texts, which all strategies and budgets share, and over seeds.
     """
+    summary = summary.dropna(subset="low")
     axes = ["strategy", *further(summary)]
     groups = [rows.sort_values("train_size") for _, rows in summary.groupby(axes, sort=False)]
     reasons = [refusal(list(rows["train_size"]), list(1 - rows[runs.study.metric])) for rows in groups]

@@ -14,7 +14,6 @@ from peft_study.analysis.accuracy import counterpart, title, varying
 from peft_study.analysis.costs import COSTS
 from peft_study.records.read import Runs
 from peft_study.statistics.paired_tests import AT_CHANCE, SEEDS
-from peft_study.statistics.scores import chance
 
 TFIDF = "TF-IDF"
 _PRICES = ["training.flops", "parameters.trainable"]
@@ -34,15 +33,15 @@ def recommend(
     """A row for each budget with a choice and each comparison that bears on it; the tables are those of the report.
 
     The choice is compared with the baseline strategy and with TF-IDF or, where it is one of these two, with the best
-    strategy in its place. A budget has no choice where what the rule selects is at chance. Columns: `train_size`,
-    `choice` and its score in a column of the metric's name, `best` and its, the `highest` (shares), `cost` (by which
-    options are ordered), `against` (the other side) and, choice minus the other, `difference`, `low`, `high` (points),
-    `verdict`, `settle_seeds`, `settle_items`.
+    strategy in its place. A budget has no choice where what the rule selects is at chance, and an unstable strategy is
+    no option. Columns: `train_size`, `choice` and its score in a column of the metric's name, `best` and its, the
+    `highest` (shares), `cost` (by which options are ordered), `against` (the other side) and, choice minus the other,
+    `difference`, `low`, `high` (points), `verdict`, `settle_seeds`, `settle_items`.
     """
     rows: list[dict[str, Any]] = []
     axes, baseline, margin, metric = varying(runs), runs.study.baseline, runs.study.margin / 100, runs.study.metric
     priced = summary.merge(costs[[*axes, *_PRICES]], on=axes)
-    for size, options in priced[priced["seeds"] >= SEEDS].groupby("train_size"):
+    for size, options in priced[(priced["seeds"] >= SEEDS) & priced["low"].notna()].groupby("train_size"):
         price = next((name for name in _PRICES if options[name].notna().all()), _PRICES[-1])
         score = {title(row): row[metric] for row in options.to_dict("records")}
         prices = {title(row): row[price] for row in options.to_dict("records")} | {TFIDF: -1.0}
@@ -54,7 +53,7 @@ def recommend(
             if title(row) in score:
                 pairs.append((title(row), TFIDF, row))
                 score[TFIDF] = score[title(row)] - row["difference"] / 100
-        idle = {title(row) for row in options.to_dict("records") if row["low"] <= chance(metric, runs.labels)}
+        idle = {title(row) for row in options.to_dict("records") if row["low"] <= runs.chance}
         idle |= {other for _, other, row in pairs if row["verdict"] == AT_CHANCE}
         near = [name for name, value in score.items() if value >= max(score.values()) - margin - 1e-9]
         choice = min(near, key=lambda name: (math.isnan(prices[name]), prices[name], -score[name]))

@@ -23,7 +23,8 @@ from peft_study.data.labels import unnamed
 from peft_study.errors import StudyError, one_line
 from peft_study.records import layout
 from peft_study.statistics.calibration import log_odds, temperature
-from peft_study.statistics.scores import METRICS, Scored, score, scored
+from peft_study.statistics.intervals import Interval, interval, unstable
+from peft_study.statistics.scores import METRICS, Scored, chance, score, scored
 from peft_study.study.study import Study, read_study
 from peft_study.study.variant import TESTED, Variant
 from peft_study.text import UNKNOWN
@@ -279,14 +280,26 @@ class Runs:
     ) -> Scored:
         """Runs, or a single run as a fixed classifier, by the study's metric or another; `part` as in `arrays`.
 
-        `texts` are those that count, all by default: a mask (n,).
+        `texts` are those that count, all by default: a mask (n,). Whether runs are unstable is judged on the test set.
         """
         arrays = [self.arrays(run_id, part) for run_id in ([run_ids] if isinstance(run_ids, str) else run_ids)]
         preds = np.stack([each["preds"][texts] for each in arrays])
         odds = np.stack([log_odds(each["logits"][texts, :2])[:, 0] for each in arrays])
+        labels, metric = arrays[0]["labels"][texts], metric or self.study.metric
         if isinstance(run_ids, str):
-            preds, odds = preds[0], odds[0]
-        return scored(metric or self.study.metric, arrays[0]["labels"][texts], preds, odds)
+            return scored(metric, labels, preds[0], odds[0])
+        mixed = unstable((self.intervals[run_id] for run_id in run_ids), self.chance)
+        return replace(scored(metric, labels, preds, odds), unstable=mixed)
+
+    @cached_property
+    def chance(self) -> float:
+        """The test score of the majority-class baseline."""
+        return chance(self.study.metric, self.labels)
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """The test score of every run with its 95 % interval over texts."""
+        return {run_id: interval(self.scored(run_id)) for run_id in map(str, self.table.index)}
 
     def stated(self, *fields: str) -> pd.DataFrame:
         """The rows of `table` whose records state all these fields of the variant; elsewhere `study.yaml` does."""

@@ -29,6 +29,7 @@ from peft_study.files import replacing, unless_live
 from peft_study.records.read import Runs
 from peft_study.report.sentences import gap, within
 from peft_study.statistics.intervals import Interval
+from peft_study.statistics.paired_tests import UNSTABLE
 from peft_study.statistics.scores import METRICS
 from peft_study.strategies.table import STRATEGIES, label
 from peft_study.study.study import Study
@@ -123,8 +124,10 @@ def _style(strategy: str) -> dict[str, Any]:
 
 
 def _interval(ax: Axes, place: float, row: Mapping[Any, Any], value: str, scale: float = 1, **style: Any) -> None:
-    """A strategy's mark with its interval on the row `place`."""
+    """A strategy's mark with its interval on the row `place`; nothing where it is unstable."""
     middle, low, high = (scale * row[name] for name in (value, "low", "high"))
+    if low != low:
+        return
     error = np.clip([[middle - low], [high - middle]], 0, None)
     style = {"linestyle": "none", "markersize": 4, "elinewidth": 1} | style
     ax.errorbar(middle, place, xerr=error, **_style(row["strategy"]), **style)
@@ -187,7 +190,10 @@ def scores(summary: pd.DataFrame, runs: pd.DataFrame, baseline: pd.DataFrame | N
 
 
 def _scores_by_size(summary: pd.DataFrame, baseline: pd.DataFrame | None) -> tuple[Figure, Axes]:
-    """A line for each strategy (and further axis), set apart along the axis of budgets, named at its right end."""
+    """A line for each strategy (and further axis), set apart along the axis of budgets, named at its right end.
+
+    Unstable runs would set the scale: their budget says so instead.
+    """
     lines = [part.sort_values("train_size") for _, part in summary.groupby(["strategy", *further(summary)], sort=False)]
     fig, ax = figure(COLUMN, max(2.3, 0.6 + 0.135 * (len(lines) + 1)))
     metric = metric_of(summary)
@@ -195,20 +201,25 @@ def _scores_by_size(summary: pd.DataFrame, baseline: pd.DataFrame | None) -> tup
     apart = min(0.25, 0.025 * len(lines)) * np.log(sizes[1:] / sizes[:-1]).min()
     ends: dict[str, tuple[float, float, str]] = {}
     for shift, part in zip(np.exp(np.linspace(-apart, apart, len(lines))), lines, strict=True):
-        row = part.iloc[0].to_dict()
-        x, y = part["train_size"] * shift, 100 * part[metric]
+        row, stable = part.iloc[0].to_dict(), part["low"].notna()
+        x, y = part["train_size"] * shift, 100 * part[metric].where(stable)
         error = 100 * np.clip([part[metric] - part["low"], part["high"] - part[metric]], 0, None)
         style = _style(row["strategy"]) | {"markersize": 3.5, "linewidth": 1.1, "elinewidth": 0.7}
         ax.errorbar(x, y, error, linestyle=LINES[len(ends) // len(PALETTE) % len(LINES)], **style)
-        for place, dots in zip(x, part["dots"], strict=True):
+        for place, dots in zip(x[stable], part["dots"][stable], strict=True):
             _seeds(ax, place, dots, row["strategy"])
-        ends[_title(row)] = (x.iloc[-1], y.iloc[-1], style["color"])
+        for place in x[~stable]:
+            text: Any = {"color": style["color"], "fontsize": 7, "ha": "center", "va": "bottom"}
+            ax.annotate("unstable ↓", (place, 0.02), xycoords=ax.get_xaxis_transform(), **text)
+        if stable.any():
+            ends[_title(row)] = (x[stable].iloc[-1], y[stable].iloc[-1], style["color"])
     if baseline is not None:
         ax.plot(baseline["train_size"], 100 * baseline[metric], color=GREY, linewidth=1.1)
         ends["TF-IDF"] = (baseline["train_size"].iloc[-1], 100 * baseline[metric].iloc[-1], GREY)
     _size_axis(ax, summary["train_size"])
     ax.set(ylabel=score_axis(metric))
-    _named_ends(ax, ends)
+    if ends:
+        _named_ends(ax, ends)
     return fig, ax
 
 
@@ -237,7 +248,8 @@ def _scores_by_strategy(summary: pd.DataFrame, baseline: pd.DataFrame | None) ->
     metric = metric_of(summary)
     rows = summary.sort_values(metric, ascending=False).to_dict("records")
     for place, row in enumerate(rows):
-        _seeds(ax, row["dots"], place + 0.2, row["strategy"])
+        if row["low"] == row["low"]:
+            _seeds(ax, row["dots"], place + 0.2, row["strategy"])
         _interval(ax, place, row, metric, 100)
     if baseline is not None:
         for height in 100 * baseline.loc[baseline["train_size"].isin(summary["train_size"]), metric]:
@@ -246,7 +258,7 @@ def _scores_by_strategy(summary: pd.DataFrame, baseline: pd.DataFrame | None) ->
             ax.annotate("TF-IDF", (height, 1), (0, 1), ("data", "axes fraction"), "offset points", **above)
     _named_rows(ax, [title(row) for row in rows])
     shown = (Interval(row[metric], row["low"], row["high"]).scaled(100) for row in rows)
-    _beside(ax, dict(enumerate(map(str, shown))))
+    _beside(ax, {place: f"{found}{', unstable' * (not found.known)}" for place, found in enumerate(shown)})
     ax.set(xlabel=score_axis(metric))
     return fig, ax
 
@@ -280,7 +292,7 @@ def differences(comparisons: pd.DataFrame, study: Study, runs: Runs | None = Non
         names.append(title(row) if named else size)
     fig, ax = figure(FULL, height_of(len(names)))
     for place, row in zip(places, rows, strict=True):
-        if runs is not None:
+        if runs is not None and row["verdict"] != UNSTABLE:
             _seeds(ax, seed_differences(row, runs), place + 0.22, row["strategy"])
         _interval(ax, place, row, "difference")
     _named_rows(ax, names)

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peft_study.analysis.accuracy import FEW, at_chance, counterpart, further, title
+from peft_study.analysis.accuracy import FEW, counterpart, further, title
 from peft_study.records.read import Runs
-from peft_study.statistics.paired_tests import AT_CHANCE, NO_VERDICT, SEEDS
-from peft_study.statistics.scores import chance
+from peft_study.statistics.paired_tests import AT_CHANCE, NO_VERDICT, SEEDS, UNSTABLE
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.study import Study
 from peft_study.text import listed, points, portion, several
@@ -34,8 +33,9 @@ def headed(text: str) -> str:
 
 
 def gap(row: Mapping[Any, Any]) -> str:
-    """A difference with its interval, in points."""
-    return f"{points(row['difference'])} [{points(row['low'])}, {points(row['high'])}]"
+    """A difference in points with its interval, where it has one."""
+    interval = "" if pd.isna(row["low"]) else f" [{points(row['low'])}, {points(row['high'])}]"
+    return points(row["difference"]) + interval
 
 
 def headline(runs: Runs, comparisons: pd.DataFrame, costs: pd.DataFrame) -> str:
@@ -55,11 +55,14 @@ def headline(runs: Runs, comparisons: pd.DataFrame, costs: pd.DataFrame) -> str:
         answers = [_answer(rows.sort_values("train_size"), runs, costs, brief) for rows in strategies]
         jointly = ", which hold jointly" * (len(comparisons) > 1)
         sampled = "test texts and seeds" if comparisons["seeds"].min() > 1 else "test texts"
-        answers.append(f"Brackets are 95% intervals over {sampled}{jointly}.")
+        known = comparisons["low"].notna().any()
+        answers.append(f"Brackets are 95% intervals over {sampled}{jointly}." if known else "")
         answers.append(_reference(comparisons, within(STRATEGIES[runs.study.baseline].label)))
     words = {word(row) for row in comparisons.to_dict("records")}
     if "undetermined" in words:
         answers.append(f"*Undetermined*: the interval contains 0 and reaches beyond ±{runs.study.margin:g}.")
+    if UNSTABLE in words:
+        answers.append("*Unstable*: some seeds are at chance and others are not, so their mean has no interval.")
     if NO_VERDICT in set(comparisons["verdict"]):
         answers.append(
             f"With fewer than {SEEDS} seeds of a strategy, runs are compared, without verdict or recommendation."
@@ -213,11 +216,11 @@ def untrained(runs: Runs, summary: pd.DataFrame) -> str:
     """
     poor = []
     for row in summary.to_dict("records"):
-        if count := sum(at_chance(runs, runs.scored(run_id)) for run_id in row["run_ids"]):
+        if count := sum(runs.intervals[run_id].low <= runs.chance for run_id in row["run_ids"]):
             of_seeds = "" if len(row["run_ids"]) == 1 else f" ({count} of {len(row['run_ids'])} seeds)"
             poor.append(f"{title(row)} at {row['train_size']:,}{of_seeds}")
     if not poor:
         return ""
     names = listed(poor) if len(poor) <= FEW else f"{len(poor)} of {len(summary)} variants"
-    share = f"{runs.study.noun} {100 * chance(runs.study.metric, runs.labels):.1f}%"
+    share = f"{runs.study.noun} {100 * runs.chance:.1f}%"
     return f"**Not distinguishable from the majority-class baseline** ({share}): {names}."

@@ -60,8 +60,8 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
 
 def _interval(table: pd.DataFrame, column: str, form: Callable[[float], str] = "{:.1f}".format) -> Any:
     """A share of each row and its interval (the columns `low` and `high`), in points; a dash for NaN."""
-    values = (100 * table[name] for name in (column, "low", "high"))
-    texts = [f"{form(value)} [{form(low)}, {form(high)}]" for value, low, high in zip(*values, strict=True)]
+    rows = (100 * table[[column, "low", "high"]]).itertuples(index=False)
+    texts = [form(value) + (f" [{form(low)}, {form(high)}]" if low == low else "") for value, low, high in rows]
     return np.where(table[column].isna(), UNKNOWN, texts)
 
 

@@ -4,7 +4,7 @@ What is compared was tested on the same items. Test and interval agree: a p-valu
 interval at that level excludes 0. `intervals` tells how items and seeds enter.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
@@ -18,6 +18,7 @@ SEEDS = 3  # a side: fewer say too little of what another seed would do for a ve
 POWER = 0.8
 NO_VERDICT = "no verdict"
 AT_CHANCE = "reference at chance"  # in place of a verdict, where the baseline is at chance
+UNSTABLE = "unstable"  # the same, where a side has seeds at chance and others that are not
 _CHANCES = (np.arange(40) + 0.5) / 40  # quantiles that stand for a distribution
 
 
@@ -60,12 +61,14 @@ def compare(strategy: Scored, baseline: Scored, shared: SeedVariance = NONE, at_
 
     `shared` is the variance between seeds that the study's strategies and budgets share. Without it, the difference of
     single runs is between these runs: seeds are not in its error, and the test of accuracies is a Wald test of paired
-    proportions, close to McNemar's mid-p (Fagerland et al. 2013).
+    proportions, close to McNemar's mid-p (Fagerland et al. 2013). Where a side is unstable, error and p-value are NaN.
     """
     sides = (strategy, baseline)
     ours, theirs = (np.atleast_2d(side.values).mean(axis=0) for side in sides)
     alone = strategy.pseudo - baseline.pseudo[::-1]  # of pseudo-items that one side alone classifies correctly
     gap = estimate(ours - theirs, alone, 2, of_seeds([side.values for side in sides], shared))
+    if strategy.unstable or baseline.unstable:
+        gap = replace(gap, items=np.nan)
     ours, theirs = (np.atleast_2d(side.right) for side in sides)
     leads = ours.sum(axis=0) * len(theirs) - theirs.sum(axis=0) * len(ours)
     discordant = int((leads > 0).sum()), int((leads < 0).sum())
@@ -78,8 +81,10 @@ def verdict(interval: Interval, seeds: int, margin: float, at_chance: bool = Fal
     "equivalent" where it lies within ± `margin`: two one-sided tests (Schuirmann 1987), each at half of 1 − level;
     "better" or "worse" where it excludes 0; else "undetermined". A difference that is real but lies inside the margin
     is equivalent: it is too small to matter. `NO_VERDICT` with fewer than `SEEDS` seeds; `AT_CHANCE` where the
-    baseline is at chance: any classifier that has learned is better.
+    baseline is at chance: any classifier that has learned is better; `UNSTABLE` where there is no interval.
     """
+    if not interval.known:
+        return UNSTABLE
     if at_chance:
         return AT_CHANCE
     if seeds < SEEDS:

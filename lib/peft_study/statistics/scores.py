@@ -31,12 +31,14 @@ class Scored:
 
     The mean of a run's `values` is its score; `right` says which predictions are correct. Both have the shape (runs,
     n), or (n,) of a fixed classifier, which has no seeds. `pseudo` (2, classes) are the values, averaged over runs,
-    that one more text of each class would have: one that is classified correctly and one that is not.
+    that one more text of each class would have: one that is classified correctly and one that is not. `unstable` is of
+    `intervals.unstable`.
     """
 
     values: np.ndarray
     right: np.ndarray
     pseudo: np.ndarray
+    unstable: bool = False
 
 
 def scored(metric: str, labels: np.ndarray, preds: np.ndarray, log_odds: np.ndarray | float = np.nan) -> Scored:

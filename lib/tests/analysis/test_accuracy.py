@@ -24,7 +24,10 @@ def test_every_run_is_summarised_once_and_every_comparison_is_of_runs_that_diffe
     for row in table.to_dict("records"):
         accuracies = [(runs.preds[run_id].to_numpy() == runs.labels).mean() for run_id in row["run_ids"]]
         assert row["accuracy"] == pytest.approx(np.mean(accuracies))
-        assert row["low"] <= row["accuracy"] <= row["high"]
+        unstable = 0.5 in accuracies and max(accuracies) > 0.8
+        assert (
+            np.isnan(row["low"]) and np.isnan(row["high"]) if unstable else row["low"] <= row["accuracy"] <= row["high"]
+        )
     against, means = tables.against_baseline(runs), table.set_index(axes)["accuracy"]
     assert runs.study.baseline not in set(against["strategy"])
     assert against.empty == (tables.largest_pair(runs) is None) == edge.startswith(WITHOUT_PAIRS)
@@ -32,13 +35,19 @@ def test_every_run_is_summarised_once_and_every_comparison_is_of_runs_that_diffe
     for row in against.to_dict("records"):
         same = [row[axis] if heeds(axis) else tables.IDLE for axis in axes[1:]]
         gap = means[tuple(row[axis] for axis in axes)] - means[(runs.study.baseline, *same)]
-        assert row["low"] <= row["difference"] == pytest.approx(100 * gap) and row["difference"] <= row["high"]
-    if len(against):
-        bonferroni = multipletests(against["p_value"], method="bonferroni")[1]
-        assert against["adjusted_p"].to_numpy() == pytest.approx(bonferroni)
+        assert row["difference"] == pytest.approx(100 * gap)
+        assert row["verdict"] == "unstable" or row["low"] <= row["difference"] <= row["high"]
+    tested = against.dropna(subset="p_value")
+    assert set(against["verdict"][against["p_value"].isna()]) <= {"unstable"}
+    if len(tested):
+        bonferroni = np.minimum(1, len(against) * tested["p_value"])
+        assert tested["adjusted_p"].to_numpy() == pytest.approx(bonferroni)
+        assert len(tested) < len(against) or bonferroni.to_numpy() == pytest.approx(
+            multipletests(tested["p_value"], method="bonferroni")[1]
+        )
 
 
-def test_a_run_at_chance_widens_the_intervals_of_its_own_strategy_and_budget_alone() -> None:
+def test_a_run_at_chance_leaves_the_intervals_of_other_strategies_and_budgets_as_they_are() -> None:
     matrix = {"strategy": ["full", "lora", "lora-all"], "train_size": [250, 1000], "seed": [1, 2, 3]}
     varied = {"s2": 0.88, "s3": 0.91}
     failed = make_runs(varied | {"lora-all-n01000-s3": 0.5}, matrix=matrix)
@@ -47,8 +56,6 @@ def test_a_run_at_chance_widens_the_intervals_of_its_own_strategy_and_budget_alo
     for row in alone.to_dict("records"):
         found = table.loc[(row["strategy"], row["train_size"])]
         assert (found["low"], found["high"]) == pytest.approx((row["low"], row["high"]))
-    assert table["high"].sub(table["low"]).idxmax() == ("lora-all", 1000)
-    assert tables.against_baseline(failed).set_index("train_size").loc[250, "high"].max() < 5
 
 
 def test_an_axis_that_the_baseline_ignores_is_compared_with_its_only_value() -> None:

@@ -130,6 +130,22 @@ def test_nothing_is_better_than_a_reference_at_chance_and_nothing_at_chance_is_c
     assert report(make_runs({"": 0.5}, matrix=SEEDS))["recommendation"] == ""
 
 
+def test_a_strategy_with_some_seeds_at_chance_has_no_interval_is_called_unstable_and_never_chosen() -> None:
+    runs = make_runs({"lora": 0.99, "lora-n00250-s3": 0.5}, matrix=SEEDS)
+    parts = report(runs, make_words((250,), accuracy=0.7))
+    assert "full fine-tuning: −7.3 points at 250 labels (**unstable**)." in parts["headline"]
+    assert "*Unstable*: some seeds are at chance and others are not" in parts["headline"]
+    assert "LoRA (query, value) **unstable** at 250 labels" in parts["against TF-IDF"]
+    assert "choose **full fine-tuning**" in parts["recommendation"] and "LoRA" not in parts["recommendation"]
+    assert "at 250 (1 of 3 seeds)" in parts["untrained"]
+    row = parts["results"].loc[("250", "LoRA (query, value)")]
+    assert row[["accuracy (%)", "difference", "p", "adjusted p"]].tolist() == ["82.7", "−7.3", "–", "–"]
+    alike = report(make_runs({"lora": 0.5}, matrix=SEEDS))["headline"]
+    assert "(**worse**)" in alike and "nstable" not in alike, "all seeds at chance: the same bad result each time"
+    noisy = make_runs({"lora": 0.72, "lora-n00250-s3": 0.55}, count=60, matrix=SEEDS)
+    assert "nstable" not in report(noisy)["headline"], "so few texts do not tell these runs apart"
+
+
 def test_tf_idf_is_compared_and_chosen_like_a_strategy() -> None:
     runs = make_runs({"": 0.7}, matrix=SEEDS)
     parts = report(runs, make_words((250,), accuracy=0.9))

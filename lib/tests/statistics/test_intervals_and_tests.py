@@ -15,6 +15,7 @@ from peft_study.statistics import intervals, paired_tests, scores
 from peft_study.statistics.intervals import NONE, Estimate, Interval, SeedVariance, of_seeds, seed_variance
 from peft_study.statistics.paired_tests import (
     NO_VERDICT,
+    UNSTABLE,
     Comparison,
     detectable,
     settling,
@@ -305,6 +306,8 @@ def test_false_equivalence_is_rare_and_true_equivalence_is_found(spread: list[li
         (0.5, 2.5, 3, "better"),  # it reaches into the margin, and excludes 0
         (1.5, 2.5, 2, NO_VERDICT),
         (-0.1, 0.1, 1, NO_VERDICT),
+        (np.nan, np.nan, 3, UNSTABLE),
+        (np.nan, np.nan, 2, UNSTABLE),
     ],
 )
 def test_the_verdict_can_be_read_off_the_interval(low: float, high: float, seeds: int, expected: str) -> None:
