@@ -39,7 +39,7 @@ def gap(row: Mapping[Any, Any]) -> str:
 
 
 def headline(runs: Runs, comparisons: pd.DataFrame, costs: pd.DataFrame) -> str:
-    """The answer: what each strategy gains or loses at every budget that it shares with the baseline strategy.
+    """The answer: the baseline's score, and what each strategy gains or loses at every budget that both have.
 
     Of more than `SPELT` comparisons it gives intervals at the largest budget only, of more strategies only verdicts.
     """
@@ -52,7 +52,8 @@ def headline(runs: Runs, comparisons: pd.DataFrame, costs: pd.DataFrame) -> str:
         answers = [compared(comparisons, within(STRATEGIES[runs.study.baseline].label))]
     else:
         brief = len(comparisons) > SPELT
-        answers = [_answer(rows.sort_values("train_size"), runs, costs, brief) for rows in strategies]
+        answers = [_level(runs, costs)]
+        answers += [_answer(rows.sort_values("train_size"), runs, costs, brief) for rows in strategies]
         jointly = ", which hold jointly" * (len(comparisons) > 1)
         sampled = "test texts and seeds" if comparisons["seeds"].min() > 1 else "test texts"
         known = comparisons["low"].notna().any()
@@ -81,6 +82,16 @@ def _reference(comparisons: pd.DataFrame, other: str) -> str:
 def _by_strategy(comparisons: pd.DataFrame) -> list[pd.DataFrame]:
     """The comparisons of each strategy (and further axis)."""
     return [rows for _, rows in comparisons.groupby(["strategy", *further(comparisons)], sort=False)]
+
+
+def _level(runs: Runs, costs: pd.DataFrame) -> str:
+    """The baseline strategy's score at its smallest and its largest budget; nothing where there are further axes."""
+    own = costs[costs["strategy"] == runs.study.baseline].sort_values("train_size")
+    if not own["train_size"].is_unique:
+        return ""
+    ends = own.iloc[:: max(1, len(own) - 1)].to_dict("records")
+    scores = listed(f"{100 * row[runs.study.metric]:.1f}% at {row['train_size']:,} labels" for row in ends)
+    return f"{headed(runs.study.noun)} of {within(STRATEGIES[runs.study.baseline].label)}: {scores}."
 
 
 def _answer(rows: pd.DataFrame, runs: Runs, costs: pd.DataFrame, brief: bool) -> str:

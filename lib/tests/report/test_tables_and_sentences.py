@@ -80,6 +80,8 @@ def test_an_answer_on_many_budgets_gives_the_largest_with_its_interval_and_the_r
         f"Accuracy of LoRA (query, value) against full fine-tuning: {sentences.gap(last)} points at 2,000"
         in parts["headline"]
     )
+    level = "Accuracy of full fine-tuning: 90.0% at 250 labels and 90.0% at 2,000 labels. "
+    assert parts["headline"].startswith(level)
     assert "points with fewer labels (**worse** at every budget)" in parts["headline"]
     assert parts["against TF-IDF"].endswith("LoRA (all linear) **better** at every budget.")
     assert parts["recommendation"].startswith("At every budget, choose **")
