@@ -112,6 +112,17 @@ def pairs(table: pd.DataFrame, strategy: str) -> Iterator[tuple[dict[Any, Any], 
             yield row, other
 
 
+def by_seed(row: Mapping[Any, Any], runs: Runs, column: str) -> pd.DataFrame:
+    """A number of the records (`column` of `runs.table`) of a comparison's two sides, for each seed that both have.
+
+    Columns: `strategy`, that of the strategy of `row`, and `baseline`; indexed by the seed.
+    """
+    strategies = {"strategy": row["strategy"], "baseline": runs.study.baseline}
+    sides = {side: counterpart(row, groups(runs), name)["run_ids"] for side, name in strategies.items()}
+    numbers = {side: runs.table.loc[ids].set_index("seed")[column].astype(float) for side, ids in sides.items()}
+    return pd.concat(numbers, axis=1, join="inner").dropna()
+
+
 def largest(table: pd.DataFrame) -> pd.DataFrame:
     """The rows at the largest budget."""
     return table[table["train_size"] == table["train_size"].max()]
@@ -133,10 +144,10 @@ def few(table: pd.DataFrame, by: str, baseline: str) -> pd.DataFrame:
 def summary(runs: Runs, part: str = "") -> pd.DataFrame:
     """A row per strategy, size (and further axis): scores averaged over seeds.
 
-    Columns: those of `varying`, the study's metric with its 95 % interval `low`, `high` (NaN of runs that are
-    `unstable`), of `accuracy`, `macro_f1`, `auc` (of two classes) or `balanced_accuracy` (of more) those that are not
-    this metric, `share_positive` of two classes, `seeds` (how many), `run_ids`. All scores are shares. `part="ood_"`
-    takes the out-of-domain test set.
+    Columns: those of `varying`, the study's metric with its 95 % interval `low`, `high`, of `accuracy`, `macro_f1`,
+    `auc` (of two classes) or `balanced_accuracy` (of more) those that are not this metric, `share_positive` of two
+    classes, `seeds` (how many), `run_ids`. All scores are shares, NaN of runs that are `unstable`. `part="ood_"` takes
+    the out-of-domain test set.
     """
     table, rows, two, column = groups(runs), [], len(runs.class_names) == 2, "ood" if part else "test"
     cells = [runs.scored(run_ids, part) for run_ids in table["run_ids"]]
@@ -149,7 +160,7 @@ def summary(runs: Runs, part: str = "") -> pd.DataFrame:
         row |= {name: runs.table.loc[run_ids, f"{column}.{name}"].mean() for name in others if name not in row}
         if two:
             row["share_positive"] = np.mean([runs.arrays(run, part)["preds"] for run in run_ids])
-        rows.append(row)
+        rows.append(dict.fromkeys(row, np.nan) if cell.unstable else row)
     return table.assign(
         **pd.DataFrame(rows, index=table.index), seeds=table["run_ids"].map(len), run_ids=table.pop("run_ids")
     )

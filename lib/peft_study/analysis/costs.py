@@ -30,7 +30,7 @@ COSTS = {
     "parameters.trainable": Cost("trainable parameters", "trainable", 1, "{:,.0f}"),
     "training.steps": Cost("optimizer steps", "steps", 1, "{:,.0f}"),
     "training.seconds": Cost("training time (s)", "training (s)", 1, "{:,.0f}"),
-    "training.flops": Cost("training FLOPs", "training (TFLOP)", 1e12, "{:,.4g}"),
+    "training.flops": Cost("training FLOPs", "training (TFLOP)", 1e12, "{:,.3g}"),
     "training.peak_memory_bytes": Cost("peak memory", "peak memory (GiB)", 2**30, "{:.2f}"),
     "cost.model_bytes": Cost("weights on disk", "weights on disk (MiB)", 2**20, "{:.1f}"),
     "cost.inference_seconds": Cost("inference time of one text (s)", "one text (ms)", 1e-3, "{:.1f}"),

@@ -15,7 +15,7 @@ from peft_study.analysis.accuracy import counterpart, further, groups, pairs
 from peft_study.records.read import Runs
 from peft_study.statistics.paired_tests import SEEDS
 from peft_study.study.study import Study
-from peft_study.text import points, portion
+from peft_study.text import points
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,13 @@ def _time_saves_less_than_parameters(evidence: Evidence) -> Outcome:
         behind.append(own.max() / full.min() < share)
     if not shares or pd.DataFrame(shares).isna().any(axis=None):
         return None, f"fewer than {SEEDS} seeds, or costs that are not on record"
-    parameters, time = pd.DataFrame(shares).median()
-    numbers = f"{parameters:.2%} of the trainable parameters, {portion(time)} the training time (medians)"
+    parameters, times = zip(*shares, strict=True)
+    numbers = f"{_span(parameters, '.2%')} of the trainable parameters, {_span(times, '.0%')} of the training time"
     return False if any(behind) else True if all(ahead) else None, numbers
+
+
+def _span(values: Collection[float], form: str) -> str:
+    return " to ".join(dict.fromkeys(format(end, form) for end in (min(values), max(values))))
 
 
 def _other_domains_are_harder(evidence: Evidence) -> Outcome:
@@ -86,12 +90,12 @@ def _by_intervals(pairs: Sequence[tuple[Any, Any]], metric: str) -> Outcome:
     """Held where the second row of every pair has the higher interval, not held where one has the lower."""
     if not pairs or min(row["seeds"] for pair in pairs for row in pair) < SEEDS:
         return None, f"fewer than {SEEDS} seeds" if pairs else "no comparison"
-    gains = [100 * (more[metric] - less[metric]) for less, more in pairs]
+    gains = pd.Series([100 * (more[metric] - less[metric]) for less, more in pairs])  # NaN where one is unstable
     above = [less["high"] < more["low"] for less, more in pairs]
     below = [more["high"] < less["low"] for less, more in pairs]
     held = False if any(below) else True if all(above) else None
     clear = f"{sum(above) + sum(below)} of {len(pairs)} with intervals that do not overlap"
-    return held, f"{points(min(gains))} to {points(max(gains))} points, {clear}"
+    return held, f"{points(gains.min())} to {points(gains.max())} points, {clear}"
 
 
 def _compares_with_full(study: Study) -> bool:

@@ -84,7 +84,7 @@ def gains(runs: Runs) -> pd.DataFrame:
             before, after = cells.iloc[-2], cells.iloc[-1]
             more, less = (runs.scored(cell["run_ids"]) for cell in (after, before))
             found = compare(more, less, runs_seed_variance(runs)).interval()
-            if not found.known:
+            if np.isnan(found.low):
                 continue
             values = {"fewer": before["train_size"], "difference": found.estimate, "low": found.low, "high": found.high}
             rows.append(after.drop("run_ids").to_dict() | values)
@@ -101,7 +101,7 @@ def curves(runs: Runs, summary: pd.DataFrame, draws: int = DRAWS) -> pd.DataFram
     `smallest` and `furthest` (the curve is read between these budgets). The interval has percentiles of the fits to
     errors drawn over texts, which all strategies and budgets share, and over seeds.
     """
-    summary = summary.dropna(subset="low")
+    summary = summary.dropna(subset=runs.study.metric)
     axes = ["strategy", *further(summary)]
     groups = [rows.sort_values("train_size") for _, rows in summary.groupby(axes, sort=False)]
     reasons = [refusal(list(rows["train_size"]), list(1 - rows[runs.study.metric])) for rows in groups]

@@ -1,4 +1,4 @@
-"""What the records prove of the protocol: when it was planned, and how the tested checkpoints were selected."""
+"""The protocol: when it was planned, how the analysis deviates from the plan, how tested checkpoints were selected."""
 
 from datetime import UTC
 
@@ -64,3 +64,9 @@ def planned(runs: Runs) -> str:
         f"The plan, `study.yaml`, was last changed in commit `{commit[:10]}` of {moment.astimezone(UTC):%Y-%m-%d}, "
         f"{order} the first of these runs began."
     )
+
+
+def deviations(runs: Runs) -> str:
+    """How the analysis deviates from the plan, in the authors' words: `deviations.md` beside `study.yaml`, if any."""
+    file = paths.study_folder(runs.study.name) / "deviations.md"
+    return f"**Deviations from the plan.** {file.read_text(encoding='utf-8').strip()}" if file.exists() else ""

@@ -41,7 +41,7 @@ def recommend(
     rows: list[dict[str, Any]] = []
     axes, baseline, margin, metric = varying(runs), runs.study.baseline, runs.study.margin / 100, runs.study.metric
     priced = summary.merge(costs[[*axes, *_PRICES]], on=axes)
-    for size, options in priced[(priced["seeds"] >= SEEDS) & priced["low"].notna()].groupby("train_size"):
+    for size, options in priced[(priced["seeds"] >= SEEDS) & priced[metric].notna()].groupby("train_size"):
         price = next((name for name in _PRICES if options[name].notna().all()), _PRICES[-1])
         score = {title(row): row[metric] for row in options.to_dict("records")}
         prices = {title(row): row[price] for row in options.to_dict("records")} | {TFIDF: -1.0}

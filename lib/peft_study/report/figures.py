@@ -22,7 +22,7 @@ from nbpaper.style import FULL as FULL
 from nbpaper.style import GREY as GREY
 from nbpaper.style import PALETTE
 from peft_study import paths
-from peft_study.analysis.accuracy import counterpart, few, further, groups, largest, metric_of, title
+from peft_study.analysis.accuracy import by_seed, few, further, largest, metric_of, title
 from peft_study.analysis.costs import COSTS, on_front
 from peft_study.analysis.slice_rules import SLICES
 from peft_study.files import replacing, unless_live
@@ -124,10 +124,8 @@ def _style(strategy: str) -> dict[str, Any]:
 
 
 def _interval(ax: Axes, place: float, row: Mapping[Any, Any], value: str, scale: float = 1, **style: Any) -> None:
-    """A strategy's mark with its interval on the row `place`; nothing where it is unstable."""
+    """A strategy's mark with its interval on the row `place`."""
     middle, low, high = (scale * row[name] for name in (value, "low", "high"))
-    if low != low:
-        return
     error = np.clip([[middle - low], [high - middle]], 0, None)
     style = {"linestyle": "none", "markersize": 4, "elinewidth": 1} | style
     ax.errorbar(middle, place, xerr=error, **_style(row["strategy"]), **style)
@@ -201,8 +199,8 @@ def _scores_by_size(summary: pd.DataFrame, baseline: pd.DataFrame | None) -> tup
     apart = min(0.25, 0.025 * len(lines)) * np.log(sizes[1:] / sizes[:-1]).min()
     ends: dict[str, tuple[float, float, str]] = {}
     for shift, part in zip(np.exp(np.linspace(-apart, apart, len(lines))), lines, strict=True):
-        row, stable = part.iloc[0].to_dict(), part["low"].notna()
-        x, y = part["train_size"] * shift, 100 * part[metric].where(stable)
+        row, stable = part.iloc[0].to_dict(), part[metric].notna()
+        x, y = part["train_size"] * shift, 100 * part[metric]
         error = 100 * np.clip([part[metric] - part["low"], part["high"] - part[metric]], 0, None)
         style = _style(row["strategy"]) | {"markersize": 3.5, "linewidth": 1.1, "elinewidth": 0.7}
         ax.errorbar(x, y, error, linestyle=LINES[len(ends) // len(PALETTE) % len(LINES)], **style)
@@ -248,7 +246,7 @@ def _scores_by_strategy(summary: pd.DataFrame, baseline: pd.DataFrame | None) ->
     metric = metric_of(summary)
     rows = summary.sort_values(metric, ascending=False).to_dict("records")
     for place, row in enumerate(rows):
-        if row["low"] == row["low"]:
+        if not np.isnan(row[metric]):
             _seeds(ax, row["dots"], place + 0.2, row["strategy"])
         _interval(ax, place, row, metric, 100)
     if baseline is not None:
@@ -258,7 +256,7 @@ def _scores_by_strategy(summary: pd.DataFrame, baseline: pd.DataFrame | None) ->
             ax.annotate("TF-IDF", (height, 1), (0, 1), ("data", "axes fraction"), "offset points", **above)
     _named_rows(ax, [title(row) for row in rows])
     shown = (Interval(row[metric], row["low"], row["high"]).scaled(100) for row in rows)
-    _beside(ax, {place: f"{found}{', unstable' * (not found.known)}" for place, found in enumerate(shown)})
+    _beside(ax, {place: UNSTABLE if np.isnan(found.low) else str(found) for place, found in enumerate(shown)})
     ax.set(xlabel=score_axis(metric))
     return fig, ax
 
@@ -293,7 +291,8 @@ def differences(comparisons: pd.DataFrame, study: Study, runs: Runs | None = Non
     fig, ax = figure(FULL, height_of(len(names)))
     for place, row in zip(places, rows, strict=True):
         if runs is not None and row["verdict"] != UNSTABLE:
-            _seeds(ax, seed_differences(row, runs), place + 0.22, row["strategy"])
+            seeds = by_seed(row, runs, f"test.{runs.study.metric}")
+            _seeds(ax, 100 * (seeds["strategy"] - seeds["baseline"]), place + 0.22, row["strategy"])
         _interval(ax, place, row, "difference")
     _named_rows(ax, names)
     for place in headings:
@@ -305,13 +304,6 @@ def differences(comparisons: pd.DataFrame, study: Study, runs: Runs | None = Non
     _beside(ax, dict(zip(places, map(gap, rows), strict=True)), "difference (points)")
     _beside(ax, {place: row["verdict"] for place, row in zip(places, rows, strict=True)}, "verdict", 94)
     return fig
-
-
-def seed_differences(row: Mapping[Any, Any], runs: Runs) -> "pd.Series[float]":
-    """The test score of a comparison's strategy minus the baseline strategy's, in points, for each seed of both."""
-    sides = (counterpart(row, groups(runs), strategy)["run_ids"] for strategy in (row["strategy"], runs.study.baseline))
-    ours, theirs = (runs.table.loc[run_ids].set_index("seed")[f"test.{runs.study.metric}"] for run_ids in sides)
-    return 100 * (ours - theirs).dropna()
 
 
 def card(study: Study, finding: str, comparisons: pd.DataFrame) -> Figure:

@@ -6,25 +6,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from peft_study.analysis.accuracy import FEW, counterpart, further, title
+from peft_study.analysis.accuracy import FEW, by_seed, counterpart, further, title
 from peft_study.records.read import Runs
 from peft_study.statistics.paired_tests import AT_CHANCE, NO_VERDICT, SEEDS, UNSTABLE
 from peft_study.strategies.table import STRATEGIES
 from peft_study.study.study import Study
-from peft_study.text import listed, points, portion, several
+from peft_study.text import UNKNOWN, listed, points, portion, several
 
 MOST_SEEDS = 100  # more are no advice
 SPELT = 4  # comparisons that the answer gives with their intervals, and strategies that it gives with their differences
 
 
 def word(row: Mapping[Any, Any]) -> str:
-    """The verdict of a comparison; with too few seeds for one, how the runs differ."""
+    """The verdict of a comparison; with too few seeds for one, how the runs differ if they do."""
     if row["verdict"] == AT_CHANCE:
         return f"{NO_VERDICT}, {AT_CHANCE}"
     if row["verdict"] != NO_VERDICT:
         return str(row["verdict"])
     differ = "runs better" if row["low"] > 0 else "runs worse"
-    return differ if row["low"] > 0 or row["high"] < 0 else "no difference detected"
+    return differ if row["low"] > 0 or row["high"] < 0 else NO_VERDICT
 
 
 def headed(text: str) -> str:
@@ -33,9 +33,16 @@ def headed(text: str) -> str:
 
 
 def gap(row: Mapping[Any, Any]) -> str:
-    """A difference in points with its interval, where it has one."""
-    interval = "" if pd.isna(row["low"]) else f" [{points(row['low'])}, {points(row['high'])}]"
-    return points(row["difference"]) + interval
+    """A difference in points with its interval; a dash where it is unknown."""
+    if pd.isna(row["difference"]):
+        return UNKNOWN
+    return f"{points(row['difference'])} [{points(row['low'])}, {points(row['high'])}]"
+
+
+def spelt(row: Mapping[Any, Any]) -> str:
+    """A comparison with its difference, budget and verdict."""
+    labels = f"at {row['train_size']:,} labels"
+    return f"{labels} **{UNSTABLE}**" if row["verdict"] == UNSTABLE else f"{gap(row)} points {labels} (**{word(row)}**)"
 
 
 def headline(runs: Runs, comparisons: pd.DataFrame, costs: pd.DataFrame) -> str:
@@ -56,14 +63,13 @@ def headline(runs: Runs, comparisons: pd.DataFrame, costs: pd.DataFrame) -> str:
         answers += [_answer(rows.sort_values("train_size"), runs, costs, brief) for rows in strategies]
         jointly = ", which hold jointly" * (len(comparisons) > 1)
         sampled = "test texts and seeds" if comparisons["seeds"].min() > 1 else "test texts"
-        known = comparisons["low"].notna().any()
-        answers.append(f"Brackets are 95% intervals over {sampled}{jointly}." if known else "")
+        answers.append(f"Brackets are 95% intervals over {sampled}{jointly}.")
         answers.append(_reference(comparisons, within(STRATEGIES[runs.study.baseline].label)))
     words = {word(row) for row in comparisons.to_dict("records")}
     if "undetermined" in words:
         answers.append(f"*Undetermined*: the interval contains 0 and reaches beyond ±{runs.study.margin:g}.")
     if UNSTABLE in words:
-        answers.append("*Unstable*: some seeds are at chance and others are not, so their mean has no interval.")
+        answers.append("*Unstable*: some seeds are at chance and others are not; their mean describes neither.")
     if NO_VERDICT in set(comparisons["verdict"]):
         answers.append(
             f"With fewer than {SEEDS} seeds of a strategy, runs are compared, without verdict or recommendation."
@@ -102,16 +108,14 @@ def _answer(rows: pd.DataFrame, runs: Runs, costs: pd.DataFrame, brief: bool) ->
     base, last = runs.study.baseline, rows.iloc[-1].to_dict()
     cost, full = (counterpart(last, costs, strategy) for strategy in (last["strategy"], base))
     shown = rows.tail(1) if brief else rows
-    gaps = listed(
-        f"{gap(row)} points at {row['train_size']:,} labels (**{word(row)}**)" for row in shown.to_dict("records")
-    )
+    gaps = listed(map(spelt, shown.to_dict("records")))
     if len(fewer := rows.iloc[: -len(shown)]):
-        span = dict.fromkeys(map(points, (fewer["difference"].min(), fewer["difference"].max())))
+        span = dict.fromkeys(map(points, (fewer["difference"].min(), fewer["difference"].max())))  # of stable ones
         gaps += f"; {' to '.join(span)} points with fewer labels ({_verdicts(fewer)})"
     shares = [
         _share(cost, full, "parameters.trainable", "trainable parameters"),
         _share(cost, full, "training.flops", "training FLOPs"),
-        _share(cost, full, "training.seconds", "training time"),
+        _time(last, runs),
     ]
     known = listed(filter(None, shares))
     taken = f" {title(last)} takes {known} with {last['train_size']:,} labels." if known != "none" else ""
@@ -123,6 +127,16 @@ def _share(part: Mapping[Any, float], whole: Mapping[Any, float], column: str, n
     """What a cost of one strategy is of another's, or nothing where that is no number."""
     share = part[column] / whole[column] if whole[column] > 0 else np.nan
     return f"{portion(share)} the {name}" if np.isfinite(share) else ""
+
+
+def _time(row: Mapping[Any, Any], runs: Runs) -> str:
+    """What the training time of a comparison's strategy is of the baseline's: the range over pairs of one seed."""
+    seconds = by_seed(row, runs, "training.seconds")
+    shares = (seconds["strategy"] / seconds["baseline"]).agg(["min", "max"])
+    least, most = (f"{100 * share:.0f}" for share in shares)
+    if seconds.empty or least == most:
+        return "" if seconds.empty else f"{portion(shares['max'])} the training time"
+    return f"{least} to {most}% of the training time"
 
 
 def within(label: str) -> str:
@@ -170,8 +184,7 @@ def other_rule(runs: Runs, sensitivity: pd.DataFrame) -> str:
     else:
         other_sign = sensitivity["difference"] * sensitivity["tested_difference"] < 0
         changed = [
-            f"{within(title(row))} {gap(row)} points at {row['train_size']:,} labels (**{word(row)}**)"
-            for row in sensitivity[other_verdict | other_sign].to_dict("records")
+            f"{within(title(row))} {spelt(row)}" for row in sensitivity[other_verdict | other_sign].to_dict("records")
         ]
     return f"With the checkpoints {other_checkpoints(runs)} instead: {several(changed, SPELT)}." if changed else ""
 
@@ -221,15 +234,17 @@ def settlement(row: Mapping[Any, Any], available: float) -> str:
 
 
 def untrained(runs: Runs, summary: pd.DataFrame) -> str:
-    """Which runs are not distinguishable from the majority-class baseline, by the rows of `summary`; nothing if none.
+    """The rows of `summary` with a run not distinguishable from the majority-class baseline, and their runs' scores.
 
     A run is judged by its own interval, since that of several seeds includes seed variance.
     """
     poor = []
     for row in summary.to_dict("records"):
-        if count := sum(runs.intervals[run_id].low <= runs.chance for run_id in row["run_ids"]):
-            of_seeds = "" if len(row["run_ids"]) == 1 else f" ({count} of {len(row['run_ids'])} seeds)"
-            poor.append(f"{title(row)} at {row['train_size']:,}{of_seeds}")
+        found = [runs.intervals[run_id] for run_id in row["run_ids"]]
+        if count := sum(seed.low <= runs.chance for seed in found):
+            scores = listed(f"{100 * seed.estimate:.1f}" for seed in found)
+            of_seeds = "" if len(found) == 1 else f" ({count} of {len(found)} seeds: {scores}%)"
+            poor.append(f"{title(row)} at {row['train_size']:,} labels{of_seeds}")
     if not poor:
         return ""
     names = listed(poor) if len(poor) <= FEW else f"{len(poor)} of {len(summary)} variants"

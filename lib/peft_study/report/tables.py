@@ -60,8 +60,8 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
 
 def _interval(table: pd.DataFrame, column: str, form: Callable[[float], str] = "{:.1f}".format) -> Any:
     """A share of each row and its interval (the columns `low` and `high`), in points; a dash for NaN."""
-    rows = (100 * table[[column, "low", "high"]]).itertuples(index=False)
-    texts = [form(value) + (f" [{form(low)}, {form(high)}]" if low == low else "") for value, low, high in rows]
+    values = (100 * table[name] for name in (column, "low", "high"))
+    texts = [f"{form(value)} [{form(low)}, {form(high)}]" for value, low, high in zip(*values, strict=True)]
     return np.where(table[column].isna(), UNKNOWN, texts)
 
 
@@ -76,6 +76,8 @@ def setup(runs: Runs) -> pd.DataFrame:
     metric = METRICS[runs.study.metric]
     rows = {"metric": f"{metric.noun}: {metric.meaning}", "test texts": f"{len(runs.labels):,}"}
     rows["classes"] = class_list(runs.class_names)
+    if not runs.foreign:
+        rows["optimizer, schedule"] = "AdamW, linear decay after the warm-up"
     for name, fields in _SETUP.items():
         table = runs.stated(*fields) if set(fields) <= set(Variant.model_fields) else runs.table
         stated = table[list(fields)].dropna(how="all")
@@ -222,10 +224,9 @@ def classes(scores: pd.DataFrame, titles: list[str], names: Sequence[str], most:
 
 def costs(table: pd.DataFrame) -> pd.DataFrame:
     """`costs.costs` as printed: parameters, training (seconds without evaluation), storage, inference."""
-    share = {"trainable share": numbers(table["parameters.trainable"] / table["parameters.total"], "{:.2%}")}
     named_costs = {name: cost for name, cost in COSTS.items() if not name.startswith("parameters.trainable_")}
     columns = {cost.column: numbers(table[name] / cost.unit, cost.form) for name, cost in named_costs.items()}
-    return named(table[["strategy", "train_size", *further(table)]].assign(**share, **columns))
+    return named(table[["strategy", "train_size", *further(table)]].assign(**columns))
 
 
 def slices(scores: pd.DataFrame, compared: pd.DataFrame, titles: list[str]) -> pd.DataFrame:
@@ -238,6 +239,6 @@ def slices(scores: pd.DataFrame, compared: pd.DataFrame, titles: list[str]) -> p
     table["strategy"] = [title(row) for row in table.to_dict("records")]
     table = table[table["strategy"].isin(titles)].assign(slice=table["slice"].map(lambda name: SLICES.get(name, name)))
     table["reviews"] = table["reviews"].map("{:,}".format)
-    shown = table.drop(columns=["train_size", *further(table)])
+    shown = table.drop(columns=["train_size", "p", "adjusted p", *further(table)], errors="ignore")
     shown = shown.rename(columns={"reviews": "texts", metric: f"{METRICS[metric].noun} (%)"})
     return shown.set_index(["slice", "texts", "strategy"])

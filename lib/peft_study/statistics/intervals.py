@@ -41,12 +41,7 @@ class Interval:
         return Interval(self.estimate * factor, self.low * factor, self.high * factor)
 
     def __str__(self) -> str:
-        return f"{self.estimate:.1f}" + (f" [{self.low:.1f}, {self.high:.1f}]" if self.known else "")
-
-    @property
-    def known(self) -> bool:
-        """Whether there is an interval: runs that are `unstable` have none."""
-        return not np.isnan(self.low)
+        return f"{self.estimate:.1f} [{self.low:.1f}, {self.high:.1f}]"
 
 
 @dataclass(frozen=True)
@@ -138,21 +133,20 @@ def estimate(values: np.ndarray, pseudo: np.ndarray, count: int, seeds: SeedVari
 def interval(scored: Scored, shared: SeedVariance = NONE) -> Interval:
     """The mean score of runs with its 95 % interval.
 
-    `shared` is the study's variance between seeds. A fixed classifier's interval is over items alone. Unstable runs
-    have none: its ends are NaN.
+    `shared` is the study's variance between seeds. A fixed classifier's interval is over items alone. All is NaN of
+    unstable runs.
     """
     mean = np.atleast_2d(scored.values).mean(axis=0)
     found = estimate(mean, scored.pseudo, 4, of_seeds([scored.values], shared)).interval()
     if scored.unstable:
-        return Interval(found.estimate, np.nan, np.nan)
+        return Interval(np.nan, np.nan, np.nan)
     return Interval(found.estimate, max(0.0, found.low), min(1.0, found.high))
 
 
 def unstable(runs: Iterable[Interval], chance: float) -> bool:
     """Whether some runs that differ by their seed alone are at chance, and another is above the intervals of these.
 
-    The runs are of two kinds then: those that learned and those that did not. Their mean describes neither, and no
-    normal distribution of seeds gives it an interval.
+    The runs are of two kinds then, those that learned and those that did not, and their mean describes neither.
     """
     runs = list(runs)
     at_chance = [run.high for run in runs if run.low <= chance]

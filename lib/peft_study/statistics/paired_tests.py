@@ -61,14 +61,14 @@ def compare(strategy: Scored, baseline: Scored, shared: SeedVariance = NONE, at_
 
     `shared` is the variance between seeds that the study's strategies and budgets share. Without it, the difference of
     single runs is between these runs: seeds are not in its error, and the test of accuracies is a Wald test of paired
-    proportions, close to McNemar's mid-p (Fagerland et al. 2013). Where a side is unstable, error and p-value are NaN.
+    proportions, close to McNemar's mid-p (Fagerland et al. 2013). All is NaN where a side is unstable.
     """
     sides = (strategy, baseline)
     ours, theirs = (np.atleast_2d(side.values).mean(axis=0) for side in sides)
     alone = strategy.pseudo - baseline.pseudo[::-1]  # of pseudo-items that one side alone classifies correctly
     gap = estimate(ours - theirs, alone, 2, of_seeds([side.values for side in sides], shared))
     if strategy.unstable or baseline.unstable:
-        gap = replace(gap, items=np.nan)
+        gap = replace(gap, value=np.nan, items=np.nan)
     ours, theirs = (np.atleast_2d(side.right) for side in sides)
     leads = ours.sum(axis=0) * len(theirs) - theirs.sum(axis=0) * len(ours)
     discordant = int((leads > 0).sum()), int((leads < 0).sum())
@@ -81,9 +81,9 @@ def verdict(interval: Interval, seeds: int, margin: float, at_chance: bool = Fal
     "equivalent" where it lies within ± `margin`: two one-sided tests (Schuirmann 1987), each at half of 1 − level;
     "better" or "worse" where it excludes 0; else "undetermined". A difference that is real but lies inside the margin
     is equivalent: it is too small to matter. `NO_VERDICT` with fewer than `SEEDS` seeds; `AT_CHANCE` where the
-    baseline is at chance: any classifier that has learned is better; `UNSTABLE` where there is no interval.
+    baseline is at chance: any classifier that has learned is better; `UNSTABLE` where there is none, NaN.
     """
-    if not interval.known:
+    if np.isnan(interval.low):
         return UNSTABLE
     if at_chance:
         return AT_CHANCE

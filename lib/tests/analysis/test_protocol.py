@@ -10,7 +10,7 @@ from made_foreign import edit
 from made_runs import make_runs
 
 from peft_study import paths
-from peft_study.analysis.protocol import described, planned
+from peft_study.analysis.protocol import described, deviations, planned
 from peft_study.engine.status import status
 from peft_study.records import layout
 from peft_study.records.read import Runs, load_runs
@@ -43,6 +43,9 @@ def test_the_plan_precedes_the_runs_if_it_was_committed_before_the_first_began(d
     assert planned(runs) == "", "not yet committed"
     git("commit", "-m", "Plan")
     assert f"of 2026-03-02, {order} the first of these runs began." in planned(runs)
+    assert deviations(runs) == ""
+    (paths.study_folder("made") / "deviations.md").write_text("One test was added.\n", encoding="utf-8")
+    assert deviations(runs) == "**Deviations from the plan.** One test was added."
     edit(runs.table.index[0], lambda content: content["environment"].update(date=None))
     assert planned(load_runs("made")) == "", "a run without a date may have come first"
 

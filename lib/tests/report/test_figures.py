@@ -178,7 +178,8 @@ def test_a_difference_is_printed_with_its_verdict_and_every_seed_is_a_dot() -> N
     figure = figures.differences(against.assign(verdict="no verdict", low=-25, high=-5.04), runs.study, runs)
     assert texts_of(figure).count("no verdict") == 2
     assert {"\N{MINUS SIGN}15.0 [\N{MINUS SIGN}25.0, \N{MINUS SIGN}5.0]", "verdict"} <= set(texts_of(figure))
-    seeds = figures.seed_differences({"strategy": "lora", "train_size": 1000}, runs)
+    scores = accuracy.by_seed({"strategy": "lora", "train_size": 1000}, runs, "test.accuracy")
+    seeds = 100 * (scores["strategy"] - scores["baseline"])
     assert seeds.to_dict() == {1: pytest.approx(-10), 2: pytest.approx(-20)}
     assert seeds.tolist() in [points.get_offsets()[:, 0].tolist() for points in figure.axes[0].collections]
 

@@ -62,7 +62,7 @@ def test_no_part_of_a_report_has_a_hole_and_every_number_of_the_headline_is_in_t
     assert ("fewer than 3 seeds" in headline) == ("no verdict" in set(against["verdict"]))
     strategies = against.groupby(["strategy", *accuracy.further(against)]).ngroups
     for row in against.to_dict("records"):
-        at = f"{sentences.gap(row)} points at {row['train_size']:,} labels (**{sentences.word(row)}**)"
+        at = sentences.spelt(row)
         name, largest = sentences.within(accuracy.title(row)), row["train_size"] == against["train_size"].max()
         spelt = len(against) <= sentences.SPELT or (strategies <= sentences.SPELT and largest)
         assert (at in headline and f"Accuracy of {name} against" in headline) if spelt else name in headline
@@ -100,7 +100,7 @@ COMPARED: dict[str, tuple[dict[str, float], int, list[int], str]] = {  # accurac
     "undetermined": ({"lora": 0.88}, 60, [1, 2, 3], "undetermined"),
     "two seeds apart": ({"lora": 0.7}, 400, [1, 2], "runs worse"),
     "one seed apart": ({"lora": 0.98}, 400, [1], "runs better"),
-    "one seed alike": ({"lora": 0.88}, 60, [1], "no difference detected"),
+    "one seed alike": ({"lora": 0.88}, 60, [1], "no verdict"),
 }
 
 
@@ -135,13 +135,12 @@ def test_nothing_is_better_than_a_reference_at_chance_and_nothing_at_chance_is_c
 def test_a_strategy_with_some_seeds_at_chance_has_no_interval_is_called_unstable_and_never_chosen() -> None:
     runs = make_runs({"lora": 0.99, "lora-n00250-s3": 0.5}, matrix=SEEDS)
     parts = report(runs, make_words((250,), accuracy=0.7))
-    assert "full fine-tuning: −7.3 points at 250 labels (**unstable**)." in parts["headline"]
+    assert "full fine-tuning: at 250 labels **unstable**." in parts["headline"]
     assert "*Unstable*: some seeds are at chance and others are not" in parts["headline"]
     assert "LoRA (query, value) **unstable** at 250 labels" in parts["against TF-IDF"]
     assert "choose **full fine-tuning**" in parts["recommendation"] and "LoRA" not in parts["recommendation"]
-    assert "at 250 (1 of 3 seeds)" in parts["untrained"]
-    row = parts["results"].loc[("250", "LoRA (query, value)")]
-    assert row[["accuracy (%)", "difference", "p", "adjusted p"]].tolist() == ["82.7", "−7.3", "–", "–"]
+    assert "at 250 labels (1 of 3 seeds: 99.0, 99.0 and 50.0%)" in parts["untrained"]
+    assert parts["results"].loc[("250", "LoRA (query, value)")].drop(["verdict", "seeds"]).unique().tolist() == ["–"]
     alike = report(make_runs({"lora": 0.5}, matrix=SEEDS))["headline"]
     assert "(**worse**)" in alike and "nstable" not in alike, "all seeds at chance: the same bad result each time"
     noisy = make_runs({"lora": 0.72, "lora-n00250-s3": 0.55}, count=60, matrix=SEEDS)
@@ -190,10 +189,12 @@ def test_what_would_settle_a_comparison_is_said_of_undetermined_ones_alone() -> 
 def test_runs_that_learned_nothing_are_named() -> None:
     runs = make_runs({"lora-n00250": 0.5})
     said = sentences.untrained(runs, accuracy.summary(runs))
-    assert said.endswith("majority-class baseline** (accuracy 50.0%): LoRA (query, value) at 250.")
+    assert said.endswith("majority-class baseline** (accuracy 50.0%): LoRA (query, value) at 250 labels.")
     assert sentences.untrained(make_runs(), accuracy.summary(make_runs())) == ""
     apart = make_runs({"lora": 0.85, "lora-n00250-s1": 0.5}, matrix=MATRIX | {"seed": [1, 2, 3]})
-    assert "LoRA (query, value) at 250 (1 of 3 seeds)." in sentences.untrained(apart, accuracy.summary(apart))
+    assert "LoRA (query, value) at 250 labels (1 of 3 seeds: 50.0, 85.0 and 85.0%)." in sentences.untrained(
+        apart, accuracy.summary(apart)
+    )
     many = make_runs({"": 0.5}, matrix=MATRIX | {"strategy": list(STRATEGIES)[:6]})
     assert f"{len(many.table)} of {len(many.table)} variants" in sentences.untrained(many, accuracy.summary(many))
 
@@ -210,10 +211,13 @@ def test_costs_that_no_record_holds_are_left_out_of_the_headline_and_dashes_in_t
     assert re.search(r"and \d\S* times the training time with", said), "a share above 100 % is a multiple"
     parts = report(Runs(runs.study, bare, {}))
     assert "training" not in parts["headline"]
-    shown = ["trainable share", "trainable", "peak memory (GiB)", "one text (ms)", "merged (ms)"]
+    shown = ["trainable", "peak memory (GiB)", "one text (ms)", "merged (ms)"]
     assert list(parts["costs"]) == shown
     assert parts["costs"]["trainable"].tolist().count("–") == 2
     assert parts["environments"].loc["packages"].tolist() == parts["environments"].loc["commit"].tolist() == ["–"]
+    seeds = make_runs(matrix=SEEDS)
+    seeds.table["training.seconds"] = [10.0, 20.0, 30.0, 5.0, 16.0, 21.0]
+    assert "and 50 to 80% of the training time with 250" in report(seeds)["headline"], "of pairs with the same seed"
 
 
 def test_numbers_and_items_are_written_as_in_a_sentence() -> None:
