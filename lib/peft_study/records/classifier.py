@@ -115,7 +115,9 @@ def load_classifier(folder: Path) -> Classifier:
     if is_interrupted(folder):
         raise StudyError(f"the training of {name!r} was interrupted; run it again, or take another run")
     if not (folder / "model").is_dir():
-        raise StudyError(f"the run {name!r} kept no model; set save_model: true in its study.yaml and run it again")
+        raise StudyError(
+            f"the run {name!r} kept no model; to train it again, set save_model: true in study.yaml and delete its folder"
+        )
     try:
         with reading(folder / "metrics.json"):
             precision = dict(read_metrics(folder).get("environment") or {}).get("precision")

@@ -121,7 +121,11 @@ def spoil(home: Path, how: str) -> None:
         ("", ["own/lora", "texts.csv", "-o", "texts.csv", "--force"], "is the table itself"),
         ("", ["own/lora", "texts.csv", "-o", "out.xlsx"], r"its suffix names no known format; end it in \.csv"),
         ("", ["own/lora", "taken.csv"], "has a column 'probability_positive' already"),
-        ("model", ["own/lora", "texts.csv"], "the run 'own/lora' kept no model; set save_model: true"),
+        (
+            "model",
+            ["own/lora", "texts.csv"],
+            "the run 'own/lora' kept no model; to train it again, set save_model: true",
+        ),
         ("metrics.json", ["own/lora", "texts.csv"], "the run 'own/lora' is not finished"),
         ("params.yaml", ["own/lora", "texts.csv"], r"the run 'own/lora': params.yaml cannot be read \(No such file"),
         ("half-written", ["own/lora", "texts.csv"], "the run 'own/lora': metrics.json cannot be read"),
