@@ -109,12 +109,13 @@ def settling(comparison: Comparison, margin: float, level: float = 0.95) -> tupl
 
     With them, strategies that are equally good are found equivalent with probability `POWER`, and a difference as
     large as the margin is found with probability (1 + `POWER`) / 2; differences in between are settled less often.
-    Seeds may use half of the variance that this allows, items the rest. NaN, NaN where the present numbers suffice.
+    Seeds may use half of the variance that this allows, items the rest; where the present items are more than that,
+    fewer seeds may do. NaN, NaN where the present numbers suffice.
     """
-    fewest, sides = max(SEEDS, comparison.seeds), len(comparison.runs)
+    fewest, sides, present = max(SEEDS, comparison.seeds), len(comparison.runs), comparison.gap.n
     allowed = (margin / 100 / norm.ppf([(1 + level) / 2, (1 + POWER) / 2]).sum()) ** 2
     of_one = comparison.gap.seeds.own / sum(1 / runs for runs in comparison.runs)
-    if _power(comparison, fewest, comparison.gap.n, margin / 100, level) >= POWER:
+    if _power(comparison, fewest, present, margin / 100, level) >= POWER:
         return float("nan"), float("nan")
     seeds = max(fewest, ceil(2 * sides * of_one / allowed))
     while _power(comparison, seeds, 1e12, margin / 100, level) < POWER:
@@ -123,7 +124,10 @@ def settling(comparison: Comparison, margin: float, level: float = 0.95) -> tupl
     def excess(log_items: float) -> float:
         return _power(comparison, seeds, np.exp(log_items), margin / 100, level) - POWER
 
-    return float(seeds), float(ceil(np.exp(brentq(excess, 0, np.log(1e12)))))
+    items = ceil(np.exp(brentq(excess, 0, np.log(1e12))))
+    while items < present and _power(comparison, seeds - 1, present, margin / 100, level) >= POWER:
+        seeds -= 1
+    return float(seeds), float(max(items, present))
 
 
 def _power(comparison: Comparison, seeds: int, n: float, margin: float, level: float) -> float:

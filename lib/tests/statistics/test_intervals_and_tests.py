@@ -349,5 +349,11 @@ def test_a_study_of_the_size_that_would_settle_a_comparison_finds_equivalence_fo
     assert binom.ppf(0.001, trials, 0.8) <= found <= binom.ppf(0.999, trials, 0.85)
 
 
+def test_no_fewer_items_are_asked_for_than_there_are_and_then_fewer_seeds_may_do() -> None:
+    seeds, items = settling(comparison(4e-6, 2e-5), 1.0)
+    more, same = settling(comparison(8e-6, 2e-5, n=1000), 1.0)  # the same items, half of them at hand
+    assert items == 2000 and same < 2000 and 3 < seeds < more
+
+
 def test_nothing_is_asked_for_where_the_numbers_suffice() -> None:
     assert all(math.isnan(value) for value in settling(comparison(1e-7, 0.0), 1.0))
