@@ -81,7 +81,9 @@ def test_a_run_that_names_the_majority_class_alone_is_named_in_the_answer() -> N
     write_arrays(first / "preds_and_labels.npz", idle, labels=labels, logits=np.tile([1.0, -1.0], (COUNT, 1)))
     runs = load_runs("made")
     said = sentences.untrained(runs, accuracy.summary(runs))
-    assert said.endswith("baseline** (macro F1 49.2%): Full fine-tuning at 250 (1 of 3 seeds).")
+    assert said.endswith(
+        "baseline** (macro F1 49.2%): Full fine-tuning at 250 labels (1 of 3 seeds: 49.2, 76.3 and 76.3%)."
+    )
 
 
 def test_auc_needs_two_classes_and_logits_and_says_so_as_soon_as_they_are_known() -> None:

@@ -31,4 +31,4 @@ def test_halves_are_matched_once_per_run_and_later_without_its_model(
     said, repeated = (notebook.cells[-2].outputs[0]["data"]["text/markdown"] for notebook in (first, again))
     assert said == repeated and "Before fine-tuning, the halves of **" in said
     last = [100 * shares[run] for run in REAL_RUNS if "n00100" in run]
-    assert all(f"{share:.1f}% [" in said for share in last)
+    assert all(f"{share:.1f} [" in said for share in last)
