@@ -62,8 +62,9 @@ def test_the_answer_follows_the_metric_where_a_class_is_rare(metric: str, verdic
     assert advice["choice"].tolist() == [choice] and advice["highest"].item() == max(full[metric], lora[metric])
     assert f"estimated {noun} within 1 point" in sentences.recommendation(advice, runs.study)
     said = sentences.headline(runs, against, cost)
-    for what in ("full fine-tuning", "LoRA (query, value) against full fine-tuning"):
-        assert f"{noun[0].upper()}{noun[1:]} of {what}: " in said
+    head = f"{noun[0].upper()}{noun[1:]} of"
+    assert said.startswith(f"{head} full fine-tuning: ")
+    assert f" labels. {head} LoRA (query, value) against full fine-tuning: " in said
     shown = tables.results(summary, against)
     assert list(shown)[:2] == [f"{noun} (%)", "AUC" if metric == "accuracy" else "accuracy (%)"]
     assert tables.setup(runs).loc["metric", "value"].startswith(f"{noun}: ")

@@ -62,7 +62,9 @@ def test_no_part_of_a_report_has_a_hole_and_every_number_of_the_headline_is_in_t
     assert ("fewer than 3 seeds" in headline) == ("no verdict" in set(against["verdict"]))
     strategies = against.groupby(["strategy", *accuracy.further(against)]).ngroups
     for row in against.to_dict("records"):
-        at = sentences.spelt(row)
+        at = f"{sentences.gap(row)} points at {row['train_size']:,} labels (**{sentences.word(row)}**)"
+        if row["verdict"] == "unstable":
+            at = f"at {row['train_size']:,} labels **unstable**"
         name, largest = sentences.within(accuracy.title(row)), row["train_size"] == against["train_size"].max()
         spelt = len(against) <= sentences.SPELT or (strategies <= sentences.SPELT and largest)
         assert (at in headline and f"Accuracy of {name} against" in headline) if spelt else name in headline
