@@ -116,7 +116,8 @@ def load_classifier(folder: Path) -> Classifier:
         raise StudyError(f"the training of {name!r} was interrupted; run it again, or take another run")
     if not (folder / "model").is_dir():
         raise StudyError(
-            f"the run {name!r} kept no model; to train it again, set save_model: true in study.yaml and delete its folder"
+            f"the run {name!r} kept no model; to train it again, set save_model: true in study.yaml and delete its "
+            "folder"
         )
     try:
         with reading(folder / "metrics.json"):
