@@ -219,7 +219,7 @@ def steady(runs: Runs) -> list[list[str]]:
     that variance, the intervals of these would be far too wide.
     """
     cells = list(groups(runs)["run_ids"])
-    return [run_ids for run_ids in cells if all(runs.intervals[run].low > runs.chance for run in run_ids)] or cells
+    return [run_ids for run_ids in cells if runs.at_chance.isdisjoint(run_ids)] or cells
 
 
 def family(rows: Sequence[Mapping[str, Any]], comparisons: Sequence[Comparison], margin: float) -> pd.DataFrame:

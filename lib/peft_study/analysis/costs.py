@@ -44,10 +44,10 @@ _UNLISTED = ("parameters.total", "training.flops_per_step")
 def costs(runs: Runs) -> pd.DataFrame:
     """A row per strategy, size (and further axis): the metric averaged over seeds, and medians of what the runs cost.
 
-    Columns: those of `varying`, the study's metric (share), every key of `COSTS` and of `_UNLISTED` under their names
-    in the records, NaN where no record holds one. `training.flops` are those of the whole training: per step, times
-    steps. Of the costs in `REPEATED`, `_low` and `_high` are the range over the runs and, where a run has quartiles of
-    its own repeats on record, over these.
+    Columns: those of `varying`, the study's metric (share; NaN of unstable runs), every key of `COSTS` and of
+    `_UNLISTED` under their names in the records, NaN where no record holds one. `training.flops` are those of the whole
+    training: per step, times steps. Of the costs in `REPEATED`, `_low` and `_high` are the range over the runs and,
+    where a run has quartiles of its own repeats on record, over these.
     """
     metric = runs.study.metric
     columns = [name for name in (*COSTS, *_UNLISTED) if name != "training.flops"]
@@ -62,7 +62,9 @@ def costs(runs: Runs) -> pd.DataFrame:
     by_group = table.groupby(varying(runs), sort=False)
     ends = {f"{cost}_low": by_group[f"{cost}_low"].min() for cost in REPEATED}
     ends |= {f"{cost}_high": by_group[f"{cost}_high"].max() for cost in REPEATED}
-    return by_group.median().assign(**{metric: by_group[metric].mean()}, **ends).reset_index().infer_objects()
+    mixed = [runs.scored(list(rows.index)).unstable for _, rows in by_group]
+    score = by_group[metric].mean().mask(mixed)
+    return by_group.median().assign(**{metric: score}, **ends).reset_index().infer_objects()
 
 
 def measured(table: pd.DataFrame) -> list[str]:
@@ -73,11 +75,11 @@ def measured(table: pd.DataFrame) -> list[str]:
 def on_front(table: pd.DataFrame, cost: str) -> "pd.Series[Any]":
     """Whether each row of `costs` is on the front of the metric against the column `cost` at its size.
 
-    A nullable boolean: NA where the row's cost is not known. Of rows alike in both, all or none are on it.
+    A nullable boolean: NA where the row's cost or score is not known. Of rows alike in both, all or none are on it.
     """
-    on = pd.Series(pd.NA, table.index, dtype="boolean")
-    for _, rows in table.dropna(subset=[cost]).groupby("train_size"):
-        gain = rows[metric_of(table)].to_numpy()
+    on, metric = pd.Series(pd.NA, table.index, dtype="boolean"), metric_of(table)
+    for _, rows in table.dropna(subset=[cost, metric]).groupby("train_size"):
+        gain = rows[metric].to_numpy()
         low, high = (rows.get(f"{cost}_{end}", rows[cost]).to_numpy() for end in ("low", "high"))
         no_worse = (gain >= gain[:, None]) & (low <= high[:, None])
         better = (gain > gain[:, None]) | (high < low[:, None])

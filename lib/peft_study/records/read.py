@@ -301,6 +301,11 @@ class Runs:
         """The test score of every run with its 95 % interval over texts."""
         return {run_id: interval(self.scored(run_id)) for run_id in map(str, self.table.index)}
 
+    @cached_property
+    def at_chance(self) -> set[str]:
+        """The runs whose interval reaches down to the score of the majority-class baseline."""
+        return {run_id for run_id, found in self.intervals.items() if found.low <= self.chance}
+
     def stated(self, *fields: str) -> pd.DataFrame:
         """The rows of `table` whose records state all these fields of the variant; elsewhere `study.yaml` does."""
         names = {"params.yaml", *(f"params.yaml: {name}" for name in fields)}

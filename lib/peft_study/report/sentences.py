@@ -91,9 +91,12 @@ def _by_strategy(comparisons: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def _level(runs: Runs, costs: pd.DataFrame) -> str:
-    """The baseline strategy's score at its smallest and its largest budget; nothing where there are further axes."""
-    own = costs[costs["strategy"] == runs.study.baseline].sort_values("train_size")
-    if not own["train_size"].is_unique:
+    """The baseline strategy's score at its smallest and its largest budget; nothing where there are further axes.
+
+    Budgets at which it is unstable have none.
+    """
+    own = costs[costs["strategy"] == runs.study.baseline].dropna(subset=runs.study.metric).sort_values("train_size")
+    if own.empty or not own["train_size"].is_unique:
         return ""
     ends = own.iloc[:: max(1, len(own) - 1)].to_dict("records")
     scores = listed(f"{100 * row[runs.study.metric]:.1f}% at {row['train_size']:,} labels" for row in ends)
@@ -240,10 +243,9 @@ def untrained(runs: Runs, summary: pd.DataFrame) -> str:
     """
     poor = []
     for row in summary.to_dict("records"):
-        found = [runs.intervals[run_id] for run_id in row["run_ids"]]
-        if count := sum(seed.low <= runs.chance for seed in found):
-            scores = listed(f"{100 * seed.estimate:.1f}" for seed in found)
-            of_seeds = "" if len(found) == 1 else f" ({count} of {len(found)} seeds: {scores}%)"
+        if count := len(runs.at_chance.intersection(seeds := row["run_ids"])):
+            scores = listed(f"{100 * runs.intervals[run_id].estimate:.1f}" for run_id in seeds)
+            of_seeds = "" if len(seeds) == 1 else f" ({count} of {len(seeds)} seeds: {scores}%)"
             poor.append(f"{title(row)} at {row['train_size']:,} labels{of_seeds}")
     if not poor:
         return ""

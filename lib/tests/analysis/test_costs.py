@@ -34,6 +34,14 @@ def test_costs_are_medians_over_seeds_and_the_operations_of_all_steps() -> None:
     assert table.loc[("full", 250), "accuracy"] == pytest.approx((0.9 + 0.7 + 0.7) / 3)
 
 
+def test_an_unstable_strategy_has_costs_but_neither_score_nor_place_on_a_front() -> None:
+    runs = make_runs({"lora": 0.95, "lora-n00250-s3": 0.5}, matrix=MATRIX | {"train_size": [250], "seed": [1, 2, 3]})
+    table = costs.costs(runs)
+    assert table["training.seconds"].notna().all()
+    assert table["accuracy"].isna().tolist() == [False, True]
+    assert costs.on_front(table, "training.seconds").tolist() == [True, pd.NA]
+
+
 def test_a_time_within_the_spread_of_repeats_is_no_lower_cost() -> None:
     runs = make_runs({"lora": 0.8}, matrix=MATRIX | {"train_size": [250], "seed": [1, 2]})
     runs.table["training.seconds"] = [20.0, 24.0, 19.0, 23.0]  # full, full, lora, lora

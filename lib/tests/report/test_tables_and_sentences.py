@@ -143,6 +143,8 @@ def test_a_strategy_with_some_seeds_at_chance_has_no_interval_is_called_unstable
     assert "choose **full fine-tuning**" in parts["recommendation"] and "LoRA" not in parts["recommendation"]
     assert "at 250 labels (1 of 3 seeds: 99.0, 99.0 and 50.0%)" in parts["untrained"]
     assert parts["results"].loc[("250", "LoRA (query, value)")].drop(["verdict", "seeds"]).unique().tolist() == ["–"]
+    unsure = report(make_runs({"full-n00250-s3": 0.5}, matrix=SEEDS))["headline"]
+    assert unsure.startswith("Accuracy of LoRA (query, value) against full fine-tuning: at 250 labels **unstable**")
     alike = report(make_runs({"lora": 0.5}, matrix=SEEDS))["headline"]
     assert "(**worse**)" in alike and "nstable" not in alike, "all seeds at chance: the same bad result each time"
     noisy = make_runs({"lora": 0.72, "lora-n00250-s3": 0.55}, count=60, matrix=SEEDS)
