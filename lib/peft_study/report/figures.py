@@ -222,7 +222,10 @@ def _scores_by_size(summary: pd.DataFrame, baseline: pd.DataFrame | None) -> tup
 
 
 def _named_ends(ax: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
-    """Names to the right of an axis, none over another, each tied in its line's colour to the line's end (x, y)."""
+    """Names to the right of an axis, none over another, each tied by dots in its line's colour to that line's end.
+
+    `ends` are the ends (x, y) and colours of the lines.
+    """
     from sklearn.isotonic import isotonic_regression
 
     ax.set_xlim(*ax.get_xlim())
@@ -235,7 +238,8 @@ def _named_ends(ax: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
     fitted = isotonic_regression(wanted, y_min=low, y_max=max(low, high - steps[-1])) + steps
     for name, place in zip(order, fitted, strict=True):
         x, y, own = ends[name]
-        tie = {"arrowstyle": "-", "color": own, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 3, "relpos": (0, 0.5)}
+        tie = {"arrowstyle": "-", "color": own, "linewidth": 0.7, "linestyle": ":", "relpos": (0, 0.5)}
+        tie |= {"shrinkA": 1, "shrinkB": 3}
         where: Any = {"xytext": (1.06, place), "textcoords": ax.get_yaxis_transform(), "arrowprops": tie}
         ax.annotate(name, (x, y), va="center", fontsize=7.5, annotation_clip=False, **where)
 
