@@ -5,6 +5,7 @@ differ by their seed only are one row of a table.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ MEASURES = (  # the columns of a family of comparisons, after those that say wha
     "low",  # its simultaneous interval
     "high",
     "p_value",
-    "adjusted_p",  # for the number of comparisons of the family
+    "adjusted_p",  # for the number of planned comparisons of the family
     "only_strategy",  # texts that the strategy got right more often
     "only_baseline",
     "verdict",
@@ -92,6 +93,12 @@ def groups(runs: Runs) -> pd.DataFrame:
     """A row per strategy, size (and further axis): the columns of `varying` and `run_ids`."""
     table = keys(runs).assign(run_ids=runs.table.index)
     return table.groupby(varying(runs), sort=False)["run_ids"].agg(list).reset_index().infer_objects()
+
+
+def planned_groups(runs: Runs) -> pd.DataFrame:
+    """`groups` of all runs of the study, of finished and missing ones."""
+    variants = {run_id: variant.model_dump() for run_id, variant in runs.study.variants.items()}
+    return groups(replace(runs, table=pd.DataFrame.from_dict(variants, orient="index")))
 
 
 def counterpart(row: Mapping[Any, Any], table: pd.DataFrame, strategy: str) -> Any:
@@ -186,7 +193,8 @@ def against_baseline(runs: Runs) -> pd.DataFrame:
         rows.append({axis: row[axis] for axis in varying(runs)})
         ours, theirs = (runs.scored(side["run_ids"]) for side in (row, other))
         comparisons.append(compare(ours, theirs, shared, at_chance(runs, theirs, shared)))
-    return family(rows, comparisons, runs.study.margin)
+    planned = sum(1 for _ in pairs(planned_groups(runs), runs.study.baseline))
+    return family(rows, comparisons, runs.study.margin, planned)
 
 
 def against_tfidf(runs: Runs, baseline: Baseline | None) -> pd.DataFrame:
@@ -199,7 +207,8 @@ def against_tfidf(runs: Runs, baseline: Baseline | None) -> pd.DataFrame:
         if theirs := by_size.get(row["train_size"]):
             rows.append({axis: row[axis] for axis in varying(runs)})
             comparisons.append(compare(runs.scored(row["run_ids"]), theirs, shared, at_chance(runs, theirs)))
-    return family(rows, comparisons, runs.study.margin)
+    planned = planned_groups(runs)["train_size"].isin(by_size).sum()
+    return family(rows, comparisons, runs.study.margin, planned)
 
 
 def at_chance(runs: Runs, scored: Scored, shared: SeedVariance = NONE) -> bool:
@@ -222,17 +231,21 @@ def steady(runs: Runs) -> list[list[str]]:
     return [run_ids for run_ids in cells if runs.at_chance.isdisjoint(run_ids)] or cells
 
 
-def family(rows: Sequence[Mapping[str, Any]], comparisons: Sequence[Comparison], margin: float) -> pd.DataFrame:
-    """One table of a family of comparisons, adjusted for their number; `rows` says what each of them compares.
+def family(
+    rows: Sequence[Mapping[str, Any]], comparisons: Sequence[Comparison], margin: float, planned: int = 0
+) -> pd.DataFrame:
+    """One table of a family of comparisons; `rows` says what each of them compares.
 
-    The further columns are `MEASURES`. Intervals hold jointly at 95 %.
+    They are adjusted for their number, or for that which was `planned`, where runs are missing: their intervals stay
+    when these runs join. The further columns are `MEASURES`. Intervals hold jointly at 95 %.
     """
-    level, table = 1 - ALPHA / max(1, len(comparisons)), []
+    count = max(1, len(comparisons), planned)
+    level, table = 1 - ALPHA / count, []
     for row, c in zip(rows, comparisons, strict=True):
         found = c.interval(level)
         decision = verdict(found, c.seeds, margin, c.at_chance)
         settled = settling(c, margin, level) if decision == "undetermined" else (np.nan, np.nan)
-        bonferroni = min(len(comparisons) * c.p_value, 1.0)  # NaN stays NaN
+        bonferroni = min(count * c.p_value, 1.0)  # NaN stays NaN
         values = (c.difference, found.low, found.high, c.p_value, bonferroni, *c.discordant, decision)
         values += (detectable(c, level), c.seeds, *settled)
         table.append({**row, **dict(zip(MEASURES, values, strict=True))})

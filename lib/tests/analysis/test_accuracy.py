@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_runs import EDGES, make_runs, make_words
+from made_runs import EDGES, MATRIX, make_runs, make_words
 from statsmodels.stats.multitest import multipletests
 
 from peft_study.analysis import accuracy as tables
@@ -40,9 +40,10 @@ def test_every_run_is_summarised_once_and_every_comparison_is_of_runs_that_diffe
     tested = against.dropna(subset="p_value")
     assert set(against["verdict"][against["p_value"].isna()]) <= {"unstable"}
     if len(tested):
-        bonferroni = np.minimum(1, len(against) * tested["p_value"])
+        planned = 2 if edge == "a missing run" else len(against)
+        bonferroni = np.minimum(1, planned * tested["p_value"])
         assert tested["adjusted_p"].to_numpy() == pytest.approx(bonferroni)
-        assert len(tested) < len(against) or bonferroni.to_numpy() == pytest.approx(
+        assert len(tested) < planned or bonferroni.to_numpy() == pytest.approx(
             multipletests(tested["p_value"], method="bonferroni")[1]
         )
 
@@ -56,6 +57,16 @@ def test_a_run_at_chance_leaves_the_intervals_of_other_strategies_and_budgets_as
     for row in alone.to_dict("records"):
         found = table.loc[(row["strategy"], row["train_size"])]
         assert (found["low"], found["high"]) == pytest.approx((row["low"], row["high"]))
+
+
+def test_an_interval_stays_when_missing_runs_join() -> None:
+    whole = make_runs({"lora": 0.85}, matrix=MATRIX | {"seed": [1, 2, 3]})
+    part = make_runs({"lora": 0.85}, matrix=MATRIX | {"seed": [1, 2, 3]}, without="lora-n01000")
+    for compared in (tables.against_baseline, lambda runs: tables.against_tfidf(runs, make_words())):
+        columns = ["strategy", "train_size", "low", "high", "adjusted_p"]
+        after, before = compared(whole)[columns], compared(part)[columns]
+        kept = after[after["train_size"].eq(250) | after["strategy"].eq("full")].reset_index(drop=True)
+        pd.testing.assert_frame_equal(kept, before)
 
 
 def test_an_axis_that_the_baseline_ignores_is_compared_with_its_only_value() -> None:
