@@ -95,7 +95,7 @@ def groups(runs: Runs) -> pd.DataFrame:
     return table.groupby(varying(runs), sort=False)["run_ids"].agg(list).reset_index().infer_objects()
 
 
-def planned_groups(runs: Runs) -> pd.DataFrame:
+def _planned_groups(runs: Runs) -> pd.DataFrame:
     """`groups` of all runs of the study, of finished and missing ones."""
     variants = {run_id: variant.model_dump() for run_id, variant in runs.study.variants.items()}
     return groups(replace(runs, table=pd.DataFrame.from_dict(variants, orient="index")))
@@ -193,7 +193,7 @@ def against_baseline(runs: Runs) -> pd.DataFrame:
         rows.append({axis: row[axis] for axis in varying(runs)})
         ours, theirs = (runs.scored(side["run_ids"]) for side in (row, other))
         comparisons.append(compare(ours, theirs, shared, at_chance(runs, theirs, shared)))
-    planned = sum(1 for _ in pairs(planned_groups(runs), runs.study.baseline))
+    planned = sum(1 for _ in pairs(_planned_groups(runs), runs.study.baseline))
     return family(rows, comparisons, runs.study.margin, planned)
 
 
@@ -207,7 +207,7 @@ def against_tfidf(runs: Runs, baseline: Baseline | None) -> pd.DataFrame:
         if theirs := by_size.get(row["train_size"]):
             rows.append({axis: row[axis] for axis in varying(runs)})
             comparisons.append(compare(runs.scored(row["run_ids"]), theirs, shared, at_chance(runs, theirs)))
-    planned = planned_groups(runs)["train_size"].isin(by_size).sum()
+    planned = _planned_groups(runs)["train_size"].isin(by_size).sum()
     return family(rows, comparisons, runs.study.margin, planned)
 
 
