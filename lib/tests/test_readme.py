@@ -115,9 +115,3 @@ def test_the_files_and_fields_that_the_readmes_list_are_those_that_are_written(f
         assert set(re.findall(r"\w+", re.sub(r"\([^)]*\)", "", listed[block]))) == set(values), block
     with np.load(folder / "preds_and_labels.npz") as arrays:
         assert set(re.findall(r"`(\w+)`", listed["preds_and_labels.npz"])) == set(arrays.files)
-
-
-def test_the_readme_quotes_the_answer_that_the_committed_figure_belongs_to() -> None:
-    answer = (paths.CHECKOUT / "report" / "readme" / "answer.md").read_text(encoding="utf-8").split()
-    quoted = [line.removeprefix("> ") for line in README.splitlines() if line.startswith("> ")]
-    assert " ".join(quoted).split() == answer

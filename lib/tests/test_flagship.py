@@ -1,0 +1,67 @@
+"""`imdb-minilm`: its records, its report and what the README says of it, all in git, agree with one another."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from peft_study import paths
+from peft_study.analysis import accuracy, protocol
+from peft_study.records.read import Runs, load_runs
+from peft_study.report.sentences import gap, word
+from peft_study.text import UNKNOWN
+
+REPORT = paths.CHECKOUT / "report" / "imdb-minilm"
+README = (paths.CHECKOUT / "README.md").read_text(encoding="utf-8")
+FILES = {"answer.md", "card.png", "explore.html", "figures", "numbers.json", "report.html", "report.pdf"}
+
+
+@pytest.fixture
+def tables() -> dict[str, pd.DataFrame]:
+    """Those of `numbers.json`."""
+    numbers = json.loads((REPORT / "numbers.json").read_text(encoding="utf-8"))
+    return {name: pd.DataFrame(rows) for name, rows in numbers["tables"].items()}
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
+    monkeypatch.delenv("PEFT_STUDY_HOME")
+    return load_runs("imdb-minilm")
+
+
+def test_at_least_thirty_runs_of_one_commit_are_compared(runs: Runs) -> None:
+    environments = runs.table[["environment.commit", "environment.dirty"]].drop_duplicates()
+    assert len(runs.table) >= 30 and len(environments) == 1
+    assert not environments["environment.dirty"].item() and "after" not in protocol.planned(runs)
+
+
+def test_the_tables_of_the_report_are_computed_from_the_records(runs: Runs, tables: dict[str, pd.DataFrame]) -> None:
+    for name, table in {"scores": accuracy.summary(runs), "differences": accuracy.against_baseline(runs)}.items():
+        told = tables[name][list(table)].astype(table.dtypes)
+        pd.testing.assert_frame_equal(told, table, check_exact=False, rtol=0, atol=1e-9)
+
+
+def test_the_report_in_git_is_whole_and_at_most_three_megabytes() -> None:
+    assert {path.name for path in REPORT.iterdir()} - {"runs"} == FILES
+    assert sum(path.stat().st_size for path in REPORT.rglob("*") if "runs" not in path.parts[-2:]) < 3e6
+
+
+def test_the_table_of_the_readme_holds_the_numbers_of_the_report(tables: dict[str, pd.DataFrame]) -> None:
+    for size, scores in tables["scores"].groupby("train_size"):
+        full = scores.set_index("strategy").loc["full", "accuracy"]
+        others = [("differences", "lora"), ("differences", "lora-all"), ("against_tfidf", "full")]
+        rows = [tables[name].query("train_size == @size and strategy == @strategy") for name, strategy in others]
+        cells = [compared(found.to_dict("records")) for found in rows]
+        assert f"\n| {size:,} | {100 * full:.1f}% | {' | '.join(cells)} |\n" in README
+
+
+def compared(rows: list[dict[str, object]]) -> str:
+    """A cell of that table: the difference with its interval, and the verdict."""
+    return f"{gap(rows[0])} {word(rows[0])}".removeprefix(f"{UNKNOWN} ") if rows else UNKNOWN
+
+
+def test_every_sentence_that_the_readme_quotes_is_of_the_answer() -> None:
+    answer = (REPORT / "answer.md").read_text(encoding="utf-8")
+    quoted = "\n".join(line.removeprefix(">").strip() for line in README.splitlines() if line.startswith(">"))
+    paragraphs = [" ".join(paragraph.split()) for paragraph in quoted.split("\n\n")]
+    assert quoted and all(paragraph in answer for paragraph in paragraphs)
