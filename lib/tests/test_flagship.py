@@ -7,6 +7,7 @@ import pytest
 
 from peft_study import paths
 from peft_study.analysis import accuracy, protocol
+from peft_study.analysis.recommendation import swapped
 from peft_study.records.read import Runs, load_runs
 from peft_study.report.sentences import gap, word
 from peft_study.text import UNKNOWN
@@ -49,15 +50,16 @@ def test_the_report_in_git_is_whole_and_at_most_three_megabytes() -> None:
 def test_the_table_of_the_readme_holds_the_numbers_of_the_report(tables: dict[str, pd.DataFrame]) -> None:
     for size, scores in tables["scores"].groupby("train_size"):
         full = scores.set_index("strategy").loc["full", "accuracy"]
-        others = [("differences", "lora"), ("differences", "lora-all"), ("against_tfidf", "full")]
-        rows = [tables[name].query("train_size == @size and strategy == @strategy") for name, strategy in others]
-        cells = [compared(found.to_dict("records")) for found in rows]
+        tfidf = swapped(tables["against_tfidf"]).query("strategy == 'full'")
+        tested = [tables["differences"].query("strategy == @name") for name in ("lora", "lora-all")]
+        cells = [compared(table[table["train_size"] == size]) for table in (*tested, tfidf)]
         assert f"\n| {size:,} | {100 * full:.1f}% | {' | '.join(cells)} |\n" in README
 
 
-def compared(rows: list[dict[str, object]]) -> str:
-    """A cell of that table: the difference with its interval, and the verdict."""
-    return f"{gap(rows[0])} {word(rows[0])}".removeprefix(f"{UNKNOWN} ") if rows else UNKNOWN
+def compared(table: pd.DataFrame) -> str:
+    """A cell of that table: the difference of the only row, if any, with its interval and verdict."""
+    cells = [f"{gap(row)} {word(row)}".removeprefix(f"{UNKNOWN} ") for row in table.to_dict("records")]
+    return cells[0] if cells else UNKNOWN
 
 
 def test_every_sentence_that_the_readme_quotes_is_of_the_answer() -> None:
