@@ -62,7 +62,7 @@ def costs(runs: Runs) -> pd.DataFrame:
     by_group = table.groupby(varying(runs), sort=False)
     ends = {f"{cost}_low": by_group[f"{cost}_low"].min() for cost in REPEATED}
     ends |= {f"{cost}_high": by_group[f"{cost}_high"].max() for cost in REPEATED}
-    mixed = [runs.scored(list(rows.index)).unstable for _, rows in by_group]
+    mixed = [runs.unstable(list(rows.index)) for _, rows in by_group]
     score = by_group[metric].mean().mask(mixed)
     return by_group.median().assign(**{metric: score}, **ends).reset_index().infer_objects()
 

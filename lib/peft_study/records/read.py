@@ -288,8 +288,11 @@ class Runs:
         labels, metric = arrays[0]["labels"][texts], metric or self.study.metric
         if isinstance(run_ids, str):
             return scored(metric, labels, preds[0], odds[0])
-        mixed = unstable((self.intervals[run_id] for run_id in run_ids), self.chance)
-        return replace(scored(metric, labels, preds, odds), unstable=mixed)
+        return replace(scored(metric, labels, preds, odds), unstable=self.unstable(run_ids))
+
+    def unstable(self, run_ids: list[str]) -> bool:
+        """Whether runs that differ by their seed alone are of two kinds: `intervals.unstable`."""
+        return unstable((self.intervals[run_id] for run_id in run_ids), self.chance)
 
     @cached_property
     def chance(self) -> float:
